@@ -1,0 +1,1 @@
+"""Measurements of wellposed itself: ``python -m benchmarks`` prints every table of this folder."""

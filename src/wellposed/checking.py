@@ -1,0 +1,195 @@
+"""``wp.check``: measure, judge, put the causes before their consequences, report."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, get_args
+
+import msgspec
+
+from .errors import ArgumentError
+from .limits import Limits
+from .problem import Precision, Problem
+from .report import Finding, Report, Severity
+
+
+def check(
+    model: Any,
+    loss: Any = None,
+    train: Any = None,
+    *,
+    validation: Any = None,
+    optimizer: Any = None,
+    precision: Precision | None = None,
+    select: str | Sequence[str] | None = None,
+    ignore: str | Sequence[str] = (),
+    limits: Limits | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Report:
+    """Check a training problem before it is trained.
+
+    Everything is left as it was, bit for bit: parameters, buffers, gradients, optimizer, hooks, flags, random states.
+
+    Parameters
+    ----------
+    model
+        A ``torch.nn.Module``, a callable that uses modules, or a `Problem` (then nothing else of the problem is given).
+    loss
+        ``loss(model(inputs), targets)`` gives a scalar; None when the model returns its own loss, or has none.
+    train
+        A DataLoader, an iterable of batches that can be iterated again, or one pair ``(inputs, targets)`` of tensors.
+        A tuple of inputs is called ``model(*inputs)``, a dict ``model(**inputs)``.
+    validation
+        Held-out data in the same form; rules about splits need it.
+    optimizer
+        The optimizer that training will use; rules about updates need it.
+    precision
+        What training will run in: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+    select, ignore
+        Codes, names or prefixes of rules (``"WP101"``, ``"input-scale"``, ``"WP2"``), one or several.
+    limits
+        Thresholds other than the defaults.
+    seed
+        Seeds the batches that are drawn and every random state while the model runs.
+    progress
+        Called with a few words as each stage begins.
+
+    Returns
+    -------
+    Report
+        Findings with the root cause first; what passed; what was skipped and why.
+
+    Raises
+    ------
+    DataError, ProblemError, ArgumentError
+        When the problem cannot be measured at all; the message names the argument and the fix.
+    UserCodeError
+        When the model or the loss raises; ``__cause__`` is what it raised.
+
+    Examples
+    --------
+    >>> import torch, wellposed as wp
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 3), torch.nn.Softmax(1))
+    >>> x = torch.randn(256, 8)
+    >>> report = wp.check(model, torch.nn.functional.cross_entropy, (x, x[:, :3].argmax(1)))
+    >>> report.findings[0].code, report.findings[0].where
+    ('WP501', '3')
+    """
+    from .examination import Examination
+    from .rules import RULES
+    from .rules.table import apply
+
+    problem = problem_from(model, loss, train, validation, optimizer, precision)
+    chosen = _chosen(RULES, select, ignore)
+    limits = limits or Limits()
+    started = time.perf_counter()
+    measured = Examination(problem, limits, seed, progress or (lambda stage: None)).run()
+    verdicts = apply(chosen, measured, limits)
+    return Report(
+        findings=tuple(sorted(verdicts.findings, key=_causal_rank)),
+        passed=verdicts.passed,
+        skipped=verdicts.skipped,
+        measurements={_key(kind): _plain(profile) for kind, profile in measured.items()},
+        environment=_environment(problem, seed, time.perf_counter() - started),
+    )
+
+
+def problem_from(
+    model: Any, loss: Any, train: Any, validation: Any, optimizer: Any, precision: Any
+) -> Problem:
+    """The problem that the arguments of `check` or `fix` describe."""
+    if isinstance(model, Problem):
+        given = {
+            "loss": loss,
+            "train": train,
+            "validation": validation,
+            "optimizer": optimizer,
+            "precision": precision,
+        }
+        twice = [name for name, value in given.items() if value is not None]
+        if twice:
+            raise ArgumentError(f"{', '.join(twice)} given beside a Problem: put it into the Problem")
+        problem = model
+    else:
+        problem = Problem(
+            model=model,
+            loss=loss,
+            train=train,
+            validation=validation,
+            optimizer=optimizer,
+            precision=precision,
+        )
+    if problem.precision is not None and problem.precision not in get_args(Precision):
+        raise ArgumentError(
+            f"precision is {problem.precision!r}: expected one of {', '.join(get_args(Precision))}"
+        )
+    return problem
+
+
+def _chosen(
+    rules: tuple[Any, ...], select: str | Sequence[str] | None, ignore: str | Sequence[str]
+) -> tuple[Any, ...]:
+    from .rules import matching
+
+    for name, keys in (("select", _keys(select)), ("ignore", _keys(ignore))):
+        unknown = [k for k in keys if not matching(rules, (k,))]
+        if unknown:
+            raise ArgumentError(f"{name} names no rule: {', '.join(unknown)}; see `wellposed rules`")
+    chosen = rules if select is None else matching(rules, _keys(select))
+    left_out = matching(rules, _keys(ignore)) if _keys(ignore) else ()
+    return tuple(r for r in chosen if r not in left_out)
+
+
+def _keys(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return tuple(k for k in value.split(",") if k) if isinstance(value, str) else tuple(value)
+
+
+def _causal_rank(finding: Finding) -> tuple[bool, int]:
+    from .rules import CAUSAL_ORDER
+
+    return finding.severity is Severity.NOTE, CAUSAL_ORDER.index(finding.code)
+
+
+def _key(kind: type) -> str:
+    words = "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__)
+    return words.strip("_").removesuffix("_profile")
+
+
+def _plain(profile: Any) -> Any:
+    """Dicts, lists and numbers: what a saved report keeps of a measurement."""
+    import numpy as np
+
+    def encode(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return value.tolist()
+        if isinstance(value, np.generic):
+            return value.item()
+        return repr(value)
+
+    return msgspec.to_builtins(profile, enc_hook=encode, str_keys=True)
+
+
+def _environment(problem: Problem, seed: int, seconds: float) -> dict[str, str]:
+    from . import __version__
+    from .frameworks.torch.running import Runner
+
+    runner = Runner(problem)
+    count = sum(p.numel() for p in runner.parameters.values())
+    return {
+        "wellposed": __version__,
+        "torch": str(import_module("torch").__version__),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "problem": problem.name or "",
+        "model": f"{getattr(type(runner.model), '__name__', 'model')}, {count:,} parameters",
+        "device": str(runner.device),
+        "seed": str(seed),
+        "seconds": f"{seconds:.1f}",
+    }

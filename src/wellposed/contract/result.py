@@ -1,0 +1,133 @@
+"""What the contract room returns: does the loss fit the outputs and the targets, and is everything wired up?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["classes", "binary", "values", "other"]
+"""``"classes"``: integer targets, one output a class. ``"binary"``: targets 0 and 1 shaped as the outputs. ``"values"``: real targets shaped as the outputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputRange:
+    """The range that the model's last operation confines its outputs to."""
+
+    operation: str
+    """``"softmax"``, ``"sigmoid"``, ``"relu"``, ``"tanh"``, …"""
+    low: float
+    high: float
+
+    @property
+    def probabilities(self) -> bool:
+        return self.operation in ("softmax", "sigmoid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """Statistics of the training targets."""
+
+    kind: Kind
+    mean: float = 0.0
+    std: float = 0.0
+    rms: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    classes: int = 0
+    majority_share: float = 0.0
+    rows: int = 0
+    per_row: bool = True
+    """Whether each row has one target (rather than one a token or pixel)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveProfile:
+    """The loss as a function of the outputs, probed with the user's own targets.
+
+    Losses are means over the probe batch. The *floor* is the lowest value that gradient descent on free outputs reaches.
+    """
+
+    initial: float
+    """Loss at initialization; NaN or inf when it is not finite."""
+    later: float | None = None
+    """Training loss at the end of the short training; None when there was none."""
+    repeat_difference: float = 0.0
+    """Largest difference between two evaluations with every random state fixed."""
+    targets: Targets
+    output_range: OutputRange | None = None
+    constant: float | None = None
+    """Loss of the best constant output."""
+    floor: float | None = None
+    """Lowest loss that free outputs reach; None when there is no such level (it falls without bound) or it could not be probed."""
+    confined_floor: float | None = None
+    """Lowest loss that outputs in `output_range` reach."""
+    normalises: bool = False
+    """Whether the loss does not change when a constant is added to all outputs of a row: it applies a softmax itself."""
+    unbounded: bool = False
+    """Whether the loss falls linearly and without bound as all outputs grow, as a negative log-likelihood of raw outputs does."""
+    log_normaliser: float | None = None
+    """Largest |logsumexp| of the outputs of a row: 0 for log-probabilities."""
+    quadratic: bool = False
+    """Whether the loss grows with the square of the outputs."""
+    at_targets: float | None = None
+    """Loss of outputs that agree with the targets."""
+    away: float | None = None
+    """Loss of outputs that disagree with the targets."""
+    output_rms: float | None = None
+    constant_output: bool = False
+    """Whether every sample gets bit-identical outputs, before and after the short training."""
+    output_at: str = "loss"
+    """Dotted name of the module that makes the outputs."""
+    reason: str | None = None
+    """Why the loss could not be probed beyond its value; None when it could."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreached:
+    """A trainable parameter to which no gradient comes."""
+
+    name: str
+    absent: bool
+    """Whether the gradient is None (no path), rather than exactly zero."""
+    loss_depends: bool
+    """Whether the loss changes when the parameter is changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WiringProfile:
+    """Who is connected to whom."""
+
+    trainable: int
+    unreached: tuple[Unreached, ...] = ()
+    outside_optimizer: tuple[str, ...] | None = None
+    """Trainable parameters that reach the loss and that the optimizer does not hold; None without an optimizer."""
+    foreign: int = 0
+    """Parameters that the optimizer holds and the problem does not."""
+    leak: float | None = None
+    """Largest relative change of other samples' outputs when one sample changes, in eval mode; None when it could not be asked."""
+    leak_reason: str = ""
+    leak_at: str = ""
+    train_loss: float | None = None
+    """Loss in train mode on fixed batches, after the short training."""
+    eval_loss: float | None = None
+    """Loss in eval mode on the same batches, after running statistics had the time to settle."""
+    frozen_statistics: tuple[str, ...] = ()
+    """Normalization layers whose running statistics do not move in train mode."""
+    gap_reason: str = ""
+    ignored: tuple[str, ...] = ()
+    """Inputs that change nothing in the outputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelProfile:
+    """Can simple probes predict the targets from the inputs better than chance?"""
+
+    rows: int
+    score: float
+    """Best held-out skill of the probes: accuracy for classes, explained variance for values."""
+    chance: float
+    """The same for shuffled targets, mean over shuffles."""
+    chance_std: float
+    """Standard deviation over shuffles."""
+    learned: float = 0.0
+    """Share of a constant prediction's loss that the model itself gets rid of on held-out rows in the short training."""

@@ -1,0 +1,52 @@
+"""The errors that wellposed raises.
+
+::
+
+    WellposedError
+    ├── ProblemError          the problem cannot be loaded, or its parts do not fit together
+    ├── DataError             data that cannot be read: empty, a one-shot generator, wrong columns
+    ├── ArgumentError         an argument of a public function has a value it cannot take (also a ValueError)
+    ├── ArtifactError         a saved file is truncated, of another version, or not ours
+    ├── LeakageError          statistics were asked of data that is declared as held out
+    ├── MissingDependency     an optional package is needed and not installed (also an ImportError)
+    ├── UserCodeError         the user's own code raised; ``__cause__`` is what it raised
+    └── FindingsError         ``Report.raise_for_findings()`` found something
+
+A message is in lower case: what was found, then what was expected or how to fix it.
+"""
+
+
+class WellposedError(Exception):
+    """Root of every error that wellposed raises on purpose."""
+
+
+class ProblemError(WellposedError):
+    """The problem cannot be loaded, or its parts do not fit together."""
+
+
+class DataError(WellposedError):
+    """The data cannot be read, or does not fit what it is applied to."""
+
+
+class ArgumentError(WellposedError, ValueError):
+    """An argument of a public function has a value that it cannot take."""
+
+
+class ArtifactError(WellposedError):
+    """A saved file cannot be trusted: truncated, of another version, or not ours."""
+
+
+class LeakageError(WellposedError):
+    """Statistics were asked of data that is declared as held out."""
+
+
+class MissingDependency(WellposedError, ImportError):  # noqa: N818 - it reads as what is the matter
+    """An optional package is needed and not installed."""
+
+
+class UserCodeError(WellposedError):
+    """The user's own code raised; ``__cause__`` holds what it raised."""
+
+
+class FindingsError(WellposedError):
+    """A report holds findings, and the caller asked for an exception."""

@@ -1,0 +1,397 @@
+"""Measure everything that the rules judge, on scratch storage: once for each profile, and once more for each suspicion.
+
+A suspicion (inputs on odd scales, a loss that blows up) is worth a short training with one thing changed; what removes
+the symptom is the cause. Nothing here judges: the rules do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from .contract.labels import probe_labels
+from .contract.result import LabelProfile, ObjectiveProfile, Targets, WiringProfile
+from .errors import UserCodeError
+from .gradcheck.result import CustomBackwards
+from .limits import Limits
+from .normalize.profile import InputEffect, InputProfile, profile_inputs
+from .problem import Problem
+from .rules.table import Unmeasured
+from .rules.updates import diverged
+from .signals.profile import STEPS, TAPPED_BATCHES, signal_profile
+from .signals.result import LayerSignal, Outcome, SignalProfile, TrainingProfile
+
+_HELD_OUT = 4
+_SUSPECT_RMS = (0.2, 5.0)
+_SUSPECT_SPREAD = 10.0
+
+Progress = Callable[[str], None]
+
+
+@dataclass
+class Examination:
+    """One problem under examination, inside the scope that leaves no trace."""
+
+    problem: Problem
+    limits: Limits
+    seed: int
+    progress: Progress
+    measured: dict[type, Any] = field(default_factory=dict)
+    noise: float | None = None
+    noisiest: str | None = None
+
+    def run(self) -> dict[type, Any]:
+        """Take every measurement that this problem allows; the others stay `Unmeasured` with the reason."""
+        from .frameworks.torch.running import Runner
+        from .frameworks.torch.state import preserved
+
+        self.runner = Runner(self.problem)
+        p = self.problem
+        with preserved(p.model, p.loss, p.optimizer, p.train, p.validation):
+            self._draw()
+            self._inputs()
+            self._model()
+        return self.measured
+
+    def _draw(self) -> None:
+        from .frameworks.torch import data
+
+        self.progress("reading the data")
+        p = self.problem
+        # A defect of the validation data must not speak through the trainings: they are judged on training rows held out.
+        drawn, held = data.training_and_held_out(
+            p, count=STEPS, seed=self.seed, held=_HELD_OUT, from_validation=False
+        )
+        self.whole: Any = data.whole_pair(p.train) if data.is_pair(p.train) else data.joined(drawn)
+        self.batches = [b.to(self.runner.device) for b in drawn]
+        self.held_out = [b.to(self.runner.device) for b in held]
+
+    def _inputs(self) -> None:
+        from .frameworks.torch.data import inputs_matrix
+
+        p, has_loss = self.problem, self.problem.loss is not None
+        matrix = inputs_matrix(p.train, name="train", has_loss=has_loss, seed=self.seed)
+        if matrix is None or matrix.ndim < 2:
+            self.measured[InputProfile] = Unmeasured(reason="the inputs are not one floating-point tensor")
+            return
+        validation = None
+        if p.validation is not None:
+            validation = inputs_matrix(p.validation, name="validation", has_loss=has_loss, seed=self.seed)
+        names = list(p.feature_names) if p.feature_names else None
+        self.matrix = matrix
+        self.measured[InputProfile] = profile_inputs(matrix, validation, feature_names=names)
+
+    def _model(self) -> None:
+        finite = self._finite_data()
+        if not finite:
+            reason = "the inputs are not finite: mend those first (WP106)"
+            for kind in (
+                ObjectiveProfile,
+                SignalProfile,
+                TrainingProfile,
+                WiringProfile,
+                LabelProfile,
+                CustomBackwards,
+            ):
+                self.measured[kind] = Unmeasured(reason=reason)
+            return
+        self.progress("tapping the layers")
+        self._signals()
+        self._objective()
+        self._training()
+        self._labels()
+        self._custom_backwards()
+
+    def _finite_data(self) -> bool:
+        inputs = self.measured[InputProfile]
+        seen = all(bool(t.isfinite().all()) for b in self.batches for t in b.tensors if t.is_floating_point())
+        return seen and (isinstance(inputs, Unmeasured) or bool(np.isfinite(self.matrix).all()))
+
+    def _signals(self) -> None:
+        from .frameworks.torch.taps import tap
+
+        self.runner.train_mode()
+        self.precision = self.problem.precision or "fp32"
+        self.first = tap(self.runner, self.batches[:TAPPED_BATCHES], seed=self.seed, precision=self.precision)
+        self._signal_profile(())
+
+    def _signal_profile(self, later: Sequence[LayerSignal]) -> None:
+        profile = signal_profile(
+            self.first,
+            later=later,
+            steps=STEPS if later else 0,
+            batches=self.batches,
+            precision=self.precision,
+        )
+        self.measured[SignalProfile] = replace(profile, noise=self.noise, noisiest=self.noisiest)
+
+    def _objective(self) -> None:
+        from .frameworks.torch.objectives import profile_objective
+
+        self.has_loss = self.runner.evaluate(self.batches[0]).loss is not None
+        if not self.has_loss:
+            reason = "no loss: the model returns none and none was given"
+            for kind in (ObjectiveProfile, TrainingProfile, WiringProfile, LabelProfile, CustomBackwards):
+                self.measured[kind] = Unmeasured(reason=reason)
+            return
+        self.progress("probing the loss")
+        profile = profile_objective(self.runner, self.batches[0], seed=self.seed)
+        if self.first.output:
+            profile = replace(profile, output_at=self.first.output)
+        self.measured[ObjectiveProfile] = replace(profile, targets=self._whole_targets(profile))
+
+    def _whole_targets(self, profile: ObjectiveProfile) -> Any:
+        """Statistics of all targets at hand; their kind as the probe batch showed it."""
+        from .frameworks.torch.objectives import describe_targets
+
+        if self.whole is None:
+            return profile.targets
+        whole = describe_targets(self.whole.targets, None)
+        return replace(
+            whole, kind=profile.targets.kind, per_row=profile.targets.per_row, rows=self.whole.rows
+        )
+
+    def _training(self) -> None:
+        """The base trial, what is wired to what, and the interventions that the findings so far call for."""
+        if not self.has_loss:
+            return
+        objective: ObjectiveProfile = self.measured[ObjectiveProfile]
+        reason = None
+        if not self.runner.trainable:
+            reason = "the model has no trainable parameters"
+        elif not math.isfinite(objective.initial):
+            reason = "the loss is not finite at initialization"
+        elif self.first.nonfinite is not None:
+            reason = "a gradient is not finite at initialization"
+        if reason is not None:
+            self.measured[TrainingProfile] = self.measured[WiringProfile] = Unmeasured(reason=reason)
+            return
+        self.progress("training a copy for a few steps")
+        self._base_trial(objective)
+        self._wiring()
+        self._interventions(objective)
+
+    def _base_trial(self, objective: ObjectiveProfile) -> None:
+        from .frameworks.torch import trials
+        from .frameworks.torch.taps import dropout_noise
+
+        p = self.problem
+        name, rate, decay, warming = (
+            ("reference", 1e-3, 0.0, False) if p.optimizer is None else trials.optimizer_facts(p.optimizer)
+        )
+        self.change = trials.at_base_rate if warming else None
+        self.later: Any = None
+        self.same_outputs = False
+
+        def on_the_trained_copy(later: Any) -> None:
+            self.later = later
+            self.same_outputs = all(self._outputs_equal(b) for b in self.batches[:2])
+            self.ignored = tuple(n for n in self._ignored() if n in ignored)
+            self.runner.train_mode()
+            # On the trained copy: a head that starts at zero has no signal yet.
+            self.noise, self.noisiest = dropout_noise(self.runner, self.batches[0], seed=self.seed)
+
+        ignored = self._ignored()
+        self.same_at_start = all(self._outputs_equal(b) for b in self.batches[:2])
+        self.ignored: tuple[str, ...] = ()
+        base = trials.trial(
+            self.runner, self.batches, self.held_out, steps=STEPS, seed=self.seed,
+            before=self.first, change=self.change, and_then=on_the_trained_copy,
+        )  # fmt: skip
+        constant = self.same_at_start and self.same_outputs
+        self.measured[ObjectiveProfile] = replace(
+            objective, constant_output=constant, later=float(np.mean(base.outcome.losses[-3:]))
+        )
+        self._signal_profile(base.later)
+        self.measured[TrainingProfile] = TrainingProfile(
+            outcome=base.outcome, steps=STEPS, optimizer=name, learning_rate=rate, weight_decay=decay,
+            warming_up=warming, updates=base.updates, constant_loss=objective.constant,
+        )  # fmt: skip
+
+    def _outputs_equal(self, batch: Any) -> bool:
+        from .frameworks.torch.running import outputs_equal
+
+        return outputs_equal(self.runner, batch, seed=self.seed)
+
+    def _ignored(self) -> tuple[str, ...]:
+        from .frameworks.torch.wiring import ignored_inputs
+
+        return self._probe(lambda: ignored_inputs(self.runner, self.batches[0], seed=self.seed), ())
+
+    def _probe(self, probe: Callable[[], Any], otherwise: Any) -> Any:
+        """Ask the model about inputs that are not its own; that it refuses them is an answer, not a crash."""
+        try:
+            return probe()
+        except UserCodeError:
+            return otherwise
+
+    def _wiring(self) -> None:
+        from .frameworks.torch import data, wiring
+
+        optimizer = self.problem.optimizer
+        self.runner.train_mode()
+        unreached = wiring.unreached(self.runner, self.batches[0], self.first, self.later, seed=self.seed)
+        reached = set(self.runner.trainable) - {u.name for u in unreached}
+        outside, foreign = (
+            (None, 0) if optimizer is None else wiring.outside_optimizer(self.runner, optimizer, reached)
+        )
+        refused = None, "the model refuses a batch with one sample replaced"
+        leak, leak_reason = self._probe(
+            lambda: wiring.batch_leak(
+                self.runner, self.batches[0], rows_first=data.rows_first(self.problem.train), seed=self.seed
+            ),
+            refused,
+        )
+        self.runner.train_mode()
+        blown = diverged(self.measured[TrainingProfile].outcome, None)
+        gap = (
+            {"gap_reason": "the short training diverged"}
+            if blown
+            else wiring.train_eval_gap(
+                self.runner, self.batches[:8], steps=STEPS, seed=self.seed, change=self.change
+            )
+        )
+        self.measured[WiringProfile] = WiringProfile(
+            trainable=len(self.runner.trainable), unreached=unreached, outside_optimizer=outside, foreign=foreign,
+            leak=leak, leak_reason=leak_reason, ignored=self.ignored, **gap,
+        )  # fmt: skip
+
+    def _interventions(self, objective: ObjectiveProfile) -> None:
+        """One short training for each suspicion, with one thing changed."""
+        from .frameworks.torch import inputs, trials
+
+        training: TrainingProfile = self.measured[TrainingProfile]
+        profile = self.measured[InputProfile]
+        what_if: dict[str, Outcome] = {}
+        base = training.outcome
+        scaled = (
+            inputs.standardise_inputs(profile.train.mean, profile.train.std) if _odd_scales(profile) else None
+        )
+        targets = objective.targets
+        values = targets.kind == "values" and objective.quadratic and targets.std > 0
+        scaled_targets = (
+            inputs.standardise_targets(targets.mean, targets.std)
+            if values and _odd_targets(targets)
+            else None
+        )
+        if scaled is not None:
+            self.progress("trying standardised inputs")
+            what_if["standardised inputs"] = self._try(transform=scaled)
+        if scaled_targets is not None:
+            self.progress("trying standardised targets")
+            what_if["standardised targets"] = self._try(transform=scaled_targets)
+        if scaled is not None and scaled_targets is not None:
+            what_if["standardised inputs and targets"] = self._try(
+                transform=lambda b: scaled_targets(scaled(b))
+            )
+        if scaled is not None:
+            self._input_effect(profile, objective, base, what_if)
+        if training.given and not training.warming_up:
+            if diverged(base, objective.constant):
+                for factor in (10, 100, 1000):
+                    what_if[f"rate / {factor}"] = self._try(change=trials.scale_rate(1 / factor))
+            moved = [u.movement for u in training.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
+            if moved and max(moved) < self.limits.small_movement:
+                for factor in (100, 10_000):
+                    what_if[f"rate * {factor}"] = self._try(change=trials.scale_rate(factor))
+        if training.given and training.weight_decay > 0 and _decay_matters(training, self.limits):
+            what_if["no weight decay"] = self._try(change=trials.without_decay)
+        self.measured[TrainingProfile] = replace(training, what_if=what_if)
+
+    def _input_effect(
+        self, profile: InputProfile, objective: ObjectiveProfile, base: Outcome, what_if: dict[str, Outcome]
+    ) -> None:
+        from .frameworks.torch.inputs import scale_invariant
+
+        end = what_if["standardised inputs"].end
+        constant = objective.constant if objective.constant is not None else float("nan")
+        both = what_if.get("standardised inputs and targets")
+        if both is not None and not end <= both.end * constant:
+            end = (
+                both.end * constant
+            )  # in units of the raw targets: a constant prediction of standardised ones has loss 1
+        effect = InputEffect(
+            invariant=self._probe(
+                lambda: scale_invariant(self.runner, self.batches[0], profile.train.std, seed=self.seed),
+                False,
+            ),
+            loss_start=base.start,
+            loss_raw=base.end,
+            loss_standardised=end,
+            loss_constant=constant,
+        )
+        self.measured[InputProfile] = replace(profile, effect=effect)
+
+    def _try(self, *, transform: Any = None, change: Any = None) -> Outcome:
+        from .frameworks.torch.trials import trial
+
+        runner = self.runner if transform is None else self.runner.with_transform(transform)
+        failed = Outcome(losses=(), start=float("nan"), end=float("nan"))
+        return self._probe(
+            lambda: (
+                trial(
+                    runner,
+                    self.batches,
+                    self.held_out,
+                    steps=STEPS,
+                    seed=self.seed,
+                    change=change or self.change,
+                ).outcome
+            ),
+            failed,
+        )
+
+    def _labels(self) -> None:
+        reason = "needs tables or images with one target a row: of an order in time the probes see little"
+        self.measured.setdefault(LabelProfile, Unmeasured(reason=reason))
+        tabular = isinstance(self.measured[InputProfile], InputProfile) and self.matrix.ndim != 3
+        if not self.has_loss or not tabular or self.whole is None:
+            return
+        targets = self.measured[ObjectiveProfile].targets
+        y = self.whole.targets
+        if targets.kind == "other" or not targets.per_row or y is None:
+            return
+        self.progress("probing the labels")
+        x = self.whole.tensors[0].detach().double().cpu().numpy()
+        profile = probe_labels(x, y.detach().cpu().numpy(), seed=self.seed)
+        if profile is not None:
+            self.measured[LabelProfile] = replace(profile, learned=self._learned())
+
+    def _learned(self) -> float:
+        """Share of the constant prediction's loss that the user's own model gets rid of on held-out rows."""
+        training = self.measured[TrainingProfile]
+        if not isinstance(training, TrainingProfile) or not training.constant_loss:
+            return 0.0
+        return 1 - training.outcome.end / training.constant_loss
+
+    def _custom_backwards(self) -> None:
+        from .gradcheck.custom import check_custom_functions
+
+        if not self.has_loss:
+            return
+        self.progress("checking custom backwards")
+        self.runner.train_mode()
+        self.measured[CustomBackwards] = check_custom_functions(
+            lambda: self.runner.evaluate(self.batches[0]).loss, seed=self.seed
+        )
+
+
+def _odd_scales(profile: Any) -> bool:
+    """Whether standardising could matter at all; wider than the rules' limits, so that a near miss is measured too."""
+    if not isinstance(profile, InputProfile):
+        return False
+    low, high = _SUSPECT_RMS
+    return profile.rms < low or profile.rms > high or profile.spread > _SUSPECT_SPREAD
+
+
+def _odd_targets(targets: Targets) -> bool:
+    return abs(targets.mean) > 3 * max(targets.std, 1.0) or not 0.2 < targets.std < 5.0
+
+
+def _decay_matters(training: TrainingProfile, limits: Limits) -> bool:
+    shares: Sequence[float] = sorted(u.decay_share for u in training.updates if u.dimensions >= 2)
+    return bool(shares) and shares[len(shares) // 2] > limits.decay_share / 10

@@ -1,0 +1,292 @@
+"""Calling the user's model and loss on a batch, and training them for a few steps. Use inside `state.preserved`."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...errors import DataError, ProblemError, UserCodeError
+from ...problem import Problem
+from .data import TARGET_KEYS, Batch
+from .state import modules_of
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """What one call of model and loss gave."""
+
+    loss: torch.Tensor | None
+    """0-d, attached to the graph; None when the problem has no loss."""
+    outputs: Any
+    """Whatever the model returned."""
+
+    @property
+    def tensor(self) -> torch.Tensor | None:
+        """The output tensor that a loss would look at: the output itself, its logits, or the only tensor in it."""
+        return main_tensor(self.outputs)
+
+
+class Runner:
+    """Knows how to call one problem's model and loss.
+
+    Parameters
+    ----------
+    problem
+        The user's problem.
+    transform
+        Applied to every batch before the model sees it: how an intervention changes the inputs or targets.
+    """
+
+    def __init__(self, problem: Problem, transform: Callable[[Batch], Batch] | None = None) -> None:
+        self.problem = problem
+        self.transform = transform
+        self.model = getattr(
+            problem.model, "_orig_mod", problem.model
+        )  # torch.compile wraps; look at what it wraps
+        if not callable(self.model):
+            raise ProblemError(
+                f"model is a {type(self.model).__name__}: expected a torch.nn.Module or a callable"
+            )
+        if problem.loss is not None and not callable(problem.loss):
+            raise ProblemError(
+                f"loss is a {type(problem.loss).__name__}: expected a function of (outputs, targets), or None"
+            )
+        self.modules = modules_of(self.model)
+        self.all_modules = modules_of(self.model, problem.loss)
+        roots = [root for _, root in self._roots()]
+        self._kept_in_eval = [m for root in roots if root.training for m in root.modules() if not m.training]
+
+    def with_transform(self, transform: Callable[[Batch], Batch]) -> Runner:
+        return Runner(self.problem, transform)
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Every parameter that the problem can train, by dotted name, each once (ties go by their first name)."""
+        named: dict[str, nn.Parameter] = {}
+        seen: set[int] = set()
+        for prefix, root in self._roots():
+            for name, parameter in root.named_parameters():
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    named[prefix + name] = parameter
+        return named
+
+    @property
+    def trainable(self) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self.parameters.items() if p.requires_grad}
+
+    def names(self) -> dict[nn.Module, str]:
+        """Dotted names of all modules."""
+        named: dict[nn.Module, str] = {}
+        for prefix, root in self._roots():
+            for name, module in root.named_modules():
+                named.setdefault(module, (prefix + name).rstrip(".") or type(root).__name__)
+        return named
+
+    def _roots(self) -> Iterator[tuple[str, nn.Module]]:
+        if isinstance(self.model, nn.Module):
+            yield "", self.model
+            inside = set(self.model.modules())
+        else:
+            inside = set()
+        held = [m for m in self.all_modules if m not in inside]
+        children = {c for m in held for c in m.children()}
+        tops = [m for m in held if m not in children]
+        for i, module in enumerate(tops):
+            label = "loss" if module not in self.modules else type(module).__name__.lower()
+            yield f"{label}{i if len(tops) > 1 and label != 'loss' else ''}.", module
+
+    @property
+    def device(self) -> torch.device:
+        first = next(iter(self.parameters.values()), None)
+        return first.device if first is not None else torch.device("cpu")
+
+    def train_mode(self, training: bool = True) -> None:
+        """Put everything in train mode as the user's loop would, except what the user froze in eval mode on purpose."""
+        for _, root in self._roots():
+            root.train(training)
+        for module in self._kept_in_eval:
+            module.train(False)
+
+    def outputs(self, batch: Batch) -> Any:
+        """What the model returns for a batch."""
+        if self.transform is not None:
+            batch = self.transform(batch)
+        batch = batch.copied()
+        try:
+            if batch.kwargs is not None:
+                return self.model(**batch.kwargs)
+            if self.problem.loss is None and batch.targets is not None and self._wants_targets():
+                return self.model(*batch.args, batch.targets)
+            return self.model(*batch.args)
+        except Exception as error:
+            raise self._users_error(error, batch, "the model") from error
+
+    def evaluate(self, batch: Batch) -> Evaluation:
+        """Run the model and the loss on a batch."""
+        outputs = self.outputs(batch)
+        if self.problem.loss is None:
+            return Evaluation(loss=own_loss(outputs), outputs=outputs)
+        if batch.targets is None:
+            raise DataError(
+                "train gives batches without targets, and the loss needs them: give pairs (inputs, targets)"
+            )
+        return Evaluation(loss=self.loss_of(outputs, batch), outputs=outputs)
+
+    def loss_of(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """The user's loss of given outputs on a batch's targets."""
+        if self.transform is not None:
+            batch = self.transform(batch)
+        try:
+            value = self.problem.loss(outputs, batch.targets)
+        except Exception as error:
+            raise self._users_error(error, batch, "the loss") from error
+        if not isinstance(value, torch.Tensor):
+            raise ProblemError(f"loss returned a {type(value).__name__}: expected a scalar tensor")
+        if value.numel() != 1:
+            raise ProblemError(
+                f"loss returned shape {tuple(value.shape)}: expected a scalar; reduce it, for example with .mean()"
+            )
+        return value.reshape(())
+
+    def _wants_targets(self) -> bool:
+        """Whether a model without a loss of its own takes the targets as a second argument, as ``model(tokens, targets)``."""
+        forward = getattr(self.model, "forward", self.model)
+        try:
+            parameters = list(inspect.signature(forward).parameters.values())
+        except (TypeError, ValueError):
+            return False
+        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        if len(positional) < 2:
+            return False
+        return positional[1].default is inspect.Parameter.empty or positional[1].name in TARGET_KEYS
+
+    def _users_error(self, error: Exception, batch: Batch, what: str) -> Exception:
+        data = {t.device for t in batch.tensors}
+        if data and self.parameters and data != {self.device} and "device" in str(error):
+            found = ", ".join(sorted(map(str, data)))
+            return ProblemError(
+                f"the model is on {self.device} and the data on {found}: move one of them, for example model.to({found!r})"
+            )
+        shapes = ", ".join(str(tuple(t.shape)) for t in batch.tensors)
+        return UserCodeError(
+            f"{what} raised {type(error).__name__} on a batch with inputs of shape {shapes or 'none'}: {error}"
+        )
+
+
+def own_loss(outputs: Any) -> torch.Tensor | None:
+    """The loss that a model returns itself: ``.loss``, ``["loss"]``, a 0-d output, or the 0-d tensor of a tuple."""
+    if isinstance(outputs, torch.Tensor):
+        return outputs if outputs.ndim == 0 else None
+    found = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
+    if isinstance(found, torch.Tensor) and found.numel() == 1:
+        return found.reshape(())
+    if isinstance(outputs, Sequence):
+        return next(
+            (o for o in outputs if isinstance(o, torch.Tensor) and o.ndim == 0 and o.requires_grad), None
+        )
+    return None
+
+
+def main_tensor(outputs: Any) -> torch.Tensor | None:
+    if isinstance(outputs, torch.Tensor):
+        return outputs if outputs.ndim else None
+    found = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
+    if isinstance(found, torch.Tensor):
+        return found
+    values = (
+        list(outputs.values())
+        if isinstance(outputs, Mapping)
+        else list(outputs)
+        if isinstance(outputs, Sequence)
+        else []
+    )
+    tensors = [v for v in values if isinstance(v, torch.Tensor) and v.ndim and v.is_floating_point()]
+    return tensors[0] if len(tensors) == 1 else None
+
+
+def seed_everything(seed: int) -> None:
+    """Fix every random state that a model may draw from; `state.preserved` gives the user's states back."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def clear_gradients(runner: Runner) -> None:
+    for parameter in runner.parameters.values():
+        parameter.grad = None
+
+
+def reference_optimizer(runner: Runner) -> torch.optim.Optimizer:
+    """What training steps are taken with when the user names no optimizer."""
+    return torch.optim.Adam(list(runner.trainable.values()), lr=1e-3)
+
+
+def take_steps(
+    runner: Runner,
+    batches: Sequence[Batch],
+    *,
+    steps: int,
+    optimizer: torch.optim.Optimizer,
+    seed: int,
+    after_step: Callable[[int], None] | None = None,
+) -> list[float]:
+    """Train for `steps` steps as the user's loop would; returns the loss before each, and stops when one is not finite."""
+    losses: list[float] = []
+    for step in range(steps):
+        batch = batches[step % len(batches)]
+        seed_everything(seed + step)
+
+        def closure(batch: Batch = batch) -> torch.Tensor:
+            optimizer.zero_grad(set_to_none=True)
+            clear_gradients(runner)
+            loss = runner.evaluate(batch).loss
+            if loss is None:
+                raise ProblemError("the problem has no loss to train on")
+            if loss.requires_grad:
+                loss.backward()
+            return loss
+
+        if isinstance(optimizer, torch.optim.LBFGS):
+            loss = optimizer.step(closure)
+        else:
+            loss = closure()
+            optimizer.step()
+        losses.append(float(loss.detach()))
+        if after_step is not None:
+            after_step(step)
+        if not np.isfinite(losses[-1]):
+            break
+    return losses
+
+
+def mean_loss(runner: Runner, batches: Sequence[Batch], *, seed: int) -> float:
+    """Mean loss over batches, without gradients."""
+    values = []
+    with torch.no_grad():
+        for i, batch in enumerate(batches):
+            seed_everything(seed + i)
+            loss = runner.evaluate(batch).loss
+            values.append(float("nan") if loss is None else float(loss))
+    return float(np.mean(values))
+
+
+def outputs_equal(runner: Runner, batch: Batch, *, seed: int) -> bool:
+    """Whether every sample of a batch gets the same outputs, bit for bit, though the inputs differ."""
+    with torch.no_grad():
+        seed_everything(seed)
+        outputs = main_tensor(runner.outputs(batch))
+    if (
+        outputs is None
+        or len(outputs) < 2
+        or not any(bool((t != t[:1]).any()) for t in batch.tensors if t.ndim)
+    ):
+        return False
+    return bool((outputs == outputs[:1]).all())

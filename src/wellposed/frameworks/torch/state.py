@@ -1,0 +1,254 @@
+"""The scope in which a model may be run, trained and broken, and that leaves no trace.
+
+Every tensor is lent a scratch copy for the duration, so the user's own storage is never written: whatever happens
+inside (an exception, Ctrl-C), giving the storage back restores it bit for bit.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import sys
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...errors import ProblemError
+
+_CONTAINERS = (list, dict, set, deque)
+_CONTAINER_DEPTH = 4
+_CONTAINER_SIZE = 10_000  # a longer one holds data, not state
+_GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+_DATA = (torch.utils.data.DataLoader, torch.utils.data.Dataset, torch.utils.data.Sampler)
+
+
+@contextmanager
+def preserved(*roots: Any) -> Iterator[None]:
+    """Restore everything that the roots hold, and every random state, on the way out.
+
+    Parameters
+    ----------
+    *roots
+        Modules, optimizers, loss functions, datasets: what is reachable from them through attributes, closures,
+        partials and bound methods is preserved: parameters, buffers, gradients, flags, hooks, plain attributes,
+        generators, optimizer state.
+    """
+    found = reach(roots)
+    with ExitStack() as undo:
+        _keep_random_states(undo, found.generators)
+        for owner in found.owners:
+            _keep_attributes(undo, owner)
+        for optimizer in found.optimizers:
+            _lend_optimizer_state(undo, optimizer)
+        _lend_storage(undo, found.tensors)
+        undo.enter_context(torch.inference_mode(False))
+        undo.enter_context(torch.enable_grad())
+        yield
+
+
+class Reached:
+    """What a walk from the roots found, each object once."""
+
+    def __init__(self) -> None:
+        self.modules: list[nn.Module] = []
+        self.optimizers: list[torch.optim.Optimizer] = []
+        self.owners: list[Any] = []
+        self.tensors: list[torch.Tensor] = []
+        self.generators: list[Any] = []
+        self._seen: dict[int, Any] = {}
+
+    def first_visit(self, value: Any) -> bool:
+        if id(value) in self._seen:
+            return False
+        self._seen[id(value)] = value
+        return True
+
+
+def reach(roots: Iterable[Any]) -> Reached:
+    """Walk from the roots to every module, optimizer, tensor and generator that running them could touch."""
+    found = Reached()
+    for root in roots:
+        _walk(root, found, depth=0)
+    return found
+
+
+def modules_of(*roots: Any) -> tuple[nn.Module, ...]:
+    """Every module that the roots use: themselves, their children, and what their closures hold."""
+    return tuple(reach(roots).modules)
+
+
+def _walk(value: Any, found: Reached, depth: int) -> None:
+    if isinstance(value, torch.Tensor):
+        if found.first_visit(value):
+            found.tensors.append(value)
+    elif isinstance(value, nn.Module):
+        _walk_module(value, found)
+    elif isinstance(value, torch.optim.Optimizer):
+        _walk_optimizer(value, found)
+    elif isinstance(value, _GENERATORS):
+        if found.first_visit(value):
+            found.generators.append(value)
+    elif isinstance(value, _CONTAINERS + (tuple,)):
+        if depth < _CONTAINER_DEPTH and len(value) <= _CONTAINER_SIZE and found.first_visit(value):
+            for item in value.values() if isinstance(value, dict) else value:
+                _walk(item, found, depth + 1)
+    elif isinstance(value, _DATA):
+        if found.first_visit(value):
+            found.owners.append(value)
+            for item in vars(value).values():
+                if isinstance(
+                    item, _DATA + _GENERATORS
+                ):  # the rows are read, never written: no need to copy them
+                    _walk(item, found, depth + 1)
+    elif callable(value) and not isinstance(value, type) and found.first_visit(value):
+        for held in _held_by(value):
+            _walk(held, found, depth + 1)
+
+
+def _walk_module(module: nn.Module, found: Reached) -> None:
+    for child in module.modules():
+        if not found.first_visit(child):
+            continue
+        if any(torch.nn.parameter.is_lazy(p) for p in child._parameters.values()):
+            raise ProblemError(
+                f"the model has a lazy layer without weights ({type(child).__name__}): call model(batch) once before the check"
+            )
+        found.modules.append(child)
+        found.owners.append(child)
+        for value in vars(child).values():
+            _walk(value, found, depth=0)
+
+
+def _walk_optimizer(optimizer: torch.optim.Optimizer, found: Reached) -> None:
+    if not found.first_visit(optimizer):
+        return
+    found.optimizers.append(optimizer)
+    found.owners.append(optimizer)
+    for group in optimizer.param_groups:
+        _walk(list(group.values()), found, depth=0)
+
+
+def _held_by(function: Any) -> Iterator[Any]:
+    """What a callable holds: closure cells, defaults, bound self, partial arguments, attributes, globals it names."""
+    if isinstance(function, partial):
+        yield from (function.func, *function.args, *function.keywords.values())
+        return
+    if getattr(function, "__self__", None) is not None and not isinstance(function.__self__, type(sys)):
+        yield function.__self__
+    inner = getattr(function, "__func__", function)
+    code = getattr(inner, "__code__", None)
+    if code is None:
+        yield from getattr(function, "__dict__", {}).values()
+        return
+    yield from inner.__defaults__ or ()
+    for cell in inner.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # a cell not filled yet
+            continue
+    for name in code.co_names:
+        held = inner.__globals__.get(name)
+        if isinstance(held, nn.Module | torch.Tensor | torch.Generator | np.random.Generator | partial):
+            yield held
+
+
+def _keep_random_states(undo: ExitStack, generators: list[Any]) -> None:
+    undo.callback(random.setstate, random.getstate())
+    undo.callback(np.random.set_state, np.random.get_state())
+    undo.callback(torch.random.set_rng_state, torch.random.get_rng_state())
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        undo.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
+    for generator in generators:
+        undo.callback(_generator_restorer(generator))
+
+
+def _generator_restorer(generator: Any) -> Callable[[], None]:
+    if isinstance(generator, torch.Generator):
+        return partial(generator.set_state, generator.get_state())
+    if isinstance(generator, np.random.Generator):
+        return partial(
+            setattr, generator.bit_generator, "state", copy.deepcopy(generator.bit_generator.state)
+        )
+    if isinstance(generator, np.random.RandomState):
+        return partial(generator.set_state, generator.get_state())
+    return partial(generator.setstate, generator.getstate())
+
+
+def _keep_attributes(undo: ExitStack, owner: Any) -> None:
+    """Keep an object's own attributes, and the contents of its containers (hooks and buffers live in such)."""
+    undo.callback(_refill, vars(owner), dict(vars(owner)))
+    for value in vars(owner).values():
+        _keep_contents(undo, value, depth=0)
+
+
+def _keep_contents(undo: ExitStack, value: Any, depth: int) -> None:
+    if not isinstance(value, _CONTAINERS) or depth > _CONTAINER_DEPTH or len(value) > _CONTAINER_SIZE:
+        return
+    undo.callback(_refill, value, copy.copy(value))
+    if not isinstance(value, set):
+        for item in list(value.values() if isinstance(value, dict) else value):
+            _keep_contents(undo, item, depth + 1)
+
+
+def _refill(container: Any, contents: Any) -> None:
+    """Give a container its former contents, without changing which object it is."""
+    if _same(container, contents):
+        return
+    container.clear()
+    if isinstance(container, dict | set):
+        container.update(contents)
+    else:
+        container.extend(contents)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two containers hold the very same objects in the same order; values are never compared by ``==``."""
+    if len(a) != len(b):
+        return False
+    if isinstance(a, dict):
+        return all(x is y for x, y in zip(a, b, strict=True)) and all(
+            x is y for x, y in zip(a.values(), b.values(), strict=True)
+        )
+    return all(x is y for x, y in zip(a, b, strict=True))
+
+
+def _lend_optimizer_state(undo: ExitStack, optimizer: torch.optim.Optimizer) -> None:
+    lent: defaultdict[Any, Any] = defaultdict(dict)
+    for parameter, state in optimizer.state.items():
+        lent[parameter] = copy.deepcopy(state)
+    optimizer.state = lent  # the attribute itself is given back by _keep_attributes
+
+
+def _lend_storage(undo: ExitStack, tensors: list[torch.Tensor]) -> None:
+    """Point every tensor at a copy of its storage; tensors that share a storage go on sharing the copy."""
+    copies: dict[int, torch.UntypedStorage] = {}
+    for tensor in tensors:
+        undo.callback(_restore_tensor, tensor, tensor.data, tensor.requires_grad, tensor._version)
+        if tensor.is_leaf:
+            undo.callback(setattr, tensor, "grad", tensor.grad)
+            tensor.grad = None
+        tensor.data = _scratch(tensor, copies)
+
+
+def _scratch(tensor: torch.Tensor, copies: dict[int, torch.UntypedStorage]) -> torch.Tensor:
+    if tensor.layout is not torch.strided or type(tensor.data) is not torch.Tensor or tensor.is_meta:
+        return tensor.data.clone()
+    storage = tensor.untyped_storage()
+    if storage.data_ptr() not in copies:
+        copies[storage.data_ptr()] = storage.clone()
+    scratch = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return scratch.set_(copies[storage.data_ptr()], tensor.storage_offset(), tensor.size(), tensor.stride())
+
+
+def _restore_tensor(tensor: torch.Tensor, data: torch.Tensor, requires_grad: bool, version: int) -> None:
+    tensor.data = data
+    if tensor.requires_grad != requires_grad:
+        tensor.requires_grad_(requires_grad)
+    # Steps inside the scope count as in-place changes, and would spoil a graph that the user built before the check.
+    torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))

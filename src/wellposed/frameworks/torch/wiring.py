@@ -1,0 +1,201 @@
+"""Who is connected to whom: gradients that never come, samples that mix, running statistics that stand still."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...contract.result import Unreached
+from ...errors import UserCodeError
+from .data import Batch, take
+from .running import (
+    Runner,
+    clear_gradients,
+    main_tensor,
+    mean_loss,
+    reference_optimizer,
+    seed_everything,
+    take_steps,
+)
+from .state import preserved
+from .taps import Tapped
+from .trials import Change
+
+_BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+_SETTLING_PASSES = 10
+_STANDING_STILL = 1e-3  # such a momentum needs thousands of steps to come near the statistics of the data
+
+
+def unreached(
+    runner: Runner, batch: Batch, first: Tapped, later: Tapped | None, *, seed: int
+) -> tuple[Unreached, ...]:
+    """Trainable parameters whose gradient was absent or exactly zero on every batch, before and after the steps."""
+    found = []
+    for name, parameter in runner.trainable.items():
+        squares = first.gradient_squares.get(name, []) + (
+            later.gradient_squares.get(name, []) if later else []
+        )
+        if squares and all(s <= 0 for s in squares):
+            absent = all(s < 0 for s in squares)
+            found.append(
+                Unreached(
+                    name=name, absent=absent, loss_depends=_loss_depends(runner, parameter, batch, seed=seed)
+                )
+            )
+    return tuple(found)
+
+
+def _loss_depends(runner: Runner, parameter: nn.Parameter, batch: Batch, *, seed: int) -> bool:
+    """Whether the loss changes when the parameter is shaken by its own size."""
+    with torch.no_grad():
+        values = []
+        kept = parameter.detach().clone()
+        generator = torch.Generator(device=parameter.device).manual_seed(seed)
+        size = float(kept.double().square().mean()) ** 0.5 if kept.numel() else 0.0
+        for shake in (0.0, 0.5):
+            noise = torch.randn(kept.shape, generator=generator, device=kept.device).to(kept.dtype)
+            parameter.copy_(kept + shake * (size or 0.1) * noise)
+            seed_everything(seed)
+            loss = runner.evaluate(batch).loss
+            values.append(None if loss is None else float(loss))
+        parameter.copy_(kept)
+    before, after = values
+    return before is not None and after is not None and abs(after - before) > 1e-6 * abs(before) + 1e-12
+
+
+def outside_optimizer(runner: Runner, optimizer: Any, reached: set[str]) -> tuple[tuple[str, ...], int]:
+    """Trainable parameters that get gradients and that the optimizer does not hold; and how many it holds of others."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    ours = {id(p) for p in runner.parameters.values()}
+    outside = tuple(n for n, p in runner.trainable.items() if id(p) not in held and n in reached)
+    return outside, len(held - ours)
+
+
+def batch_leak(runner: Runner, batch: Batch, *, rows_first: bool, seed: int) -> tuple[float | None, str]:
+    """Largest relative change of other samples' outputs, in eval mode, when one sample is replaced by another.
+
+    Without `rows_first` the samples may stand on the second axis: if those do not mix, they are the samples.
+    """
+    tensors = batch.tensors
+    rows = batch.rows
+    if rows < 3:
+        return None, "needs three samples in a batch"
+    if any(t.ndim == 0 or len(t) != rows for t in tensors):
+        return None, "not every input has one row a sample"
+    if any(t.ndim == 2 and t.shape[0] == t.shape[1] for t in tensors) and len(tensors) > 1:
+        return None, "an input relates the rows to each other"
+    if isinstance(batch.targets, torch.Tensor) and batch.targets.ndim and len(batch.targets) != rows:
+        return None, "the first axis of the inputs is not the batch"
+    runner.train_mode(False)
+    for module in runner.modules:  # statistics of the batch mix samples on purpose; look beyond them
+        if isinstance(module, _BATCH_NORMS):
+            module.train(False)
+    if not _takes_fewer_rows(runner, batch):
+        return None, "the model takes all rows together: they are related, as the nodes of a graph are"
+    plain, again = (_eval_outputs(runner, batch, seed) for _ in range(2))
+    if plain is None or again is None or plain.ndim == 0 or len(plain) != rows:
+        return None, "the outputs have not one row a sample"
+    if not torch.equal(plain, again):
+        return None, "two evaluations with the same random state differ"
+    leak = _mixing(runner, batch, plain, axis=0, seed=seed)
+    second = all(t.ndim >= 2 and t.shape[1] >= 2 for t in tensors) and plain.ndim >= 2
+    if leak and not rows_first and second and plain.shape[1] == tensors[0].shape[1]:
+        if _mixing(runner, batch, plain, axis=1, seed=seed) == 0:
+            return None, "the samples may stand on the second axis, whose entries do not mix"
+    return leak, ""
+
+
+def _eval_outputs(runner: Runner, batch: Batch, seed: int) -> torch.Tensor | None:
+    seed_everything(seed)
+    with torch.no_grad():
+        return main_tensor(runner.outputs(batch))
+
+
+def _mixing(runner: Runner, batch: Batch, plain: torch.Tensor, *, axis: int, seed: int) -> float:
+    """Change of the other outputs along an axis, over their std, when its first entry is replaced by the second."""
+
+    def swap(t: torch.Tensor) -> torch.Tensor:
+        return torch.cat([t.narrow(axis, 1, 1), t.narrow(axis, 1, t.shape[axis] - 1)], axis)
+
+    other = _eval_outputs(runner, batch.with_inputs(*map(swap, batch.tensors)), seed)
+    if other is None or other.shape != plain.shape:
+        return 0.0
+    rest = plain.shape[axis] - 1
+    kept, changed = (o.narrow(axis, 1, rest).double() for o in (plain, other))
+    return float((changed - kept).abs().max()) / (float(kept.std()) + 1e-12)
+
+
+def _takes_fewer_rows(runner: Runner, batch: Batch) -> bool:
+    try:
+        with torch.no_grad():
+            runner.outputs(take(batch, torch.arange(batch.rows - 1)))
+    except UserCodeError:
+        return False
+    return True
+
+
+def train_eval_gap(
+    runner: Runner, batches: Sequence[Batch], *, steps: int, seed: int, change: Change | None = None
+) -> dict[str, Any]:
+    """Loss in train and eval mode on the same batches after a short training and time for statistics to settle."""
+    with preserved(runner.problem.model, runner.problem.loss, runner.problem.optimizer):
+        tracked = [
+            m for m in runner.modules if isinstance(m, _BATCH_NORMS) and m.track_running_stats and m.training
+        ]
+        optimizer = runner.problem.optimizer or reference_optimizer(runner)
+        if change is not None:
+            change(optimizer)
+        take_steps(runner, batches, steps=steps, optimizer=optimizer, seed=seed)
+        clear_gradients(runner)
+        before = {m: m.running_mean.clone() for m in tracked if m.running_mean is not None}
+        mean_loss(runner, batches[:1], seed=seed)
+        still = [
+            m
+            for m, mean in before.items()
+            if (m.running_mean is not None and torch.equal(m.running_mean, mean))
+            or (m.momentum is not None and m.momentum < _STANDING_STILL)
+        ]
+        for module in tracked:
+            if module not in still:
+                module.momentum = None  # cumulative: settles in as many passes as there are batches
+                module.reset_running_stats()
+        for i in range(_SETTLING_PASSES):
+            mean_loss(runner, batches, seed=seed + i)
+        train = mean_loss(runner, batches, seed=seed)
+        runner.train_mode(False)
+        evaluated = mean_loss(runner, batches, seed=seed)
+    names = runner.names()
+    return {"train_loss": train, "eval_loss": evaluated, "frozen_statistics": tuple(names[m] for m in still)}
+
+
+def ignored_inputs(runner: Runner, batch: Batch, *, seed: int) -> tuple[str, ...]:
+    """Of several inputs, those whose rows can be shuffled without any change in outputs that do differ by row."""
+    names = list(batch.kwargs) if batch.kwargs is not None else [f"input {i}" for i in range(len(batch.args))]
+    values = list(batch.kwargs.values()) if batch.kwargs is not None else list(batch.args)
+    runner.train_mode(False)
+    ignored = []
+    with torch.no_grad():
+        plain, loss = _outputs_and_loss(runner, batch, seed)
+        if plain is None or batch.rows < 2 or len(batch.tensors) < 2 or bool((plain == plain[:1]).all()):
+            return ()
+        for i, (name, value) in enumerate(zip(names, values, strict=True)):
+            if not isinstance(value, torch.Tensor) or value.ndim == 0 or len(value) != batch.rows:
+                continue
+            rolled = value.roll(1, 0)
+            if torch.equal(rolled, value):
+                continue
+            tensors = [rolled if j == i else v for j, v in enumerate(values) if isinstance(v, torch.Tensor)]
+            other, other_loss = _outputs_and_loss(runner, batch.with_inputs(*tensors), seed)
+            if other is not None and torch.equal(other, plain) and other_loss == loss:
+                ignored.append(name)
+    return tuple(ignored)
+
+
+def _outputs_and_loss(runner: Runner, batch: Batch, seed: int) -> tuple[torch.Tensor | None, float | None]:
+    """An input may matter to the loss alone, as the labels do that a model takes beside its inputs."""
+    seed_everything(seed)
+    evaluation = runner.evaluate(batch)
+    return evaluation.tensor, None if evaluation.loss is None else float(evaluation.loss)

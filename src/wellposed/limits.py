@@ -1,0 +1,184 @@
+"""Every threshold of the rules, each with its unit and its source. ``Limits(feature_spread=50)`` overrides one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _limit(default: float, *, unit: str, source: str) -> Any:
+    return field(default=default, metadata={"unit": unit, "source": source})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The thresholds that the rules judge by."""
+
+    feature_spread: float = _limit(
+        100.0,
+        unit="ratio of stds",
+        source="standardised, min-max scaled and one-hot columns stay below 30; the pixels of digits below 70",
+    )
+    feature_dominance: float = _limit(
+        1e3,
+        unit="largest E[x²] over the typical",
+        source="a thousandfold spread of curvature costs gradient descent a thousandfold of steps",
+    )
+    input_rms: float = _limit(
+        10.0,
+        unit="rms",
+        source="digits in 0 to 16 have 7.8; pixels in 0 to 255 about 130",
+    )
+    input_largest: float = _limit(
+        0.05,
+        unit="largest absolute input",
+        source="columns of unit norm over some hundred rows, as in diabetes, reach 0.2",
+    )
+    standardising_share: float = _limit(
+        0.5,
+        unit="share of what standardised inputs learn",
+        source="less than half as much learned in the same steps",
+    )
+    standardising_floor: float = _limit(
+        0.05,
+        unit="share of the loss of a constant prediction",
+        source="a trial that learns less than this says nothing",
+    )
+    leak_chance: float = _limit(
+        1e-6,
+        unit="probability",
+        source="that random data look fitted on held-out rows",
+    )
+    split_shift: float = _limit(
+        0.5,
+        unit="training stds",
+        source="a medium effect in Cohen's terms; random splits are held off by shift_chance",
+    )
+    shift_chance: float = _limit(
+        1e-4,
+        unit="probability",
+        source="that a random split shows it in any column, by a bound that needs no distribution",
+    )
+    correlation_condition: float = _limit(
+        1e6,
+        unit="condition number",
+        source="breast_cancer, with its near copies radius and perimeter, has 1.2e5",
+    )
+    duplicate_chance: float = _limit(
+        1e-4,
+        unit="probability",
+        source="that a random split of the same rows shares as many of them",
+    )
+    repeat_difference: float = _limit(
+        1e-4, unit="relative difference", source="rounding of nondeterministic reductions stays below 1e-5"
+    )
+    initial_log_ratio: float = _limit(
+        2.0,
+        unit="times the loss of a constant prediction",
+        source="confident random logits; held up over healthy models",
+    )
+    initial_log_excess: float = _limit(
+        1.0, unit="nat", source="added to the ratio, so that two classes are not judged by a tenth of a nat"
+    )
+    initial_square_ratio: float = _limit(
+        10.0,
+        unit="times the loss of a constant prediction",
+        source="outputs of three times the targets' size",
+    )
+    unreachable_share: float = _limit(
+        0.1, unit="share of the achievable improvement", source="floors are found by descent to about 1 %"
+    )
+    log_normaliser: float = _limit(
+        1e-2, unit="|logsumexp|", source="log-probabilities give 0 to rounding; bf16 to 4e-3"
+    )
+    majority_share: float = _limit(
+        0.5, unit="share of rows", source="an accuracy that a constant prediction beats half of the time"
+    )
+    majority_times: float = _limit(
+        5.0, unit="times an even share", source="skew beyond what sampling noise or ordinary data show"
+    )
+    label_deviations: float = _limit(
+        3.0,
+        unit="standard deviations of shuffled skill",
+        source="a chance of 1e-3 for each probe on unrelated targets",
+    )
+    label_learned: float = _limit(0.05, unit="share of a constant prediction's loss", source="a model that learns this much on held-out rows has seen something")
+    label_resolution: float = _limit(
+        0.25, unit="correlation", source="a test that only sees more than this is not worth a verdict"
+    )
+    vanished: float = _limit(
+        1e-4,
+        unit="share of the input's std",
+        source="below it the signal is lost among biases within a few steps",
+    )
+    step_down: float = _limit(
+        1e-2, unit="share of the input's std", source="where the fall is called to have begun"
+    )
+    exploded: float = _limit(
+        1e3, unit="times the input's std", source="growth with the square root of depth stays far below"
+    )
+    collapsed: float = _limit(
+        1e-2,
+        unit="across-sample std over rms",
+        source="samples that differ by less than a hundredth of the signal",
+    )
+    dead_share: float = _limit(
+        0.8, unit="share of units", source="narrow rectified bottlenecks show 0.6 and recover"
+    )
+    saturated_share: float = _limit(
+        0.5, unit="share of entries", source="half of the entries pass no gradient"
+    )
+    gradient_growth: float = _limit(1e4, unit="ratio", source="residual and attention nets stay below 1e3")
+    flushed_share: float = _limit(0.5, unit="share of entries", source="half of the gradient is lost")
+    noise: float = _limit(30.0, unit="variance ratio", source="dropout of 0.5 in three layers stays below 5")
+    slow_movement: float = _limit(
+        1e-4,
+        unit="relative movement in the steps",
+        source="a hundred times below what healthy layers do in 30 steps",
+    )
+    slow_share: float = _limit(
+        1e-2,
+        unit="share of the largest movement",
+        source="rates of layers differ by tens in healthy nets, by thousands in sick ones",
+    )
+    target_gain: float = _limit(
+        3.0,
+        unit="times the standardised loss",
+        source="a gain of less is within what another rate would give",
+    )
+    unlearned_share: float = _limit(
+        0.9, unit="share of a constant prediction's loss", source="nothing was learned in the steps"
+    )
+    learned_share: float = _limit(
+        0.9,
+        unit="share of a constant prediction's loss",
+        source="the same steps learn something once the targets are standardised",
+    )
+    small_movement: float = _limit(
+        1e-4, unit="relative movement in the steps", source="fine-tuning at 1e-6 with Adam moves more"
+    )
+    small_gain: float = _limit(
+        1e-3,
+        unit="share of the loss",
+        source="what a larger rate must gain to prove that the rate is too small",
+    )
+    decay_remaining: float = _limit(
+        0.5,
+        unit="share of the weights' size after 30 steps",
+        source="no useful weight decay halves the weights in 30 steps",
+    )
+    decay_share: float = _limit(1.0, unit="weight decay over gradient", source="the two pull equally hard")
+    batch_leak: float = _limit(
+        1e-3, unit="change over std", source="rounding of batched kernels stays below 1e-5"
+    )
+    eval_gap: float = _limit(
+        1.0, unit="share of the train-mode loss", source="statistics of a few batches differ by less"
+    )
+    eval_gap_floor: float = _limit(0.5, unit="loss", source="a gap below half a nat is not judged")
+
+    # WP4xx, gradients
+    gradient_resolution: float = _limit(
+        1e-2,
+        unit="relative error of a tensor's gradient",
+        source="a pass promises to have seen 1 % of a tensor's gradient norm; a larger error changes the direction of the update",
+    )

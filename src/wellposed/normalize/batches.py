@@ -1,0 +1,213 @@
+"""Whatever holds data, as NumPy batches with the samples along the first axis."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+
+_INPUT_KEYS = (
+    "inputs",
+    "input",
+    "x",
+    "X",
+    "features",
+    "data",
+    "image",
+    "images",
+    "pixel_values",
+    "input_values",
+)
+_TARGET_KEYS = frozenset(
+    {"y", "label", "labels", "target", "targets", "weight", "weights", "id", "idx", "index"}
+)
+
+
+def batches(data: Any) -> Generator[NDArray[Any]]:
+    """Batches of the inputs in `data`, as arrays of a real dtype; random states are left as they were.
+
+    Raises
+    ------
+    DataError
+        When `data` holds nothing, can be iterated only once, or holds something that is no array of numbers.
+    """
+    whole = _whole(data)
+    if whole is not None:
+        yield whole
+        return
+    _refuse_what_cannot_be_batched(data)
+    read = 0
+    with _random_states_kept(data):
+        for batch in data:
+            yield _inputs_of_batch(batch, f"batch {read}")
+            read += 1
+    if read == 0:
+        raise DataError(f"the {_kind(data)} gave no batches: expected at least one")
+
+
+def column_names(data: Any) -> tuple[str, ...] | None:
+    """Names of the columns, when `data` is a table that carries them."""
+    table: Any = data[0] if isinstance(data, tuple) and data else data
+    return tuple(str(c) for c in table.columns) if _is_table(table) and table.columns is not None else None
+
+
+def as_array(value: Any, what: str = "the data") -> NDArray[Any]:
+    """A tensor, table or array-like as an array of a real dtype; missing where it is masked."""
+    if is_tensor(value):
+        from ..frameworks.torch.arrays import to_numpy
+
+        value = to_numpy(value, what=what)
+    elif _is_table(value):
+        value = value.to_numpy()
+    elif isinstance(value, np.ma.MaskedArray):
+        value = np.ma.filled(value.astype(np.float64), np.nan)
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind == "O":
+            array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} is no array of numbers ({_kind(value)}): {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{what} has dtype {array.dtype}: expected real numbers")
+    if array.ndim == 0:
+        raise DataError(f"{what} is a single number: expected samples along the first axis")
+    return array
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether `value` is a torch tensor; torch is not imported to find out."""
+    if "torch" not in sys.modules:
+        return False
+    from ..frameworks.torch.arrays import is_tensor as is_torch_tensor
+
+    return is_torch_tensor(value)
+
+
+def _whole(data: Any) -> NDArray[Any] | None:
+    """The inputs, when `data` holds them in one piece."""
+    if isinstance(data, tuple) and len(data) == 2 and _is_arraylike(data[0]):
+        return _inputs_of_pair(data)
+    if _is_arraylike(data) or _is_plain_numbers(data):
+        return as_array(data)
+    if isinstance(data, Mapping):
+        return _inputs_of_batch(data, "the data")
+    return None
+
+
+def _inputs_of_pair(pair: tuple[Any, Any]) -> NDArray[Any]:
+    inputs, targets = as_array(pair[0], "the inputs"), pair[1]
+    if targets is None:
+        return inputs
+    rows = 1 if _is_scalar(targets) or not hasattr(targets, "__len__") else len(targets)
+    if rows != len(inputs):
+        raise DataError(
+            f"a tuple is a pair (inputs, targets), and these have {len(inputs)} and {rows} rows: "
+            "put batches in a list"
+        )
+    return inputs
+
+
+def _refuse_what_cannot_be_batched(data: Any) -> None:
+    if isinstance(data, str | bytes):
+        raise DataError(
+            f"found the text {str(data)[:60]!r}: read a file with wellposed.normalize.sources.read"
+        )
+    if not isinstance(data, Iterable):
+        hint = "; wrap a dataset in a DataLoader" if hasattr(data, "__getitem__") else ""
+        raise DataError(f"found a {_kind(data)}: expected an array, a tensor or an iterable of batches{hint}")
+    if hasattr(data, "__next__"):
+        raise DataError(
+            f"found a one-shot {_kind(data)}, which could be read only once: pass a list or a DataLoader, "
+            "or merge as you go with m = m | Moments.of(batch)"
+        )
+    if isinstance(data, tuple):
+        raise DataError(
+            f"found a tuple of {len(data)}: a tuple is a pair (inputs, targets); put batches in a list"
+        )
+
+
+def _inputs_of_batch(batch: Any, what: str) -> NDArray[Any]:
+    if isinstance(batch, Mapping):
+        return _inputs_of_batch(_inputs_of_mapping(batch, what), what)
+    if isinstance(batch, tuple | list) and not _is_plain_numbers(batch):
+        return _inputs_of_sequence(batch, what)
+    return as_array(batch, what)
+
+
+def _inputs_of_sequence(batch: tuple[Any, ...] | list[Any], what: str) -> NDArray[Any]:
+    if not batch:
+        raise DataError(f"{what} is empty")
+    first = batch[0]
+    if isinstance(first, tuple | list) and len(first) > 1 and not _is_plain_numbers(first):
+        raise DataError(f"{what} has {len(first)} inputs: give one of them, to be normalised by itself")
+    if len(batch) > 2:
+        raise DataError(
+            f"{what} has {len(batch)} parts, read as {len(batch) - 1} inputs and the targets: "
+            "give batches of one input, such as [b[0] for b in loader]"
+        )
+    if len(batch) == 2 and _is_scalar(batch[1]):
+        raise DataError(
+            f"{what} looks like a single sample with its target: wrap the dataset in a DataLoader"
+        )
+    return _inputs_of_batch(first, what)
+
+
+def _inputs_of_mapping(batch: Mapping[Any, Any], what: str) -> Any:
+    for key in _INPUT_KEYS:
+        if key in batch:
+            return batch[key]
+    others = [k for k in batch if str(k).lower() not in _TARGET_KEYS]
+    if len(others) == 1:
+        return batch[others[0]]
+    names = ", ".join(map(str, batch))
+    raise DataError(
+        f"{what} is a dict with {names or 'no keys'}: expected the inputs under {', '.join(_INPUT_KEYS[:3])}"
+    )
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, int | float | np.generic) or getattr(value, "ndim", None) == 0
+
+
+def _is_table(data: Any) -> bool:
+    return hasattr(data, "columns") and hasattr(data, "to_numpy")
+
+
+def _is_arraylike(data: Any) -> bool:
+    return isinstance(data, np.ndarray | np.generic) or is_tensor(data) or _is_table(data)
+
+
+def _is_plain_numbers(data: Any) -> bool:
+    """Numbers in plain lists, nested or not: an array that nobody made one."""
+    while isinstance(data, list | tuple) and data:
+        data = data[0]
+    return isinstance(data, int | float)
+
+
+def _kind(data: Any) -> str:
+    return type(data).__name__
+
+
+@contextmanager
+def _random_states_kept(data: Any) -> Iterator[None]:
+    """Shuffling and augmenting draw random numbers; reading leaves the states as they were."""
+    if "torch" in sys.modules:
+        from ..frameworks.torch.arrays import reading
+
+        with reading(data):
+            yield
+        return
+    # The states that users' code draws from.
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002

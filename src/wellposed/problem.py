@@ -1,0 +1,133 @@
+"""A training problem, and how one is loaded from ``train.py:problem`` or ``pkg.mod:problem``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from .errors import ProblemError, UserCodeError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """A model, its loss and its data: what there is to check.
+
+    Parameters
+    ----------
+    model
+        A ``torch.nn.Module``, or a callable that uses modules.
+    loss
+        ``loss(model(inputs), targets)`` gives a scalar; ``None`` when the model returns its own loss, or has none.
+    train
+        A DataLoader, any iterable that can be iterated again and gives batches, or one pair ``(inputs, targets)`` of tensors, from
+        which batches are drawn. A tuple of inputs is called ``model(*inputs)``, a dict ``model(**inputs)``.
+    validation
+        Held-out data, in any form that `train` takes.
+    optimizer
+        The optimizer that training will use; rules about updates need it.
+    precision
+        What training will run in: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+    name
+        What reports call this problem.
+    feature_names
+        Names of the columns of a 2-d input, so that a finding can say ``inputs.proline``.
+    """
+
+    model: Any
+    loss: Any = None
+    train: Any = None
+    validation: Any = None
+    optimizer: Any = None
+    precision: Precision | None = None
+    name: str | None = None
+    feature_names: tuple[str, ...] | None = None
+
+
+def load_problem(spec: str) -> Problem:
+    """Load ``"path/train.py:problem"`` or ``"pkg.mod:problem"``.
+
+    The attribute is a `Problem`, a ``(model, loss, data)`` tuple, or a function without arguments that returns one.
+
+    Raises
+    ------
+    ProblemError
+        When there is no such file, module or attribute, or it is none of these.
+    UserCodeError
+        When the user's own code raises; ``__cause__`` is what it raised.
+    """
+    found = load_object(spec)
+    if callable(found) and not isinstance(found, Problem | tuple):
+        found = _run_users(found, f"{spec}()")
+    return as_problem(found, name=spec)
+
+
+def load_object(spec: str) -> Any:
+    """The object that ``"path/file.py:name"`` or ``"pkg.mod:name"`` names."""
+    place, colon, attribute = spec.rpartition(":")
+    if not colon or not place or not attribute:
+        raise ProblemError(f"{spec!r} names no attribute: write it as train.py:problem or pkg.mod:problem")
+    module = _load_file(Path(place)) if place.endswith(".py") else _load_module(place)
+    value: Any = module
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            public = sorted(n for n in vars(module) if not n.startswith("_"))
+            raise ProblemError(
+                f"{place} has no attribute {attribute!r}; it has {', '.join(public[:12]) or 'none'}"
+            )
+        value = getattr(value, part)
+    return value
+
+
+def as_problem(value: Any, *, name: str | None = None) -> Problem:
+    """A `Problem` from a Problem or a ``(model, loss, data)`` tuple."""
+    if isinstance(value, Problem):
+        return value
+    if isinstance(value, tuple) and 2 <= len(value) <= 4:
+        return Problem(**dict(zip(("model", "loss", "train", "validation"), value, strict=False)), name=name)
+    raise ProblemError(
+        f"{name or 'the problem'} is a {type(value).__name__}: expected a wellposed.Problem, "
+        "a (model, loss, data) tuple, or a function without arguments that returns one"
+    )
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ProblemError(f"no such file: {path} (looked in {Path.cwd()})")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ProblemError(f"{path} cannot be loaded as Python")
+    module = importlib.util.module_from_spec(spec)
+    # As `python train.py` does: its folder is importable, and pickling finds the module by name.
+    sys.path.insert(0, str(path.resolve().parent))
+    sys.modules.setdefault(path.stem, module)
+    _run_users(lambda: spec.loader.exec_module(module), str(path))  # type: ignore[union-attr]
+    return module
+
+
+def _load_module(name: str) -> ModuleType:
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise ProblemError(
+                f"no module named {error.name!r} (looked from {Path.cwd()}); for a file, write train.py:problem"
+            ) from None
+        raise UserCodeError(f"{name} failed to import") from error
+    except Exception as error:  # whatever the user's module raises is theirs
+        raise UserCodeError(f"{name} failed to import") from error
+
+
+def _run_users(call: Any, what: str) -> Any:
+    try:
+        return call()
+    except Exception as error:  # whatever the user's code raises is theirs
+        raise UserCodeError(f"{what} raised {type(error).__name__}") from error

@@ -1,0 +1,76 @@
+"""The table of rules: one line each. It feeds the terminal, JSON, ``explain`` and ``wellposed rules``."""
+
+from __future__ import annotations
+
+from ..contract.result import LabelProfile, ObjectiveProfile, WiringProfile
+from ..gradcheck.result import CustomBackwards
+from ..normalize.profile import InputProfile
+from ..report import Severity
+from ..signals.result import SignalProfile, TrainingProfile
+from . import data, gradients, objective, signals, updates, wiring
+from .table import Rule
+
+_E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
+
+
+def _rule(code: str, name: str, judges: type, severity: Severity, judge: object) -> Rule:
+    return Rule(code=code, name=name, judges=judges, severity=severity, judge=judge)  # type: ignore[arg-type]
+
+
+RULES: tuple[Rule, ...] = (
+    _rule("WP001", "stochastic-loss", ObjectiveProfile, _N, objective.stochastic_loss),
+    _rule("WP002", "non-finite-loss", ObjectiveProfile, _E, objective.non_finite_loss),
+    _rule("WP101", "feature-scale-imbalance", InputProfile, _E, data.feature_scale_imbalance),
+    _rule("WP102", "input-scale", InputProfile, _E, data.input_scale),
+    _rule("WP103", "fitted-on-held-out-data", InputProfile, _E, data.fitted_on_held_out_data),
+    _rule("WP104", "constant-feature", InputProfile, _N, data.constant_feature),
+    _rule("WP105", "split-shift", InputProfile, _W, data.split_shift),
+    _rule("WP106", "non-finite-data", InputProfile, _E, data.non_finite_data),
+    _rule("WP107", "ill-conditioned-inputs", InputProfile, _N, data.ill_conditioned_inputs),
+    _rule("WP108", "duplicate-across-splits", InputProfile, _W, data.duplicate_across_splits),
+    _rule("WP109", "uninformative-labels", LabelProfile, _W, objective.uninformative_labels),
+    _rule("WP111", "class-imbalance", ObjectiveProfile, _W, objective.class_imbalance),
+    _rule("WP201", "vanishing-activations", SignalProfile, _E, signals.vanishing_activations),
+    _rule("WP202", "exploding-activations", SignalProfile, _E, signals.exploding_activations),
+    _rule("WP203", "signal-collapse", SignalProfile, _E, signals.signal_collapse),
+    _rule("WP204", "dead-units", SignalProfile, _E, signals.dead_units),
+    _rule("WP205", "saturated-units", SignalProfile, _E, signals.saturated_units),
+    _rule("WP206", "vanishing-updates", TrainingProfile, _E, signals.vanishing_updates),
+    _rule("WP207", "exploding-gradients", SignalProfile, _W, signals.exploding_gradients),
+    _rule("WP208", "precision-underflow", SignalProfile, _E, signals.precision_underflow),
+    _rule("WP209", "non-finite-origin", SignalProfile, _E, signals.non_finite_origin),
+    _rule("WP210", "noise-dominates", SignalProfile, _W, signals.noise_dominates),
+    _rule("WP301", "symmetric-weights", TrainingProfile, _E, signals.symmetric_weights),
+    _rule("WP302", "initial-loss", ObjectiveProfile, _E, objective.initial_loss),
+    _rule("WP401", "gradient-mismatch", CustomBackwards, _E, gradients.gradient_mismatch),
+    _rule("WP402", "gradient-inconclusive", CustomBackwards, _N, gradients.gradient_inconclusive),
+    _rule("WP403", "unchecked-custom-backward", CustomBackwards, _N, gradients.unchecked_custom_backward),
+    _rule("WP501", "double-softmax", ObjectiveProfile, _E, objective.double_softmax),
+    _rule("WP502", "constant-output", ObjectiveProfile, _E, objective.constant_output),
+    _rule("WP503", "output-range", ObjectiveProfile, _E, objective.output_range),
+    _rule("WP504", "loss-sign", ObjectiveProfile, _E, objective.loss_sign),
+    _rule("WP505", "target-scale", TrainingProfile, _E, updates.target_scale),
+    _rule("WP506", "wrong-loss-input", ObjectiveProfile, _E, objective.wrong_loss_input),
+    _rule("WP601", "disconnected-parameter", WiringProfile, _E, wiring.disconnected_parameter),
+    _rule("WP602", "not-in-optimizer", WiringProfile, _W, wiring.not_in_optimizer),
+    _rule("WP603", "batch-leak", WiringProfile, _E, wiring.batch_leak),
+    _rule("WP604", "train-eval-gap", WiringProfile, _E, wiring.train_eval_gap),
+    _rule("WP605", "ignored-input", WiringProfile, _W, wiring.ignored_input),
+    _rule("WP607", "update-too-large", TrainingProfile, _E, updates.update_too_large),
+    _rule("WP608", "update-too-small", TrainingProfile, _E, updates.update_too_small),
+    _rule("WP609", "weight-decay-dominates", TrainingProfile, _E, updates.weight_decay_dominates),
+)
+
+CAUSAL_ORDER: tuple[str, ...] = (
+    # what goes in, what is asked for, what the weights are, what flows, what the optimizer does: each can cause what stands after it
+    "WP106", "WP103", "WP506", "WP504", "WP501", "WP503", "WP101", "WP102", "WP505", "WP301", "WP401",
+    "WP209", "WP204", "WP202", "WP205", "WP201", "WP203", "WP502", "WP302", "WP208", "WP210", "WP603", "WP604", "WP601", "WP602", "WP605",
+    "WP609", "WP607", "WP206", "WP207", "WP608", "WP002", "WP109", "WP111", "WP108", "WP105", "WP001", "WP402", "WP403",
+    "WP107", "WP104",
+)  # fmt: skip
+
+
+def matching(rules: tuple[Rule, ...], keys: tuple[str, ...]) -> tuple[Rule, ...]:
+    """The rules that the keys name: codes, names, or prefixes of codes."""
+    wanted = tuple(k.strip().lower() for k in keys)
+    return tuple(r for r in rules if any(r.code.lower().startswith(k) or r.name == k for k in wanted))

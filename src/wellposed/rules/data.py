@@ -1,0 +1,339 @@
+"""Rules about the inputs (WP101 to WP108): each reads an `InputProfile`, and measures nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..limits import Limits
+from ..normalize.profile import InputEffect, InputProfile, NonFinite
+from ..report import Confidence, Severity
+from .table import Fault, Judgement, NoVerdict
+
+_FIT = "wellposed fix train.py:problem\n(in Python: Normalizer.fit(train), then n(x) for every split)"
+_NO_VALIDATION = NoVerdict(reason="no validation data were given")
+
+
+def feature_scale_imbalance(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
+    """WP101: a few columns in large units drown the others."""
+    if profile.dominance <= limits.feature_dominance or _invariant(profile.effect):
+        return
+    severity, confidence, seen = _weigh(profile.effect, limits)
+    far_apart = profile.spread > limits.feature_spread
+    if not far_apart and confidence != "confirmed":
+        return
+    unit = np.where(profile.constant, np.nan, profile.active_mean_square)
+    worst = int(np.nanargmax(unit))
+    yield Fault(
+        where=profile.place(worst),
+        **(_spread_words(profile, limits) if far_apart else _offset_words(profile, limits, worst)),
+        why=(
+            f"the loss curves about {profile.dominance:.2g} times more along {profile.label(worst)} than "
+            f"along the typical {profile.kind} (E[x²]): a step that is stable there hardly moves the other "
+            f"{profile.kind}s{seen}"
+        ),
+        fix=_FIT,
+        severity=severity,
+        confidence=confidence,
+    )
+
+
+def input_scale(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
+    """WP102: all inputs are in a unit far from 1."""
+    if _invariant(profile.effect):
+        return
+    large = min(profile.rms, profile.typical_rms) > limits.input_rms
+    small = 0 < profile.largest < limits.input_largest
+    if not large and not small:
+        return
+    severity, confidence, seen = _weigh(profile.effect, limits)
+    if large:
+        summary = f"inputs have rms {profile.rms:.3g} (limit {limits.input_rms:g})"
+        why = (
+            "initial weights assume inputs of about 1: the first layer's outputs and gradients are "
+            f"{profile.rms:.3g} times too large{seen}"
+        )
+    else:
+        summary = f"no input is larger than {profile.largest:.3g} (limit {limits.input_largest:g})"
+        why = (
+            f"initial weights assume inputs of about 1: with rms {profile.rms:.2g} the first layer sees "
+            f"little but its biases, and its gradients are as small{seen}"
+        )
+    yield Fault(
+        where="inputs",
+        summary=summary,
+        quantity="rms of the inputs" if large else "largest absolute input",
+        measured=profile.rms if large else profile.largest,
+        limit=limits.input_rms if large else limits.input_largest,
+        why=why,
+        fix=_FIT,
+        severity=severity,
+        confidence=confidence,
+    )
+
+
+def fitted_on_held_out_data(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
+    """WP103: the normaliser's statistics were taken on rows that are held out."""
+    if profile.validation is None:
+        yield _NO_VALIDATION
+        return
+    leak = profile.leak
+    if leak is None:
+        yield NoVerdict(reason="no column can tell: all are constant, of two values, or have missing entries")
+        return
+    if leak.fitted_on is None or (leak.chance is not None and leak.chance > limits.leak_chance):
+        return
+    if leak.fitted_on == "each split by itself" and _mostly_copies(profile):
+        return  # validation rows that are training rows have their statistics: WP108 says so
+    distance = {
+        "both splits together": leak.together,
+        "the validation rows": leak.validation,
+        "each split by itself": leak.validation,
+    }[leak.fitted_on]
+    yield Fault(
+        where="inputs",
+        **_leak_words(profile, distance),
+        why=_leak_why(profile),
+        fix=(
+            "split first, then fit on the training rows alone and apply that to both:\n"
+            "n = Normalizer.fit(x_train); x_train, x_val = n(x_train), n(x_val)"
+        ),
+        confidence="measured",
+    )
+
+
+def constant_feature(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
+    """WP104: a column holds one value."""
+    constant = np.flatnonzero(profile.constant)
+    if profile.train.rows < 2 or not constant.size:
+        return
+    shown = ", ".join(profile.label(int(i)) for i in constant[:5]) + (", ..." if constant.size > 5 else "")
+    first = int(constant[0])
+    yield Fault(
+        where=profile.place(first) if constant.size == 1 else "inputs",
+        summary=(
+            f"{constant.size} of {len(profile.std)} {profile.kind}s do not vary over {profile.train.rows:,} "
+            f"training rows: {shown}"
+        ),
+        quantity=f"constant {profile.kind}s",
+        measured=float(constant.size),
+        limit=0.0,
+        why=(
+            f"{profile.label(first)} is {profile.train.mean[first]:.6g} in every row: it tells the model "
+            "nothing, and dividing by its std would divide by zero"
+        ),
+        fix="leave it out, if it is not meant to vary later; Normalizer keeps its scale at 1",
+    )
+
+
+def split_shift(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
+    """WP105: the validation inputs come from elsewhere than the training inputs."""
+    if profile.validation is None:
+        yield _NO_VALIDATION
+        return
+    shift = profile.shift
+    if shift is None:
+        yield NoVerdict(reason="too few rows in a split to tell a shift from chance")
+        return
+    by_chance = shift.distance_by_chance(limits.shift_chance)
+    shifted = (shift.distance > by_chance) & (np.abs(shift.difference) > limits.split_shift)
+    if not shifted.any():
+        return
+    worst = int(np.argmax(np.where(shifted, np.abs(shift.difference), 0.0)))
+    yield Fault(
+        where=profile.place(worst),
+        summary=(
+            f"{int(shifted.sum())} of {len(profile.std)} {profile.kind}s shift between the splits; "
+            f"{profile.label(worst)} by {shift.difference[worst]:+.2f} ± {shift.error[worst]:.2f} stds "
+            f"(limit {limits.split_shift:g})"
+        ),
+        quantity="validation mean minus training mean, in training stds",
+        measured=float(abs(shift.difference[worst])),
+        limit=limits.split_shift,
+        why=(
+            f"{profile.label(worst)} has mean {profile.train.mean[worst]:.4g} in training and "
+            f"{profile.validation.mean[worst]:.4g} in validation; the two distributions are "
+            f"{shift.distance[worst]:.2f} apart (Kolmogorov-Smirnov), and random splits stay below "
+            f"{by_chance:.2f}: the validation loss measures another problem"
+        ),
+        fix=(
+            "apply the same normalizer to both splits; if that is done, draw both at random from the same "
+            "rows, or keep the split on purpose (in time, by site) and ignore this"
+        ),
+    )
+
+
+def non_finite_data(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
+    """WP106: NaN or infinity among the inputs."""
+    for found in profile.non_finite:
+        copes = profile.effect is not None and math.isfinite(profile.effect.loss_raw)
+        yield Fault(
+            where=profile.place(found.first_column),
+            summary=(
+                f"{_counts(found)} in {found.columns} of {len(profile.std)} {profile.kind}s of the "
+                f"{found.split} inputs; first: row {found.first_row}, {profile.label(found.first_column)}"
+            ),
+            quantity="entries that are NaN or infinite",
+            measured=float(found.missing + found.infinite),
+            limit=0.0,
+            why=(
+                "this model's loss stays finite, so it seems to mask them"
+                if copes
+                else "one such entry makes its batch's loss NaN, and one step later every weight"
+            ),
+            fix=(
+                "drop these rows, or fill them with a statistic of the training rows and add a column that "
+                "says so; look first where they come from (a logarithm of 0, 0/0, an empty cell)"
+            ),
+            severity=Severity.WARNING if copes else None,
+        )
+
+
+def ill_conditioned_inputs(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
+    """WP107: standardised columns that are almost functions of each other."""
+    if profile.condition is None:
+        reason = "needs a table of 2 to 512 columns, with more than twice as many rows"
+        yield NoVerdict(reason=f"the correlation matrix was not measured: {reason}")
+        return
+    if profile.condition <= limits.correlation_condition:
+        return
+    yield Fault(
+        where="inputs",
+        summary=(
+            f"the correlation matrix of the {profile.kind}s has condition number {profile.condition:.1e} "
+            f"(limit {limits.correlation_condition:.0e})"
+        ),
+        quantity="condition number of the correlation matrix",
+        measured=profile.condition,
+        limit=limits.correlation_condition,
+        why=(
+            f"some {profile.kind}s nearly repeat others: also after standardising, gradient descent needs "
+            f"about {profile.condition:.1e} times the steps along their difference"
+        ),
+        fix="drop or combine the near copies, or whiten (PCA fitted on the training rows)",
+    )
+
+
+def duplicate_across_splits(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
+    """WP108: validation rows that were trained on."""
+    found = profile.duplicates
+    if found is None:
+        yield _NO_VALIDATION
+        return
+    if found.chance > limits.duplicate_chance:
+        return
+    rate, within = found.across / found.validation_rows, found.within_train / found.train_rows
+    yield Fault(
+        where="inputs",
+        summary=(
+            f"{found.across:,} of {found.validation_rows:,} validation rows ({rate:.0%}) also stand in the "
+            "training rows, bit for bit"
+        ),
+        quantity="validation rows that also stand in the training rows",
+        measured=float(found.across),
+        limit=found.expected,
+        why=(
+            f"{within:.0%} of the training rows have a copy among themselves, and a random split of these "
+            f"rows would share {found.expected:.3g} distinct rows, not {found.shared:,}: the validation loss "
+            "flatters the model"
+        ),
+        fix="drop repeated rows before splitting, or split by their group (patient, file, day)",
+    )
+
+
+def _spread_words(profile: InputProfile, limits: Limits) -> dict[str, Any]:
+    std = np.where(profile.constant, np.nan, profile.std)
+    widest, narrowest = profile.label(int(np.nanargmax(std))), profile.label(int(np.nanargmin(std)))
+    return {
+        "summary": (
+            f"{profile.kind} stds differ {profile.spread:,.0f}-fold (limit {limits.feature_spread:g}): "
+            f"{widest} against {narrowest}"
+        ),
+        "quantity": f"largest std of a {profile.kind} over the smallest",
+        "measured": profile.spread,
+        "limit": limits.feature_spread,
+    }
+
+
+def _offset_words(profile: InputProfile, limits: Limits, worst: int) -> dict[str, Any]:
+    return {
+        "summary": (
+            f"{profile.label(worst)} lies around {profile.train.mean[worst]:.4g}: its mean square is "
+            f"{profile.dominance:.2g} times the typical one (limit {limits.feature_dominance:g})"
+        ),
+        "quantity": f"largest E[x²] of a {profile.kind} over the typical one",
+        "measured": profile.dominance,
+        "limit": limits.feature_dominance,
+    }
+
+
+def _invariant(effect: InputEffect | None) -> bool:
+    return effect is not None and effect.invariant
+
+
+def _weigh(effect: InputEffect | None, limits: Limits) -> tuple[Severity, Confidence, str]:
+    """Severity, confidence and words, by what standardising the inputs changed on a copy."""
+    if effect is None:
+        return Severity.WARNING, "measured", ""
+    words = (
+        f"; on a copy, held-out loss {effect.loss_raw:.3g} as it is, "
+        f"{effect.loss_standardised:.3g} standardised"
+    )
+    if math.isfinite(effect.loss_standardised) and not math.isfinite(effect.loss_raw):
+        return Severity.ERROR, "confirmed", words
+    learned = effect.loss_constant - effect.loss_standardised
+    if not math.isfinite(learned) or learned <= limits.standardising_floor * abs(effect.loss_constant):
+        return Severity.WARNING, "measured", ""  # neither learned anything: the trial says nothing
+    share = (effect.loss_constant - effect.loss_raw) / learned
+    if share < limits.standardising_share:
+        return Severity.ERROR, "confirmed", words
+    return (Severity.NOTE if share >= 1 else Severity.WARNING), "measured", words
+
+
+def _mostly_copies(profile: InputProfile) -> bool:
+    found = profile.duplicates
+    return found is not None and found.across > found.validation_rows / 2
+
+
+def _leak_words(profile: InputProfile, distance: float) -> dict[str, Any]:
+    leak = profile.leak
+    assert leak is not None
+    if leak.method == "minmax":
+        return {
+            "summary": (
+                f"minimum 0 and maximum 1 are exact on {leak.fitted_on} in {leak.columns} {profile.kind}s, "
+                "and not on the training rows"
+            ),
+            "quantity": f"{profile.kind}s whose range is exact",
+            "measured": float(leak.columns),
+        }
+    alone = leak.fitted_on == "each split by itself"
+    train = "" if alone else f"; the training rows are {leak.train:.1g} off"
+    return {
+        "summary": (
+            f"mean 0 and std 1 are exact on {leak.fitted_on} (within {distance:.1g}) in {leak.columns} "
+            f"{profile.kind}s{train}"
+        ),
+        "quantity": "distance of means and stds from 0 and 1, on the rows that were fitted on",
+        "measured": distance,
+    }
+
+
+def _leak_why(profile: InputProfile) -> str:
+    leak = profile.leak
+    assert leak is not None
+    if leak.fitted_on == "each split by itself":
+        return (
+            "each split was normalised by its own statistics: the same raw row becomes two different "
+            "inputs, and a single new row cannot be normalised at all"
+        )
+    chance = "" if leak.chance is None else f" (by chance: less than {max(leak.chance, 1e-99):.0e})"
+    return f"statistics were fitted on held-out rows{chance}: validation no longer measures unseen data"
+
+
+def _counts(found: NonFinite) -> str:
+    parts = [f"{n:,} {word}" for n, word in ((found.missing, "NaN"), (found.infinite, "infinite")) if n]
+    return " and ".join(parts)

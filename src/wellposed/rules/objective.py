@@ -1,0 +1,233 @@
+"""WP0xx, WP302, WP5xx: does the loss fit the outputs and the targets?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ..contract.result import LabelProfile, ObjectiveProfile
+from ..limits import Limits
+from .table import Fault, Judgement, NoVerdict
+
+
+def stochastic_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    scale = abs(profile.initial) + 1e-12
+    if profile.repeat_difference > limits.repeat_difference * scale:
+        yield Fault(
+            where="loss",
+            summary=f"two evaluations with every random state fixed differ by {profile.repeat_difference:.2g} (loss {profile.initial:.4g})",
+            quantity="difference of two evaluations, relative to the loss",
+            measured=profile.repeat_difference / scale,
+            limit=limits.repeat_difference,
+            why="something draws from a source that no seed reaches, or changes state while it is evaluated: no measurement can be repeated",
+            fix="draw from torch's, NumPy's or Python's generators, and keep state in buffers",
+        )
+
+
+def non_finite_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    if not math.isfinite(profile.initial):
+        yield Fault(
+            where="loss",
+            summary=f"the loss is {profile.initial} before the first step",
+            quantity="loss at initialization",
+            measured=profile.initial,
+            why="every gradient is NaN from the first step on, and no weight recovers",
+            fix="see where the first NaN or infinity comes from (WP209, WP106); work with logits and a loss that takes logits",
+        )
+
+
+def initial_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.constant is None or not math.isfinite(profile.initial) or profile.constant < 0:
+        yield NoVerdict(reason=profile.reason or "no constant prediction to compare with")
+        return
+    limit = _initial_loss_limit(profile, limits)
+    outlasts_the_steps = profile.later is None or not profile.later < profile.constant
+    if profile.initial > limit and outlasts_the_steps:
+        ratio = profile.initial / max(profile.constant, 1e-12)
+        yield Fault(
+            where="loss",
+            summary=f"loss starts at {profile.initial:.4g}; a constant prediction has {profile.constant:.4g} (limit {limit:.4g})",
+            quantity="loss at initialization",
+            measured=profile.initial,
+            limit=limit,
+            why=f"the model starts {ratio:.3g} times worse than knowing nothing, and the first steps only shrink outputs that are too large (rms {profile.output_rms or 0:.3g})",
+            fix="draw the last layer (and tied embeddings) smaller; for values, standardise the targets",
+        )
+
+
+def _initial_loss_limit(profile: ObjectiveProfile, limits: Limits) -> float:
+    """Log-losses grow linearly with the logits, squared errors with the square of the outputs: each has its own scale."""
+    constant = profile.constant or 0.0
+    if profile.quadratic:
+        return limits.initial_square_ratio * max(constant, profile.targets.rms**2 * 0.1, 1e-12)
+    return limits.initial_log_ratio * constant + limits.initial_log_excess * max(
+        1.0, profile.targets.rms if profile.targets.kind == "values" else 1.0
+    )
+
+
+def double_softmax(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    confined = profile.output_range
+    if profile.targets.kind not in ("classes", "binary") or confined is None:
+        yield from _unprobed(profile)
+        return
+    share = None if profile.constant_output else lost_share(profile)
+    if confined.probabilities and share is not None and share > limits.unreachable_share:
+        yield Fault(
+            where=profile.output_at,
+            summary=f"{confined.operation} outputs go into a loss that takes logits: it cannot fall below {profile.confined_floor:.3g} (free outputs reach {profile.floor:.3g})",
+            quantity="lowest loss that the outputs can reach",
+            measured=profile.confined_floor,
+            limit=profile.floor,
+            why=f"probabilities are squashed a second time: {share:.0%} of what there is to learn is out of reach, and gradients are weak",
+            fix=f"remove the final {confined.operation}: the loss applies its own",
+            confidence="confirmed",
+        )
+
+
+def output_range(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    confined = profile.output_range
+    if confined is None:
+        yield from _unprobed(profile)
+        return
+    share = lost_share(profile)
+    doubled = confined.probabilities and profile.targets.kind in ("classes", "binary")
+    if share is not None and share > limits.unreachable_share and not doubled:
+        yield Fault(
+            where=profile.output_at,
+            summary=f"the final {confined.operation} confines outputs to {_interval(confined.low, confined.high)}; targets span {profile.targets.low:.3g} to {profile.targets.high:.3g}"
+            if profile.targets.kind == "values"
+            else f"the final {confined.operation} confines outputs to {_interval(confined.low, confined.high)}: the loss cannot fall below {profile.confined_floor:.3g}",
+            quantity="share of the achievable improvement that is out of reach",
+            measured=share,
+            limit=limits.unreachable_share,
+            why=f"{share:.0%} of the improvement over a constant prediction is out of reach, whatever the weights",
+            fix=f"remove the final {confined.operation}, or scale the targets into {_interval(confined.low, confined.high)}",
+            confidence="confirmed",
+        )
+    elif profile.normalises and confined.operation in ("relu", "hardtanh", "softplus", "exp"):
+        yield Fault(
+            where=profile.output_at,
+            summary=f"the final {confined.operation} clips the logits of a loss that normalises them itself",
+            quantity="lower end of the outputs",
+            measured=confined.low,
+            why="a class whose logit is clipped gets no gradient, and a unit clipped for all samples never learns",
+            fix=f"remove the final {confined.operation}: logits may be negative",
+            severity=None,
+        )
+
+
+def lost_share(profile: ObjectiveProfile) -> float | None:
+    """Share of the improvement over a constant prediction that outputs confined to their range cannot reach."""
+    if profile.floor is None or profile.confined_floor is None:
+        return None
+    reference = max(
+        v for v in (profile.constant, profile.initial, profile.floor) if v is not None and math.isfinite(v)
+    )
+    achievable = reference - profile.floor
+    if achievable <= 1e-9 * (1 + abs(reference)):
+        return None
+    return (profile.confined_floor - profile.floor) / achievable
+
+
+def constant_output(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.constant_output:
+        yield Fault(
+            where=profile.output_at,
+            summary="every sample gets the same output, bit for bit, before and after the first steps",
+            quantity="difference of outputs between samples",
+            measured=0.0,
+            limit=0.0,
+            why="the outputs do not depend on the inputs, so there is nothing to learn"
+            + (
+                " (a softmax over one unit is always 1)"
+                if profile.output_range and profile.output_range.operation == "softmax"
+                else ""
+            ),
+            fix="for one output unit use a sigmoid, or no activation with a loss that takes logits"
+            if profile.output_range and profile.output_range.operation == "softmax"
+            else "follow the signal layer by layer (wellposed signals) to where it stops depending on the input",
+            confidence="confirmed",
+        )
+
+
+def loss_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    right, wrong = profile.at_targets, profile.away
+    if right is None or wrong is None or not math.isfinite(right + wrong):
+        yield NoVerdict(
+            reason=profile.reason or "outputs that agree with the targets cannot be made up for this loss"
+        )
+        return
+    if right > wrong + 1e-6 * (abs(right) + abs(wrong)):
+        yield Fault(
+            where="loss",
+            summary=f"outputs that agree with the targets have a higher loss ({right:.4g}) than outputs that disagree ({wrong:.4g})",
+            quantity="loss of agreeing outputs minus loss of disagreeing ones",
+            measured=right - wrong,
+            limit=0.0,
+            why="descending this loss drives the outputs away from the targets",
+            fix="negate the loss",
+            confidence="confirmed",
+        )
+
+
+def wrong_loss_input(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.unbounded and (profile.log_normaliser or 0.0) > limits.log_normaliser:
+        yield Fault(
+            where="loss",
+            summary="the loss expects log-probabilities and gets raw outputs: it falls by 1 for every 1 added to all outputs",
+            quantity="largest |logsumexp| of a row of outputs (0 for log-probabilities)",
+            measured=profile.log_normaliser,
+            limit=limits.log_normaliser,
+            why="the loss has no lower bound: training drives all outputs to infinity instead of telling classes apart",
+            fix="use cross_entropy on the raw outputs, or put a log_softmax after the last layer",
+            confidence="confirmed",
+        )
+    elif profile.reason:
+        yield NoVerdict(reason=profile.reason)
+
+
+def class_imbalance(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    t = profile.targets
+    if t.kind != "classes" or not t.per_row or t.classes < 3 or t.rows < 50:
+        yield NoVerdict(reason="needs one class label a row and more than two classes")
+        return
+    times = t.majority_share * t.classes
+    if t.majority_share > limits.majority_share and times > limits.majority_times:
+        yield Fault(
+            where="targets",
+            summary=f"one of {t.classes} classes holds {t.majority_share:.0%} of the rows, {times:.1f} times an even share",
+            quantity="share of the largest class times the number of classes",
+            measured=times,
+            limit=limits.majority_times,
+            why=f"always naming that class is right {t.majority_share:.0%} of the time, so accuracy says little and rare classes get few gradients",
+            fix="weight the classes in the loss, or sample them evenly; judge by balanced accuracy",
+        )
+
+
+def uninformative_labels(profile: LabelProfile, limits: Limits) -> Iterator[Judgement]:
+    seen = profile.chance + limits.label_deviations * profile.chance_std
+    if seen > limits.label_resolution:
+        yield NoVerdict(
+            reason=f"{profile.rows} rows would only show a correlation above {seen:.2f}",
+            outcome="inconclusive",
+        )
+    elif profile.score < seen and not profile.learned > limits.label_learned:
+        yield Fault(
+            where="targets",
+            summary=f"three probes predict the targets no better than shuffled ones: held-out correlation {profile.score:.3f} (shuffled {profile.chance:.3f} ± {profile.chance_std:.3f})",
+            quantity="held-out correlation of the best probe",
+            measured=profile.score,
+            limit=seen,
+            why=f"neighbours, a linear map and random features all fail on {profile.rows} rows: inputs and targets may be out of step, or the targets noise",
+            fix="look at some rows with their targets; check that inputs and targets are shuffled together",
+        )
+
+
+def _unprobed(profile: ObjectiveProfile) -> Iterator[Judgement]:
+    if profile.reason:
+        yield NoVerdict(reason=profile.reason)
+
+
+def _interval(low: float, high: float) -> str:
+    left = f"[{low:g}" if math.isfinite(low) else "(-∞"
+    return left + ", " + (f"{high:g}]" if math.isfinite(high) else "∞)")

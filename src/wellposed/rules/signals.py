@@ -1,0 +1,265 @@
+"""WP2xx and WP301: does the signal reach every layer, and does every layer move?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from ..limits import Limits
+from ..signals.result import LayerSignal, SignalProfile, TrainingProfile
+from .table import Fault, Judgement, NoVerdict
+
+_REDRAW = "wellposed fix train.py:problem redraws the weights with the gain of the activation and calibrates them on the data"
+
+
+def vanishing_activations(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
+    if not profile.input_std:
+        yield NoVerdict(reason="the inputs are codes, or do not vary")
+        return
+    first, later = _hidden_end(profile.layers), _hidden_end(profile.later)
+    scale = min(profile.input_std, 1.0)
+    gone = limits.vanished * scale
+    if first and first.rms < gone and (later is None or later.sample_std < gone):
+        at = next(x for x in profile.layers if x.rms < limits.step_down * scale)
+        yield Fault(
+            where=at.name,
+            summary=f"the signal falls from std {profile.input_std:.2g} at the input to rms {first.rms:.2g} at {first.name} (limit {gone:.2g})",
+            quantity="rms of the last hidden layer",
+            measured=first.rms,
+            limit=gone,
+            why="each layer shrinks the signal, so samples look alike to the last layer and gradients shrink on the way back",
+            fix=_REDRAW,
+        )
+
+
+def exploding_activations(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
+    if not profile.input_std:
+        yield NoVerdict(reason="the inputs are codes, or do not vary")
+        return
+    last = _end(profile.layers)
+    limit = limits.exploded * max(profile.input_std, 1.0)
+    if last and last.sample_std > limit:
+        at = next(x for x in profile.layers if x.sample_std > limit / 100)
+        yield Fault(
+            where=at.name,
+            summary=f"across-sample std grows from {profile.input_std:.2g} at the input to {last.sample_std:.2g} at {last.name} (limit {limit:.2g})",
+            quantity="across-sample std of the last layer",
+            measured=last.sample_std,
+            limit=limit,
+            why="each layer amplifies the signal: the first steps see huge outputs and gradients, and blow up or only shrink them",
+            fix=_REDRAW,
+        )
+
+
+def signal_collapse(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
+    first, later = _hidden_end(profile.layers), _hidden_end(profile.later)
+    if first is None or not first.rms > 0 or math.isnan(first.sample_std):
+        yield NoVerdict(reason="no hidden layer, or one sample a batch")
+        return
+    if first.spread < limits.collapsed and (later is None or later.spread < limits.collapsed):
+        at = next((x for x in profile.layers if x.spread < 10 * limits.collapsed), first)
+        yield Fault(
+            where=at.name,
+            summary=f"samples differ by {first.spread:.2g} of the signal's size at {first.name} (limit {limits.collapsed:g})",
+            quantity="across-sample std over rms at the last hidden layer",
+            measured=first.spread,
+            limit=limits.collapsed,
+            why="deep layers see nearly the same values for every sample, and learn the mean of the targets",
+            fix=_REDRAW + "; deep sigmoid networks cannot be rescued by variance: use tanh, ReLU or a norm",
+        )
+
+
+def dead_units(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
+    later = {x.name: x for x in profile.later}
+    for i, layer in enumerate(profile.layers):
+        after = later.get(layer.name, layer)
+        share = min(layer.dead_share, after.dead_share)
+        if not (
+            layer.rectified
+            and layer.has_parameters
+            and layer.units >= 4
+            and layer.rms > 0
+            and layer.gradient_rms is not None
+        ):
+            continue
+        if share > limits.dead_share and _alive_after(profile.layers[i + 1 :]):
+            yield Fault(
+                where=layer.name,
+                summary=f"{share:.0%} of the {layer.units} units are dead on every batch, before and after {profile.steps} steps (limit {limits.dead_share:.0%})",
+                quantity="share of units without any gradient",
+                measured=share,
+                limit=limits.dead_share,
+                why="a unit whose input is negative for every sample has no gradient, and never comes back"
+                + ("; nothing before this layer trains" if share == 1 else ""),
+                fix="set the biases to zero and redraw the weights (wellposed fix), lower the rate, or use a leaky activation",
+                severity=None,
+            )
+
+
+def saturated_units(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
+    later = {x.name: x for x in profile.later}
+    for layer in profile.layers:
+        after = later.get(layer.name, layer)
+        if layer.saturated_share is None or layer.name == profile.output:
+            continue
+        share = min(
+            layer.saturated_share,
+            after.saturated_share if after.saturated_share is not None else layer.saturated_share,
+        )
+        if share > limits.saturated_share:
+            yield Fault(
+                where=layer.name,
+                summary=f"{share:.0%} of the entries saturate the {layer.squashing} that follows (limit {limits.saturated_share:.0%}; rms {layer.rms:.3g})",
+                quantity="share of entries where the slope is below 1 % of its largest",
+                measured=share,
+                limit=limits.saturated_share,
+                why=f"a saturated {layer.squashing} passes no gradient: the layers before it barely learn",
+                fix="standardise the inputs, and draw weights with variance near 1/n (wellposed fix)",
+            )
+            return
+
+
+def exploding_gradients(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
+    flow = [(x, x.gradient_rms * x.rms) for x in profile.layers if x.has_parameters and x.gradient_rms]
+    if len(flow) < 3:
+        yield NoVerdict(reason="fewer than three layers with a gradient")
+        return
+    last = flow[-1][1]
+    worst, value = max(flow, key=lambda item: item[1])
+    if last > 0 and value > limits.gradient_growth * last:
+        yield Fault(
+            where=worst.name,
+            summary=f"the gradient grows {value / last:.2g}-fold from {flow[-1][0].name} back to {worst.name} (limit {limits.gradient_growth:g})",
+            quantity="gradient times activation, first layer over last",
+            measured=value / last,
+            limit=limits.gradient_growth,
+            why="one rate cannot serve layers whose gradients differ this much: the early ones overshoot or the late ones stand still",
+            fix=_REDRAW,
+        )
+
+
+def precision_underflow(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.precision == "fp32":
+        yield NoVerdict(reason="training runs in fp32")
+        return
+    worst = max(profile.flushed.items(), key=lambda item: item[1], default=None)
+    if worst is not None and worst[1] > limits.flushed_share:
+        yield Fault(
+            where=worst[0],
+            summary=f"{worst[1]:.0%} of the gradient entries at {worst[0]} are zero in {profile.precision} (limit {limits.flushed_share:.0%})",
+            quantity="share of nonzero gradient entries that flush to zero",
+            measured=worst[1],
+            limit=limits.flushed_share,
+            why="gradients below 3e-8 do not exist in fp16: those weights never move, silently",
+            fix="scale the loss (torch.amp.GradScaler), or train in bf16",
+        )
+
+
+def non_finite_origin(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
+    origin = profile.nonfinite
+    if origin is not None:
+        direction = "output" if origin.direction == "forward" else "gradient"
+        yield Fault(
+            where=origin.where,
+            summary=f"the first NaN or infinite {direction} comes from {origin.operation} at {origin.where}",
+            quantity="training step at which it appears",
+            measured=float(origin.step),
+            why="finite values go in and non-finite ones come out; everything downstream is lost"
+            + (
+                ": the derivative is infinite there, as that of sqrt, norm or pow at 0"
+                if origin.direction == "backward"
+                else ""
+            ),
+            fix="add a small constant under the root or the logarithm"
+            if origin.direction == "backward"
+            else "keep the input of that operation in range: scale weights and inputs, or use a bounded activation",
+            confidence="confirmed",
+        )
+
+
+def noise_dominates(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.noise is None:
+        yield NoVerdict(reason="no dropout")
+    elif profile.noise > limits.noise:
+        yield Fault(
+            where=profile.noisiest or "model",
+            summary=f"dropout makes the outputs vary {profile.noise:.3g} times as much as the samples do (limit {limits.noise:g})",
+            quantity="variance over draws of dropout over variance across samples",
+            measured=profile.noise,
+            limit=limits.noise,
+            why="a gradient step follows the noise: hardly anything of a sample's own signal reaches the loss",
+            fix="lower the dropout rate: 0.1 to 0.5 is usual",
+        )
+
+
+def symmetric_weights(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
+    equal = [u for u in profile.updates if u.rows_equal and (u.movement > 0 or u.rms == 0)]
+    if equal:
+        first = equal[0]
+        yield Fault(
+            where=first.name,
+            summary=f"all units of {first.name} have the same weights, and still have after {profile.steps} steps"
+            + (f" ({len(equal)} such tensors)" if len(equal) > 1 else ""),
+            quantity="difference between the units' weights",
+            measured=0.0,
+            limit=0.0,
+            why="units that start equal get equal gradients and stay equal: the layer is as good as one unit wide",
+            fix="draw the weights at random: " + _REDRAW,
+            confidence="confirmed",
+        )
+
+
+def vanishing_updates(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
+    weights = [
+        u
+        for u in profile.updates
+        if u.dimensions >= 2 and u.rms > 0 and u.movement > 0 and math.isfinite(u.movement)
+    ]
+    if len(weights) < 2 or not profile.given:
+        yield NoVerdict(
+            reason="needs two weights that move, and the optimizer" if profile.given else "no optimizer given"
+        )
+        return
+    largest = (
+        max(u.movement / u.rate for u in weights if u.rate > 0) if any(u.rate > 0 for u in weights) else 0.0
+    )
+    slow = [
+        u
+        for u in weights
+        if u.movement < limits.slow_movement
+        and u.rate > 0
+        and u.movement / u.rate < limits.slow_share * largest
+    ]
+    if slow:
+        worst = min(slow, key=lambda u: u.movement)
+        needed = 0.01 * profile.steps / worst.movement
+        yield Fault(
+            where=worst.name,
+            summary=f"needs about {needed:.1e} steps to move by 1 %; moved {worst.movement:.1e} in {profile.steps} steps (limit {limits.slow_movement:g})"
+            + (f"; {len(slow)} weights alike" if len(slow) > 1 else ""),
+            quantity="relative movement of the weight",
+            measured=worst.movement,
+            limit=limits.slow_movement,
+            why="the gradient that reaches it is tiny beside the others': under this optimizer it stays at its random start",
+            fix=_REDRAW + "; or use an optimizer that rescales each gradient (Adam)",
+        )
+
+
+def _end(layers: Sequence[LayerSignal]) -> LayerSignal | None:
+    """The last layer with weights: what comes after it only reshapes."""
+    return next((x for x in reversed(layers) if x.has_parameters and not math.isnan(x.sample_std)), None)
+
+
+def _hidden_end(layers: Sequence[LayerSignal]) -> LayerSignal | None:
+    """The last layer before the one that makes the output."""
+    end = _end(layers)
+    if end is None:
+        return None
+    index = max(i for i, x in enumerate(layers) if x is end)
+    return layers[index - 1] if index >= 2 else None
+
+
+def _alive_after(layers: Sequence[LayerSignal]) -> bool:
+    """Whether a gradient still arrives at the next layer with weights: then this layer is where it dies."""
+    following = next((x for x in layers if x.has_parameters), None)
+    return following is None or bool(following.gradient_rms)

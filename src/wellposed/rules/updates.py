@@ -1,0 +1,142 @@
+"""WP505 and WP60x: what the optimizer does to the weights, judged by what an intervention on a copy changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from statistics import median as _median
+
+from ..limits import Limits
+from ..signals.result import Outcome, TrainingProfile
+from .table import Fault, Judgement, NoVerdict
+
+
+def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
+    tried = [profile.what_if.get(k) for k in ("standardised targets", "standardised inputs and targets")]
+    # a constant prediction of standardised targets has loss 1
+    cured = [o.end for o in tried if o is not None and math.isfinite(o.end) and o.end < limits.learned_share]
+    if not cured or not profile.constant_loss:
+        return
+    raw, scaled = profile.outcome.end / profile.constant_loss, min(cured)
+    if (
+        diverged(profile.outcome, profile.constant_loss)
+        or raw > limits.target_gain * max(scaled, 0.05)
+        and raw > limits.unlearned_share
+    ):
+        yield Fault(
+            where="targets",
+            summary=f"after {profile.steps} steps the loss is {raw:.3g} of a constant prediction's; with standardised targets {scaled:.3g}",
+            quantity="held-out loss over that of a constant prediction",
+            measured=raw,
+            limit=limits.target_gain * scaled,
+            why="outputs start near 0 with unit scale: steps suited to the weights are too large or too small for targets of this size",
+            fix="standardise the targets with their training mean and std, and undo it on the predictions",
+            confidence="confirmed",
+            severity=None,
+        )
+
+
+def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
+    if not profile.given:
+        yield NoVerdict(reason="no optimizer given")
+        return
+    if profile.warming_up:
+        yield NoVerdict(reason="a schedule is in its warm-up")
+        return
+    smaller = [(k, o) for k, o in profile.what_if.items() if k.startswith("rate /")]
+    better = [(k, o) for k, o in smaller if math.isfinite(o.end) and o.end < o.start]
+    if not better:
+        return
+    name, best = min(better, key=lambda item: item[1].end)
+    base = profile.outcome
+    if diverged(base, profile.constant_loss) and (
+        not math.isfinite(base.end) or base.end > best.end + 0.1 * abs(best.start)
+    ):
+        shown = f"{base.end:.3g}" if math.isfinite(base.end) else "NaN or infinity"
+        yield Fault(
+            where="optimizer",
+            summary=f"loss goes from {base.start:.3g} to {shown} in {len(base.losses)} steps at rate {profile.learning_rate:g}; to {best.end:.3g} at a {_fraction(name)} of it",
+            quantity="held-out loss after the steps",
+            measured=base.end,
+            limit=best.start,
+            why=f"steps overshoot: the first one changes a weight by {_first_step(profile):.2g} of its size",
+            fix=f"divide the learning rate by {name.removeprefix('rate / ')}; check that the loss is a mean over the batch, not a sum",
+            confidence="confirmed",
+        )
+
+
+def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
+    if not profile.given:
+        yield NoVerdict(reason="no optimizer given")
+        return
+    if profile.warming_up:
+        yield NoVerdict(reason="a schedule is in its warm-up")
+        return
+    tried = [(k, o) for k, o in profile.what_if.items() if k.startswith("rate *") and math.isfinite(o.end)]
+    moved = [u.movement for u in profile.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
+    if not tried or not moved or max(moved) >= limits.small_movement:
+        return
+    name, faster = min(tried, key=lambda item: item[1].end)
+    times = name.removeprefix("rate * ")
+    gained, gained_now = faster.start - faster.end, profile.outcome.start - profile.outcome.end
+    if gained > limits.small_gain * abs(faster.start) and gained_now < 0.01 * gained:
+        yield Fault(
+            where="optimizer",
+            summary=f"no weight moves by more than {max(moved):.1e} in {profile.steps} steps at rate {profile.learning_rate:g} (limit {limits.small_movement:g})",
+            quantity="largest relative movement of a weight",
+            measured=max(moved),
+            limit=limits.small_movement,
+            why=f"at {times} times the rate the same steps take the loss from {faster.start:.3g} to {faster.end:.3g}",
+            fix=f"raise the learning rate: search around {times} times this one",
+            confidence="confirmed",
+        )
+
+
+def weight_decay_dominates(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
+    if not profile.given:
+        yield NoVerdict(reason="no optimizer given")
+        return
+    free = profile.what_if.get("no weight decay")
+    if free is None:
+        return
+    base = profile.outcome
+    weights = [u for u in profile.updates if u.dimensions >= 2 and u.rms > 0]
+    share = median((u.decay_share for u in weights), default=0.0)
+    remaining = median((u.remaining for u in weights), default=1.0)
+    better = math.isfinite(free.end) and not base.end <= free.end
+    if share > limits.decay_share and remaining < limits.decay_remaining and better:
+        yield Fault(
+            where="optimizer",
+            summary=f"weight decay {profile.weight_decay:g} pulls {share:.2g} times as hard as the gradient: {remaining:.1%} of the weights' size is left after {profile.steps} steps (limit {limits.decay_remaining:.0%})",
+            quantity="norm of a weight after the steps over its norm before, median over weights",
+            measured=remaining,
+            limit=limits.decay_remaining,
+            why=f"the weights shrink to zero faster than the data can shape them: loss {base.end:.4g}, without weight decay {free.end:.4g}",
+            fix="lower the weight decay: 1e-4 to 1e-1 with AdamW, 1e-5 to 1e-3 with SGD, are usual",
+            confidence="confirmed",
+        )
+
+
+def diverged(outcome: Outcome, constant: float | None) -> bool:
+    """Whether the loss is not finite, or ends clearly above both its start and a constant prediction."""
+    if not math.isfinite(outcome.end):
+        return True
+    reference = max(outcome.start, constant if constant is not None else outcome.start)
+    return outcome.end > reference + 0.1 * abs(reference) + 1e-9
+
+
+def _first_step(profile: TrainingProfile) -> float:
+    return max(
+        (u.first_step for u in profile.updates if u.dimensions >= 2 and math.isfinite(u.first_step)),
+        default=0.0,
+    )
+
+
+def _fraction(name: str) -> str:
+    return {"rate / 10": "tenth", "rate / 100": "hundredth"}.get(name, name)
+
+
+def median(values: Iterable[float], *, default: float) -> float:
+    found = list(values)
+    return _median(found) if found else default

@@ -1,0 +1,1 @@
+"""How results look: text, notebook, JSON. Computes nothing; the only room that imports rich."""

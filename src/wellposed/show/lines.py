@@ -1,0 +1,116 @@
+"""Lines of styled text that fit a width, and how they become a string."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+from collections.abc import Iterable
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+STYLES = {
+    "FAIL": "bold red",
+    "WARN": "bold yellow",
+    "NOTE": "bold cyan",
+    "NOT READY": "bold red",
+    "CAUTION": "bold yellow",
+    "READY": "bold green",
+    "UNKNOWN": "bold magenta",
+}
+
+# Control characters, and the marks that reorder text: a name in a report must not drive the terminal.
+_UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_IN_ASCII = str.maketrans({
+    "×": "x", "÷": "/", "·": "*", "−": "-", "–": "-", "—": "-", "≤": "<=", "≥": ">=", "≈": "~", "±": "+-",
+    "→": "->", "∞": "inf", "√": "sqrt", "…": "...", "‘": "'", "’": "'", "“": '"', "”": '"', "²": "^2",
+    "λ": "lambda", "θ": "theta", "ε": "epsilon", "σ": "sigma", "μ": "mu", "µ": "mu",
+})  # fmt: skip
+
+
+def clean(text: str) -> str:
+    """`text` with every control character but the newline written out, as Python would."""
+    return _UNPRINTABLE.sub(lambda found: " " if found[0] == "\t" else ascii(found[0])[1:-1], text)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Break `text` between words; a longer word stays whole, and so do runs of spaces."""
+    lines: list[str] = []
+    for paragraph in clean(text).splitlines() or [""]:
+        indent = paragraph[: len(paragraph) - len(paragraph.lstrip())]
+        line = ""
+        for word in re.findall(r" *[^ ]+", paragraph):
+            if line and cell_len(line + word) > width:
+                lines.append(line)
+                line = indent + word.lstrip()
+            else:
+                line += word
+        lines.append(line)
+    return lines
+
+
+def labelled(
+    label: str, text: str, *, width: int, style: str = "dim", indent: int = 6, column: int = 6
+) -> list[Text]:
+    """``label  text``, wrapped with a hanging indent below the text."""
+    left = max(column, cell_len(label) + 2 if label else 0)
+    lines = wrap(text, width - indent - left)
+    first = Text.assemble(" " * indent, (label, style), " " * (left - cell_len(label)), lines[0])
+    return [first, *(Text(" " * (indent + left) + line) for line in lines[1:])]
+
+
+def head(left: Text, right: str, *, width: int, indent: int = 6) -> list[Text]:
+    """`left`, and `right` at the right margin; on two lines where both do not fit. Neither is ever cut."""
+    right = clean(right).replace("\n", "\\n")
+    gap = width - left.cell_len - cell_len(right)
+    if gap >= 2:
+        return [Text.assemble(left, " " * gap, (right, "bold"))]
+    return [left, Text.assemble(" " * max(indent, width - cell_len(right)), (right, "bold"))]
+
+
+def to_text(lines: Iterable[Text], *, color: bool | None) -> str:
+    """One string; colour ``None`` asks the terminal. Signs that standard output lacks are spelled out."""
+    if color is None:
+        color = terminal_wants_color()
+    rows = list(lines)
+    text = _ansi(rows) if color else "\n".join(row.plain.rstrip() for row in rows)
+    return encodable(text, getattr(sys.stdout, "encoding", None) or "utf-8")
+
+
+def terminal_wants_color() -> bool:
+    """True for a terminal, unless NO_COLOR (https://no-color.org) or TERM=dumb says otherwise."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return bool(getattr(sys.stdout, "isatty", lambda: False)())
+
+
+def encodable(text: str, encoding: str) -> str:
+    """`text` as it is where `encoding` holds it, else with signs spelled out in ASCII."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_IN_ASCII).encode(encoding, "backslashreplace").decode(encoding)
+    except LookupError:
+        return text
+    return text
+
+
+def _ansi(rows: list[Text]) -> str:
+    # soft_wrap leaves the lines as they are; the colours are the terminal's own, so light and dark both read.
+    stream = io.StringIO()
+    console = Console(
+        file=stream,
+        force_terminal=True,
+        color_system="standard",
+        no_color=False,
+        legacy_windows=False,
+        highlight=False,
+    )
+    for row in rows:
+        row.rstrip()
+        console.print(row, soft_wrap=True)
+    return stream.getvalue().rstrip("\n")

@@ -1,0 +1,59 @@
+"""The counts and the one word that every form of a report shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..report import Report, Severity
+
+_ORDER = ("failed", "warned", "noted", "passed", "inconclusive", "skipped")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """How many rules ended in which way; a rule with several findings counts once, as its worst."""
+
+    outcomes: dict[str, str]
+    """By code: one of "failed", "warned", "noted", "passed", "inconclusive", "skipped"."""
+
+    @staticmethod
+    def of(report: Report) -> Tally:
+        outcomes = dict.fromkeys(report.passed, "passed")
+        outcomes |= {s.code: "skipped" if s.outcome == "skip" else "inconclusive" for s in report.skipped}
+        worst_last = sorted(report.findings, key=lambda f: list(Severity).index(f.severity), reverse=True)
+        words = {Severity.ERROR: "failed", Severity.WARNING: "warned", Severity.NOTE: "noted"}
+        outcomes |= {f.code: words[f.severity] for f in worst_last}
+        return Tally(outcomes=outcomes)
+
+    def within(self, prefix: str) -> Tally:
+        """The rules whose code begins with `prefix`."""
+        return Tally(outcomes={c: word for c, word in self.outcomes.items() if c.startswith(prefix)})
+
+    def codes(self, word: str) -> list[str]:
+        return [code for code, outcome in self.outcomes.items() if outcome == word]
+
+    def counts(self, words: Iterable[str] = _ORDER) -> str:
+        """In words: ``"2 failed, 15 passed, 1 skipped"``; what did not happen is not named."""
+        count = Counter(self.outcomes.values())
+        return ", ".join(f"{count[word]} {word}" for word in words if count[word])
+
+
+def verdict(report: Report) -> str:
+    """One word or two: what to do with this problem. UNKNOWN when no rule could tell anything."""
+    if report.errors:
+        return "NOT READY"
+    if report.warnings:
+        return "CAUTION"
+    return "READY" if report.passed or report.findings else "UNKNOWN"
+
+
+def verdict_line(report: Report) -> str:
+    """What follows the word: the counts, and how many places they are at when that is not the same."""
+    counts = Tally.of(report).counts() or "no rule ran"
+    if len(report.findings) > len(report.codes):
+        counts += f" ({len(report.findings)} findings)"
+    if verdict(report) == "UNKNOWN":
+        counts += ": nothing was measured"
+    return counts

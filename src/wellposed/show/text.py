@@ -1,0 +1,171 @@
+"""A report as text: what is wrong, the cause first; one line a family; the verdict last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby, zip_longest
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from ..report import Finding, Report, Severity, Skipped
+from ..rules.explain import FAMILIES
+from .lines import STYLES, clean, head, labelled, to_text, wrap
+from .tally import Tally, verdict, verdict_line
+
+_IN_FULL = 6
+"""Findings shown in full; what follows is mostly their consequences and takes one line each."""
+_REASONS = 6
+"""Reasons for skipping that are listed; more than these are folded to a count."""
+
+
+def render(report: Report, *, width: int = 80, color: bool | None = False, verbose: bool = False) -> str:
+    """Return the report as text.
+
+    Parameters
+    ----------
+    report
+        What `wellposed.check` returned.
+    width
+        Columns; at least 40. A code or a place that is longer stays whole.
+    color
+        True or False; None gives colour when standard output is a terminal and NO_COLOR is not set.
+    verbose
+        Every finding in full, every reason for skipping, the codes that passed.
+    """
+    return to_text(renderables(report, width, verbose=verbose), color=color)
+
+
+def renderables(report: Report, width: int = 80, *, verbose: bool = False) -> Iterator[Text]:
+    """The lines of the report, as rich's texts."""
+    width = max(width, 40)
+    yield from heading(report, width)
+    yield from _findings(report, width, verbose=verbose)
+    yield Text()
+    yield from _families(report, width)
+    yield from _without_verdict(report, width, verbose=verbose)
+    if verbose and report.passed:
+        yield from labelled("passed", ", ".join(report.passed), width=width, indent=0, column=16)
+    yield Text()
+    yield from _verdict(report, width)
+
+
+def heading(report: Report, width: int) -> list[Text]:
+    """What ran: versions, the model and its size, the seed; as far as the report knows."""
+    about = report.environment
+    parts = [f"{name} {about[name]}" for name in ("wellposed", "torch", "jax") if about.get(name)]
+    size = about.get("parameters", "")
+    size = f"{int(size):,}" if size.isdecimal() else size
+    model = about.get("model", "")
+    parts.append(", ".join(part for part in (model, size and f"{size} parameters") if part))
+    parts += [f"{name} {about[name]}" for name in ("seed", "precision") if about.get(name)]
+    lines: list[str] = []
+    for part in (clean(part).replace("\n", " ") for part in parts if part):
+        if lines and cell_len(lines[-1]) + 3 + cell_len(part) <= width:
+            lines[-1] += "   " + part
+        else:
+            lines.append(part)
+    return [Text(row, style="dim") for line in lines for row in wrap(line, width)]
+
+
+def title(finding: Finding, width: int) -> list[Text]:
+    """One line: label, code, name, and the place at the right margin."""
+    label = finding.severity.label
+    left = Text.assemble(
+        (label, STYLES[label]), "  ", (clean(finding.code), "bold"), " ", clean(finding.name)
+    )
+    return head(left, finding.where, width=width)
+
+
+def in_full(finding: Finding, width: int, *, told: bool = False) -> list[Text]:
+    """The title, what was measured, and, unless `told` above, why it hurts and how to mend it."""
+    lines = title(finding, width)
+    lines += [Text("      " + line) for line in wrap(finding.summary, width - 6)]
+    lines += labelled("why", finding.why, width=width) if finding.why and not told else []
+    lines += labelled("fix", finding.fix, width=width, style="green") if finding.fix and not told else []
+    if finding.confidence == "confirmed":
+        lines.append(Text("      confirmed by intervention", style="dim"))
+    return lines
+
+
+def _findings(report: Report, width: int, *, verbose: bool) -> Iterator[Text]:
+    """In causal order; notes, which never count, after the rest."""
+    ordered = [*(f for f in report.findings if f.severity is not Severity.NOTE), *report.notes]
+    full = len(ordered) if verbose else _IN_FULL
+    advice: set[tuple[str, str, str]] = set()
+    for finding in ordered[:full]:
+        same = (finding.code, finding.why, finding.fix)
+        yield Text()
+        yield from in_full(finding, width, told=same in advice)
+        advice.add(same)
+    if ordered[full:]:
+        more = f"and {len(ordered) - full} more (--verbose shows them in full):"
+        yield from [Text(), *(Text(line, style="dim") for line in wrap(more, width))]
+        for finding in ordered[full:]:
+            yield from title(finding, width)
+
+
+def _families(report: Report, width: int) -> Iterator[Text]:
+    tally = Tally.of(report)
+    marks = {prefix: _marks(tally.within(prefix)) for prefix in FAMILIES}
+    column = min(max((len(mark) for mark in marks.values()), default=0), 28) + 3
+    for prefix, family in FAMILIES.items():
+        mine = tally.within(prefix)
+        if not mine.outcomes:
+            continue
+        found = wrap(marks[prefix], column - 3)
+        counts = wrap(mine.counts(("passed", "inconclusive", "skipped")), width - 16 - column)
+        for name, codes, count in zip_longest([family], found, counts, fillvalue=""):
+            yield Text.assemble(f"{name:<16}", (f"{codes:<{column}}", "bold"), count)
+
+
+def _marks(tally: Tally) -> str:
+    signs = {"failed": "x", "warned": "!", "noted": "note"}
+    found = {sign: tally.codes(word) for word, sign in signs.items()}
+    return "  ".join(f"{sign} {' '.join(codes)}" for sign, codes in found.items() if codes)
+
+
+def _without_verdict(report: Report, width: int, *, verbose: bool) -> Iterator[Text]:
+    """Why rules said nothing. What was measured and could not be told is always listed."""
+    unsure = _by_reason([s for s in report.skipped if s.outcome == "inconclusive"])
+    skipped = _by_reason([s for s in report.skipped if s.outcome == "skip"])
+    if unsure or skipped:
+        yield Text()
+    yield from _reasons("inconclusive", unsure, width)
+    if verbose or len(skipped) <= _REASONS:
+        yield from _reasons("skipped", skipped, width)
+    else:
+        count = sum(len(codes) for codes in skipped.values())
+        text = f"{count} rules, for {len(skipped)} reasons (--verbose lists them)"
+        yield from labelled("skipped", text, width=width, indent=0, column=16)
+
+
+def _by_reason(skipped: list[Skipped]) -> dict[str, list[str]]:
+    ordered = sorted(skipped, key=lambda s: s.reason)
+    groups = {reason: [s.code for s in group] for reason, group in groupby(ordered, key=lambda s: s.reason)}
+    return dict(sorted(groups.items(), key=lambda item: item[1]))
+
+
+def _reasons(label: str, groups: dict[str, list[str]], width: int) -> Iterator[Text]:
+    for reason, codes in groups.items():
+        text = f"{', '.join(dict.fromkeys(codes))}: {reason}"
+        yield from labelled(label, text, width=width, indent=0, column=16)
+        label = ""
+
+
+def _verdict(report: Report, width: int) -> Iterator[Text]:
+    word = verdict(report)
+    text = verdict_line(report)
+    seconds = _seconds(report)
+    text += f"   in {seconds}" if seconds else ""
+    yield from labelled(word, text, width=width, style=STYLES[word], indent=0, column=len(word) + 3)
+    first = next(iter(report.errors + report.warnings + report.notes), None)
+    if first is not None:
+        yield Text.assemble(("why?", "dim"), f"  wellposed explain {clean(first.code)}")
+
+
+def _seconds(report: Report) -> str:
+    try:
+        return f"{float(report.environment['seconds']):.1f} s"
+    except (KeyError, ValueError):
+        return ""

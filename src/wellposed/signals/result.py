@@ -1,0 +1,149 @@
+"""What the signals room returns: forward and backward signal by layer, and how far each parameter moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSignal:
+    """The signal at the output of one layer, over a few batches.
+
+    Spread is measured over samples: the std over the batch at each position, then the rms over positions. The std of
+    the whole tensor would count the biases, which carry no signal.
+    """
+
+    name: str
+    kind: str
+    """Class name of the layer."""
+    rms: float
+    """Root mean square of the output."""
+    sample_std: float
+    """How much the output differs from sample to sample: rms over positions of the std over the batch."""
+    gradient_rms: float | None = None
+    """Rms of the gradient of the loss with respect to the output, times the batch size (so: per sample); None when none arrives."""
+    dead_share: float = 0.0
+    """Share of units through which no sample of any batch sends a gradient."""
+    units: int = 0
+    """Number of units that `dead_share` counts."""
+    saturated_share: float | None = None
+    """Share of entries of the squashing function that follows where its slope is below 1 % of its largest; None without one."""
+    squashing: str | None = None
+    """The squashing function that follows: ``"tanh"``, ``"sigmoid"``."""
+    has_parameters: bool = True
+    rectified: bool = False
+    """Whether a rectifier (ReLU and its kin, exactly flat on one side) follows."""
+
+    @property
+    def spread(self) -> float:
+        """Across-sample std over rms: 1 is all signal, 0 is the same output for every sample."""
+        return self.sample_std / self.rms if self.rms > 0 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonFinite:
+    """Where the first NaN or infinity came from."""
+
+    where: str
+    """Dotted name of the module."""
+    operation: str
+    """The layer's class going forward, the autograd node's name going backward."""
+    direction: str
+    """``"forward"`` or ``"backward"``."""
+    step: int
+    """Training step at which it was seen; 0 is before any update."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalProfile:
+    """Signals at initialization and after a few steps of the user's optimizer on a copy.
+
+    The layers stand in the order in which they run.
+    """
+
+    layers: tuple[LayerSignal, ...]
+    later: tuple[LayerSignal, ...] = ()
+    """The same layers after `steps` steps; empty when no step could be taken."""
+    steps: int = 0
+    input_std: float | None = None
+    """Across-sample std of the model's first floating-point input."""
+    output: str | None = None
+    """Name of the layer whose output is the model's output."""
+    nonfinite: NonFinite | None = None
+    flushed: dict[str, float] = field(default_factory=dict)
+    """By parameter: share of nonzero gradient entries that the half precision in force would flush to zero."""
+    precision: str = "fp32"
+    noise: float | None = None
+    """After the steps: variance of the outputs over draws of dropout, over that across samples; None without dropout."""
+    noisiest: str | None = None
+    """The dropout layer with the highest rate."""
+
+    def __str__(self) -> str:
+        lines = [f"{'layer':<34} {'kind':<14} {'rms':>9} {'std/sample':>10} {'gradient':>9}"]
+        for layer in self.layers:
+            gradient = "-" if layer.gradient_rms is None else f"{layer.gradient_rms:.2e}"
+            name = layer.name if len(layer.name) <= 34 else "…" + layer.name[-33:]
+            lines.append(
+                f"{name:<34} {layer.kind[:14]:<14} {layer.rms:9.2e} {layer.sample_std:10.2e} {gradient:>9}"
+            )
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterUpdate:
+    """How one trainable parameter moves under the user's optimizer."""
+
+    name: str
+    size: int
+    dimensions: int
+    rms: float
+    """Root mean square of the parameter at initialization."""
+    gradient_rms: float
+    first_step: float
+    """Norm of the first update over the norm of the parameter; inf for a parameter that starts at zero."""
+    movement: float
+    """Norm of the change after all steps over the norm of the parameter at the start."""
+    remaining: float = 1.0
+    """Norm after all steps over the norm at the start."""
+    decay_share: float = 0.0
+    """Norm of the weight-decay term over the norm of the gradient."""
+    rows_equal: bool = False
+    """Whether all rows (the weights into each unit) are the same, before and after the steps."""
+    fan_in: int = 0
+    rate: float = 0.0
+    """Learning rate of its parameter group; 0 when the optimizer does not hold it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a short training on a copy went."""
+
+    losses: tuple[float, ...]
+    """Training loss before each step."""
+    start: float
+    """Held-out loss before the first step."""
+    end: float
+    """Held-out loss after the last step; NaN or inf when training blew up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingProfile:
+    """A few steps of the user's optimizer on a copy, and what changes under an intervention."""
+
+    outcome: Outcome
+    steps: int
+    optimizer: str
+    """Class name, or ``"reference"`` when the user gave none and Adam at 1e-3 stood in."""
+    learning_rate: float
+    weight_decay: float
+    warming_up: bool
+    """Whether a scheduler holds the rate below its base value at step 0."""
+    updates: tuple[ParameterUpdate, ...]
+    constant_loss: float | None = None
+    """Loss of the best constant prediction, for scale; None where it is not known."""
+    what_if: dict[str, Outcome] = field(default_factory=dict)
+    """Outcomes of the same steps under one change each: ``"rate / 10"``, ``"no weight decay"``, ``"standardised targets"``, …"""
+
+    @property
+    def given(self) -> bool:
+        return self.optimizer != "reference"

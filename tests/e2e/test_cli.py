@@ -1,0 +1,196 @@
+"""The command line in this process: exit codes, what goes to which stream, what is refused."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from wellposed.cli import main
+from wellposed.report import Finding, Report, Severity
+
+HEALTHY = Report(passed=("WP101", "WP201"))
+NOTE = Finding(
+    code="WP104",
+    name="constant-feature",
+    severity=Severity.NOTE,
+    where="inputs.pixel_0",
+    summary="never changes",
+    quantity="std",
+    why="it carries nothing",
+    fix="drop it",
+)
+SICK = Report(findings=(Finding(**{**vars(NOTE), "code": "WP201", "severity": Severity.ERROR}),))
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    return stop.value.code
+
+
+@pytest.fixture
+def problem(tmp_path):
+    file = tmp_path / "a_problem.py"
+    file.write_text("print('theirs')\nproblem = (lambda x: x, None, ())\n")
+    return f"{file}:problem"
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    """Stands in for `wellposed.checking`, so that the command line is tested alone."""
+    asked = SimpleNamespace(report=HEALTHY)
+
+    def check(problem, **options):
+        asked.options = options
+        return asked.report
+
+    monkeypatch.setitem(sys.modules, "wellposed.checking", SimpleNamespace(check=check))
+    return asked
+
+
+@pytest.mark.parametrize(("report", "code"), [(HEALTHY, 0), (Report(findings=(NOTE,)), 0), (SICK, 1)])
+def test_check_exits_with_1_only_when_an_error_or_a_warning_was_found(checked, problem, report, code):
+    checked.report = report
+
+    assert run("check", problem) == code
+
+
+def test_with_json_standard_output_holds_the_report_alone(checked, problem, capsys):
+    run("check", problem, "--format", "json")
+    streams = capsys.readouterr()
+
+    assert Report.from_json(streams.out).passed == HEALTHY.passed
+    assert "theirs" in streams.err
+
+
+def test_a_saved_report_is_shown_again(checked, problem, tmp_path, capsys):
+    checked.report = SICK
+    run("check", problem)
+    first = capsys.readouterr().out
+    run("check", problem, "-o", tmp_path / "r.json")
+    capsys.readouterr()
+
+    assert run("report", tmp_path / "r.json") == 1
+    assert capsys.readouterr().out == first.replace("theirs\n", "")
+
+
+def test_without_select_check_decides_what_runs(checked, problem):
+    run("check", problem, "--seed", 3)
+
+    assert {k: v for k, v in checked.options.items() if k != "progress"} == {"seed": 3}
+
+
+def test_their_code_sees_its_own_command_line(checked, tmp_path):
+    file = tmp_path / "reads_arguments.py"
+    file.write_text(
+        "import argparse\nargparse.ArgumentParser().parse_args()\nproblem = (lambda x: x, None, ())\n"
+    )
+
+    assert run("check", f"{file}:problem", "--seed", 1) == 0
+
+
+def test_a_file_that_exits_is_not_a_passed_check(checked, tmp_path, capsys):
+    file = tmp_path / "exits.py"
+    file.write_text("import sys\nsys.exit(0)\n")
+
+    assert run("check", f"{file}:problem") == 2
+    assert "called sys.exit(0)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["check"], "Missing argument"),
+        (["check", "no_such_file.py:problem"], "error: no such file: no_such_file.py"),
+        (["check", "train.py"], "error: 'train.py' names no attribute"),
+        (["chekc"], "No such command 'chekc'"),
+        (["report", "no_such.json"], "does not exist"),
+        (["normalize", "fit", __file__, "-o", "no/such/folder/n.json"], "lies in no existing folder"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_says_why(arguments, said, capsys):
+    assert run(*arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_damaged_report_is_refused_in_one_line(tmp_path, capsys):
+    (tmp_path / "r.json").write_text('{"findings": [')
+
+    assert run("report", tmp_path / "r.json") == 2
+    assert capsys.readouterr().err.startswith("error: not a wellposed report")
+
+
+def test_their_crash_exits_with_3_and_shows_their_lines_alone(checked, tmp_path, capsys):
+    file = tmp_path / "crashes.py"
+    file.write_text("def problem():\n    return {}['missing']\n")
+
+    assert run("check", f"{file}:problem") == 3
+    errors = capsys.readouterr().err
+    assert f'File "{file}", line 2, in problem' in errors
+    assert "KeyError: 'missing'" in errors
+    assert "src/wellposed" not in errors
+
+
+def test_an_interrupt_exits_with_130_and_one_line(checked, tmp_path, capsys):
+    file = tmp_path / "slow.py"
+    file.write_text("def problem():\n    raise KeyboardInterrupt\n")
+
+    assert run("check", f"{file}:problem") == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.fixture
+def gradients(tmp_path):
+    file = tmp_path / "gradients.py"
+    file.write_text(
+        "import numpy as np\n"
+        "x = np.linspace(-1, 1, 5)\n"
+        "def f(x): return float((x ** 3).sum())\n"
+        "right = dict(f=f, inputs=(x,), gradient=lambda x: 3 * x ** 2)\n"
+        "def wrong(): return dict(f=f, inputs=x, gradient=-3 * x ** 2)\n"
+        "nothing = 3\n"
+    )
+    return file
+
+
+def test_gradcheck_passes_a_right_gradient(gradients):
+    assert run("gradcheck", f"{gradients}:right") == 0
+
+
+def test_gradcheck_fails_a_wrong_one_and_says_so_in_json(gradients, capsys):
+    assert run("gradcheck", f"{gradients}:wrong", "--format", "json") == 1
+    assert json.loads(capsys.readouterr().out)["verdict"] == "fail"
+
+
+@pytest.mark.parametrize(("name", "said"), [("nothing", "gives a int"), ("f", "takes arguments")])
+def test_gradcheck_refuses_what_it_cannot_check(gradients, name, said, capsys):
+    assert run("gradcheck", f"{gradients}:{name}") == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.fixture
+def table(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(50, 2)) * [1.0, 1000.0] + [0.0, 300.0]
+    lines = ["alcohol,proline", *(f"{a!r},{b!r}" for a, b in rows.tolist())]
+    (tmp_path / "train.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "train.csv"
+
+
+def test_a_normalizer_is_fitted_shown_and_applied(table, tmp_path, capsys):
+    fitted, done = tmp_path / "n.json", tmp_path / "done.csv"
+
+    assert run("normalize", "fit", table, "-o", fitted) == 0
+    assert run("normalize", "show", fitted) == 0
+    assert "proline" in capsys.readouterr().out
+    assert run("normalize", "apply", fitted, table, "-o", done) == 0
+    values = np.loadtxt(done, delimiter=",", skiprows=1)
+    np.testing.assert_allclose(values.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(values.std(axis=0), 1, atol=1e-6)
+
+
+def test_a_normalizer_is_not_fitted_on_held_out_rows(table, tmp_path, capsys):
+    assert run("normalize", "fit", table, "-o", tmp_path / "n.json", "--split", "test") == 2
+    assert "test" in capsys.readouterr().err
+    assert not (tmp_path / "n.json").exists()

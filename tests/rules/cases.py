@@ -1,0 +1,319 @@
+"""A sick case and a healthy one for every rule: SICK and HEALTHY map the code to a builder of a problem.
+
+A healthy case is the nearest sound relative of the sick one: the rule must measure it and pass it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache, partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import wellposed as wp
+from wellposed import Problem, Report
+
+from .problems import (
+    CLASSES,
+    FEATURES,
+    Cubed,
+    Rounded,
+    TwoInputs,
+    adam,
+    applying,
+    changed,
+    classes_of,
+    constant,
+    inputs,
+    mlp,
+    needing_its_layer,
+    normal,
+    problem,
+    regression,
+    sgd,
+    signs_of,
+    sums_of,
+    with_middle,
+)
+
+CONSEQUENCES = {"WP206", "WP207"}
+"""Rules that name a symptom: in their sick case a cause stands before them."""
+
+Builder = Callable[[], Problem]
+
+
+@lru_cache(maxsize=None)
+def report_of(build: Builder) -> Report:
+    """The report on a case, made once however many rules it serves."""
+    return wp.check(build())
+
+
+# --- losses
+
+
+def with_a_secret_draw(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(outputs, targets) * (1 + 0.1 * random.SystemRandom().random())
+
+
+def negated(outputs: Tensor, targets: Tensor) -> Tensor:
+    return -F.cross_entropy(outputs, targets)
+
+
+def tiny(outputs: Tensor, targets: Tensor) -> Tensor:
+    return 1e-6 * F.cross_entropy(outputs, targets)
+
+
+def log_of_probabilities(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.nll_loss(torch.log(outputs + 1e-7), targets)
+
+
+# --- data
+
+
+def on_scales(*scales: float, offset: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Every feature times the scale of its turn, after the targets were made."""
+    x = inputs(256)
+    return x * torch.tensor(scales).repeat(FEATURES)[:FEATURES] + offset, signs_of(x)
+
+
+def split(*, shift: float = 0.0, normalised_by: str = "training rows") -> dict[str, tuple[Tensor, Tensor]]:
+    """Training and validation rows of raw features, standardised by the statistics of the named rows."""
+    raw = inputs(400) * torch.linspace(1, 3, FEATURES) + 5
+    targets = classes_of(raw)
+    fitted = raw[:300] if normalised_by == "training rows" else raw
+    x = (raw - fitted.mean(0)) / fitted.std(0)
+    return {"data": (x[:300], targets[:300]), "validation": (x[300:] + shift, targets[300:])}
+
+
+def overlapping() -> dict[str, tuple[Tensor, Tensor]]:
+    parts = split()
+    parts["validation"] = tuple(
+        torch.cat([seen[:30], held]) for seen, held in zip(parts["data"], parts["validation"], strict=True)
+    )
+    return parts
+
+
+def with_column(make: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """The last feature made from the first."""
+    x = inputs()
+    targets = classes_of(x)
+    x[:, -1] = make(x[:, 0])
+    return x, targets
+
+
+def with_a_nan() -> tuple[Tensor, Tensor]:
+    x, targets = with_column(lambda first: first)
+    x[7, 3] = float("nan")
+    return x, targets
+
+
+def majority(share: float) -> tuple[Tensor, Tensor]:
+    """One of eight classes holds the share of the rows; the class stands in the inputs."""
+    rows = 320
+    targets = torch.arange(rows) % 8
+    targets[: int(share * rows)] = 0
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(1))
+    return (inputs(rows) + 2 * F.one_hot(targets, 8))[order], targets[order]
+
+
+def shuffled_labels() -> tuple[Tensor, Tensor]:
+    x = inputs(600)
+    return x, classes_of(x)[torch.randperm(600, generator=torch.Generator().manual_seed(1))]
+
+
+# --- models
+
+eight_classes = mlp(FEATURES, 32, 8)
+binary = partial(problem, mlp(FEATURES, 32, 1), F.binary_cross_entropy_with_logits)
+probability = partial(problem, loss=F.binary_cross_entropy, data=(inputs(), signs_of(inputs())))
+deep_tanh = partial(mlp, FEATURES, *[32] * 20, CLASSES, activation=nn.Tanh)
+
+
+def holding_only_the_head() -> Problem:
+    return problem(optimizer=lambda model: torch.optim.SGD(model[-1].parameters(), lr=0.1))
+
+
+def frozen_backbone() -> Problem:
+    return problem(
+        changed(mlp(), lambda model: model[0].requires_grad_(False)),
+        optimizer=lambda model: torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1),
+    )
+
+
+def two_inputs(*, uses_second: bool) -> Problem:
+    x, extra = inputs(), inputs(features=4, seed=1)
+    return problem(
+        lambda: TwoInputs(uses_second=uses_second), data=((x, extra), (x[:, :3] + extra[:, :3]).argmax(1))
+    )
+
+
+def mixing_the_batch(hidden: Tensor) -> Tensor:
+    return hidden.t().reshape(len(hidden), -1)
+
+
+def rooted(eps: float) -> Callable[[Tensor], Tensor]:
+    return lambda hidden: hidden + torch.sqrt((hidden - hidden.detach()) ** 2 + eps)
+
+
+# --- the cases
+
+SICK: dict[str, Builder] = {
+    "WP001": lambda: problem(loss=with_a_secret_draw),
+    "WP002": lambda: problem(mlp(last=lambda: nn.Hardtanh(-1e30, 0)), log_of_probabilities),
+    "WP101": lambda: binary(data=on_scales(1.0, 1000.0), optimizer=adam()),
+    "WP102": lambda: problem(
+        mlp(activation=nn.Tanh), data=(300 * inputs(), classes_of(inputs())), optimizer=sgd(0.05)
+    ),
+    "WP103": lambda: problem(**split(normalised_by="all rows")),
+    "WP104": lambda: problem(data=with_column(lambda first: 0 * first + 3)),
+    "WP105": lambda: problem(**split(shift=2.0)),
+    "WP106": lambda: problem(data=with_a_nan()),
+    "WP107": lambda: problem(data=with_column(lambda first: first + 1e-4 * first.roll(1))),
+    "WP108": lambda: problem(**overlapping()),
+    "WP109": lambda: problem(data=shuffled_labels()),
+    "WP111": lambda: problem(eight_classes, data=majority(0.9)),
+    "WP201": lambda: problem(deep_tanh(draw=normal(0.01))),
+    "WP202": lambda: problem(mlp(FEATURES, *[32] * 12, CLASSES, draw=normal(1.0)), optimizer=adam(1e-3)),
+    "WP203": lambda: problem(mlp(FEATURES, *[32] * 12, CLASSES, activation=nn.Sigmoid)),
+    "WP204": lambda: problem(
+        changed(mlp(draw=nn.init.kaiming_normal_), lambda model: model[2].bias.fill_(-20.0))
+    ),
+    "WP205": lambda: problem(mlp(activation=nn.Tanh, draw=normal(3.0)), optimizer=sgd(0.01)),
+    "WP206": lambda: problem(mlp(FEATURES, *[32] * 10, CLASSES, activation=nn.Sigmoid)),
+    "WP207": lambda: problem(deep_tanh(draw=normal(1.0)), optimizer=sgd(0.01)),
+    "WP208": lambda: problem(loss=tiny, precision="fp16"),
+    "WP209": lambda: problem(applying(rooted(0.0))),
+    "WP210": lambda: problem(with_middle(lambda: nn.Dropout(0.99))),
+    "WP301": lambda: problem(mlp(draw=constant(0.05))),
+    "WP302": lambda: problem(mlp(draw=normal(2.0)), optimizer=sgd(1e-3)),
+    "WP401": lambda: problem(applying(lambda x: Cubed.apply(x, 0.5))),
+    "WP402": lambda: problem(applying(lambda x: Rounded.apply(4 * x))),
+    "WP403": lambda: problem(applying(needing_its_layer)),
+    "WP501": lambda: problem(mlp(last=lambda: nn.Softmax(1))),
+    "WP502": lambda: probability(mlp(FEATURES, 16, 1, last=lambda: nn.Softmax(1))),
+    "WP503": lambda: problem(
+        mlp(FEATURES, 16, 1, last=nn.Sigmoid), F.mse_loss, (inputs(), 5 + sums_of(inputs())), optimizer=adam()
+    ),
+    "WP504": lambda: problem(loss=negated),
+    "WP505": lambda: regression(scale=1000.0),
+    "WP506": lambda: problem(loss=F.nll_loss),
+    "WP601": lambda: problem(applying(torch.detach)),
+    "WP602": holding_only_the_head,
+    "WP603": lambda: problem(applying(mixing_the_batch)),
+    "WP604": lambda: problem(
+        with_middle(lambda: nn.BatchNorm1d(32, momentum=0.0)), data=(5 + inputs(), classes_of(inputs()))
+    ),
+    "WP605": lambda: two_inputs(uses_second=False),
+    "WP607": lambda: problem(optimizer=sgd(1000.0)),
+    "WP608": lambda: problem(optimizer=sgd(1e-6)),
+    "WP609": lambda: problem(optimizer=sgd(0.05, weight_decay=10.0)),
+}
+
+
+def sound() -> Problem:
+    return problem(**split())
+
+
+def custom_backward() -> Problem:
+    return problem(applying(lambda x: Cubed.apply(x, 1.0)))
+
+
+def with_dropout() -> Problem:
+    return problem(with_middle(lambda: nn.Dropout(0.5)))
+
+
+def batch_normalised() -> Problem:
+    return problem(
+        with_middle(lambda: nn.Sequential(nn.BatchNorm1d(32), nn.ReLU())),
+        data=(5 + inputs(), classes_of(inputs())),
+    )
+
+
+def scales_within_ten() -> Problem:
+    return binary(data=on_scales(1.0, 10.0), optimizer=adam())
+
+
+def orthogonal_tanh() -> Problem:
+    return problem(deep_tanh(draw=nn.init.orthogonal_), optimizer=sgd(0.05))
+
+
+def narrow_rectified() -> Problem:
+    return problem(mlp(FEATURES, 32, 8, 32, CLASSES), optimizer=adam())
+
+
+def zero_head() -> Problem:
+    return problem(changed(mlp(), lambda model: [p.zero_() for p in model[-1].parameters()]))
+
+
+def half_precision() -> Problem:
+    return replace(problem(), precision="fp16")
+
+
+def probabilities_and_their_loss() -> Problem:
+    return probability(mlp(FEATURES, 16, 1, last=nn.Sigmoid), optimizer=adam())
+
+
+def regression_of_unit_scale() -> Problem:
+    return regression()
+
+
+def log_probabilities() -> Problem:
+    return problem(mlp(last=lambda: nn.LogSoftmax(1)), F.nll_loss)
+
+
+def decayed() -> Problem:
+    return problem(optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.01))
+
+
+def labels_that_can_be_learned() -> Problem:
+    x = inputs(600)
+    return problem(data=(x, classes_of(x)))
+
+
+HEALTHY: dict[str, Builder] = {
+    "WP001": with_dropout,
+    "WP002": lambda: problem(mlp(last=lambda: nn.Softmax(1)), log_of_probabilities),
+    "WP101": scales_within_ten,
+    "WP102": scales_within_ten,
+    "WP103": sound,
+    "WP104": sound,
+    "WP105": sound,
+    "WP106": sound,
+    "WP107": lambda: problem(data=with_column(lambda first: first + 0.1 * first.roll(1))),
+    "WP108": sound,
+    "WP109": labels_that_can_be_learned,
+    "WP111": lambda: problem(eight_classes, data=majority(0.4)),
+    "WP201": orthogonal_tanh,
+    "WP202": orthogonal_tanh,
+    "WP203": orthogonal_tanh,
+    "WP204": narrow_rectified,
+    "WP205": orthogonal_tanh,
+    "WP206": orthogonal_tanh,
+    "WP207": orthogonal_tanh,
+    "WP208": half_precision,
+    "WP209": lambda: problem(applying(rooted(1e-6))),
+    "WP210": with_dropout,
+    "WP301": zero_head,
+    "WP302": narrow_rectified,
+    "WP401": custom_backward,
+    "WP402": custom_backward,
+    "WP403": custom_backward,
+    "WP501": probabilities_and_their_loss,
+    "WP502": zero_head,
+    "WP503": probabilities_and_their_loss,
+    "WP504": sound,
+    "WP505": regression_of_unit_scale,
+    "WP506": log_probabilities,
+    "WP601": frozen_backbone,
+    "WP602": frozen_backbone,
+    "WP603": batch_normalised,
+    "WP604": batch_normalised,
+    "WP605": lambda: two_inputs(uses_second=True),
+    "WP607": decayed,
+    "WP608": decayed,
+    "WP609": decayed,
+}
