@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 from .errors import MissingDependency
@@ -19,6 +21,7 @@ def main() -> None:
     from .show.text import render
 
     problem = wine_problem()
+    import_module("torch").set_num_threads(1)  # threads only slow so small a network down
     _say("1. A network of 12 layers on the wine data: raw features, weights drawn from N(0, 0.02²).")
     _say("   $ wellposed check wine.py:problem")
     print(render(check(problem, progress=_tell)))
@@ -54,7 +57,7 @@ def wine_problem() -> Problem:
     generator = torch.Generator().manual_seed(1)
     sizes = [13] + [_HIDDEN] * (_LAYERS - 1) + [3]
     layers: list[Any] = []
-    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+    for fan_in, fan_out in pairwise(sizes):
         linear = torch.nn.Linear(fan_in, fan_out)
         torch.nn.init.normal_(linear.weight, std=0.02, generator=generator)
         torch.nn.init.zeros_(linear.bias)

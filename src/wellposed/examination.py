@@ -127,7 +127,9 @@ class Examination:
             batches=self.batches,
             precision=self.precision,
         )
-        self.measured[SignalProfile] = replace(profile, noise=self.noise, noisiest=self.noisiest)
+        self.measured[SignalProfile] = replace(
+            profile, noise=self.noise, noisiest=self.noisiest, learned=self._learned()
+        )
 
     def _objective(self) -> None:
         from .frameworks.torch.objectives import profile_objective
@@ -206,11 +208,11 @@ class Examination:
         self.measured[ObjectiveProfile] = replace(
             objective, constant_output=constant, later=float(np.mean(base.outcome.losses[-3:]))
         )
-        self._signal_profile(base.later)
         self.measured[TrainingProfile] = TrainingProfile(
             outcome=base.outcome, steps=STEPS, optimizer=name, learning_rate=rate, weight_decay=decay,
             warming_up=warming, updates=base.updates, constant_loss=objective.constant,
         )  # fmt: skip
+        self._signal_profile(base.later)
 
     def _outputs_equal(self, batch: Any) -> bool:
         from .frameworks.torch.running import outputs_equal
@@ -363,7 +365,7 @@ class Examination:
 
     def _learned(self) -> float:
         """Share of the constant prediction's loss that the user's own model gets rid of on held-out rows."""
-        training = self.measured[TrainingProfile]
+        training = self.measured.get(TrainingProfile)
         if not isinstance(training, TrainingProfile) or not training.constant_loss:
             return 0.0
         return 1 - training.outcome.end / training.constant_loss

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from .checking import check, problem_from
 from .problem import Problem
 from .racing import race
-from .report import Report
+from .report import Report, Severity
 
 _RACE_STEPS = 60
 _RACE_SEEDS = 3
@@ -111,69 +111,77 @@ def fix(
     problem = problem_from(model, loss, train, validation, optimizer, None)
     tell = progress or (lambda stage: None)
     before = check(problem, seed=seed, progress=progress)
-    current, report = problem, before
-    applied: list[Remedy] = []
+    kept = _State(problem, before, (), {})
+    tried = kept
     withheld: list[Remedy] = []
-    extras: dict[str, Any] = {}
-    for codes, propose in _remedies():
-        called_for = tuple(c for c in report.codes if c in codes and c not in _notes(report))
+    for i, (codes, propose) in enumerate(_REMEDIES):
+        called_for = tuple(
+            f.code for f in tried.report.findings if f.code in codes and f.severity is not Severity.NOTE
+        )
         if not called_for:
             continue
-        proposal = propose(current, seed)
-        tell(f"trying to {proposal.name}")
-        reason, after = (
-            (proposal.refused, report)
-            if proposal.refused
-            else _judge(current, proposal.problem, report, seed)
-        )
-        remedy = Remedy(name=proposal.name, codes=called_for, summary=proposal.summary, reason=reason)
-        if reason:
-            withheld.append(remedy)
+        proposal = propose(tried.problem, seed)
+        remedy = Remedy(name=proposal.name, codes=tuple(dict.fromkeys(called_for)), summary=proposal.summary)
+        if proposal.refused:
+            withheld.append(replace(remedy, reason=proposal.refused))
             continue
-        applied.append(remedy)
-        current, report = proposal.problem, after
-        extras |= proposal.extras
-    withheld += _left_to_the_author(report, handled={c for r in withheld for c in r.codes})
-    if in_place and "recipe" in extras:
+        tell(f"trying to {proposal.name}")
+        after = check(proposal.problem, seed=seed)
+        tried = _State(proposal.problem, after, (*tried.applied, remedy), tried.extras | proposal.extras)
+        later = frozenset[str]().union(*(c for c, _ in _REMEDIES[i + 1 :]))
+        if later & {f.code for f in after.errors}:
+            continue  # what it uncovered has a remedy of its own: judge the two together
+        reason = _no_better(kept, tried, seed)
+        if reason:
+            withheld += [replace(r, reason=reason) for r in tried.applied[len(kept.applied) :]]
+            tried = kept
+        else:
+            kept = tried
+    reason = "what it uncovers has no remedy here" if tried is not kept else ""
+    withheld += [replace(r, reason=reason) for r in tried.applied[len(kept.applied) :]]
+    withheld += _left_to_the_author(kept.report, handled={c for r in withheld for c in r.codes})
+    result = kept.problem
+    if in_place and "recipe" in kept.extras:
         from .frameworks.torch.copying import write_back
 
-        write_back(current, problem)
-        current = replace(current, model=problem.model, optimizer=problem.optimizer, loss=problem.loss)
+        write_back(result, problem)
+        result = replace(result, model=problem.model, optimizer=problem.optimizer, loss=problem.loss)
     return Fix(
-        problem=current,
-        applied=tuple(applied),
+        problem=result,
+        applied=kept.applied,
         withheld=tuple(withheld),
         before=before,
-        after=report,
-        **extras,
+        after=kept.report,
+        **kept.extras,
     )
 
 
-def _remedies() -> Iterator[tuple[frozenset[str], Propose]]:
-    """In causal order: what goes in, what is asked for, what the weights are."""
-    yield frozenset({"WP101", "WP102"}), _normalise_inputs
-    yield frozenset({"WP505"}), _normalise_targets
-    yield (
-        frozenset({"WP201", "WP202", "WP203", "WP204", "WP205", "WP206", "WP207", "WP301", "WP302", "WP502"}),
-        _redraw_weights,
-    )
+@dataclass(frozen=True, eq=False)
+class _State:
+    """A problem on its way: what was done to it, and what the check says of it."""
+
+    problem: Problem
+    report: Report
+    applied: tuple[Remedy, ...]
+    extras: dict[str, Any]
 
 
-def _judge(old: Problem, new: Problem, report: Report, seed: int) -> tuple[str, Report]:
-    """Why the change is not kept (empty when it is), and the report after it."""
-    after = check(new, seed=seed)
-    fresh = {f.code for f in after.errors} - {f.code for f in report.errors}
-    if fresh and len(after.errors) >= len(report.errors):
-        return f"the check then finds {', '.join(sorted(fresh))}", after
-    if len(after.errors) + len(after.warnings) >= len(report.errors) + len(report.warnings):
-        return "the check finds no less after it", after
-    run = race(old, new, steps=_RACE_STEPS, seeds=_RACE_SEEDS)
+def _no_better(old: _State, new: _State, seed: int) -> str:
+    """Why the change is not kept; empty when it is."""
+    fresh = {f.code for f in new.report.errors} - {f.code for f in old.report.errors}
+    if fresh and len(new.report.errors) >= len(old.report.errors):
+        return f"the check then finds {', '.join(sorted(fresh))}"
+    if _weight(new.report) >= _weight(old.report):
+        return "the check finds no less after it"
+    run = race(old.problem, new.problem, steps=_RACE_STEPS, seeds=_RACE_SEEDS)
     if run.harmed:
-        return (
-            f"held-out loss got worse in a short race: {run.before.median:.3g} to {run.after.median:.3g}",
-            after,
-        )
-    return "", after
+        return f"held-out loss got worse in a short race: {run.before.median:.3g} to {run.after.median:.3g}"
+    return ""
+
+
+def _weight(report: Report) -> tuple[int, int]:
+    """Fewer errors first, fewer warnings second."""
+    return len(report.errors), len(report.warnings)
 
 
 def _normalise_inputs(problem: Problem, seed: int) -> _Proposal:
@@ -238,5 +246,12 @@ def _left_to_the_author(report: Report, handled: set[str]) -> Iterator[Remedy]:
             )
 
 
-def _notes(report: Report) -> Sequence[str]:
-    return [f.code for f in report.notes]
+# In causal order: what goes in, what is asked for, what the weights are.
+_REMEDIES: tuple[tuple[frozenset[str], Propose], ...] = (
+    (frozenset({"WP101", "WP102"}), _normalise_inputs),
+    (frozenset({"WP505"}), _normalise_targets),
+    (
+        frozenset({"WP201", "WP202", "WP203", "WP204", "WP205", "WP206", "WP207", "WP301", "WP302", "WP502"}),
+        _redraw_weights,
+    ),
+)

@@ -102,7 +102,11 @@ class Limits:
         unit="standard deviations of shuffled skill",
         source="a chance of 1e-3 for each probe on unrelated targets",
     )
-    label_learned: float = _limit(0.05, unit="share of a constant prediction's loss", source="a model that learns this much on held-out rows has seen something")
+    label_learned: float = _limit(
+        0.05,
+        unit="share of a constant prediction's loss",
+        source="a model that learns this much on held-out rows has seen something",
+    )
     label_resolution: float = _limit(
         0.25, unit="correlation", source="a test that only sees more than this is not worth a verdict"
     )
@@ -110,6 +114,11 @@ class Limits:
         1e-4,
         unit="share of the input's std",
         source="below it the signal is lost among biases within a few steps",
+    )
+    learning: float = _limit(
+        0.02,
+        unit="share of a constant prediction's loss",
+        source="a model that loses less in the steps has not begun to learn",
     )
     step_down: float = _limit(
         1e-2, unit="share of the input's std", source="where the fall is called to have begun"

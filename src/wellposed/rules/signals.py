@@ -19,7 +19,8 @@ def vanishing_activations(profile: SignalProfile, limits: Limits) -> Iterator[Ju
     first, later = _hidden_end(profile.layers), _hidden_end(profile.later)
     scale = min(profile.input_std, 1.0)
     gone = limits.vanished * scale
-    if first and first.rms < gone and (later is None or later.sample_std < gone):
+    recovered = later is not None and later.sample_std >= gone and (profile.learned or 0.0) > limits.learning
+    if first and first.rms < gone and not recovered:
         at = next(x for x in profile.layers if x.rms < limits.step_down * scale)
         yield Fault(
             where=at.name,

@@ -73,6 +73,8 @@ class SignalProfile:
     flushed: dict[str, float] = field(default_factory=dict)
     """By parameter: share of nonzero gradient entries that the half precision in force would flush to zero."""
     precision: str = "fp32"
+    learned: float | None = None
+    """Share of a constant prediction's loss that the steps got rid of; None where it is not known."""
     noise: float | None = None
     """After the steps: variance of the outputs over draws of dropout, over that across samples; None without dropout."""
     noisiest: str | None = None

@@ -216,7 +216,10 @@ def seed_everything(seed: int) -> None:
     """Fix every random state that a model may draw from; `state.preserved` gives the user's states back."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    # Not torch.manual_seed: where CUDA has not started yet, that leaves a seed queued for when it does.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
 
 
 def clear_gradients(runner: Runner) -> None:
