@@ -1,8 +1,4 @@
-"""Measure everything that the rules judge, on scratch storage: once for each profile, and once more for each suspicion.
-
-A suspicion (inputs on odd scales, a loss that blows up) is worth a short training with one thing changed; what removes
-the symptom is the cause. Nothing here judges: the rules do.
-"""
+"""Measure everything that the rules judge, on scratch storage. Nothing here judges: the rules do."""
 
 from __future__ import annotations
 
@@ -14,20 +10,18 @@ from typing import Any
 import numpy as np
 
 from .contract.labels import probe_labels
-from .contract.result import LabelProfile, ObjectiveProfile, Targets, WiringProfile
-from .errors import UserCodeError
+from .contract.result import LabelProfile, ObjectiveProfile, WiringProfile
 from .gradcheck.result import CustomBackwards
+from .interventions import Interventions, answer
 from .limits import Limits
-from .normalize.profile import InputEffect, InputProfile, profile_inputs
+from .normalize.profile import InputProfile, profile_inputs
 from .problem import Problem
 from .rules.table import Unmeasured
 from .rules.updates import diverged
 from .signals.profile import STEPS, TAPPED_BATCHES, signal_profile
-from .signals.result import LayerSignal, Outcome, SignalProfile, TrainingProfile
+from .signals.result import LayerSignal, SignalProfile, TrainingProfile
 
 _HELD_OUT = 4
-_SUSPECT_RMS = (0.2, 5.0)
-_SUSPECT_SPREAD = 10.0
 
 Progress = Callable[[str], None]
 
@@ -86,8 +80,7 @@ class Examination:
         self.measured[InputProfile] = profile_inputs(matrix, validation, feature_names=names)
 
     def _model(self) -> None:
-        finite = self._finite_data()
-        if not finite:
+        if not self._finite_data() and not self._copes():
             reason = "the inputs are not finite: mend those first (WP106)"
             for kind in (
                 ObjectiveProfile,
@@ -108,8 +101,29 @@ class Examination:
 
     def _finite_data(self) -> bool:
         inputs = self.measured[InputProfile]
-        seen = all(bool(t.isfinite().all()) for b in self.batches for t in b.tensors if t.is_floating_point())
-        return seen and (isinstance(inputs, Unmeasured) or bool(np.isfinite(self.matrix).all()))
+        return all(map(_finite_inputs, self.batches)) and (
+            isinstance(inputs, Unmeasured) or bool(np.isfinite(self.matrix).all())
+        )
+
+    def _copes(self) -> bool:
+        """Whether the loss and the gradients stay finite on the batches that are not: some models mask missing values."""
+        from .frameworks.torch.taps import tap
+
+        self.runner.train_mode()
+        spoilt = [b for b in self.batches if not _finite_inputs(b)][:TAPPED_BATCHES]
+        if not spoilt:
+            return False
+        tapped = tap(self.runner, spoilt, seed=self.seed)
+        squares = [
+            s for values in tapped.gradient_squares.values() for s in values if s >= 0 or math.isnan(s)
+        ]
+        loss = self.runner.evaluate(spoilt[0]).loss
+        copes = (
+            bool(squares) and all(map(math.isfinite, squares)) and loss is not None and bool(loss.isfinite())
+        )
+        if copes and isinstance(self.measured[InputProfile], InputProfile):
+            self.measured[InputProfile] = replace(self.measured[InputProfile], copes=True)
+        return copes
 
     def _signals(self) -> None:
         from .frameworks.torch.taps import tap
@@ -222,14 +236,7 @@ class Examination:
     def _ignored(self) -> tuple[str, ...]:
         from .frameworks.torch.wiring import ignored_inputs
 
-        return self._probe(lambda: ignored_inputs(self.runner, self.batches[0], seed=self.seed), ())
-
-    def _probe(self, probe: Callable[[], Any], otherwise: Any) -> Any:
-        """Ask the model about inputs that are not its own; that it refuses them is an answer, not a crash."""
-        try:
-            return probe()
-        except UserCodeError:
-            return otherwise
+        return answer(lambda: ignored_inputs(self.runner, self.batches[0], seed=self.seed), ())
 
     def _wiring(self) -> None:
         from .frameworks.torch import data, wiring
@@ -242,7 +249,7 @@ class Examination:
             (None, 0) if optimizer is None else wiring.outside_optimizer(self.runner, optimizer, reached)
         )
         refused = None, "the model refuses a batch with one sample replaced"
-        leak, leak_reason = self._probe(
+        leak, leak_reason = answer(
             lambda: wiring.batch_leak(
                 self.runner, self.batches[0], rows_first=data.rows_first(self.problem.train), seed=self.seed
             ),
@@ -250,7 +257,7 @@ class Examination:
         )
         self.runner.train_mode()
         blown = diverged(self.measured[TrainingProfile].outcome, None)
-        gap = (
+        gap: dict[str, Any] = (
             {"gap_reason": "the short training diverged"}
             if blown
             else wiring.train_eval_gap(
@@ -263,89 +270,17 @@ class Examination:
         )  # fmt: skip
 
     def _interventions(self, objective: ObjectiveProfile) -> None:
-        """One short training for each suspicion, with one thing changed."""
-        from .frameworks.torch import inputs, trials
-
         training: TrainingProfile = self.measured[TrainingProfile]
-        profile = self.measured[InputProfile]
-        what_if: dict[str, Outcome] = {}
-        base = training.outcome
-        scaled = (
-            inputs.standardise_inputs(profile.train.mean, profile.train.std) if _odd_scales(profile) else None
-        )
-        targets = objective.targets
-        values = targets.kind == "values" and objective.quadratic and targets.std > 0
-        scaled_targets = (
-            inputs.standardise_targets(targets.mean, targets.std)
-            if values and _odd_targets(targets)
-            else None
-        )
-        if scaled is not None:
-            self.progress("trying standardised inputs")
-            what_if["standardised inputs"] = self._try(transform=scaled)
-        if scaled_targets is not None:
-            self.progress("trying standardised targets")
-            what_if["standardised targets"] = self._try(transform=scaled_targets)
-        if scaled is not None and scaled_targets is not None:
-            what_if["standardised inputs and targets"] = self._try(
-                transform=lambda b: scaled_targets(scaled(b))
-            )
-        if scaled is not None:
-            self._input_effect(profile, objective, base, what_if)
-        if training.given and not training.warming_up:
-            if diverged(base, objective.constant):
-                for factor in (10, 100, 1000):
-                    what_if[f"rate / {factor}"] = self._try(change=trials.scale_rate(1 / factor))
-            moved = [u.movement for u in training.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
-            if moved and max(moved) < self.limits.small_movement:
-                for factor in (100, 10_000):
-                    what_if[f"rate * {factor}"] = self._try(change=trials.scale_rate(factor))
-        if training.given and training.weight_decay > 0 and _decay_matters(training, self.limits):
-            what_if["no weight decay"] = self._try(change=trials.without_decay)
+        inputs = self.measured[InputProfile]
+        known = inputs if isinstance(inputs, InputProfile) else None
+        trials = Interventions(
+            runner=self.runner, batches=self.batches, held_out=self.held_out, training=training,
+            objective=objective, inputs=known, change=self.change, limits=self.limits, seed=self.seed,
+        )  # fmt: skip
+        what_if = trials.run(self.progress)
         self.measured[TrainingProfile] = replace(training, what_if=what_if)
-
-    def _input_effect(
-        self, profile: InputProfile, objective: ObjectiveProfile, base: Outcome, what_if: dict[str, Outcome]
-    ) -> None:
-        from .frameworks.torch.inputs import scale_invariant
-
-        end = what_if["standardised inputs"].end
-        constant = objective.constant if objective.constant is not None else float("nan")
-        both = what_if.get("standardised inputs and targets")
-        if both is not None and not end <= both.end * constant:
-            end = (
-                both.end * constant
-            )  # in units of the raw targets: a constant prediction of standardised ones has loss 1
-        effect = InputEffect(
-            invariant=self._probe(
-                lambda: scale_invariant(self.runner, self.batches[0], profile.train.std, seed=self.seed),
-                False,
-            ),
-            loss_start=base.start,
-            loss_raw=base.end,
-            loss_standardised=end,
-            loss_constant=constant,
-        )
-        self.measured[InputProfile] = replace(profile, effect=effect)
-
-    def _try(self, *, transform: Any = None, change: Any = None) -> Outcome:
-        from .frameworks.torch.trials import trial
-
-        runner = self.runner if transform is None else self.runner.with_transform(transform)
-        failed = Outcome(losses=(), start=float("nan"), end=float("nan"))
-        return self._probe(
-            lambda: (
-                trial(
-                    runner,
-                    self.batches,
-                    self.held_out,
-                    steps=STEPS,
-                    seed=self.seed,
-                    change=change or self.change,
-                ).outcome
-            ),
-            failed,
-        )
+        if known is not None and trials.effect is not None:
+            self.measured[InputProfile] = replace(known, effect=trials.effect)
 
     def _labels(self) -> None:
         reason = "needs tables or images with one target a row: of an order in time the probes see little"
@@ -382,18 +317,5 @@ class Examination:
         )
 
 
-def _odd_scales(profile: Any) -> bool:
-    """Whether standardising could matter at all; wider than the rules' limits, so that a near miss is measured too."""
-    if not isinstance(profile, InputProfile):
-        return False
-    low, high = _SUSPECT_RMS
-    return profile.rms < low or profile.rms > high or profile.spread > _SUSPECT_SPREAD
-
-
-def _odd_targets(targets: Targets) -> bool:
-    return abs(targets.mean) > 3 * max(targets.std, 1.0) or not 0.2 < targets.std < 5.0
-
-
-def _decay_matters(training: TrainingProfile, limits: Limits) -> bool:
-    shares: Sequence[float] = sorted(u.decay_share for u in training.updates if u.dimensions >= 2)
-    return bool(shares) and shares[len(shares) // 2] > limits.decay_share / 10
+def _finite_inputs(batch: Any) -> bool:
+    return all(bool(t.isfinite().all()) for t in batch.tensors if t.is_floating_point())

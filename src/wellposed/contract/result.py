@@ -124,7 +124,7 @@ class LabelProfile:
 
     rows: int
     score: float
-    """Best held-out skill of the probes: accuracy for classes, explained variance for values."""
+    """Held-out correlation between what the best probe predicts and the truth."""
     chance: float
     """The same for shuffled targets, mean over shuffles."""
     chance_std: float

@@ -133,7 +133,7 @@ def _differs(native: Objective, replay: Objective) -> tuple[str, float] | None:
     for name, ours, theirs, norm in zip(native.names, native.gradients, replay.gradients, norms, strict=True):
         distance = float(np.linalg.norm(ours - theirs))
         relative = distance / norm if norm else 0.0
-        if distance > PASS_RESOLUTION * max(norm, floor) and (worst is None or relative > worst[1]):
+        if distance > max(PASS_RESOLUTION * norm, floor) and (worst is None or relative > worst[1]):
             worst = (name, relative)
     return worst
 

@@ -81,6 +81,8 @@ class InputProfile:
     duplicates: Duplicates | None
     shift: SplitShift | None
     effect: InputEffect | None = None
+    copes: bool = False
+    """Whether the model's loss and gradients stay finite on training batches with NaN or infinity."""
 
     @property
     def constant(self) -> NDArray[np.bool_]:

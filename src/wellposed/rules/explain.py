@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import dis
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -121,8 +122,15 @@ def _names_read(judge: Callable[..., Any]) -> set[str]:
         if isinstance(function, FunctionType) and function.__module__ == judge.__module__:
             fresh = _names_in(function.__code__) - names
             names |= fresh
-            waiting += [function.__globals__[name] for name in fresh & function.__globals__.keys()]
+            waiting += [
+                function.__globals__[name] for name in _globals_in(function.__code__) if name in fresh
+            ]
     return names
+
+
+def _globals_in(code: CodeType) -> set[str]:
+    """Names looked up in the module: an attribute may bear the name of a function there."""
+    return {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
 
 
 def _names_in(code: CodeType) -> set[str]:

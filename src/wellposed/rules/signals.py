@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from ..limits import Limits
-from ..signals.result import LayerSignal, SignalProfile, TrainingProfile
+from ..signals.result import FLUSH_BELOW, LayerSignal, SignalProfile, TrainingProfile
 from .table import Fault, Judgement, NoVerdict
 
 _REDRAW = "wellposed fix train.py:problem redraws the weights with the gain of the activation and calibrates them on the data"
@@ -151,7 +151,7 @@ def precision_underflow(profile: SignalProfile, limits: Limits) -> Iterator[Judg
             quantity="share of nonzero gradient entries that flush to zero",
             measured=worst[1],
             limit=limits.flushed_share,
-            why="gradients below 3e-8 do not exist in fp16: those weights never move, silently",
+            why=f"gradients below {FLUSH_BELOW[profile.precision]:.1g} do not exist in {profile.precision}: those weights never move, silently",
             fix="scale the loss (torch.amp.GradScaler), or train in bf16",
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-
 from statistics import median as _median
 
 from ..limits import Limits
@@ -19,14 +18,12 @@ def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement
     if not cured or not profile.constant_loss:
         return
     raw, scaled = profile.outcome.end / profile.constant_loss, min(cured)
-    if (
-        diverged(profile.outcome, profile.constant_loss)
-        or raw > limits.target_gain * max(scaled, 0.05)
-        and raw > limits.unlearned_share
+    if diverged(profile.outcome, profile.constant_loss) or (
+        raw > limits.target_gain * max(scaled, 0.05) and raw > limits.unlearned_share
     ):
         yield Fault(
             where="targets",
-            summary=f"after {profile.steps} steps the loss is {raw:.3g} of a constant prediction's; with standardised targets {scaled:.3g}",
+            summary=f"after {profile.steps} steps the loss is {_share(raw)}; with standardised targets {scaled:.3g} of it",
             quantity="held-out loss over that of a constant prediction",
             measured=raw,
             limit=limits.target_gain * scaled,
@@ -134,9 +131,17 @@ def _first_step(profile: TrainingProfile) -> float:
 
 
 def _fraction(name: str) -> str:
-    return {"rate / 10": "tenth", "rate / 100": "hundredth"}.get(name, name)
+    return {"rate / 10": "tenth", "rate / 100": "hundredth", "rate / 1000": "thousandth"}.get(name, name)
 
 
 def median(values: Iterable[float], *, default: float) -> float:
     found = list(values)
     return _median(found) if found else default
+
+
+def _share(value: float) -> str:
+    return (
+        f"{value:.3g} of a constant prediction's"
+        if math.isfinite(value)
+        else "not finite, beside a constant prediction's"
+    )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+FLUSH_BELOW = {"fp16": 2.0**-25, "bf16": 2.0**-134}
+"""Rounding to nearest sends what is below half the smallest subnormal to zero."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSignal:

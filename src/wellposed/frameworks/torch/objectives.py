@@ -279,7 +279,7 @@ def _one_hot_outputs(o: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 def range_of(outputs: torch.Tensor) -> OutputRange | None:
     """The range that the last real operation of the graph confines the outputs to, confirmed by their values."""
-    node = outputs.grad_fn
+    node: Any = outputs.grad_fn
     for _ in range(12):
         if node is None:
             return None

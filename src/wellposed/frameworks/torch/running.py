@@ -215,7 +215,7 @@ def main_tensor(outputs: Any) -> torch.Tensor | None:
 def seed_everything(seed: int) -> None:
     """Fix every random state that a model may draw from; `state.preserved` gives the user's states back."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the user's code may draw from the global state
     # Not torch.manual_seed: where CUDA has not started yet, that leaves a seed queued for when it does.
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_available() and torch.cuda.is_initialized():

@@ -91,10 +91,12 @@ def _walk(value: Any, found: Reached, depth: int) -> None:
         _walk_module(value, found)
     elif isinstance(value, torch.optim.Optimizer):
         _walk_optimizer(value, found)
-    elif isinstance(value, _GENERATORS):
+    elif isinstance(value, _GENERATORS) and not isinstance(
+        value, random.SystemRandom
+    ):  # that one has no state
         if found.first_visit(value):
             found.generators.append(value)
-    elif isinstance(value, _CONTAINERS + (tuple,)):
+    elif isinstance(value, (*_CONTAINERS, tuple)):
         if depth < _CONTAINER_DEPTH and len(value) <= _CONTAINER_SIZE and found.first_visit(value):
             for item in value.values() if isinstance(value, dict) else value:
                 _walk(item, found, depth + 1)
@@ -115,7 +117,7 @@ def _walk_module(module: nn.Module, found: Reached) -> None:
     for child in module.modules():
         if not found.first_visit(child):
             continue
-        if any(torch.nn.parameter.is_lazy(p) for p in child._parameters.values()):
+        if any(torch.nn.parameter.is_lazy(p) for p in child._parameters.values() if p is not None):
             raise ProblemError(
                 f"the model has a lazy layer without weights ({type(child).__name__}): call model(batch) once before the check"
             )
@@ -160,7 +162,7 @@ def _held_by(function: Any) -> Iterator[Any]:
 
 def _keep_random_states(undo: ExitStack, generators: list[Any]) -> None:
     undo.callback(random.setstate, random.getstate())
-    undo.callback(np.random.set_state, np.random.get_state())
+    undo.callback(np.random.set_state, np.random.get_state())  # noqa: NPY002 - it is the state to keep
     undo.callback(torch.random.set_rng_state, torch.random.get_rng_state())
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         undo.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
@@ -168,7 +170,7 @@ def _keep_random_states(undo: ExitStack, generators: list[Any]) -> None:
         undo.callback(_generator_restorer(generator))
 
 
-def _generator_restorer(generator: Any) -> Callable[[], None]:
+def _generator_restorer(generator: Any) -> Callable[[], object]:
     if isinstance(generator, torch.Generator):
         return partial(generator.set_state, generator.get_state())
     if isinstance(generator, np.random.Generator):
@@ -229,10 +231,11 @@ def _lend_storage(undo: ExitStack, tensors: list[torch.Tensor]) -> None:
     """Point every tensor at a copy of its storage; tensors that share a storage go on sharing the copy."""
     copies: dict[int, torch.UntypedStorage] = {}
     for tensor in tensors:
-        undo.callback(_restore_tensor, tensor, tensor.data, tensor.requires_grad, tensor._version)
         if tensor.is_leaf:
             undo.callback(setattr, tensor, "grad", tensor.grad)
             tensor.grad = None
+        # Given back before the gradient, which must fit the tensor's own type.
+        undo.callback(_restore_tensor, tensor, tensor.data, tensor.requires_grad, tensor._version)
         tensor.data = _scratch(tensor, copies)
 
 
@@ -251,4 +254,4 @@ def _restore_tensor(tensor: torch.Tensor, data: torch.Tensor, requires_grad: boo
     if tensor.requires_grad != requires_grad:
         tensor.requires_grad_(requires_grad)
     # Steps inside the scope count as in-place changes, and would spoil a graph that the user built before the check.
-    torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
+    torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))  # pyright: ignore[reportAttributeAccessIssue]

@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...signals.result import LayerSignal, NonFinite
+from ...signals.result import FLUSH_BELOW, LayerSignal, NonFinite
 from .data import Batch
 from .running import Runner, clear_gradients, main_tensor, seed_everything
 
-# Rounding to nearest sends what is below half the smallest subnormal to zero.
-FLUSH_BELOW = {"fp16": 2.0**-25, "bf16": 2.0**-134}
 _PASSIVE = (
     nn.Dropout,
     nn.Dropout1d,

@@ -102,9 +102,10 @@ def batch_leak(runner: Runner, batch: Batch, *, rows_first: bool, seed: int) -> 
         return None, "two evaluations with the same random state differ"
     leak = _mixing(runner, batch, plain, axis=0, seed=seed)
     second = all(t.ndim >= 2 and t.shape[1] >= 2 for t in tensors) and plain.ndim >= 2
-    if leak and not rows_first and second and plain.shape[1] == tensors[0].shape[1]:
-        if _mixing(runner, batch, plain, axis=1, seed=seed) == 0:
-            return None, "the samples may stand on the second axis, whose entries do not mix"
+    first = next(iter(tensors))
+    ambiguous = leak > 0 and not rows_first and second and plain.shape[1:2] == first.shape[1:2]
+    if ambiguous and _mixing(runner, batch, plain, axis=1, seed=seed) == 0:
+        return None, "the samples may stand on the second axis, whose entries do not mix"
     return leak, ""
 
 

@@ -1,0 +1,213 @@
+"""WP505 and WP607 to WP609 on hand-made trainings, and where their limits lie on real ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import wellposed as wp
+from wellposed.limits import Limits
+from wellposed.rules import updates
+from wellposed.rules.table import Fault, NoVerdict
+from wellposed.signals.result import Outcome, ParameterUpdate, TrainingProfile
+
+from .problems import problem, regression, sgd
+
+LIMITS = Limits()
+NAN = math.nan
+Rule = Callable[..., Iterator[Any]]
+RATES: list[Rule] = [updates.update_too_large, updates.update_too_small, updates.weight_decay_dominates]
+
+
+def outcome(start: float, end: float, *, steps: int = 30) -> Outcome:
+    """A training whose loss goes evenly from start to end, on seen rows as on held-out ones."""
+    last = end if math.isfinite(end) else start
+    losses = tuple(start + (last - start) * i / (steps - 1) for i in range(steps))
+    return Outcome(losses=losses if math.isfinite(end) else (*losses[:3], NAN), start=start, end=end)
+
+
+def update(**changes: Any) -> ParameterUpdate:
+    sound = dict(
+        name="0.weight", size=64, dimensions=2, rms=0.1, gradient_rms=0.01, first_step=1e-3, movement=0.05, rate=0.1, fan_in=8
+    )  # fmt: skip
+    return ParameterUpdate(**(sound | changes))
+
+
+def training(base: Outcome, *, updated: tuple[ParameterUpdate, ...] = (), **changes: Any) -> TrainingProfile:
+    sound = dict(
+        steps=30, optimizer="SGD", learning_rate=0.1, weight_decay=0.0, warming_up=False, constant_loss=1.0
+    )
+    return TrainingProfile(outcome=base, updates=updated or (update(),), **(sound | changes))
+
+
+def judged(rule: Rule, profile: TrainingProfile) -> list[Any]:
+    return list(rule(profile, LIMITS))
+
+
+def faults(rule: Rule, profile: TrainingProfile) -> list[Fault]:
+    return [j for j in judged(rule, profile) if isinstance(j, Fault)]
+
+
+@pytest.mark.parametrize("rule", RATES)
+def test_without_an_optimizer_there_is_no_verdict(rule: Rule) -> None:
+    profile = training(outcome(1.0, 5.0), optimizer="reference")
+    assert judged(rule, profile) == [NoVerdict(reason="no optimizer given")]
+
+
+@pytest.mark.parametrize("rule", RATES[:2])
+def test_during_a_warm_up_there_is_no_verdict_on_the_rate(rule: Rule) -> None:
+    (found,) = judged(rule, training(outcome(1.0, 5.0), warming_up=True))
+    assert "warm-up" in found.reason
+
+
+@pytest.mark.parametrize("rule", [*RATES, updates.target_scale])
+def test_a_training_that_learns_has_no_fault(rule: Rule) -> None:
+    assert judged(rule, training(outcome(1.0, 0.4))) == []
+
+
+# WP607
+
+
+@pytest.mark.parametrize("end", [5.0, math.inf, NAN])
+def test_a_loss_that_blows_up_and_falls_at_a_tenth_of_the_rate_is_too_large_an_update(end: float) -> None:
+    profile = training(outcome(1.0, end), what_if={"rate / 10": outcome(1.0, 0.5)})
+    (fault,) = faults(updates.update_too_large, profile)
+    assert "divide the learning rate by 10;" in fault.fix
+    assert fault.confidence == "confirmed"
+
+
+def test_the_rate_that_ends_lowest_is_the_one_advised() -> None:
+    tried = {"rate / 10": outcome(1.0, 0.9), "rate / 100": outcome(1.0, 0.3), "rate / 1000": outcome(1.0, 0.8)}
+    (fault,) = faults(updates.update_too_large, training(outcome(1.0, NAN), what_if=tried))
+    assert "by 100;" in fault.fix
+
+
+def test_a_loss_that_is_lost_at_every_rate_tried_never_passes() -> None:
+    tried = {f"rate / {k}": outcome(1.0, NAN) for k in (10, 100, 1000)}
+    assert judged(updates.update_too_large, training(outcome(1.0, NAN), what_if=tried))
+
+
+def test_a_held_out_loss_that_rises_while_training_falls_is_overfitting_and_no_fault() -> None:
+    learned = Outcome(losses=(1.0, 0.5, 0.1, 0.01), start=1.0, end=4.0)
+    profile = training(learned, what_if={"rate / 10": outcome(1.0, 0.9)})
+    assert faults(updates.update_too_large, profile) == []
+
+
+@pytest.mark.parametrize(("start", "constant"), [(1.0, 3.0), (3.0, 1.0), (-1.0, -0.5)])
+def test_diverging_is_ending_clearly_above_both_the_start_and_a_constant(start: float, constant: float) -> None:
+    reference = max(start, constant)
+    assert not updates.diverged(outcome(start, reference), constant)
+    assert not updates.diverged(outcome(start, reference + 0.09 * abs(reference)), constant)
+    assert updates.diverged(outcome(start, reference + 0.2 * abs(reference)), constant)
+    assert updates.diverged(outcome(start, NAN), constant)
+
+
+# WP608
+
+
+def still(**changes: Any) -> TrainingProfile:
+    return training(outcome(1.0, 1.0), updated=(update(movement=1e-7),), **changes)
+
+
+def test_weights_that_stand_still_and_learn_at_a_larger_rate_are_too_small_an_update() -> None:
+    (fault,) = faults(updates.update_too_small, still(what_if={"rate * 10000": outcome(1.0, 0.5)}))
+    assert fault.measured == 1e-7
+    assert "10000" in fault.fix
+
+
+def test_weights_that_stand_still_at_every_rate_are_no_fault_of_the_rate() -> None:
+    assert faults(updates.update_too_small, still(what_if={"rate * 100": outcome(1.0, 1.0)})) == []
+
+
+def test_weights_that_move_by_the_limit_are_fine() -> None:
+    moving = (update(movement=LIMITS.small_movement),)
+    profile = training(outcome(1.0, 1.0), updated=moving, what_if={"rate * 100": outcome(1.0, 0.5)})
+    assert faults(updates.update_too_small, profile) == []
+
+
+@pytest.mark.parametrize("rate", [1e-5, 1e-6, 1e-7, 1e-9])
+def test_no_rate_is_so_small_that_it_passes(rate: float) -> None:
+    report = wp.check(problem(optimizer=sgd(rate)))
+    assert "WP608" in report.codes, str(report)
+
+
+@pytest.mark.parametrize("rate", [1e2, 1e4, 1e6])
+def test_no_rate_is_so_large_that_it_passes(rate: float) -> None:
+    report = wp.check(problem(optimizer=sgd(rate)))
+    assert "WP607" in report.codes, str(report)
+
+
+def test_a_rate_of_zero_never_passes() -> None:
+    report = wp.check(problem(optimizer=sgd(0.0)))
+    assert "WP608" not in report.passed, str(report)
+
+
+# WP609
+
+
+def decayed(*, share: float, remaining: float, free: float = 0.5) -> TrainingProfile:
+    pulled = (update(decay_share=share, remaining=remaining),)
+    return training(
+        outcome(1.0, 0.9), updated=pulled, weight_decay=10.0, what_if={"no weight decay": outcome(1.0, free)}
+    )
+
+
+def test_a_decay_that_shrinks_the_weights_and_costs_loss_is_a_fault() -> None:
+    assert len(faults(updates.weight_decay_dominates, decayed(share=5.0, remaining=0.1))) == 1
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [
+        {"share": LIMITS.decay_share, "remaining": 0.1},
+        {"share": 5.0, "remaining": LIMITS.decay_remaining},
+        {"share": 5.0, "remaining": 0.1, "free": 0.95},
+        {"share": 5.0, "remaining": 0.1, "free": NAN},
+    ],
+    ids=["it pulls no harder", "the weights keep their size", "it does not cost loss", "the trial failed"],
+)
+def test_a_decay_that_does_no_such_thing_is_fine(measured: dict[str, float]) -> None:
+    assert faults(updates.weight_decay_dominates, decayed(**measured)) == []
+
+
+# WP505
+
+
+def scaled(end: float, *, standardised: float, constant: float | None = 100.0) -> TrainingProfile:
+    what_if = {"standardised targets": outcome(1.0, standardised)}
+    return training(outcome(100.0, end), constant_loss=constant, what_if=what_if)
+
+
+def test_targets_that_learn_only_once_they_are_standardised_are_a_fault() -> None:
+    (fault,) = faults(updates.target_scale, scaled(99.0, standardised=0.2))
+    assert (fault.where, fault.measured) == ("targets", pytest.approx(0.99))
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [
+        scaled(30.0, standardised=0.2),
+        scaled(99.0, standardised=0.95),
+        scaled(99.0, standardised=NAN),
+        scaled(99.0, standardised=0.2, constant=None),
+        training(outcome(100.0, 99.0)),
+    ],
+    ids=["raw ones learn too", "neither learns", "the trial failed", "no constant to compare with", "not tried"],
+)
+def test_targets_are_not_blamed_otherwise(profile: TrainingProfile) -> None:
+    assert faults(updates.target_scale, profile) == []
+
+
+@pytest.mark.parametrize("rows", [96, 400, 2000])
+def test_the_scale_of_the_targets_is_seen_however_many_rows_there_are(rows: int) -> None:
+    report = wp.check(regression(scale=1000.0, rows=rows))
+    assert "WP505" in report.codes, str(report)
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
+def test_targets_of_an_ordinary_scale_pass(scale: float) -> None:
+    report = wp.check(regression(scale=scale))
+    assert "WP505" in report.passed, str(report)
