@@ -12,7 +12,7 @@ import msgspec
 
 from .errors import ArgumentError
 from .limits import Limits
-from .problem import Precision, Problem
+from .problem import Precision, Problem, checked_seed
 from .report import Finding, Report, Severity
 
 
@@ -86,7 +86,12 @@ def check(
 
     problem = problem_from(model, loss, train, validation, optimizer, precision)
     chosen = _chosen(RULES, select, ignore)
-    limits = limits or Limits()
+    checked_seed(seed)
+    limits = Limits() if limits is None else limits
+    if not isinstance(limits, Limits):
+        raise ArgumentError(
+            f"limits is a {type(limits).__name__}: expected wellposed.Limits(name=value, ...)"
+        )
     started = time.perf_counter()
     measured = Examination(problem, limits, seed, progress or (lambda stage: None)).run()
     verdicts = apply(chosen, measured, limits)

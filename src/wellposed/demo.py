@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from importlib import import_module
 from itertools import pairwise
 from typing import Any
@@ -56,13 +57,15 @@ def wine_problem() -> Problem:
     y = torch.tensor(wine.target)[order]
     generator = torch.Generator().manual_seed(1)
     sizes = [13] + [_HIDDEN] * (_LAYERS - 1) + [3]
-    layers: list[Any] = []
-    for fan_in, fan_out in pairwise(sizes):
+    layers: dict[str, Any] = {}
+    for i, (fan_in, fan_out) in enumerate(pairwise(sizes), start=1):
         linear = torch.nn.Linear(fan_in, fan_out)
         torch.nn.init.normal_(linear.weight, std=0.02, generator=generator)
         torch.nn.init.zeros_(linear.bias)
-        layers += [linear, torch.nn.ReLU()]
-    model = torch.nn.Sequential(*layers[:-1])
+        layers[f"fc{i}"] = linear
+        if i < _LAYERS:
+            layers[f"relu{i}"] = torch.nn.ReLU()
+    model = torch.nn.Sequential(OrderedDict(layers))
     return Problem(
         model=model,
         loss=torch.nn.functional.cross_entropy,

@@ -22,6 +22,7 @@ from .signals.profile import STEPS, TAPPED_BATCHES, signal_profile
 from .signals.result import LayerSignal, SignalProfile, TrainingProfile
 
 _HELD_OUT = 4
+_PROBE_ROWS = 256
 
 Progress = Callable[[str], None]
 
@@ -61,6 +62,10 @@ class Examination:
             p, count=STEPS, seed=self.seed, held=_HELD_OUT, from_validation=False
         )
         self.whole: Any = data.whole_pair(p.train) if data.is_pair(p.train) else data.joined(drawn)
+        if p.validation is not None:
+            data.batches(
+                p.validation, count=1, seed=self.seed, name="validation", has_loss=p.loss is not None
+            )
         self.batches = [b.to(self.runner.device) for b in drawn]
         self.held_out = [b.to(self.runner.device) for b in held]
 
@@ -155,10 +160,20 @@ class Examination:
                 self.measured[kind] = Unmeasured(reason=reason)
             return
         self.progress("probing the loss")
-        profile = profile_objective(self.runner, self.batches[0], seed=self.seed)
+        profile = answer(
+            lambda: profile_objective(self.runner, self._probe_batch(), seed=self.seed), None
+        ) or profile_objective(self.runner, self.batches[0], seed=self.seed)
         if self.first.output:
             profile = replace(profile, output_at=self.first.output)
         self.measured[ObjectiveProfile] = replace(profile, targets=self._whole_targets(profile))
+
+    def _probe_batch(self) -> Any:
+        """Rows from all batches at hand: one batch may hold a single class, whose best constant prediction is perfect."""
+        from .frameworks.torch.data import some_rows
+
+        if self.whole is None:
+            return self.batches[0]
+        return some_rows(self.whole, _PROBE_ROWS, seed=self.seed).to(self.runner.device)
 
     def _whole_targets(self, profile: ObjectiveProfile) -> Any:
         """Statistics of all targets at hand; their kind as the probe batch showed it."""
@@ -224,9 +239,20 @@ class Examination:
         )
         self.measured[TrainingProfile] = TrainingProfile(
             outcome=base.outcome, steps=STEPS, optimizer=name, learning_rate=rate, weight_decay=decay,
-            warming_up=warming, updates=base.updates, constant_loss=objective.constant,
+            warming_up=warming, updates=base.updates, constant_loss=self._held_out_constant(objective),
         )  # fmt: skip
         self._signal_profile(base.later)
+
+    def _held_out_constant(self, objective: ObjectiveProfile) -> float | None:
+        """What a constant prediction has on the very rows that the trainings are judged by."""
+        from .frameworks.torch.data import joined
+        from .frameworks.torch.objectives import constant_loss
+
+        if objective.constant is None:
+            return None
+        self.runner.train_mode()
+        held_out = joined(self.held_out) or self.held_out[0]
+        return answer(lambda: constant_loss(self.runner, held_out, seed=self.seed), objective.constant)
 
     def _outputs_equal(self, batch: Any) -> bool:
         from .frameworks.torch.running import outputs_equal

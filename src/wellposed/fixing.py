@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .checking import check, problem_from
-from .problem import Problem
+from .problem import Problem, checked_seed
 from .racing import race
-from .report import Report, Severity
+from .report import Report
 
 _RACE_STEPS = 60
 _RACE_SEEDS = 3
@@ -102,12 +102,13 @@ def fix(
     >>> import torch, wellposed as wp
     >>> _ = torch.manual_seed(0)
     >>> x = torch.randn(200, 3) * torch.tensor([1.0, 1000.0, 0.1])
-    >>> y = (x[:, :1] + x[:, 1:2] / 1000 > 0).float()
+    >>> y = (x[:, :1] + 10 * x[:, 2:] > 0).float()
     >>> model = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1))
     >>> fixed = wp.fix(model, torch.nn.functional.binary_cross_entropy_with_logits, (x, y))
     >>> [remedy.name for remedy in fixed.applied]
     ['normalise inputs']
     """
+    checked_seed(seed)
     problem = problem_from(model, loss, train, validation, optimizer, None)
     tell = progress or (lambda stage: None)
     before = check(problem, seed=seed, progress=progress)
@@ -115,11 +116,9 @@ def fix(
     tried = kept
     withheld: list[Remedy] = []
     for i, (codes, propose) in enumerate(_REMEDIES):
-        called_for = tuple(
-            f.code for f in tried.report.findings if f.code in codes and f.severity is not Severity.NOTE
-        )
-        if not called_for:
-            continue
+        called_for = tuple(f.code for f in tried.report.findings if f.code in codes)
+        if tried.report.ok or not called_for:
+            continue  # a note alone asks for nothing; beside an error it may be its cause
         proposal = propose(tried.problem, seed)
         remedy = Remedy(name=proposal.name, codes=tuple(dict.fromkeys(called_for)), summary=proposal.summary)
         if proposal.refused:

@@ -72,22 +72,21 @@ class Interventions:
             self.what_if["standardised inputs"] = self._try(transform=of_inputs)
         if of_targets is not None:
             progress("trying standardised targets")
-            self.what_if["standardised targets"] = self._try(transform=of_targets)
+            self.what_if["standardised targets"] = _in_raw_units(self._try(transform=of_targets), t.std)
         if of_inputs is not None and of_targets is not None:
             both = self._try(transform=lambda batch: of_targets(of_inputs(batch)))
-            self.what_if["standardised inputs and targets"] = both
+            self.what_if["standardised inputs and targets"] = _in_raw_units(both, t.std)
         if of_inputs is not None and inputs is not None:
             self.effect = self._effect(inputs)
 
     def _effect(self, inputs: InputProfile) -> InputEffect:
         from .frameworks.torch.inputs import scale_invariant
 
-        constant = self.objective.constant if self.objective.constant is not None else math.nan
+        constant = self.training.constant_loss if self.training.constant_loss is not None else math.nan
         end = self.what_if["standardised inputs"].end
         both = self.what_if.get("standardised inputs and targets")
-        # In units of the raw targets: a constant prediction of standardised ones has loss 1.
-        if both is not None and not end <= both.end * constant:
-            end = both.end * constant
+        if both is not None and not end <= both.end:
+            end = both.end
         std = inputs.train.std
         return InputEffect(
             invariant=answer(
@@ -105,13 +104,22 @@ class Interventions:
         training = self.training
         if training.warming_up:
             return
-        if diverged(training.outcome, self.objective.constant):
-            for factor in (10, 100, 1000):
-                self.what_if[f"rate / {factor}"] = self._try(change=scale_rate(1 / factor))
+        if diverged(training.outcome, training.constant_loss):
+            self._ladder(
+                "rate / {}", (10, 100, 1000, 10**5, 10**7, 10**9), lambda factor: scale_rate(1 / factor)
+            )
         moved = [u.movement for u in training.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
         if moved and max(moved) < self.limits.small_movement:
-            for factor in (100, 10_000):
-                self.what_if[f"rate * {factor}"] = self._try(change=scale_rate(factor))
+            self._ladder("rate * {}", (100, 10**4, 10**6, 10**8), scale_rate)
+
+    def _ladder(self, name: str, factors: Sequence[int], change: Callable[[float], Any]) -> None:
+        """Try one factor after the other; stop one past the first that learns."""
+        learned = False
+        for factor in factors:
+            outcome = self.what_if[name.format(factor)] = self._try(change=change(factor))
+            if learned:
+                return
+            learned = outcome.start - outcome.end > self.limits.small_gain * abs(outcome.start)
 
     def _weight_decay(self) -> None:
         from .frameworks.torch.trials import without_decay
@@ -132,6 +140,15 @@ class Interventions:
             ).outcome
 
         return answer(outcome, refused)
+
+
+def _in_raw_units(outcome: Outcome, std: float) -> Outcome:
+    """A squared error of standardised targets, in the units of the raw ones."""
+    return Outcome(
+        losses=tuple(v * std**2 for v in outcome.losses),
+        start=outcome.start * std**2,
+        end=outcome.end * std**2,
+    )
 
 
 def _odd_scales(profile: InputProfile) -> bool:

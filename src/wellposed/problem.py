@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from .errors import ProblemError, UserCodeError
+from .errors import ArgumentError, ProblemError, UserCodeError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -48,6 +48,13 @@ class Problem:
     precision: Precision | None = None
     name: str | None = None
     feature_names: tuple[str, ...] | None = None
+
+
+def checked_seed(seed: Any) -> int:
+    """A seed that every generator takes, or an `ArgumentError` that says what is wrong with it."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ArgumentError(f"seed is {seed!r}: expected an integer from 0 to 4294967295")
+    return seed
 
 
 def load_problem(spec: str) -> Problem:

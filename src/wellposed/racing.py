@@ -167,9 +167,9 @@ class _Side:
         return held_out_curve(self.runner, batches, held_out, at=at, seed=seed, change=scale_rate(factor))
 
     def _scale(self) -> float:
-        from .frameworks.torch.objectives import profile_objective
+        from .frameworks.torch.objectives import constant_loss
 
-        constant = profile_objective(self.runner, self._batches(0, 1)[1][0], seed=0).constant
+        constant = constant_loss(self.runner, self._batches(0, 1)[1][0], seed=0)
         if constant is None or constant <= 0:
             raise ProblemError(
                 "the targets of the two problems differ, and their losses have no common scale"

@@ -127,7 +127,10 @@ class Report:
     def from_json(text: str | bytes) -> Report:
         """Read a report that `to_json` wrote; raises `ArtifactError` on anything else."""
         try:
-            report = msgspec.json.decode(text, type=Report)
+            plain = msgspec.json.decode(text)
+            if not isinstance(plain, dict) or not {"schema", "findings", "passed", "skipped"} <= plain.keys():
+                raise ArtifactError("not a wellposed report: it lacks schema, findings, passed or skipped")
+            report = msgspec.convert(plain, type=Report, strict=False)  # "nan" and "inf" become numbers again
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ArtifactError(f"not a wellposed report: {error}") from error
         if report.schema != SCHEMA:

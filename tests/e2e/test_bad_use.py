@@ -37,7 +37,7 @@ def reasons(report: wp.Report) -> dict[str, str]:
 
 @pytest.mark.parametrize("precision", ["float16", "fp8", "mixed", "", 16])
 def test_a_precision_that_is_unknown_is_refused_with_those_that_are(precision: Any) -> None:
-    with pytest.raises(ArgumentError, match="precision is .*: expected one of fp32, bf16, fp16"):
+    with pytest.raises(ArgumentError, match=r"precision is .*: expected one of fp32, bf16, fp16"):
         check(precision=precision)
 
 
@@ -147,7 +147,9 @@ def test_dict_batches_without_targets_name_their_keys() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_inputs_that_are_not_finite_come_first_and_everything_else_is_skipped_with_the_reason(bad: float) -> None:
+def test_inputs_that_are_not_finite_come_first_and_everything_else_is_skipped_with_the_reason(
+    bad: float,
+) -> None:
     x = X.clone()
     x[90, 3] = bad
     report = check(train=(x, Y), optimizer=torch.optim.SGD(net().parameters(), lr=0.1))
@@ -178,7 +180,10 @@ def test_a_few_rows_are_checked_as_far_as_they_go(rows: int) -> None:
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
-        (lambda o, y: F.cross_entropy(o, y, reduction="none"), r"loss returned shape \(64,\): expected a scalar"),
+        (
+            lambda o, y: F.cross_entropy(o, y, reduction="none"),
+            r"loss returned shape \(64,\): expected a scalar",
+        ),
         (lambda o, y: F.cross_entropy(o, y).item(), "loss returned a float: expected a scalar tensor"),
         (lambda o, y: None, "loss returned a NoneType"),
     ],
@@ -245,7 +250,7 @@ def test_a_model_on_another_device_than_the_data_never_passes(where: str) -> Non
 
 
 def test_a_lazy_layer_is_refused_with_what_to_do() -> None:
-    with pytest.raises(ProblemError, match="lazy layer .* call model"):
+    with pytest.raises(ProblemError, match=r"lazy layer .* call model"):
         check(nn.Sequential(nn.LazyLinear(16), nn.ReLU(), nn.LazyLinear(3)))
 
 
@@ -292,8 +297,8 @@ def test_every_door_refuses_what_cannot_be_read(door: Callable[..., Any], train:
         door(net(), F.cross_entropy, train)
 
 
-@pytest.mark.parametrize("count", [{"steps": 0}, {"seeds": 0}, {"steps": -5}])
-def test_a_race_over_nothing_is_refused(count: dict[str, int]) -> None:
+@pytest.mark.parametrize(("steps", "seeds"), [(0, 1), (5, 0), (-5, 1)])
+def test_a_race_over_nothing_is_refused(steps: int, seeds: int) -> None:
     problem = wp.Problem(model=net(), loss=F.cross_entropy, train=(X, Y))
     with pytest.raises(ArgumentError, match="at least 1"):
-        wp.race(problem, problem, **count)
+        wp.race(problem, problem, steps=steps, seeds=seeds)

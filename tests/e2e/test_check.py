@@ -7,7 +7,6 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -116,7 +115,11 @@ OWN_LOSSES: dict[str, Callable[[Tensor, Tensor], Any]] = {
 @pytest.mark.parametrize("data", ["pair", "dict"])
 def test_a_model_that_returns_its_own_loss_is_trained_and_judged(name: str, data: str) -> None:
     model = OwnLoss(OWN_LOSSES[name])
-    train = (X, Y) if data == "pair" else [{"x": x, "labels": y} for x, y in zip(X.split(32), Y.split(32), strict=True)]
+    train = (
+        (X, Y)
+        if data == "pair"
+        else [{"x": x, "labels": y} for x, y in zip(X.split(32), Y.split(32), strict=True)]
+    )
     report = wp.check(model, train=train, optimizer=torch.optim.Adam(model.parameters(), lr=1e-2))
     assert_sound(report, "WP002", "WP301", "WP601", "WP607", "WP608")
     outcome = report.measurements["training"]["outcome"]
@@ -266,8 +269,8 @@ def test_overfitting_few_noisy_rows_is_no_update_too_large() -> None:
     x = torch.randn(200, 50, generator=torch.Generator().manual_seed(0))
     flipped = torch.rand(200, generator=torch.Generator().manual_seed(2)) < 0.3
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(50, 256), nn.ReLU(), nn.Linear(256, 2))
-    adam = torch.optim.Adam(model.parameters(), lr=1e-2)
+    model = nn.Sequential(nn.Linear(50, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 2))
+    adam = torch.optim.Adam(model.parameters(), lr=3e-3)
     report = wp.check(model, F.cross_entropy, (x, ((x[:, 0] > 0) ^ flipped).long()), optimizer=adam)
     assert "WP607" not in report.codes, str(report)
 
@@ -341,10 +344,9 @@ def test_selecting_and_ignoring_leave_only_the_rules_asked_for() -> None:
 
 
 def test_limits_can_be_overridden() -> None:
-    data = X * torch.linspace(1, 9, 8), Y
-    assert "WP101" not in wp.check(net(), F.cross_entropy, data).codes
-    tight = wp.check(net(), F.cross_entropy, data, limits=wp.Limits(feature_spread=2.0, feature_dominance=2.0))
-    assert "WP101" in {*tight.codes, *(s.code for s in tight.skipped)} or "WP101" in tight.passed
+    anything = wp.Limits(majority_share=0.0, majority_times=0.0)
+    assert "WP111" in wp.check(net(), F.cross_entropy, (X, Y)).passed
+    assert "WP111" in wp.check(net(), F.cross_entropy, (X, Y), limits=anything).codes
 
 
 def test_names_of_the_features_reach_the_finding() -> None:
@@ -376,7 +378,9 @@ def test_diabetes_which_is_already_scaled_gives_no_error(targets: str) -> None:
     y = torch.tensor(table.target, dtype=torch.float32)[:, None]
     model = net(features=10, outputs=1)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    report = wp.check(model, F.mse_loss, (x, standardised(y) if targets == "standardised" else y), optimizer=optimizer)
+    report = wp.check(
+        model, F.mse_loss, (x, standardised(y) if targets == "standardised" else y), optimizer=optimizer
+    )
     assert not report.errors, str(report)
     if targets == "standardised":
         assert report.ok, str(report)
@@ -391,7 +395,6 @@ def test_digits_with_constant_pixels_give_a_note_and_no_error() -> None:
     assert report.ok, str(report)
 
 
-def test_numpy_targets_of_a_regression_are_read() -> None:
-    y = X[:, :1].double().numpy()
-    report = wp.check(net(outputs=1), F.mse_loss, (X.double().numpy(), np.ascontiguousarray(y)))
+def test_arrays_of_a_regression_are_read() -> None:
+    report = wp.check(net(outputs=1), F.mse_loss, (X.double().numpy(), X[:, :1].double().numpy()))
     assert_sound(report, "WP503", "WP504", "WP505")

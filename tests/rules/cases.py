@@ -8,7 +8,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cache, partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +47,7 @@ CONSEQUENCES = {"WP206", "WP207"}
 Builder = Callable[[], Problem]
 
 
-@lru_cache(maxsize=None)
+@cache
 def report_of(build: Builder) -> Report:
     """The report on a case, made once however many rules it serves."""
     return wp.check(build())
@@ -80,7 +81,7 @@ def on_scales(*scales: float, offset: float = 0.0) -> tuple[Tensor, Tensor]:
     return x * torch.tensor(scales).repeat(FEATURES)[:FEATURES] + offset, signs_of(x)
 
 
-def split(*, shift: float = 0.0, normalised_by: str = "training rows") -> dict[str, tuple[Tensor, Tensor]]:
+def split(*, shift: float = 0.0, normalised_by: str = "training rows") -> dict[str, Any]:
     """Training and validation rows of raw features, standardised by the statistics of the named rows."""
     raw = inputs(400) * torch.linspace(1, 3, FEATURES) + 5
     targets = classes_of(raw)
@@ -89,7 +90,7 @@ def split(*, shift: float = 0.0, normalised_by: str = "training rows") -> dict[s
     return {"data": (x[:300], targets[:300]), "validation": (x[300:] + shift, targets[300:])}
 
 
-def overlapping() -> dict[str, tuple[Tensor, Tensor]]:
+def overlapping() -> dict[str, Any]:
     parts = split()
     parts["validation"] = tuple(
         torch.cat([seen[:30], held]) for seen, held in zip(parts["data"], parts["validation"], strict=True)
@@ -134,7 +135,7 @@ deep_tanh = partial(mlp, FEATURES, *[32] * 20, CLASSES, activation=nn.Tanh)
 
 
 def holding_only_the_head() -> Problem:
-    return problem(optimizer=lambda model: torch.optim.SGD(model[-1].parameters(), lr=0.1))
+    return problem(optimizer=lambda model: torch.optim.SGD(list(model.children())[-1].parameters(), lr=0.1))
 
 
 def frozen_backbone() -> Problem:
@@ -199,7 +200,7 @@ SICK: dict[str, Builder] = {
         mlp(FEATURES, 16, 1, last=nn.Sigmoid), F.mse_loss, (inputs(), 5 + sums_of(inputs())), optimizer=adam()
     ),
     "WP504": lambda: problem(loss=negated),
-    "WP505": lambda: regression(scale=1000.0),
+    "WP505": lambda: regression(scale=100.0, optimizer=sgd()),
     "WP506": lambda: problem(loss=F.nll_loss),
     "WP601": lambda: problem(applying(torch.detach)),
     "WP602": holding_only_the_head,

@@ -52,7 +52,9 @@ def test_a_sound_objective_passes_every_rule(rule: Rule) -> None:
     assert judged(rule) == []
 
 
-@pytest.mark.parametrize("rule", [rules.initial_loss, rules.double_softmax, rules.output_range, rules.loss_sign])
+@pytest.mark.parametrize(
+    "rule", [rules.initial_loss, rules.double_softmax, rules.output_range, rules.loss_sign]
+)
 def test_a_loss_that_could_not_be_probed_gives_the_reason(rule: Rule) -> None:
     assert judged(rule, REFUSED) == [NoVerdict(reason="the model computes its own loss")]
 
@@ -114,7 +116,9 @@ def sorted_by_class() -> wp.Problem:
 
 def one_row_a_batch() -> wp.Problem:
     x = inputs(40)
-    return replace(problem(), train=list(zip(x.split(1), classes_of(x).split(1), strict=True)), optimizer=None)
+    return replace(
+        problem(), train=list(zip(x.split(1), classes_of(x).split(1), strict=True)), optimizer=None
+    )
 
 
 @pytest.mark.parametrize("build", [sorted_by_class, one_row_a_batch])
@@ -141,7 +145,7 @@ def test_probabilities_that_cannot_reach_the_floor_are_a_second_softmax(confined
 
 @pytest.mark.parametrize("rule", [rules.double_softmax, rules.output_range])
 @pytest.mark.parametrize(
-    ("confined", "floor"), [(SOFTMAX, 0.0), (SIGMOID, 0.9 * LIMITS.unreachable_share * 2.3), (None, None), (RELU, None)]
+    ("confined", "floor"), [(SOFTMAX, 0.0), (SIGMOID, 0.9 * LIMITS.unreachable_share * 2.3), (None, None)]
 )  # fmt: skip
 def test_a_range_that_leaves_the_floor_in_reach_is_fine(
     rule: Rule, confined: OutputRange | None, floor: float | None
@@ -154,6 +158,12 @@ def test_values_out_of_the_range_of_the_last_operation_are_a_fault_of_the_range(
     (fault,) = faults(rules.output_range, profile, confined_floor=0.5)
     assert "[0, ∞)" in fault.summary
     assert fault.measured == pytest.approx(0.5 / 1.2)
+
+
+def test_a_rectifier_before_a_loss_that_has_its_own_softmax_is_a_fault() -> None:
+    (fault,) = faults(rules.output_range, output_range=RELU, confined_floor=0.0)
+    assert fault.where == "head"
+    assert faults(rules.output_range, output_range=RELU, confined_floor=0.0, normalises=False) == []
 
 
 def test_where_nothing_can_be_achieved_no_share_of_it_is_lost() -> None:

@@ -12,7 +12,14 @@ import pytest
 from wellposed.limits import Limits
 from wellposed.rules import signals as rules
 from wellposed.rules.table import Fault, NoVerdict
-from wellposed.signals.result import LayerSignal, NonFinite, Outcome, ParameterUpdate, SignalProfile, TrainingProfile
+from wellposed.signals.result import (
+    LayerSignal,
+    NonFinite,
+    Outcome,
+    ParameterUpdate,
+    SignalProfile,
+    TrainingProfile,
+)
 
 from .cases import SICK, report_of
 
@@ -27,9 +34,9 @@ ALL: list[Rule] = [
 
 
 def layer(name: str, **changes: Any) -> LayerSignal:
-    sound = dict(
-        name=name, kind="Linear", rms=1.0, sample_std=0.9, gradient_rms=1e-2, units=64, rectified=True, squashing=None
-    )  # fmt: skip
+    sound = {
+        "name": name, "kind": "Linear", "rms": 1.0, "sample_std": 0.9, "gradient_rms": 1e-2, "units": 64, "rectified": True, "squashing": None
+    }  # fmt: skip
     return LayerSignal(**(sound | changes))
 
 
@@ -38,7 +45,9 @@ def stack(*sizes: float, **changes: Any) -> tuple[LayerSignal, ...]:
     return tuple(layer(f"fc{i}", rms=s, sample_std=0.9 * s, **changes) for i, s in enumerate(sizes))
 
 
-SOUND = SignalProfile(layers=stack(1, 1, 1, 1), later=stack(1, 1, 1, 1), steps=30, input_std=1.0, output="fc3")
+SOUND = SignalProfile(
+    layers=stack(1, 1, 1, 1), later=stack(1, 1, 1, 1), steps=30, input_std=1.0, output="fc3"
+)
 
 
 def judged(rule: Rule, **changes: Any) -> list[Any]:
@@ -80,7 +89,7 @@ def test_a_signal_that_vanishes_and_stays_away_is_named_where_its_fall_began() -
     ids=["at the limit", "the steps mend it"],
 )
 def test_a_signal_that_comes_back_or_reaches_the_limit_is_fine(first: Any, later: Any) -> None:
-    assert faults(rules.vanishing_activations, layers=first, later=later) == []
+    assert faults(rules.vanishing_activations, layers=first, later=later, learned=0.5) == []
 
 
 def test_small_inputs_make_small_signals_and_no_fault() -> None:
@@ -202,7 +211,9 @@ def test_the_origin_of_a_nan_names_operation_and_place(direction: str, said: str
     assert f"infinite {said} comes from SqrtBackward" in fault.summary
 
 
-@pytest.mark.parametrize(("noise", "count"), [(0.0, 0), (LIMITS.noise, 0), (2 * LIMITS.noise, 1), (math.inf, 1)])
+@pytest.mark.parametrize(
+    ("noise", "count"), [(0.0, 0), (LIMITS.noise, 0), (2 * LIMITS.noise, 1), (math.inf, 1)]
+)
 def test_dropout_may_make_the_outputs_vary_up_to_the_limit(noise: float, count: int) -> None:
     assert len(faults(rules.noise_dominates, noise=noise, noisiest="drop")) == count
 
@@ -215,7 +226,15 @@ def test_without_dropout_there_is_no_verdict_on_its_noise() -> None:
 
 
 def update(name: str, **changes: Any) -> ParameterUpdate:
-    sound = dict(size=64, dimensions=2, rms=0.1, gradient_rms=0.01, first_step=1e-3, movement=0.05, rate=0.1)
+    sound = {
+        "size": 64,
+        "dimensions": 2,
+        "rms": 0.1,
+        "gradient_rms": 0.01,
+        "first_step": 1e-3,
+        "movement": 0.05,
+        "rate": 0.1,
+    }
     return ParameterUpdate(name=name, **(sound | changes))
 
 

@@ -30,16 +30,21 @@ def outcome(start: float, end: float, *, steps: int = 30) -> Outcome:
 
 
 def update(**changes: Any) -> ParameterUpdate:
-    sound = dict(
-        name="0.weight", size=64, dimensions=2, rms=0.1, gradient_rms=0.01, first_step=1e-3, movement=0.05, rate=0.1, fan_in=8
-    )  # fmt: skip
+    sound = {
+        "name": "0.weight", "size": 64, "dimensions": 2, "rms": 0.1, "gradient_rms": 0.01, "first_step": 1e-3, "movement": 0.05, "rate": 0.1, "fan_in": 8
+    }  # fmt: skip
     return ParameterUpdate(**(sound | changes))
 
 
 def training(base: Outcome, *, updated: tuple[ParameterUpdate, ...] = (), **changes: Any) -> TrainingProfile:
-    sound = dict(
-        steps=30, optimizer="SGD", learning_rate=0.1, weight_decay=0.0, warming_up=False, constant_loss=1.0
-    )
+    sound = {
+        "steps": 30,
+        "optimizer": "SGD",
+        "learning_rate": 0.1,
+        "weight_decay": 0.0,
+        "warming_up": False,
+        "constant_loss": 1.0,
+    }
     return TrainingProfile(outcome=base, updates=updated or (update(),), **(sound | changes))
 
 
@@ -80,7 +85,11 @@ def test_a_loss_that_blows_up_and_falls_at_a_tenth_of_the_rate_is_too_large_an_u
 
 
 def test_the_rate_that_ends_lowest_is_the_one_advised() -> None:
-    tried = {"rate / 10": outcome(1.0, 0.9), "rate / 100": outcome(1.0, 0.3), "rate / 1000": outcome(1.0, 0.8)}
+    tried = {
+        "rate / 10": outcome(1.0, 0.9),
+        "rate / 100": outcome(1.0, 0.3),
+        "rate / 1000": outcome(1.0, 0.8),
+    }
     (fault,) = faults(updates.update_too_large, training(outcome(1.0, NAN), what_if=tried))
     assert "by 100;" in fault.fix
 
@@ -97,7 +106,9 @@ def test_a_held_out_loss_that_rises_while_training_falls_is_overfitting_and_no_f
 
 
 @pytest.mark.parametrize(("start", "constant"), [(1.0, 3.0), (3.0, 1.0), (-1.0, -0.5)])
-def test_diverging_is_ending_clearly_above_both_the_start_and_a_constant(start: float, constant: float) -> None:
+def test_diverging_is_ending_clearly_above_both_the_start_and_a_constant(
+    start: float, constant: float
+) -> None:
     reference = max(start, constant)
     assert not updates.diverged(outcome(start, reference), constant)
     assert not updates.diverged(outcome(start, reference + 0.09 * abs(reference)), constant)
@@ -177,7 +188,8 @@ def test_a_decay_that_does_no_such_thing_is_fine(measured: dict[str, float]) -> 
 
 
 def scaled(end: float, *, standardised: float, constant: float | None = 100.0) -> TrainingProfile:
-    what_if = {"standardised targets": outcome(1.0, standardised)}
+    unit = constant or 100.0  # outcomes are told in the units of the raw targets
+    what_if = {"standardised targets": outcome(unit, standardised * unit)}
     return training(outcome(100.0, end), constant_loss=constant, what_if=what_if)
 
 
@@ -195,7 +207,13 @@ def test_targets_that_learn_only_once_they_are_standardised_are_a_fault() -> Non
         scaled(99.0, standardised=0.2, constant=None),
         training(outcome(100.0, 99.0)),
     ],
-    ids=["raw ones learn too", "neither learns", "the trial failed", "no constant to compare with", "not tried"],
+    ids=[
+        "raw ones learn too",
+        "neither learns",
+        "the trial failed",
+        "no constant to compare with",
+        "not tried",
+    ],
 )
 def test_targets_are_not_blamed_otherwise(profile: TrainingProfile) -> None:
     assert faults(updates.target_scale, profile) == []

@@ -102,9 +102,7 @@ def test_a_loss_below_zero_has_a_gap_too() -> None:
 
 
 def test_frozen_statistics_are_named_before_the_gap() -> None:
-    (fault,) = judged(
-        wiring.train_eval_gap, frozen_statistics=("bn1", "bn2"), train_loss=1.0, eval_loss=9.0
-    )
+    (fault,) = judged(wiring.train_eval_gap, frozen_statistics=("bn1", "bn2"), train_loss=1.0, eval_loss=9.0)
     assert (fault.where, fault.measured) == ("bn1", 2.0)
 
 

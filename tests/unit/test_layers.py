@@ -21,7 +21,7 @@ LAYERS = {
     2: {"frameworks"},
     3: {"normalize", "signals", "initialization", "differentiate", "gradcheck", "contract"},
     4: {"rules"},
-    5: {"examination.py", "checking.py", "fixing.py", "racing.py"},
+    5: {"interventions.py", "examination.py", "checking.py", "fixing.py", "racing.py"},
     6: {"show"},
     7: {"demo.py", "cli.py", "__main__.py", "__init__.py"},
 }

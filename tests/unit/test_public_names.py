@@ -67,7 +67,9 @@ def test_a_function_says_what_it_takes_and_gives_and_shows_an_example(name: str)
 def test_every_parameter_is_described(name: str) -> None:
     text = inspect.getdoc(getattr(wp, name)) or ""
     section = text.split("Parameters\n---", 1)[-1].split("Returns\n---", 1)[0]
-    described = {word.strip(" *") for line in section.splitlines() for word in line.split(",") if line[:1] != " "}
+    described = {
+        word.strip(" *") for line in section.splitlines() for word in line.split(",") if line[:1] != " "
+    }
     missing = set(inspect.signature(getattr(wp, name)).parameters) - described
     assert not missing
 

@@ -122,9 +122,8 @@ def _names_read(judge: Callable[..., Any]) -> set[str]:
         if isinstance(function, FunctionType) and function.__module__ == judge.__module__:
             fresh = _names_in(function.__code__) - names
             names |= fresh
-            waiting += [
-                function.__globals__[name] for name in _globals_in(function.__code__) if name in fresh
-            ]
+            called = _globals_in(function.__code__) & fresh & function.__globals__.keys()
+            waiting += [function.__globals__[name] for name in called]
     return names
 
 

@@ -9,6 +9,8 @@ from ..contract.result import LabelProfile, ObjectiveProfile
 from ..limits import Limits
 from .table import Fault, Judgement, NoVerdict
 
+_FEW_ROWS = 8  # a constant prediction of fewer rows knows them by heart
+
 
 def stochastic_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     scale = abs(profile.initial) + 1e-12
@@ -39,6 +41,11 @@ def non_finite_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judge
 def initial_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.constant is None or not math.isfinite(profile.initial) or profile.constant < 0:
         yield NoVerdict(reason=profile.reason or "no constant prediction to compare with")
+        return
+    if 0 < profile.targets.rows < _FEW_ROWS:
+        yield NoVerdict(
+            reason=f"{profile.targets.rows} rows are too few to say what a constant prediction reaches"
+        )
         return
     limit = _initial_loss_limit(profile, limits)
     outlasts_the_steps = profile.later is None or not profile.later < profile.constant
@@ -206,7 +213,9 @@ def class_imbalance(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judge
 
 def uninformative_labels(profile: LabelProfile, limits: Limits) -> Iterator[Judgement]:
     seen = profile.chance + limits.label_deviations * profile.chance_std
-    if seen > limits.label_resolution:
+    if not math.isfinite(profile.score):
+        yield NoVerdict(reason="the skill of the probes is not a number", outcome="inconclusive")
+    elif seen > limits.label_resolution:
         yield NoVerdict(
             reason=f"{profile.rows} rows would only show a correlation above {seen:.2f}",
             outcome="inconclusive",

@@ -19,7 +19,11 @@ def vanishing_activations(profile: SignalProfile, limits: Limits) -> Iterator[Ju
     first, later = _hidden_end(profile.layers), _hidden_end(profile.later)
     scale = min(profile.input_std, 1.0)
     gone = limits.vanished * scale
-    recovered = later is not None and later.sample_std >= gone and (profile.learned or 0.0) > limits.learning
+    recovered = (
+        later is not None
+        and later.sample_std >= gone
+        and (profile.learned is None or profile.learned > limits.learning)
+    )
     if first and first.rms < gone and not recovered:
         at = next(x for x in profile.layers if x.rms < limits.step_down * scale)
         yield Fault(
@@ -216,14 +220,14 @@ def vanishing_updates(profile: TrainingProfile, limits: Limits) -> Iterator[Judg
         for u in profile.updates
         if u.dimensions >= 2 and u.rms > 0 and u.movement > 0 and math.isfinite(u.movement)
     ]
-    if len(weights) < 2 or not profile.given:
-        yield NoVerdict(
-            reason="needs two weights that move, and the optimizer" if profile.given else "no optimizer given"
-        )
+    if not profile.given:
+        yield NoVerdict(reason="no optimizer given")
         return
-    largest = (
-        max(u.movement / u.rate for u in weights if u.rate > 0) if any(u.rate > 0 for u in weights) else 0.0
-    )
+    if len(weights) < 2:
+        yield NoVerdict(reason="fewer than two weights moved by a finite amount")
+        return
+    # By unit of its own rate: a group that is meant to move slowly is no symptom.
+    largest = max((u.movement / u.rate for u in weights if u.rate > 0), default=0.0)
     slow = [
         u
         for u in weights

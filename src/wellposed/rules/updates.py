@@ -7,20 +7,21 @@ from collections.abc import Iterable, Iterator
 from statistics import median as _median
 
 from ..limits import Limits
+from ..report import Severity
 from ..signals.result import Outcome, TrainingProfile
 from .table import Fault, Judgement, NoVerdict
 
 
 def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
     tried = [profile.what_if.get(k) for k in ("standardised targets", "standardised inputs and targets")]
-    # a constant prediction of standardised targets has loss 1
-    cured = [o.end for o in tried if o is not None and math.isfinite(o.end) and o.end < limits.learned_share]
-    if not cured or not profile.constant_loss:
+    if not profile.constant_loss:
         return
-    raw, scaled = profile.outcome.end / profile.constant_loss, min(cured)
-    if diverged(profile.outcome, profile.constant_loss) or (
-        raw > limits.target_gain * max(scaled, 0.05) and raw > limits.unlearned_share
-    ):
+    cured = [o.end / profile.constant_loss for o in tried if o is not None and math.isfinite(o.end)]
+    scaled, raw = min(cured, default=math.inf), profile.outcome.end / profile.constant_loss
+    if scaled > limits.learned_share:
+        return
+    blown = diverged(profile.outcome, profile.constant_loss)
+    if blown or (raw > limits.target_gain * max(scaled, 0.05) and raw > limits.unlearned_share):
         yield Fault(
             where="targets",
             summary=f"after {profile.steps} steps the loss is {_share(raw)}; with standardised targets {scaled:.3g} of it",
@@ -30,7 +31,7 @@ def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement
             why="outputs start near 0 with unit scale: steps suited to the weights are too large or too small for targets of this size",
             fix="standardise the targets with their training mean and std, and undo it on the predictions",
             confidence="confirmed",
-            severity=None,
+            severity=None if blown else Severity.WARNING,
         )
 
 
@@ -41,26 +42,40 @@ def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
     if profile.warming_up:
         yield NoVerdict(reason="a schedule is in its warm-up")
         return
-    smaller = [(k, o) for k, o in profile.what_if.items() if k.startswith("rate /")]
-    better = [(k, o) for k, o in smaller if math.isfinite(o.end) and o.end < o.start]
-    if not better:
-        return
-    name, best = min(better, key=lambda item: item[1].end)
     base = profile.outcome
-    if diverged(base, profile.constant_loss) and (
-        not math.isfinite(base.end) or base.end > best.end + 0.1 * abs(best.start)
-    ):
-        shown = f"{base.end:.3g}" if math.isfinite(base.end) else "NaN or infinity"
+    if not diverged(base, profile.constant_loss):
+        return
+    smaller = [(k, o) for k, o in profile.what_if.items() if k.startswith("rate /")]
+    better = [
+        (k, o) for k, o in smaller if math.isfinite(o.end) and o.end < o.start and not base.end <= o.end
+    ]
+    shown = f"{base.end:.3g}" if math.isfinite(base.end) else "NaN or infinity"
+    went = f"loss goes from {base.start:.3g} to {shown} in {len(base.losses)} steps at rate {profile.learning_rate:g}"
+    if not better and math.isfinite(base.end):
+        yield NoVerdict(reason=f"{went}, and no smaller rate tried does better", outcome="inconclusive")
+        return
+    if not better:
         yield Fault(
             where="optimizer",
-            summary=f"loss goes from {base.start:.3g} to {shown} in {len(base.losses)} steps at rate {profile.learning_rate:g}; to {best.end:.3g} at a {_fraction(name)} of it",
+            summary=f"{went}, and at every smaller rate tried",
             quantity="held-out loss after the steps",
             measured=base.end,
-            limit=best.start,
-            why=f"steps overshoot: the first one changes a weight by {_first_step(profile):.2g} of its size",
-            fix=f"divide the learning rate by {name.removeprefix('rate / ')}; check that the loss is a mean over the batch, not a sum",
-            confidence="confirmed",
+            limit=base.start,
+            why="a loss that is not finite spoils every weight; the rate alone does not explain it",
+            fix="look for what overflows: the scale of inputs and targets, a logarithm or a division in the loss",
         )
+        return
+    name, best = min(better, key=lambda item: item[1].end)
+    yield Fault(
+        where="optimizer",
+        summary=f"{went}; to {best.end:.3g} at {_fraction(name)} of it",
+        quantity="held-out loss after the steps",
+        measured=base.end,
+        limit=best.start,
+        why=f"steps overshoot: the first one changes a weight by {_first_step(profile):.2g} of its size",
+        fix=f"divide the learning rate by {name.removeprefix('rate / ')}; check that the loss is a mean over the batch, not a sum",
+        confidence="confirmed",
+    )
 
 
 def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
@@ -72,7 +87,14 @@ def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
         return
     tried = [(k, o) for k, o in profile.what_if.items() if k.startswith("rate *") and math.isfinite(o.end)]
     moved = [u.movement for u in profile.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
-    if not tried or not moved or max(moved) >= limits.small_movement:
+    if not moved:
+        yield NoVerdict(reason="no weight moved by a finite amount")
+    if not moved or max(moved) >= limits.small_movement:
+        return
+    largest = max(moved)
+    standing = f"no weight moved by more than {largest:.1e} at rate {profile.learning_rate:g}"
+    if not tried:
+        yield NoVerdict(reason=f"{standing}, and no larger rate could be tried", outcome="inconclusive")
         return
     name, faster = min(tried, key=lambda item: item[1].end)
     times = name.removeprefix("rate * ")
@@ -80,14 +102,16 @@ def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
     if gained > limits.small_gain * abs(faster.start) and gained_now < 0.01 * gained:
         yield Fault(
             where="optimizer",
-            summary=f"no weight moves by more than {max(moved):.1e} in {profile.steps} steps at rate {profile.learning_rate:g} (limit {limits.small_movement:g})",
+            summary=f"no weight moves by more than {largest:.1e} in {profile.steps} steps at rate {profile.learning_rate:g} (limit {limits.small_movement:g})",
             quantity="largest relative movement of a weight",
-            measured=max(moved),
+            measured=largest,
             limit=limits.small_movement,
             why=f"at {times} times the rate the same steps take the loss from {faster.start:.3g} to {faster.end:.3g}",
             fix=f"raise the learning rate: search around {times} times this one",
             confidence="confirmed",
         )
+    elif gained <= limits.small_gain * abs(faster.start):
+        yield NoVerdict(reason=f"{standing}, and no larger rate tried learns more", outcome="inconclusive")
 
 
 def weight_decay_dominates(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
@@ -116,11 +140,15 @@ def weight_decay_dominates(profile: TrainingProfile, limits: Limits) -> Iterator
 
 
 def diverged(outcome: Outcome, constant: float | None) -> bool:
-    """Whether the loss is not finite, or ends clearly above both its start and a constant prediction."""
+    """Whether the loss is not finite, or ends clearly above both its start and a constant prediction.
+
+    A held-out loss that rises while the training loss falls is overfitting, which is no fault of the steps.
+    """
     if not math.isfinite(outcome.end):
         return True
+    falls = len(outcome.losses) > 1 and outcome.losses[-1] < outcome.losses[0]
     reference = max(outcome.start, constant if constant is not None else outcome.start)
-    return outcome.end > reference + 0.1 * abs(reference) + 1e-9
+    return not falls and outcome.end > reference + 0.1 * abs(reference) + 1e-9
 
 
 def _first_step(profile: TrainingProfile) -> float:
@@ -131,7 +159,8 @@ def _first_step(profile: TrainingProfile) -> float:
 
 
 def _fraction(name: str) -> str:
-    return {"rate / 10": "tenth", "rate / 100": "hundredth", "rate / 1000": "thousandth"}.get(name, name)
+    words = {"rate / 10": "a tenth", "rate / 100": "a hundredth", "rate / 1000": "a thousandth"}
+    return words.get(name, f"1/{name.removeprefix('rate / ')}")
 
 
 def median(values: Iterable[float], *, default: float) -> float:

@@ -66,7 +66,7 @@ def not_in_optimizer(profile: WiringProfile, limits: Limits) -> Iterator[Judgeme
 def batch_leak(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.leak is None:
         yield NoVerdict(reason=profile.leak_reason)
-    elif profile.leak > limits.batch_leak:
+    elif not profile.leak <= limits.batch_leak:
         yield Fault(
             where=profile.leak_at or "model",
             summary=f"replacing one sample changes other samples' outputs by {profile.leak:.2g} of their std, in eval mode (limit {limits.batch_leak:g})",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..problem import Problem
+from ..problem import Problem, checked_seed
 from .result import SignalProfile
 
 STEPS = 30
@@ -54,6 +54,7 @@ def measure_signals(
         if isinstance(model, Problem)
         else Problem(model=model, loss=loss, train=train, optimizer=optimizer)
     )
+    checked_seed(seed)
     runner = Runner(problem)
     with preserved(problem.model, problem.loss, problem.optimizer, problem.train):
         drawn = batches(problem.train, count=STEPS, seed=seed, has_loss=problem.loss is not None)

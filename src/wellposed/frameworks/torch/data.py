@@ -51,6 +51,10 @@ class Batch:
         return Batch(kwargs={k: swap(v) for k, v in self.kwargs.items()}, targets=self.targets)
 
     def to(self, device: torch.device) -> Batch:
+        if any(t.is_meta for t in self.tensors):
+            raise DataError(
+                "the inputs are on the meta device and hold no numbers: give data on a real device"
+            )
         return _map(self, lambda t: t.to(device))
 
     def copied(self) -> Batch:
@@ -211,6 +215,11 @@ def joined(drawn: Sequence[Batch]) -> Batch | None:
     return Batch(args=(x,), targets=torch.cat([b.targets for b in drawn]))
 
 
+def some_rows(batch: Batch, count: int, *, seed: int) -> Batch:
+    """Up to `count` rows of a batch, drawn without replacement."""
+    return take(batch, torch.from_numpy(np.random.default_rng(seed).permutation(batch.rows)[:count]))
+
+
 def take(batch: Batch, rows: torch.Tensor) -> Batch:
     """The named rows of a batch."""
     return _map(batch, lambda t: t[rows.to(t.device)])
@@ -288,8 +297,7 @@ def calibration_batch(problem: Problem, *, seed: int, rows: int = 512) -> Any:
     """Inputs for calibrating weights, in the form in which the model is called."""
     if is_pair(problem.train):
         whole = whole_pair(problem.train)
-        order = torch.from_numpy(np.random.default_rng(seed).permutation(whole.rows)[:rows])
-        batch = take(whole, order)
+        batch = some_rows(whole, rows, seed=seed)
     else:
         batch = batches(problem.train, count=1, seed=seed, has_loss=problem.loss is not None)[0]
     if batch.kwargs is not None:

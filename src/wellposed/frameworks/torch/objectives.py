@@ -77,11 +77,33 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
     return ObjectiveProfile(**common, **_probe(loss, o, given.targets, targets, common["output_range"]))
 
 
+def constant_loss(runner: Runner, batch: Batch, *, seed: int) -> float | None:
+    """Loss of the best output that is the same for every sample of a batch; None where that cannot be asked."""
+    seed_everything(seed)
+    outputs = runner.outputs(batch)
+    if not isinstance(outputs, torch.Tensor) or not bool(torch.isfinite(outputs).all()):
+        return None
+    given = batch if runner.transform is None else runner.transform(batch)
+    o, confined = outputs.detach(), range_of(outputs)
+    targets = describe_targets(given.targets, o)
+
+    def loss(values: torch.Tensor) -> torch.Tensor:
+        seed_everything(seed)
+        return runner.loss_of(values, batch)
+
+    return _constant_floor(loss, o, given.targets, targets, confined, _step(o, targets))
+
+
+def _step(o: torch.Tensor, targets: Targets) -> float:
+    """The scale on which outputs move: their own, or that of the values they should take."""
+    return max(_rms(o), targets.rms if targets.kind == "values" else 1.0, 1e-6)
+
+
 def _probe(
     loss: Loss, o: torch.Tensor, y: Any, targets: Targets, confined: OutputRange | None
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    step = max(_rms(o), targets.rms if targets.kind == "values" else 1.0, 1e-6)
+    step = _step(o, targets)
     found["constant"] = _constant_floor(loss, o, y, targets, confined, step)
     found["floor"] = _floor(loss, o.clone(), lambda z: z, step)
     found["confined_floor"] = _confined_floor(loss, o, confined, step)

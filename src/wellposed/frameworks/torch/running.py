@@ -58,9 +58,18 @@ class Runner:
             raise ProblemError(
                 f"loss is a {type(problem.loss).__name__}: expected a function of (outputs, targets), or None"
             )
+        if problem.optimizer is not None and not isinstance(problem.optimizer, torch.optim.Optimizer):
+            raise ProblemError(
+                f"optimizer is a {type(problem.optimizer).__name__} ({problem.optimizer!r}): expected a torch.optim.Optimizer "
+                "made from model.parameters()"
+            )
         self.modules = modules_of(self.model)
         self.all_modules = modules_of(self.model, problem.loss)
         roots = [root for _, root in self._roots()]
+        if any(t.is_meta for m in self.all_modules for t in (*m.parameters(False), *m.buffers(False))):
+            raise ProblemError(
+                "the model is on the meta device and holds no numbers: call model.to_empty(device=...) and draw its weights"
+            )
         self._kept_in_eval = [m for root in roots if root.training for m in root.modules() if not m.training]
 
     def with_transform(self, transform: Callable[[Batch], Batch]) -> Runner:
@@ -189,9 +198,10 @@ def own_loss(outputs: Any) -> torch.Tensor | None:
     if isinstance(found, torch.Tensor) and found.numel() == 1:
         return found.reshape(())
     if isinstance(outputs, Sequence):
-        return next(
-            (o for o in outputs if isinstance(o, torch.Tensor) and o.ndim == 0 and o.requires_grad), None
-        )
+        scalars = [
+            o for o in outputs if isinstance(o, torch.Tensor) and o.ndim == 0 and o.is_floating_point()
+        ]
+        return scalars[0] if len(scalars) == 1 else None
     return None
 
 

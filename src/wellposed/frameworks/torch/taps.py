@@ -139,7 +139,8 @@ class _Taps:
         self.output: str | None = None
         self.first_nonfinite: tuple[nn.Module, str] | None = None
         self.made_by: dict[Any, nn.Module] = {}
-        self.last: dict[int, nn.Module] = {}
+        self.spans: list[tuple[nn.Module, Any, set[Any]]] = []
+        """Each call of a leaf: the node of its output, and those of its inputs."""
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -149,7 +150,6 @@ class _Taps:
         finally:
             for handle in handles:
                 handle.remove()
-            self.made_by.clear()
 
     def _forward(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         out = first_float(output)
@@ -164,10 +164,11 @@ class _Taps:
         sums.calls += 1
         sums.square += float(values.square().mean())
         sums.sample_variance += float(values.var(0, correction=0).mean()) if len(values) > 1 else float("nan")
-        self.last[0] = module
         if out.requires_grad:
             if out.grad_fn is not None:
                 self.made_by.setdefault(out.grad_fn, module)
+                entered = {t.grad_fn for t in inputs if isinstance(t, torch.Tensor) and t.grad_fn is not None}
+                self.spans.append((module, out.grad_fn, entered))
             axis = unit_axis(module, out)
             out.register_hook(lambda g: self._backward(sums, g, axis))
 
@@ -312,7 +313,7 @@ def _backward_origin(runner: Runner, batches: Sequence[Batch], *, seed: int, ste
         if origins:
             node = origins[0]
             return NonFinite(
-                where=_nearest(node, names),
+                where=_made_in(node, taps) or _nearest(node, names),
                 operation=type(node).__name__.removesuffix("0"),
                 direction="backward",
                 step=step,
@@ -330,6 +331,22 @@ def _origin_hook(node: Any, origins: list[Any]) -> Any:
 
 def _all_finite(tensors: tuple[Any, ...]) -> bool:
     return all(t is None or t.is_sparse or bool(torch.isfinite(t).all()) for t in tensors)
+
+
+def _made_in(node: Any, taps: _Taps) -> str | None:
+    """The leaf in whose forward a node was made: between the node of its output and those of its inputs."""
+    for module, end, entered in taps.spans:
+        front, seen = [end], {end}
+        while front and len(seen) < _GRAPH_NODES:
+            current = front.pop()
+            if current is node:
+                return taps.names[module]
+            fresh = [
+                n for n, _ in current.next_functions if n is not None and n not in entered and n not in seen
+            ]
+            seen.update(fresh)
+            front += fresh
+    return None
 
 
 def _nearest(node: Any, names: dict[Any, str]) -> str:
