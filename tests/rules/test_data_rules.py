@@ -377,9 +377,9 @@ def test_inputs_that_do_not_fit_are_refused(train, validation, names, words) -> 
 
 def test_measuring_changes_nothing() -> None:
     x, before = normal(), normal()
-    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    state = np.random.get_state()[1].copy()
 
     profile_inputs(x, x[:50])
 
     np.testing.assert_array_equal(x, before)
-    assert (np.random.get_state()[1] == state).all()  # noqa: NPY002
+    assert (np.random.get_state()[1] == state).all()

@@ -280,7 +280,7 @@ def state_of(model):
         [m.training for m in model.modules()],
         torch.get_rng_state(),
         random.getstate(),
-        np.random.get_state()[1].tolist(),  # noqa: NPY002
+        np.random.get_state()[1].tolist(),
     )
 
 

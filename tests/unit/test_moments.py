@@ -177,7 +177,7 @@ def test_a_loader_a_pair_and_dicts_give_their_inputs() -> None:
 def test_reading_a_shuffled_loader_leaves_every_random_state_as_it_was() -> None:
     generator = torch.Generator().manual_seed(3)
     loader = DataLoader(TensorDataset(torch.randn(20, 3)), batch_size=4, shuffle=True, generator=generator)
-    numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002
+    numpy_state = np.random.get_state()[1].copy()
     before = torch.get_rng_state(), generator.get_state(), random.getstate()
 
     Moments.of(loader)
@@ -186,7 +186,7 @@ def test_reading_a_shuffled_loader_leaves_every_random_state_as_it_was() -> None
     assert torch.equal(torch.get_rng_state(), before[0])
     assert torch.equal(generator.get_state(), before[1])
     assert random.getstate() == before[2]
-    assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
+    assert (np.random.get_state()[1] == numpy_state).all()
 
 
 @pytest.mark.parametrize(
