@@ -233,10 +233,9 @@ class Examination:
             self.runner, self.batches, self.held_out, steps=STEPS, seed=self.seed,
             before=self.first, change=self.change, and_then=on_the_trained_copy,
         )  # fmt: skip
+        later = float(np.mean(base.outcome.losses[-3:])) * self._extent(self._probe_batch(), self.batches[:4])
         constant = self.same_at_start and self.same_outputs
-        self.measured[ObjectiveProfile] = replace(
-            objective, constant_output=constant, later=float(np.mean(base.outcome.losses[-3:]))
-        )
+        self.measured[ObjectiveProfile] = replace(objective, constant_output=constant, later=later)
         self.measured[TrainingProfile] = TrainingProfile(
             outcome=base.outcome, steps=STEPS, optimizer=name, learning_rate=rate, weight_decay=decay,
             warming_up=warming, updates=base.updates, constant_loss=self._held_out_constant(objective),
@@ -251,8 +250,24 @@ class Examination:
         if objective.constant is None:
             return None
         self.runner.train_mode()
-        held_out = joined(self.held_out) or self.held_out[0]
-        return answer(lambda: constant_loss(self.runner, held_out, seed=self.seed), objective.constant)
+        held_out = joined(self.held_out)
+        if held_out is None:
+            return answer(
+                lambda: constant_loss(self.runner, self.held_out[0], seed=self.seed), objective.constant
+            )
+        constant = answer(lambda: constant_loss(self.runner, held_out, seed=self.seed), objective.constant)
+        return None if constant is None else constant / self._extent(held_out, self.held_out)
+
+    def _extent(self, joined: Any, parts: Sequence[Any]) -> float:
+        """Loss of joined batches over the mean loss of its parts: 1 for a mean over rows, their number for a sum."""
+        from .frameworks.torch.running import mean_loss
+
+        def ratio() -> float:
+            whole, part = (mean_loss(self.runner, batches, seed=self.seed) for batches in ([joined], parts))
+            return whole / part if part else 1.0
+
+        found = answer(ratio, 1.0)
+        return found if math.isfinite(found) and found > 0 else 1.0
 
     def _outputs_equal(self, batch: Any) -> bool:
         from .frameworks.torch.running import outputs_equal

@@ -93,13 +93,16 @@ def batch_leak(runner: Runner, batch: Batch, *, rows_first: bool, seed: int) -> 
     for module in runner.modules:  # statistics of the batch mix samples on purpose; look beyond them
         if isinstance(module, _BATCH_NORMS):
             module.train(False)
-    if not _takes_fewer_rows(runner, batch):
-        return None, "the model takes all rows together: they are related, as the nodes of a graph are"
     plain, again = (_eval_outputs(runner, batch, seed) for _ in range(2))
     if plain is None or again is None or plain.ndim == 0 or len(plain) != rows:
         return None, "the outputs have not one row a sample"
     if not torch.equal(plain, again):
         return None, "two evaluations with the same random state differ"
+    if not _takes_fewer_rows(runner, batch, plain):
+        return (
+            None,
+            "the model takes all rows together: they are related, as the nodes of a graph or pairs are",
+        )
     leak = _mixing(runner, batch, plain, axis=0, seed=seed)
     second = all(t.ndim >= 2 and t.shape[1] >= 2 for t in tensors) and plain.ndim >= 2
     first = next(iter(tensors))
@@ -129,13 +132,14 @@ def _mixing(runner: Runner, batch: Batch, plain: torch.Tensor, *, axis: int, see
     return float((changed - kept).abs().max()) / (float(kept.std()) + 1e-12)
 
 
-def _takes_fewer_rows(runner: Runner, batch: Batch) -> bool:
+def _takes_fewer_rows(runner: Runner, batch: Batch, plain: torch.Tensor) -> bool:
+    """Whether the model takes any number of rows, and a row's output has the same shape whatever their number."""
     try:
         with torch.no_grad():
-            runner.outputs(take(batch, torch.arange(batch.rows - 1)))
+            fewer = main_tensor(runner.outputs(take(batch, torch.arange(batch.rows - 1))))
     except UserCodeError:
         return False
-    return True
+    return fewer is not None and fewer.shape[1:] == plain.shape[1:]
 
 
 def train_eval_gap(
