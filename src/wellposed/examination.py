@@ -331,11 +331,13 @@ class Examination:
             return
         targets = self.measured[ObjectiveProfile].targets
         y = self.whole.targets
-        if targets.kind == "other" or not targets.per_row or y is None:
+        ignored = self.measured[ObjectiveProfile].pairing_ignored
+        if targets.kind == "other" or not targets.per_row or y is None or ignored:
             return
         self.progress("probing the labels")
         x = self.whole.tensors[0].detach().double().cpu().numpy()
-        profile = probe_labels(x, y.detach().cpu().numpy(), seed=self.seed)
+        numbers = y.detach().double() if y.is_floating_point() else y.detach()
+        profile = probe_labels(x, numbers.cpu().numpy(), seed=self.seed)
         if profile is not None:
             self.measured[LabelProfile] = replace(profile, learned=self._learned())
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .checking import check, problem_from
+from .errors import ProblemError
 from .problem import Problem, checked_seed
 from .racing import race
 from .report import Report
@@ -172,8 +173,11 @@ def _no_better(old: _State, new: _State, seed: int) -> str:
         return f"the check then finds {', '.join(sorted(fresh))}"
     if _weight(new.report) >= _weight(old.report):
         return "the check finds no less after it"
-    run = race(old.problem, new.problem, steps=_RACE_STEPS, seeds=_RACE_SEEDS)
-    if run.harmed:
+    try:
+        run = race(old.problem, new.problem, steps=_RACE_STEPS, seeds=_RACE_SEEDS)
+    except ProblemError as error:
+        return f"it could not be raced: {error}"
+    if run.after.median > run.before.median:
         return f"held-out loss got worse in a short race: {run.before.median:.3g} to {run.after.median:.3g}"
     return ""
 

@@ -188,4 +188,4 @@ def _targets(side: _Side) -> Any:
 
     with preserved(side.problem.train, side.problem.validation):
         targets = side._batches(0, 1)[1][0].targets
-    return targets.detach().cpu().numpy() if hasattr(targets, "detach") else []
+    return targets.detach().double().cpu().numpy() if hasattr(targets, "detach") else []

@@ -177,7 +177,11 @@ def test_where_nothing_can_be_achieved_no_share_of_it_is_lost() -> None:
 def test_agreeing_outputs_must_not_cost_more_than_disagreeing_ones(
     right: float, wrong: float, count: int
 ) -> None:
-    assert len(faults(rules.loss_sign, at_targets=right, away=wrong)) == count
+    assert len(faults(rules.loss_sign, at_targets=right, away=wrong, floor=None)) == count
+
+
+def test_a_loss_with_a_floor_rewards_something_and_has_its_sign_right() -> None:
+    assert faults(rules.loss_sign, at_targets=2.0, away=1.0, floor=0.0) == []
 
 
 @pytest.mark.parametrize("values", [(None, 1.0), (1.0, None), (NAN, 1.0), (1.0, math.inf)])

@@ -73,6 +73,10 @@ class ObjectiveProfile:
     """Loss of outputs that agree with the targets."""
     away: float | None = None
     """Loss of outputs that disagree with the targets."""
+    pairing_ignored: bool = False
+    """Whether the loss stays the same when the targets change places among the samples."""
+    output_shape: tuple[int, ...] = ()
+    target_shape: tuple[int, ...] = ()
     output_rms: float | None = None
     constant_output: bool = False
     """Whether every sample gets bit-identical outputs, before and after the short training."""
@@ -90,6 +94,8 @@ class Unreached:
     absent: bool
     """Whether the gradient is None (no path), rather than exactly zero."""
     loss_depends: bool
+    in_optimizer: bool = True
+    """Whether the optimizer holds it; True without one."""
     """Whether the loss changes when the parameter is changed."""
 
 

@@ -18,6 +18,8 @@ Method = Literal["auto", "two-sided", "one-sided"]
 METHODS = ("auto", "two-sided", "one-sided")
 FINEST = 2.0**-43
 """Spacing of the noise probe, relative to x: about a thousand roundings."""
+SUBNORMAL = 5e-324
+"""The smallest float64: near zero every value is rounded to a multiple of it."""
 WIDEST = 1e-3
 FIRST_STEP = 0.5
 """Four times the first step of the ladder, relative to x: the first step is an eighth of x, so log and 1/x stay on their side."""
@@ -173,7 +175,7 @@ def _noise(
     sigma, _ = noise_along(
         lambda t: function(point + t * signs * scales), spacing=FINEST, widest=WIDEST, first=centre
     )
-    return max(sigma, function.roundoff * abs(centre))
+    return max(sigma, function.roundoff * abs(centre), SUBNORMAL)
 
 
 def _element(

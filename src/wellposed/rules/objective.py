@@ -42,6 +42,9 @@ def initial_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgemen
     if profile.constant is None or not math.isfinite(profile.initial) or profile.constant < 0:
         yield NoVerdict(reason=profile.reason or "no constant prediction to compare with")
         return
+    if profile.quadratic and profile.targets.kind == "other":
+        yield NoVerdict(reason="the targets do not fit the outputs, so their scale is not known")
+        return
     if 0 < profile.targets.rows < _FEW_ROWS:
         yield NoVerdict(
             reason=f"{profile.targets.rows} rows are too few to say what a constant prediction reaches"
@@ -75,6 +78,8 @@ def _initial_loss_limit(profile: ObjectiveProfile, limits: Limits) -> float:
 def double_softmax(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     confined = profile.output_range
     if profile.targets.kind not in ("classes", "binary") or confined is None:
+        if confined is not None and profile.targets.kind == "other":
+            yield NoVerdict(reason="the targets are neither classes nor zeros and ones that fit the outputs")
         yield from _unprobed(profile)
         return
     share = None if profile.constant_output else lost_share(profile)
@@ -164,6 +169,8 @@ def loss_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
             reason=profile.reason or "outputs that agree with the targets cannot be made up for this loss"
         )
         return
+    if profile.floor is not None and profile.floor >= -1e-6 * (1 + abs(wrong)):
+        return  # a loss with a floor at or above zero rewards something; turned round it would have none
     if right > wrong + 1e-6 * (abs(right) + abs(wrong)):
         yield Fault(
             where="loss",
@@ -178,6 +185,18 @@ def loss_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
 
 
 def wrong_loss_input(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    o, y = profile.output_shape, profile.target_shape
+    if profile.pairing_ignored and o != y and profile.targets.kind in ("values", "binary"):
+        yield Fault(
+            where="loss",
+            summary=f"outputs of shape {o} against targets of shape {y}: the loss is the same whichever sample a target belongs to",
+            quantity="change of the loss when targets change places",
+            measured=0.0,
+            why="the shapes broadcast against each other, so every output is compared with every target: the model learns their mean",
+            fix="give both the same shape: outputs.squeeze(-1), or targets[:, None]",
+            confidence="confirmed",
+        )
+        return
     if profile.unbounded and (profile.log_normaliser or 0.0) > limits.log_normaliser:
         yield Fault(
             where="loss",

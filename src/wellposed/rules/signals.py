@@ -218,7 +218,7 @@ def vanishing_updates(profile: TrainingProfile, limits: Limits) -> Iterator[Judg
     weights = [
         u
         for u in profile.updates
-        if u.dimensions >= 2 and u.rms > 0 and u.movement > 0 and math.isfinite(u.movement)
+        if u.dimensions >= 2 and u.rms > 0 and 0 < u.movement < math.inf and u.touched > 0.5
     ]
     if not profile.given:
         yield NoVerdict(reason="no optimizer given")

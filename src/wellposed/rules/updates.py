@@ -15,6 +15,7 @@ from .table import Fault, Judgement, NoVerdict
 def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
     tried = [profile.what_if.get(k) for k in ("standardised targets", "standardised inputs and targets")]
     if not profile.constant_loss:
+        yield NoVerdict(reason="no constant prediction to compare with")
         return
     cured = [o.end / profile.constant_loss for o in tried if o is not None and math.isfinite(o.end)]
     scaled, raw = min(cured, default=math.inf), profile.outcome.end / profile.constant_loss

@@ -25,6 +25,7 @@ def disconnected_parameter(profile: WiringProfile, limits: Limits) -> Iterator[J
             limit=0.0,
             why=f"the gradient is cut on the way ({kind}): .detach(), .data, torch.no_grad, .item(), a round or argmax, or units that are all dead",
             fix="find the cut between this parameter and the loss; freeze it with requires_grad_(False) if it is meant",
+            severity=None if any(u.in_optimizer for u in cut) else Severity.NOTE,
             confidence="confirmed",
         )
     elif unused:

@@ -108,6 +108,8 @@ class ParameterUpdate:
     """Norm of the first update over the norm of the parameter; inf for a parameter that starts at zero."""
     movement: float
     """Norm of the change after all steps over the norm of the parameter at the start."""
+    touched: float = 1.0
+    """Share of its rows that moved at all: of an embedding, those that were looked up."""
     remaining: float = 1.0
     """Norm after all steps over the norm at the start."""
     decay_share: float = 0.0

@@ -38,7 +38,7 @@ def copy_problem(problem: Problem) -> tuple[Problem, str]:
 
 
 def write_back(source: Problem, target: Problem) -> None:
-    """Copy parameters and buffers into the user's own model, values only."""
+    """Copy parameters into the user's own model, values only."""
     with torch.no_grad():
         for mine, theirs in zip(target.model.parameters(), source.model.parameters(), strict=True):
             mine.copy_(theirs)

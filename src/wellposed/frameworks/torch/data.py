@@ -13,10 +13,12 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from ...errors import DataError
 from ...problem import Problem
+from .seeding import seed_everything
 
 TARGET_KEYS = ("labels", "label", "targets", "target", "y")
 BATCH_ROWS = 64
 _ROWS_READ = 50_000
+_NUMBERS_READ = 20_000_000
 _HELD_OUT_ROWS = 256
 _LOADER_BATCHES = 20
 
@@ -206,8 +208,13 @@ def training_and_held_out(
 def joined(drawn: Sequence[Batch]) -> Batch | None:
     """Batches as one; None when their shapes differ."""
     first = drawn[0]
-    if len(first.tensors) != 1 or not isinstance(first.targets, torch.Tensor):
+    if len(first.tensors) != 1 or not isinstance(first.targets, torch.Tensor) or first.tensors[0].ndim == 0:
         return None
+    if any(
+        not isinstance(b.targets, torch.Tensor) or b.targets.ndim == 0 or len(b.targets) != b.rows
+        for b in drawn
+    ):
+        return None  # the first axis is not that of the samples
     shapes = {(b.tensors[0].shape[1:], b.targets.shape[1:]) for b in drawn}
     if len(shapes) > 1 or first.targets.ndim == 0:
         return None
@@ -222,10 +229,11 @@ def some_rows(batch: Batch, count: int, *, seed: int) -> Batch:
 
 def take(batch: Batch, rows: torch.Tensor) -> Batch:
     """The named rows of a batch."""
-    return _map(batch, lambda t: t[rows.to(t.device)])
+    return _map(batch, lambda t: t[rows.to(t.device)] if t.ndim and len(t) == batch.rows else t)
 
 
 def _raw_batches(data: Any, *, name: str, seed: int) -> Iterator[Any]:
+    seed_everything(seed)  # samplers and augmentation draw from the global states
     if isinstance(data, DataLoader):
         return iter(_quiet_loader(data, seed))
     try:
@@ -263,7 +271,8 @@ def inputs_matrix(data: Any, *, name: str, has_loss: bool, seed: int) -> np.ndar
         for raw in _raw_batches(data, name=name, seed=seed):
             drawn.append(as_batch(raw, name=name, has_loss=has_loss))
             rows += drawn[-1].rows
-            if rows >= _ROWS_READ:
+            first = drawn[-1].tensors
+            if not first or rows >= _ROWS_READ or rows * first[0][:1].numel() >= _NUMBERS_READ:
                 break
     tensors = [b.tensors for b in drawn]
     if not tensors or len(tensors[0]) != 1 or not tensors[0][0].is_floating_point():

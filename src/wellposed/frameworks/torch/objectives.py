@@ -66,7 +66,9 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
     if not isinstance(outputs, torch.Tensor) or not outputs.is_floating_point() or outputs.ndim == 0:
         return ObjectiveProfile(**common, reason="the model's output is not a single tensor")
     o = outputs.detach()
-    common |= {"output_range": range_of(outputs), "output_rms": _rms(o)}
+    common |= {"output_range": range_of(outputs), "output_rms": _rms(o), "output_shape": tuple(o.shape)}
+    if isinstance(given.targets, torch.Tensor):
+        common["target_shape"] = tuple(given.targets.shape)
     if not bool(torch.isfinite(o).all()):
         return ObjectiveProfile(**common, reason="the outputs are not finite")
 
@@ -74,7 +76,31 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
         seed_everything(seed)
         return runner.loss_of(values, batch)
 
-    return ObjectiveProfile(**common, **_probe(loss, o, given.targets, targets, common["output_range"]))
+    ignored = _ignores_pairing(runner, o, given, seed)
+    return ObjectiveProfile(
+        **common, pairing_ignored=ignored, **_probe(loss, o, given.targets, targets, common["output_range"])
+    )
+
+
+def _ignores_pairing(runner: Runner, o: torch.Tensor, given: Batch, seed: int) -> bool:
+    """Whether the loss stays the same when the targets change places: then it cannot tell whose target is whose."""
+    y = given.targets
+    if not isinstance(y, torch.Tensor) or y.ndim == 0 or len(y) != len(o) or len(o) < 3:
+        return False
+    # On the scale of the targets, or their differences would drown in rounding.
+    varied = o + max(_rms(o), _rms(y) if y.is_floating_point() else 0.0, 1e-3) * _ramp(o) / 3
+    values = []
+    for targets in (y, y.roll(1, 0), y.flip(0)):
+        seed_everything(seed)
+        try:
+            with torch.no_grad():
+                values.append(float(runner.problem.loss(varied, targets)))
+        except (
+            Exception
+        ):  # the user's loss may refuse made-up outputs in any way it likes: then nothing is known
+            return False
+    moved = not torch.equal(y, y.roll(1, 0)) and not torch.equal(y, y.flip(0))
+    return moved and max(values) - min(values) <= 1e-6 * (abs(values[0]) + 1e-12)
 
 
 def constant_loss(runner: Runner, batch: Batch, *, seed: int) -> float | None:
@@ -193,9 +219,9 @@ def _constant_floor(
     loss: Loss, o: torch.Tensor, y: Any, targets: Targets, confined: OutputRange | None, step: float
 ) -> float | None:
     """Loss of the best output that is the same for every sample."""
-    if targets.kind == "values" and isinstance(y, torch.Tensor) and y.shape == o.shape:
+    if targets.kind == "values" and isinstance(y, torch.Tensor):
         step = max(step, targets.rms)
-        start = y.to(o.dtype).mean(0, keepdim=True)
+        start = y.reshape(o.shape).to(o.dtype).mean(0, keepdim=True)
     else:
         start = o.mean(0, keepdim=True)
     if confined is not None and confined.probabilities:
@@ -245,23 +271,14 @@ def describe_targets(y: Any, outputs: torch.Tensor | None) -> Targets:
     if not isinstance(y, torch.Tensor) or y.numel() == 0:
         return Targets(kind="other")
     if not y.is_floating_point():
-        classes = int(y.max()) + 1
-        fits = outputs is not None and outputs.ndim >= 2 and _fits_classes(y, outputs, classes)
-        counts = torch.bincount(y[y >= 0].reshape(-1).long())
-        return Targets(
-            kind="classes" if fits else "other",
-            classes=classes,
-            majority_share=float(counts.max() / counts.sum()) if counts.numel() else 0.0,
-            rows=len(y) if y.ndim else 0,
-            per_row=y.ndim == 1,
-        )
+        return _describe_codes(y, outputs)
     values = y.detach().double()
-    same = outputs is not None and outputs.shape == y.shape
+    same = outputs is not None and _same_but_ones(outputs, y)
     zero_one = bool(((values == 0) | (values == 1)).all())
     return Targets(
         kind="other" if not same else "binary" if zero_one else "values",
         mean=float(values.mean()),
-        std=float(values.std(0, correction=0).square().mean().sqrt()) if len(values) > 1 else 0.0,
+        std=float(values.std(0, correction=0).square().mean().sqrt()) if y.ndim and len(values) > 1 else 0.0,
         rms=_rms(y),
         low=float(values.min()),
         high=float(values.max()),
@@ -270,10 +287,30 @@ def describe_targets(y: Any, outputs: torch.Tensor | None) -> Targets:
     )
 
 
-def _fits_classes(y: torch.Tensor, outputs: torch.Tensor, classes: int) -> bool:
-    last = outputs.shape[:-1] == y.shape and outputs.shape[-1] >= max(classes, 2)
-    second = (outputs.shape[0], *outputs.shape[2:]) == tuple(y.shape) and outputs.shape[1] >= max(classes, 2)
-    return last or second
+def _describe_codes(y: torch.Tensor, outputs: torch.Tensor | None) -> Targets:
+    """Class numbers; what lies outside the outputs' classes (-100, 255) is ignored by the loss, and here."""
+    axis = None if outputs is None or outputs.ndim < 2 else _axis_of_classes(y, outputs)
+    width = None if axis is None or outputs is None else outputs.shape[axis]
+    valid = y[(y >= 0) & (y < width)] if width is not None else y[y >= 0]
+    counts = torch.unique(valid, return_counts=True)[1]
+    return Targets(
+        kind="classes" if width is not None and width >= 2 and valid.numel() > 0 else "other",
+        classes=int(valid.max()) + 1 if valid.numel() else 0,
+        majority_share=float(counts.max() / counts.sum()) if counts.numel() else 0.0,
+        rows=len(y) if y.ndim else 0,
+        per_row=y.ndim == 1,
+    )
+
+
+def _same_but_ones(o: torch.Tensor, y: torch.Tensor) -> bool:
+    """Whether two shapes agree, axes of length 1 apart: ``(N, 1)`` and ``(N,)``."""
+    return [n for n in o.shape if n != 1] == [n for n in y.shape if n != 1]
+
+
+def _axis_of_classes(y: torch.Tensor, outputs: torch.Tensor) -> int | None:
+    if outputs.shape[:-1] == y.shape:
+        return outputs.ndim - 1
+    return 1 if (outputs.shape[0], *outputs.shape[2:]) == tuple(y.shape) else None
 
 
 def _agreement(
@@ -283,6 +320,7 @@ def _agreement(
     if targets.kind == "classes":
         right, wrong = (_one_hot_outputs(o, (y + k) % max(targets.classes, 2)) for k in (0, 1))
         return _value(loss, right), _value(loss, wrong)
+    y = y.reshape(o.shape)
     if targets.kind == "binary":
         right = y.clamp(0.1, 0.9).to(o.dtype)
         return _value(loss, right), _value(loss, 1 - right)
@@ -293,10 +331,10 @@ def _agreement(
 
 def _one_hot_outputs(o: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Outputs that favour class y: positive and summing to 1, so that losses of logits and of probabilities both take them."""
-    axis = o.ndim - 1 if o.shape[:-1] == y.shape else 1
+    axis = _axis_of_classes(y, o) or 1
     classes = o.shape[axis]
     soft = torch.full_like(o, 0.1 / classes)
-    return soft.scatter(axis, y.clamp(min=0).long().unsqueeze(axis), 0.9 + 0.1 / classes)
+    return soft.scatter(axis, y.clamp(0, classes - 1).long().unsqueeze(axis), 0.9 + 0.1 / classes)
 
 
 def range_of(outputs: torch.Tensor) -> OutputRange | None:

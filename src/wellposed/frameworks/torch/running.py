@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from torch import nn
 from ...errors import DataError, ProblemError, UserCodeError
 from ...problem import Problem
 from .data import TARGET_KEYS, Batch
+from .seeding import seed_everything
 from .state import modules_of
 
 
@@ -90,6 +90,13 @@ class Runner:
     @property
     def trainable(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.parameters.items() if p.requires_grad}
+
+    def judged_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the model, and of a loss that is a module itself."""
+        roots = [r for r in (self.model, self.problem.loss) if isinstance(r, nn.Module)]
+        if not isinstance(self.model, nn.Module):
+            roots += self.modules
+        return [p for root in roots for p in root.parameters()]
 
     def names(self) -> dict[nn.Module, str]:
         """Dotted names of all modules."""
@@ -222,19 +229,16 @@ def main_tensor(outputs: Any) -> torch.Tensor | None:
     return tensors[0] if len(tensors) == 1 else None
 
 
-def seed_everything(seed: int) -> None:
-    """Fix every random state that a model may draw from; `state.preserved` gives the user's states back."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - the user's code may draw from the global state
-    # Not torch.manual_seed: where CUDA has not started yet, that leaves a seed queued for when it does.
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(seed)
-
-
 def clear_gradients(runner: Runner) -> None:
     for parameter in runner.parameters.values():
         parameter.grad = None
+
+
+def _densify(runner: Runner) -> None:
+    """The reference optimizer takes no sparse gradients, which embeddings may give."""
+    for parameter in runner.trainable.values():
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.to_dense()
 
 
 def reference_optimizer(runner: Runner) -> torch.optim.Optimizer:
@@ -253,6 +257,7 @@ def take_steps(
 ) -> list[float]:
     """Train for `steps` steps as the user's loop would; returns the loss before each, and stops when one is not finite."""
     losses: list[float] = []
+    user_given = runner.problem.optimizer
     for step in range(steps):
         batch = batches[step % len(batches)]
         seed_everything(seed + step)
@@ -265,6 +270,8 @@ def take_steps(
                 raise ProblemError("the problem has no loss to train on")
             if loss.requires_grad:
                 loss.backward()
+            if user_given is None:
+                _densify(runner)
             return loss
 
         if isinstance(optimizer, torch.optim.LBFGS):

@@ -13,6 +13,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -108,9 +109,19 @@ def _walk(value: Any, found: Reached, depth: int) -> None:
                     item, _DATA + _GENERATORS
                 ):  # the rows are read, never written: no need to copy them
                     _walk(item, found, depth + 1)
+    elif _is_plain_object(value) and depth < _CONTAINER_DEPTH and found.first_visit(value):
+        found.owners.append(value)
+        for held in vars(value).values():
+            _walk(held, found, depth + 1)
     elif callable(value) and not isinstance(value, type) and found.first_visit(value):
         for held in _held_by(value):
             _walk(held, found, depth + 1)
+
+
+def _is_plain_object(value: Any) -> bool:
+    """An object of the user's own class: not a function, a class or a module of code."""
+    kinds = (type, ModuleType, FunctionType, MethodType, partial, torch.dtype, torch.device)
+    return hasattr(value, "__dict__") and not isinstance(value, kinds)
 
 
 def _walk_module(module: nn.Module, found: Reached) -> None:
@@ -156,7 +167,7 @@ def _held_by(function: Any) -> Iterator[Any]:
             continue
     for name in code.co_names:
         held = inner.__globals__.get(name)
-        if isinstance(held, nn.Module | torch.Tensor | torch.Generator | np.random.Generator | partial):
+        if isinstance(held, (nn.Module, torch.Tensor, partial, FunctionType, *_GENERATORS)):
             yield held
 
 
@@ -234,8 +245,13 @@ def _lend_storage(undo: ExitStack, tensors: list[torch.Tensor]) -> None:
         if tensor.is_leaf:
             undo.callback(setattr, tensor, "grad", tensor.grad)
             tensor.grad = None
+        # An optimizer that steps in such a hook must not step here.
+        if getattr(tensor, "_post_accumulate_grad_hooks", None):
+            undo.callback(setattr, tensor, "_post_accumulate_grad_hooks", tensor._post_accumulate_grad_hooks)
+            tensor._post_accumulate_grad_hooks = {}  # type: ignore[assignment]  # None would leave them called
         # Given back before the gradient, which must fit the tensor's own type.
-        undo.callback(_restore_tensor, tensor, tensor.data, tensor.requires_grad, tensor._version)
+        version = None if tensor.is_inference() else tensor._version
+        undo.callback(_restore_tensor, tensor, tensor.data, tensor.requires_grad, version)
         tensor.data = _scratch(tensor, copies)
 
 
@@ -249,9 +265,12 @@ def _scratch(tensor: torch.Tensor, copies: dict[int, torch.UntypedStorage]) -> t
     return scratch.set_(copies[storage.data_ptr()], tensor.storage_offset(), tensor.size(), tensor.stride())
 
 
-def _restore_tensor(tensor: torch.Tensor, data: torch.Tensor, requires_grad: bool, version: int) -> None:
+def _restore_tensor(
+    tensor: torch.Tensor, data: torch.Tensor, requires_grad: bool, version: int | None
+) -> None:
     tensor.data = data
     if tensor.requires_grad != requires_grad:
         tensor.requires_grad_(requires_grad)
     # Steps inside the scope count as in-place changes, and would spoil a graph that the user built before the check.
-    torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))  # pyright: ignore[reportAttributeAccessIssue]
+    if version is not None:
+        torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))  # pyright: ignore[reportAttributeAccessIssue]

@@ -28,6 +28,9 @@ _SQUASHING = {"TanhBackward0": "tanh", "SigmoidBackward0": "sigmoid"}
 _RECTIFYING = ("ReluBackward0", "ThresholdBackward0", "HardtanhBackward0", "ClampMinBackward0")
 _FLAT = 0.01  # a slope below this share of the steepest counts as flat
 _GRAPH_NODES = 200_000
+_OUTPUT_OPERATIONS = (
+    6  # a functional sigmoid, a view, a squeeze: what may stand between a layer and the output
+)
 
 
 @dataclass
@@ -137,6 +140,8 @@ class _Taps:
         self.sums: dict[nn.Module, _Sums] = {}
         self.rows = 1
         self.output: str | None = None
+        self.output_nodes: list[Any] = []
+        """The last operations of the graph, back to the layer that they belong to."""
         self.first_nonfinite: tuple[nn.Module, str] | None = None
         self.made_by: dict[Any, nn.Module] = {}
         self.spans: list[tuple[nn.Module, Any, set[Any]]] = []
@@ -187,13 +192,20 @@ class _Taps:
     def note_output(self, outputs: Any) -> None:
         """Remember which leaf made the model's output: the last that ran, when the output is its very own."""
         tensor = main_tensor(outputs)
-        if tensor is not None and tensor.grad_fn is not None:
-            made = self.made_by.get(tensor.grad_fn)
-            self.output = self.names[made] if made is not None else self.output
+        node: Any = None if tensor is None else tensor.grad_fn
+        self.output_nodes = []
+        for _ in range(_OUTPUT_OPERATIONS):
+            if node is None:
+                return
+            self.output_nodes.append(node)
+            if node in self.made_by:
+                self.output = self.names[self.made_by[node]]
+                return
+            node = node.next_functions[0][0] if len(node.next_functions) == 1 else None
 
     def read_graph(self, loss: torch.Tensor) -> None:
         """Find the squashing and rectifying operations in the graph, functional ones too, and the layer before each."""
-        output_nodes = {node for node, module in self.made_by.items() if self.names[module] == self.output}
+        output_nodes = set(self.output_nodes)
         for node in graph_nodes(loss):
             name = type(node).__name__
             if name in _SQUASHING and node not in output_nodes:

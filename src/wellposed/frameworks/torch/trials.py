@@ -135,9 +135,11 @@ class _Movement:
             self.first = {name: self._relative(name) for name in self.parameters}
 
     def _relative(self, name: str) -> float:
-        start = self.start[name].double()
-        moved = float((self.parameters[name].detach().double() - start).norm())
-        size = float(start.norm())
+        start, now = self.start[name].double(), self.parameters[name].detach().double()
+        if start.ndim >= 2:  # of an embedding only the rows that were looked up can move
+            touched = (now != start).flatten(1).any(1)
+            start, now = start[touched], now[touched]
+        moved, size = float((now - start).norm()), float(start.norm())
         return moved / size if size > 0 else (float("inf") if moved > 0 else 0.0)
 
     def updates(self, before: Tapped) -> tuple[ParameterUpdate, ...]:
@@ -160,12 +162,17 @@ class _Movement:
             gradient_rms=gradient,
             first_step=self.first.get(name, 0.0),
             movement=self._relative(name),
+            touched=_touched(start, parameter.detach()),
             remaining=float(parameter.detach().double().norm() / start.double().norm()) if rms > 0 else 1.0,
             decay_share=decay * rms / gradient if gradient > 0 else 0.0,
             rows_equal=_rows_equal(start) and _rows_equal(parameter.detach()),
             rate=self.rate.get(id(parameter), 0.0),
             fan_in=start[0].numel() if start.ndim >= 2 and len(start) else 0,
         )
+
+
+def _touched(start: torch.Tensor, now: torch.Tensor) -> float:
+    return float((now != start).flatten(1).any(1).double().mean()) if start.ndim >= 2 and len(start) else 1.0
 
 
 def _rows_equal(weight: torch.Tensor) -> bool:

@@ -34,6 +34,8 @@ def unreached(
 ) -> tuple[Unreached, ...]:
     """Trainable parameters whose gradient was absent or exactly zero on every batch, before and after the steps."""
     found = []
+    optimizer = runner.problem.optimizer
+    held = None if optimizer is None else {id(p) for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in runner.trainable.items():
         squares = first.gradient_squares.get(name, []) + (
             later.gradient_squares.get(name, []) if later else []
@@ -42,7 +44,10 @@ def unreached(
             absent = all(s < 0 for s in squares)
             found.append(
                 Unreached(
-                    name=name, absent=absent, loss_depends=_loss_depends(runner, parameter, batch, seed=seed)
+                    name=name,
+                    absent=absent,
+                    loss_depends=_loss_depends(runner, parameter, batch, seed=seed),
+                    in_optimizer=held is None or id(parameter) in held,
                 )
             )
     return tuple(found)
@@ -70,7 +75,11 @@ def outside_optimizer(runner: Runner, optimizer: Any, reached: set[str]) -> tupl
     """Trainable parameters that get gradients and that the optimizer does not hold; and how many it holds of others."""
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     ours = {id(p) for p in runner.parameters.values()}
-    outside = tuple(n for n, p in runner.trainable.items() if id(p) not in held and n in reached)
+    # Modules that only the loss's closure holds (a discriminator, a perceptual net) have optimizers of their own.
+    judged = {id(p) for p in runner.judged_parameters()}
+    outside = tuple(
+        n for n, p in runner.trainable.items() if id(p) not in held and n in reached and id(p) in judged
+    )
     return outside, len(held - ours)
 
 
@@ -156,10 +165,14 @@ def train_eval_gap(
         take_steps(runner, batches, steps=steps, optimizer=optimizer, seed=seed)
         clear_gradients(runner)
         before = {m: m.running_mean.clone() for m in tracked if m.running_mean is not None}
+        counted = {m: m.num_batches_tracked.clone() for m in before if m.num_batches_tracked is not None}
         mean_loss(runner, batches[:1], seed=seed)
         still = [
             m
             for m, mean in before.items()
+            if not (
+                m in counted and bool((m.num_batches_tracked == counted[m]).all())
+            )  # it did not run at all
             if (m.running_mean is not None and torch.equal(m.running_mean, mean))
             or (m.momentum is not None and m.momentum < _STANDING_STILL)
         ]
