@@ -122,10 +122,11 @@ def check(spec: str, form: str, output: Path | None, verbose: bool, **options: A
 
     with users_code(spec, machine=form == "json"):
         problem = _load(spec)
-        from .checking import check as run
+        from . import checking
 
         with progress() as show:
-            report = run(problem, progress=show, **{k: v for k, v in options.items() if v is not None})
+            given = {k: v for k, v in options.items() if v is not None}
+            report = checking.addressed(checking.check(problem, progress=show, **given), spec)
     if output:
         output.write_text(report.to_json() + "\n", encoding="utf-8")
         _wrote(output)

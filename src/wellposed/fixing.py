@@ -116,9 +116,13 @@ def fix(
     kept = _State(problem, before, (), {})
     tried = kept
     withheld: list[Remedy] = []
+    together = "standardised inputs and targets" in before.measurements.get("training", {}).get("what_if", {})
     for i, (codes, propose) in enumerate(_REMEDIES):
         called_for = tuple(f.code for f in tried.report.findings if f.code in codes)
-        if tried.report.ok or not called_for:
+        pending = tried.applied[len(kept.applied) :]
+        if together and propose is _normalise_targets and pending:
+            called_for = called_for or pending[-1].codes
+        if (tried.report.ok and not pending) or not called_for:
             continue  # a note alone asks for nothing; beside an error it may be its cause
         proposal = propose(tried.problem, seed)
         remedy = Remedy(name=proposal.name, codes=tuple(dict.fromkeys(called_for)), summary=proposal.summary)
@@ -129,16 +133,20 @@ def fix(
         after = check(proposal.problem, seed=seed)
         tried = _State(proposal.problem, after, (*tried.applied, remedy), tried.extras | proposal.extras)
         later = frozenset[str]().union(*(c for c, _ in _REMEDIES[i + 1 :]))
-        if later & {f.code for f in after.errors}:
-            continue  # what it uncovered has a remedy of its own: judge the two together
+        if later & {f.code for f in after.errors} or (together and propose is _normalise_inputs):
+            continue  # what it uncovered, or what goes with it, has a remedy of its own: judge the two together
         reason = _no_better(kept, tried, seed)
         if reason:
             withheld += [replace(r, reason=reason) for r in tried.applied[len(kept.applied) :]]
             tried = kept
         else:
             kept = tried
-    reason = "what it uncovers has no remedy here" if tried is not kept else ""
-    withheld += [replace(r, reason=reason) for r in tried.applied[len(kept.applied) :]]
+    if tried is not kept:  # nothing came after it
+        reason = _no_better(kept, tried, seed)
+        if reason:
+            withheld += [replace(r, reason=reason) for r in tried.applied[len(kept.applied) :]]
+        else:
+            kept = tried
     withheld += _left_to_the_author(kept.report, handled={c for r in withheld for c in r.codes})
     result = kept.problem
     if in_place and "recipe" in kept.extras:
@@ -232,7 +240,11 @@ def _redraw_weights(problem: Problem, seed: int) -> _Proposal:
         name="redraw weights",
         problem=copied,
         summary=f"{redrawn} weights drawn with the gain of the activation that follows, and calibrated on the data",
-        refused="" if done.kept else done.reason,
+        refused=""
+        if done.kept and redrawn
+        else done.reason
+        if redrawn
+        else "no weight of this model may be redrawn",
         extras={"recipe": done.recipe},
     )
 

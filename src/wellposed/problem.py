@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import sys
@@ -84,12 +85,26 @@ def load_object(spec: str) -> Any:
     value: Any = module
     for part in attribute.split("."):
         if not hasattr(value, part):
-            public = sorted(n for n in vars(module) if not n.startswith("_"))
-            raise ProblemError(
-                f"{place} has no attribute {attribute!r}; it has {', '.join(public[:12]) or 'none'}"
-            )
+            raise ProblemError(f"{place} has no attribute {attribute!r}{_nearest_names(module, attribute)}")
         value = getattr(value, part)
     return value
+
+
+def _nearest_names(module: ModuleType, attribute: str) -> str:
+    """What the user may have meant: names like it, or those that the file defines itself."""
+    close = difflib.get_close_matches(attribute, vars(module), n=3)
+    if close:
+        return f"; did you mean {' or '.join(close)}?"
+    own = [
+        n
+        for n, v in vars(module).items()
+        if not n.startswith("_") and getattr(v, "__module__", None) == module.__name__
+    ]
+    return (
+        f"; it defines {', '.join(own[:12])}{f' and {len(own) - 12} more' if len(own) > 12 else ''}"
+        if own
+        else ""
+    )
 
 
 def as_problem(value: Any, *, name: str | None = None) -> Problem:
@@ -99,7 +114,7 @@ def as_problem(value: Any, *, name: str | None = None) -> Problem:
     if isinstance(value, tuple) and 2 <= len(value) <= 4:
         return Problem(**dict(zip(("model", "loss", "train", "validation"), value, strict=False)), name=name)
     raise ProblemError(
-        f"{name or 'the problem'} is a {type(value).__name__}: expected a wellposed.Problem, "
+        f"{name or 'the problem'} is a {type(value).__name__}{f' of {len(value)}' if isinstance(value, tuple) else ''}: expected a wellposed.Problem, "
         "a (model, loss, data) tuple, or a function without arguments that returns one"
     )
 

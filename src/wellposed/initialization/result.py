@@ -46,6 +46,8 @@ class SignalSummary:
         return self.largest_std / self.smallest_std if self.smallest_std > 0 else math.inf
 
     def __str__(self) -> str:
+        if not self.layers:
+            return "no layer that could be measured"
         parts = [
             f"std x{self.forward_range:.3g} over {self.layers} layers",
             f"gradient x{self.gradient_range:.3g}",

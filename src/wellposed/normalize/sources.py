@@ -111,6 +111,10 @@ def apply(
         raise ArgumentError(f"out={str(out)!r}: no such folder")
     if target.suffix != place.suffix:
         raise ArgumentError(f"out={str(out)!r}: expected a {place.suffix} file, as the data are")
+    if target.resolve() == place.resolve():
+        raise ArgumentError(
+            f"out={str(out)!r} is the input itself: a second run would normalise twice; name another file"
+        )
     if place.suffix == ".csv":
         return _apply_csv(place, normalizer, target)
     if place.suffix == ".npy":

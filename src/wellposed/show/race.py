@@ -20,9 +20,7 @@ def render_race(race: Any) -> str:
         )
     seeds = len(race.after.held_out)
     word = "better" if race.improved else "worse" if race.harmed else "no clear difference"
-    lines.append(
-        f"  after is {word}: lower in {race.won} of {seeds} seeds, each side at the best of the same 6 rates"
-    )
+    lines.append(f"  after is {word}: lower in {race.won} of {seeds} seeds, each at its best of 6 rates")
     return "\n".join(lines)
 
 
