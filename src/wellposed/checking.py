@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import platform
-import shlex
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib import import_module
 from typing import Any, get_args
 
@@ -16,8 +14,6 @@ from .errors import ArgumentError
 from .limits import Limits
 from .problem import Precision, Problem, checked_seed
 from .report import Finding, Report, Severity
-
-_PLACEHOLDER = "train.py:problem"
 
 
 def check(
@@ -106,13 +102,6 @@ def check(
         measurements={_key(kind): _plain(profile) for kind, profile in measured.items()},
         environment=_environment(problem, seed, time.perf_counter() - started),
     )
-
-
-def addressed(report: Report, spec: str) -> Report:
-    """The report with the user's own problem in the commands that it suggests."""
-    command = shlex.quote(spec)
-    named = (replace(f, fix=f.fix.replace(_PLACEHOLDER, command)) for f in report.findings)
-    return replace(report, findings=tuple(named))
 
 
 def problem_from(

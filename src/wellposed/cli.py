@@ -122,11 +122,11 @@ def check(spec: str, form: str, output: Path | None, verbose: bool, **options: A
 
     with users_code(spec, machine=form == "json"):
         problem = _load(spec)
-        from . import checking
+        from .checking import check as run
 
         with progress() as show:
-            given = {k: v for k, v in options.items() if v is not None}
-            report = checking.addressed(checking.check(problem, progress=show, **given), spec)
+            report = run(problem, progress=show, **{k: v for k, v in options.items() if v is not None})
+        report = report.addressed(spec)
     if output:
         output.write_text(report.to_json() + "\n", encoding="utf-8")
         _wrote(output)

@@ -95,16 +95,10 @@ def _nearest_names(module: ModuleType, attribute: str) -> str:
     close = difflib.get_close_matches(attribute, vars(module), n=3)
     if close:
         return f"; did you mean {' or '.join(close)}?"
-    own = [
-        n
-        for n, v in vars(module).items()
-        if not n.startswith("_") and getattr(v, "__module__", None) == module.__name__
-    ]
-    return (
-        f"; it defines {', '.join(own[:12])}{f' and {len(own) - 12} more' if len(own) > 12 else ''}"
-        if own
-        else ""
-    )
+    public = sorted(n for n in vars(module) if not n.startswith("_"))
+    own = [n for n in public if getattr(vars(module)[n], "__module__", None) == module.__name__] or public
+    more = f" and {len(own) - 12} more" if len(own) > 12 else ""
+    return f"; it has {', '.join(own[:12]) or 'none'}{more}"
 
 
 def as_problem(value: Any, *, name: str | None = None) -> Problem:

@@ -7,7 +7,8 @@ Nothing here measures or judges, and nothing here knows how a report looks.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+import shlex
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -108,6 +109,12 @@ class Report:
     def codes(self) -> tuple[str, ...]:
         """The codes of the findings, in order, each once."""
         return tuple(dict.fromkeys(f.code for f in self.findings))
+
+    def addressed(self, spec: str) -> Report:
+        """The report with the user's own problem in the commands that it suggests."""
+        command = shlex.quote(spec)
+        named = (replace(f, fix=f.fix.replace("train.py:problem", command)) for f in self.findings)
+        return replace(self, findings=tuple(named))
 
     def raise_for_findings(self) -> None:
         """Raise `FindingsError` unless the report is `ok`; for scripts and CI."""

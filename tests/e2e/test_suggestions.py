@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from wellposed.checking import addressed
 from wellposed.errors import ArgumentError, ProblemError
 from wellposed.normalize import Normalizer
 from wellposed.normalize.sources import apply
@@ -17,7 +16,7 @@ def test_a_suggested_command_names_the_users_own_problem() -> None:
         code="WP101", name="n", severity=Severity.ERROR, where="inputs", summary="s", quantity="q", why="w",
         fix="wellposed fix train.py:problem",
     )  # fmt: skip
-    report = addressed(Report(findings=(finding,)), "my folder/run.py:wine")
+    report = Report(findings=(finding,)).addressed("my folder/run.py:wine")
     assert report.findings[0].fix == "wellposed fix 'my folder/run.py:wine'"
 
 
