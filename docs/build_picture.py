@@ -25,7 +25,9 @@ def main() -> None:
     torch.set_num_threads(1)
     console = Console(record=True, width=80, force_terminal=True, color_system="truecolor")
     console.print(Text("$ wellposed check examples/wine.py:problem", style="bold"))
-    console.print(Text.from_ansi(render(wp.check(wine_problem()), color=True)))
+    console.print(
+        Text.from_ansi(render(wp.check(wine_problem()).addressed("examples/wine.py:problem"), color=True))
+    )
     svg = console.export_svg(title="wellposed", clear=True)
     # The page must not fetch a font from anywhere: the reader's own monospace does.
     svg = re.sub(r"@font-face\s*\{[^}]*\}", "", svg).replace("Fira Code, monospace", "monospace")

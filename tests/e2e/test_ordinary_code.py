@@ -182,3 +182,9 @@ def test_an_optimizer_that_steps_in_the_backward_pass_does_not_step_here() -> No
     assert report.ok, str(report)
     assert not any(optimizer.state for optimizer in optimizers.values())
     assert all(len(p._post_accumulate_grad_hooks or {}) == 1 for p in model.parameters())
+
+
+def test_a_loss_that_pairs_outputs_and_targets_is_seen_to_do_so() -> None:
+    report = wp.check(mlp(3), F.cross_entropy, (X, X[:, :3].argmax(1)))
+    assert not report.measurements["objective"]["pairing_ignored"]
+    assert "WP109" in report.passed

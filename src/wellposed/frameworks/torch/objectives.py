@@ -257,7 +257,9 @@ def _shift_response(loss: Loss, o: torch.Tensor) -> dict[str, Any]:
 
 
 def _ramp(o: torch.Tensor) -> torch.Tensor:
-    return torch.arange(o.numel(), dtype=o.dtype, device=o.device).reshape(o.shape).remainder(3.0)
+    """Values from 0 to 3 that repeat along no axis: multiples of the golden ratio, their whole parts taken off."""
+    steps = torch.arange(o.numel(), dtype=torch.float64).mul(0.6180339887498949).remainder(1.0)
+    return (3 * steps).to(o).reshape(o.shape)
 
 
 def _grows_quadratically(loss: Loss, o: torch.Tensor, step: float) -> bool:
