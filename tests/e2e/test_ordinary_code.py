@@ -172,9 +172,9 @@ def test_an_optimizer_that_steps_in_the_backward_pass_does_not_step_here() -> No
     model = mlp(4)
     optimizers = {p: torch.optim.Adam([p]) for p in model.parameters()}
 
-    def step(parameter: torch.Tensor) -> None:
-        optimizers[parameter].step()  # type: ignore[index]
-        optimizers[parameter].zero_grad()  # type: ignore[index]
+    def step(parameter: Any) -> None:
+        optimizers[parameter].step()
+        optimizers[parameter].zero_grad()
 
     for parameter in model.parameters():
         parameter.register_post_accumulate_grad_hook(step)

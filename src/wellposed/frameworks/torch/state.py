@@ -245,10 +245,11 @@ def _lend_storage(undo: ExitStack, tensors: list[torch.Tensor]) -> None:
         if tensor.is_leaf:
             undo.callback(setattr, tensor, "grad", tensor.grad)
             tensor.grad = None
-        # An optimizer that steps in such a hook must not step here.
+        # An optimizer that steps in such a hook must not step here. An empty dict, since None would leave the hooks called;
+        # torch's stub names the attribute without a setter's type.
         if getattr(tensor, "_post_accumulate_grad_hooks", None):
             undo.callback(setattr, tensor, "_post_accumulate_grad_hooks", tensor._post_accumulate_grad_hooks)
-            tensor._post_accumulate_grad_hooks = {}  # type: ignore[assignment]  # None would leave them called
+            tensor._post_accumulate_grad_hooks = {}  # type: ignore[assignment]
         # Given back before the gradient, which must fit the tensor's own type.
         version = None if tensor.is_inference() else tensor._version
         undo.callback(_restore_tensor, tensor, tensor.data, tensor.requires_grad, version)
