@@ -26,10 +26,10 @@ types: $(INSTALLED)
 	$(BIN)/python -m basedpyright --level error
 
 test: lint types  ## everything that CI runs
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow'
 
 test-all: lint types  ## the slow tests too
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 bench: $(INSTALLED)  ## the benchmarks' tables
 	$(BIN)/python -m benchmarks

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from . import training_problems
+
+MOMENTS = ("moments_accuracy", "moments_speed", "files_speed")
 
 
 def main() -> None:
     for which in training_problems.SETS:
         training_problems.main(["--set", which])
         print()
+    for name in MOMENTS:  # each in a process of its own: what one has loaded must not slow down the next
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
+        print(flush=True)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,11 @@ def test_wine_is_imbalanced_and_proline_is_to_blame() -> None:
     assert found.severity is Severity.WARNING
 
 
+def test_an_imbalance_says_what_it_costs_in_steps() -> None:
+    assert "needs 1e+07 times the steps" in fault("WP101", profile_inputs(WINE)).why
+    assert "steps" not in fault("WP101", profile_inputs(WINE[:20])).why
+
+
 @pytest.mark.parametrize(
     ("raw_loss", "standardised", "severity", "confidence"),
     [

@@ -23,7 +23,7 @@ LAYERS = {
     4: {"rules"},
     5: {"interventions.py", "examination.py", "checking.py", "fixing.py", "racing.py"},
     6: {"show"},
-    7: {"demo.py", "cli.py", "__main__.py", "__init__.py"},
+    7: {"demo.py", "cli", "__main__.py", "__init__.py"},
 }
 DOORS = {("gradcheck", "differentiate"), ("initialization", "signals")}
 """Which room of layer 3 may use which other."""

@@ -1,24 +1,28 @@
-"""Count, mean, variance, minimum and maximum of columns, as a value that merges."""
+"""Count, mean, variance, minimum and maximum of columns, exactly, as a value that merges."""
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import closing
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, DataError
-from .doubledouble import Double, Floats, add, over, subtract, times
+from .exact.products import Products
+from .exact.rounding import nearest, nearest_root
+from .exact.sums import SQUARE_BIAS, VALUE_BIAS, Digits, ExactSums, Floats
+from .quantiles import Sketches
 
-Counts = NDArray[np.int64]
-_NO_SIZE = -(1 << 20)  # below every exponent of a float64
+Counts = Digits
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Moments:
-    """Moments of every column, exact to rounding, that merge: ``Moments.of(a) | Moments.of(b)``.
+    """Moments of every column, rounded once, that merge: ``Moments.of(a) | Moments.of(b)``.
 
     Missing (NaN) and infinite entries are counted and left out of everything else. Where a column has no
     finite entry, `mean`, `variance`, `minimum` and `maximum` are NaN. All arrays are read-only and have one
@@ -26,10 +30,9 @@ class Moments:
 
     Notes
     -----
-    Each chunk is reduced in two passes about its own mean, chunks are merged pairwise (T. F. Chan, G. H.
-    Golub and R. J. LeVeque, Am. Stat. 37, 1983, eq. 2.1), and mean and sum of squares are carried in
-    double-double, scaled by a power of two where the column needs it: no cancellation at mean/std of 1e12, no
-    overflow at 1e200.
+    Σx and Σx² are kept as wide integers (U. Kulisch, "Computer Arithmetic and Validity", 2013), so nothing is
+    lost before mean and variance are rounded, once, to the nearest float64. No cancellation, no overflow; and
+    merging is adding integers, so any chunking, order, number of threads or engine gives the same bits.
 
     Examples
     --------
@@ -53,41 +56,55 @@ class Moments:
     """Samples: the extent of the first axis, however many entries each gives a column."""
     precision: float
     """Relative spacing of the stored values: 2**-23 for float32, 2**-52 for float64, 0 for integers."""
-    scaled_mean: Double
-    """Mean as a double-double, divided by 2**exponent."""
-    scaled_squares: Double
-    """Sum of squared deviations as a double-double, divided by 4**exponent."""
-    exponent: NDArray[np.int64]
-    """Zero for columns of ordinary size."""
+    values: ExactSums
+    """Σx of each column."""
+    squares: ExactSums
+    """Σx² of each column."""
+    products: Products | None = None
+    """Σxy of each pair of columns, where a covariance was asked for."""
+    sketches: Sketches | None = None
+    """Where quantiles were asked for."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            for array in value if isinstance(value, tuple) else (value,):
-                if isinstance(array, np.ndarray):
-                    array.setflags(write=False)
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
 
     @staticmethod
-    def of(data: Any, *, axis: int | tuple[int, ...] | None = None) -> Moments:
+    def of(
+        data: Any,
+        *,
+        axis: int | tuple[int, ...] | None = None,
+        mask: NDArray[np.bool_] | None = None,
+        covariance: bool = False,
+        quantiles: bool = False,
+    ) -> Moments:
         """Moments of an array, a tensor, a DataLoader or any iterable of batches.
 
         Parameters
         ----------
         data
-            A NumPy array (any real dtype, memmap or view), a torch tensor, a pair ``(inputs, targets)`` of
-            which the inputs count, or something that gives batches each time it is iterated: a list, a
-            DataLoader. A batch is an array, a pair, or a dict with its inputs under a usual name. 1-d batches
-            ``(N,)`` are one column.
+            A NumPy array (any real dtype, memmap or view), a tensor of torch or JAX, a pair ``(inputs,
+            targets)`` of which the inputs count, or something that gives batches each time it is iterated: a
+            list, a DataLoader. A batch is an array, a pair, or a dict with its inputs under a usual name. 1-d
+            batches ``(N,)`` are one column.
         axis
             The axes that are kept, one entry each. By default the columns of ``(N, F)``, the channels of
             ``(N, C, H, W)`` and the last axis of ``(N, T, F)``. Axis 0 holds the samples and cannot be kept.
+        mask
+            Of one array: booleans of its leading axes, such as ``(N, T)``; False entries do not count.
+        covariance
+            Keep the sums of products too, over complete rows, for `covariance`.
+        quantiles
+            Keep sketches too, for `quantile`; needs the extra ``quantiles``.
 
         Raises
         ------
         DataError
             When there is nothing to read, the batches differ in shape, or it can be iterated only once.
         ArgumentError
-            When `axis` does not fit the data.
+            When `axis` or `mask` does not fit the data.
 
         Examples
         --------
@@ -95,14 +112,20 @@ class Moments:
         >>> Moments.of([np.array([1.0, 2.0]), np.array([6.0])]).mean.tolist()
         [3.0]
         """
-        from .batches import batches
-        from .reduction import reduce_batch
+        from .batches import as_array, batches
+        from .reduction import Reduction, reduce_batch, reduce_on_device
 
-        total = Moments.empty()
+        options: dict[str, Any] = {"axis": axis, "covariance": covariance, "quantiles": quantiles}
+        if mask is not None:
+            return reduce_batch(as_array(data), mask=mask, **options)
+        on_device = reduce_on_device(data, **options)
+        if on_device is not None:
+            return on_device
+        reduction = Reduction(**options)
         with closing(batches(data)) as read:
             for batch in read:
-                total = total | reduce_batch(batch, axis=axis)
-        return total
+                reduction.add(batch)
+        return reduction.moments()
 
     @staticmethod
     def empty(columns: int | tuple[int, ...] = 0) -> Moments:
@@ -116,6 +139,7 @@ class Moments:
         shape = (columns,) if isinstance(columns, int) else tuple(columns)
         if min(shape, default=0) < 0:
             raise ArgumentError(f"columns={columns!r}: expected a number of columns, zero or more")
+        size = int(np.prod(shape))
         zeros = np.zeros(shape, dtype=np.int64)
         return Moments(
             count=zeros,
@@ -125,9 +149,8 @@ class Moments:
             maximum=np.full(shape, np.nan),
             rows=0,
             precision=0.0,
-            scaled_mean=(np.zeros(shape), np.zeros(shape)),
-            scaled_squares=(np.zeros(shape), np.zeros(shape)),
-            exponent=zeros.copy(),
+            values=ExactSums.zero(size, bias=VALUE_BIAS),
+            squares=ExactSums.zero(size, bias=SQUARE_BIAS),
         )
 
     @property
@@ -135,38 +158,115 @@ class Moments:
         """Shape of the kept axes: ``(columns,)`` for tables."""
         return self.count.shape
 
-    @property
+    @cached_property
     def mean(self) -> Floats:
         """Mean of the finite entries; NaN where there are none."""
-        return _readonly(np.where(self.count > 0, np.ldexp(self.scaled_mean[0], self.exponent), np.nan))
+        return self._per_column(
+            nearest(total, n << VALUE_BIAS) if n else np.nan
+            for total, n in zip(self.values.integers(), self._counts, strict=True)
+        )
 
-    @property
+    @cached_property
     def variance(self) -> Floats:
         """Population variance (divided by `count`); infinite where it exceeds float64, as `std` may not."""
-        return _readonly(self._spread(self.count, 2))
+        return self._per_column(
+            nearest(spread, n * n << SQUARE_BIAS) if n else np.nan
+            for spread, n in zip(self._spreads, self._counts, strict=True)
+        )
 
-    @property
+    @cached_property
     def sample_variance(self) -> Floats:
         """Variance divided by ``count - 1``; NaN where there are fewer than two entries."""
-        return _readonly(self._spread(self.count - 1, 2))
+        return self._per_column(
+            nearest(spread, n * (n - 1) << SQUARE_BIAS) if n > 1 else np.nan
+            for spread, n in zip(self._spreads, self._counts, strict=True)
+        )
 
-    @property
+    @cached_property
     def std(self) -> Floats:
         """Population standard deviation."""
-        return _readonly(self._spread(self.count, 1))
+        return self._per_column(
+            nearest_root(spread, n * n << SQUARE_BIAS) if n else np.nan
+            for spread, n in zip(self._spreads, self._counts, strict=True)
+        )
 
-    @property
+    @cached_property
     def constant(self) -> NDArray[np.bool_]:
         """Columns without spread beyond the rounding of what was stored: two spacings of the largest entry.
 
         A column without finite entries is not constant.
         """
-        largest = _largest(self)
+        largest = np.fmax(np.abs(self.minimum), np.abs(self.maximum))
         with np.errstate(invalid="ignore", over="ignore"):
             within = self.maximum - self.minimum <= 2 * self.precision * largest
             # Integers above 2**53 may differ although their float64 extremes agree.
             within &= self.std <= 2 * self.precision * largest
         return _readonly((self.count > 0) & (within | (self.std == 0)))
+
+    @property
+    def complete(self) -> int:
+        """Rows without NaN or infinity in any column; 0 where no covariance was asked for."""
+        return self.products.rows if self.products is not None else 0
+
+    @cached_property
+    def covariance(self) -> Floats:
+        """Population covariance of the columns over complete rows, ``(columns, columns)``.
+
+        Raises
+        ------
+        ArgumentError
+            When ``covariance=True`` was not asked for.
+        """
+        if self.products is None:
+            raise ArgumentError("these moments hold no covariance: ask for it with covariance=True")
+        return _readonly(self.products.covariance())
+
+    def quantile(self, q: float) -> Floats:
+        """The entry of each column below which a share `q` of its finite entries lies; see `rank_error`.
+
+        Raises
+        ------
+        ArgumentError
+            When ``quantiles=True`` was not asked for, or `q` lies outside of 0 to 1.
+        """
+        if not 0 <= q <= 1:
+            raise ArgumentError(f"q={q!r}: expected a share from 0 to 1")
+        return _readonly(self._sketches().quantile(q).reshape(self.shape))
+
+    @property
+    def rank_error(self) -> float:
+        """Bound on the error of `quantile` in rank, at 99 % confidence; 0 where it is exact."""
+        return self._sketches().rank_error
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that the same entries give in any order, chunking, engine or exact dtype."""
+        held = hashlib.sha256(f"{self.rows} {self.shape}".encode())
+        for array in (self.count, self.missing, self.infinite, self.minimum + 0.0, self.maximum + 0.0):
+            held.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
+        for sums in (self.values, self.squares):
+            held.update(f"{sums.start} {sums.digits.shape}".encode())
+            held.update(np.ascontiguousarray(sums.digits).astype("<i8").tobytes())
+        return held.hexdigest()[:32]
+
+    def to_json(self) -> str:
+        """Everything, exactly, as text."""
+        from .state import to_json
+
+        return to_json(self)
+
+    @staticmethod
+    def from_json(text: str | bytes) -> Moments:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        DataError
+            When it is damaged, or of another version.
+        """
+        from .state import from_json
+
+        return from_json(text)
 
     def __or__(self, other: Moments) -> Moments:
         if not isinstance(other, Moments):
@@ -177,71 +277,57 @@ class Moments:
             return self
         if self.shape != other.shape:
             raise DataError(
-                f"cannot merge moments of {_named(self.shape)} with moments of {_named(other.shape)}: "
+                f"cannot merge moments of {named(self.shape)} with moments of {named(other.shape)}: "
                 "every batch must have the same columns"
             )
-        return _merge(self, other)
+        return Moments(
+            count=self.count + other.count,
+            missing=self.missing + other.missing,
+            infinite=self.infinite + other.infinite,
+            minimum=np.fmin(self.minimum, other.minimum),
+            maximum=np.fmax(self.maximum, other.maximum),
+            rows=self.rows + other.rows,
+            precision=max(self.precision, other.precision),
+            values=self.values + other.values,
+            squares=self.squares + other.squares,
+            products=_both(self, other, "products", "covariance"),
+            sketches=_both(self, other, "sketches", "quantiles"),
+        )
 
     def __repr__(self) -> str:
         head = ", ".join(
             f"{m:.6g}±{s:.3g}" for m, s in zip(self.mean.flat[:4], self.std.flat[:4], strict=True)
         )
         more = ", ..." if self.count.size > 4 else ""
-        return f"Moments({self.rows} rows, {_named(self.shape)}: {head}{more})"
+        return f"Moments({self.rows} rows, {named(self.shape)}: {head}{more})"
 
-    def _spread(self, divisor: Counts, power: int) -> Floats:
-        """Variance (power 2) or standard deviation (power 1) of each column in its own unit."""
-        with np.errstate(over="ignore", under="ignore"):
-            variance = np.where(divisor > 0, self.scaled_squares[0] / np.maximum(divisor, 1), np.nan)
-            return np.ldexp(variance if power == 2 else np.sqrt(variance), power * self.exponent)
+    @cached_property
+    def _counts(self) -> list[int]:
+        return self.count.ravel().tolist()
 
+    @cached_property
+    def _spreads(self) -> list[int]:
+        """``n Σx² - (Σx)²`` of each column, times 2**SQUARE_BIAS: n² times the variance."""
+        pairs = zip(self.values.integers(), self.squares.integers(), self._counts, strict=True)
+        return [n * square - total * total for total, square, n in pairs]
 
-def _merge(a: Moments, b: Moments) -> Moments:
-    exponent = np.maximum(_size(a), _size(b))
-    exponent = np.where(exponent == _NO_SIZE, 0, exponent)
-    n_a, n_b = a.count.astype(np.float64), b.count.astype(np.float64)
-    n = np.maximum(n_a + n_b, 1.0)
-    with np.errstate(under="ignore"):
-        (mean_a, squares_a), (mean_b, squares_b) = _rescaled(a, exponent), _rescaled(b, exponent)
-        gap = np.where((n_a > 0) & (n_b > 0), subtract(mean_b, mean_a)[0], 0.0)
-        between = gap * gap * (n_a * n_b / n)
-        pooled = over(add(times(mean_a, n_a), times(mean_b, n_b)), n)
-        squares = add(add(squares_a, squares_b), (between, np.zeros_like(between)))
-    # Equal means stay as they are to the last bit: a constant column keeps its value, and a variance of 0.
-    keep_a, keep_b = (gap == 0) & (n_a > 0), n_a == 0
-    mean = tuple(
-        np.where(keep_a, x, np.where(keep_b, y, z)) for x, y, z in zip(mean_a, mean_b, pooled, strict=True)
-    )
-    return Moments(
-        count=a.count + b.count,
-        missing=a.missing + b.missing,
-        infinite=a.infinite + b.infinite,
-        minimum=np.fmin(a.minimum, b.minimum),
-        maximum=np.fmax(a.maximum, b.maximum),
-        rows=a.rows + b.rows,
-        precision=max(a.precision, b.precision),
-        scaled_mean=(mean[0], mean[1]),
-        scaled_squares=squares,
-        exponent=exponent,
-    )
+    def _per_column(self, numbers: Any) -> Floats:
+        return _readonly(np.array(list(numbers), dtype=np.float64).reshape(self.shape))
+
+    def _sketches(self) -> Sketches:
+        if self.sketches is None:
+            raise ArgumentError("these moments hold no quantiles: ask for them with quantiles=True")
+        return self.sketches
 
 
-def _size(m: Moments) -> NDArray[np.int64]:
-    """The exponent, which means nothing where there is no entry, or none but zeros."""
-    return np.where(_largest(m) > 0, m.exponent, _NO_SIZE)
-
-
-def _largest(m: Moments) -> Floats:
-    return np.fmax(np.abs(m.minimum), np.abs(m.maximum))
-
-
-def _rescaled(m: Moments, exponent: NDArray[np.int64]) -> tuple[Double, Double]:
-    shift = m.exponent - exponent
-    (mean, mean_low), (squares, squares_low) = m.scaled_mean, m.scaled_squares
-    return (
-        (np.ldexp(mean, shift), np.ldexp(mean_low, shift)),
-        (np.ldexp(squares, 2 * shift), np.ldexp(squares_low, 2 * shift)),
-    )
+def _both(a: Moments, b: Moments, part: str, option: str) -> Any:
+    """The merged part; moments of no rows have any part."""
+    mine, theirs = getattr(a, part), getattr(b, part)
+    if mine is not None and theirs is not None:
+        return mine | theirs
+    if a.rows and b.rows and (mine is None) != (theirs is None):
+        raise DataError(f"cannot merge moments with and without {part}: ask for {option}=True in both")
+    return mine if theirs is None else theirs
 
 
 def _readonly(array: NDArray[Any]) -> NDArray[Any]:
@@ -250,7 +336,8 @@ def _readonly(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _named(shape: tuple[int, ...]) -> str:
+def named(shape: tuple[int, ...]) -> str:
+    """``"3 columns"``, or the shape."""
     if len(shape) == 1:
         return f"{shape[0]} column{'' if shape[0] == 1 else 's'}"
     return f"entries of shape {shape}"

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from os import PathLike
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, DataError, LeakageError
-from .batches import as_array, batches, column_names, is_tensor
-from .doubledouble import Floats
-from .moments import Counts, Moments
-from .provenance import Fingerprint, Provenance
-from .reduction import kept_axes, reduce_batch
+from ..errors import LeakageError
+from .naming import printable
+from .provenance import Provenance
 
-METHODS = ("standard",)
-_HELD_OUT = frozenset({"validation", "val", "valid", "dev", "test", "testing", "holdout", "held-out", "eval"})
-_CHUNK = 1 << 20
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+    from .drift import Drift
+    from .progress import Progress
+
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 T = TypeVar("T")
 
@@ -35,10 +35,11 @@ def _refuse_second_fit(*_: Any, **__: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Normalizer:
-    """Training statistics that map each column to mean 0 and std 1, and remember where they came from.
+    """Training statistics that map each column to an even scale, and remember where they came from.
 
-    Made by `Normalizer.fit` or `Normalizer.load`. It never changes. Constant columns are centred and keep
-    their scale (they are divided by 1, not by their rounding noise). NaN stays NaN.
+    Made by `Normalizer.fit` or `Normalizer.load`. It never changes. It maps ``z = (x - center) / scale``,
+    and then ``z @ rotation`` where the method whitens. Constant columns are centred and keep their scale
+    (they are divided by 1, not by their rounding noise). NaN stays NaN.
 
     Examples
     --------
@@ -53,11 +54,13 @@ class Normalizer:
 
     method: str
     names: tuple[str, ...] | None
-    """Names of the columns, when the data had them."""
+    """Names of the columns of numbers, in order, when the data had them."""
     ndim: int
     """Dimensions of the training data, the sample axis included."""
     axis: tuple[int, ...]
     """The axes that keep their own statistics; empty when there is one for everything."""
+    count: Counts
+    """Finite entries of each column."""
     mean: Floats
     std: Floats
     """Population standard deviation."""
@@ -69,11 +72,25 @@ class Normalizer:
     """Columns whose spread is below the rounding of what was stored."""
     selected: NDArray[np.bool_]
     """Columns that are normalised; the others pass unchanged."""
+    center: Floats
+    """What is subtracted from each column; 0 where it is not selected."""
+    scale: Floats
+    """What each column is divided by; 1 where it is not selected, or has no spread to divide by."""
+    rotation: Floats | None = None
+    """``(columns, columns)``, applied from the right after scaling; the identity outside `mixed`."""
+    quartiles: Floats | None = None
+    """Lower quartile, median and upper quartile of each column, for the method that needs them."""
+    rank_error: float = 0.0
+    """Share of the entries by which a quartile may be misplaced; 0 where they are exact."""
+    left_alone: dict[str, str] = field(default_factory=dict)
+    """Columns of a table that pass unchanged, and why: text, booleans, codes, not chosen."""
+    remarks: tuple[str, ...] = ()
+    """What the fit had to decide, and what its reader should know."""
     provenance: Provenance
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for each in fields(self):
+            value = getattr(self, each.name)
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
         # Called on an instance, `fit` would look like a second fit.
@@ -85,131 +102,142 @@ class Normalizer:
         train: Any,
         *,
         method: str = "standard",
+        of: str = "inputs",
         columns: Sequence[str] | Sequence[int] | None = None,
         axis: int | tuple[int, ...] | None = None,
         mask: Any = None,
         engine: str | None = None,
-        split: str = "train",
+        split: str | None = None,
         source: str | None = None,
+        checkpoint: str | PathLike[str] | Checkpoint | None = None,
+        progress: Progress | None = None,
     ) -> Normalizer:
         """Fit on training data, and on nothing else.
 
         Parameters
         ----------
         train
-            Anything that `Moments.of` reads: an array, a tensor, ``(inputs, targets)``, a DataLoader, a list
-            of batches.
+            An array, a tensor, ``(inputs, targets)``, a DataLoader, a list of batches; a data frame or
+            anything else that speaks Arrow; a path to a Parquet, CSV, NPY or NPZ file, a folder or a pattern
+            of them; a Dask, Spark or Ray collection.
         method
-            ``"standard"``: subtract the mean, divide by the population standard deviation.
+            - ``"standard"``: the mean, and the population standard deviation.
+            - ``"minmax"``: to 0 … 1 over the training data.
+            - ``"maxabs"``: divided by the largest absolute value; zeros stay zeros.
+            - ``"robust"``: the median, and the interquartile range.
+            - ``"whiten"``, ``"zca"``: standardised, then mixed into uncorrelated columns of variance 1,
+              along the principal directions of the correlation, or turned back towards the columns.
+              Units do not matter (PCA-cor and ZCA-cor in A. Kessy, A. Lewin and K. Strimmer, Am. Stat. 72,
+              2018, section 3). Directions within rounding of nothing become 0; a row with a missing
+              entry comes out missing.
+        of
+            ``"inputs"``, or ``"targets"`` to fit the second part of pairs and batches.
         columns
-            Names or numbers of the columns to normalise; the others pass unchanged. By default all of them.
-            Names that are as many as the columns of an unnamed array name its columns.
+            Names or numbers of the columns to normalise; the others pass unchanged. By default all columns
+            of numbers, save integers in a table that are codes: those that span fewer than 16 values, and
+            row numbers. Names that are as many as the columns of an unnamed array name its columns.
         axis
             The axes that keep their own statistics; see `Moments.of`.
+        mask
+            Booleans over the leading axes of an array, such as ``(N, T)`` for ``(N, T, F)``: True counts.
+        engine
+            ``"dask"``, ``"spark"`` or ``"ray"``, to read files with it; by default what the data belong to.
         split
-            What the data are. Only ``"train"`` is accepted.
+            What the data are. Only ``"train"`` is accepted. By default the data are asked: a dataset that
+            says ``split="test"`` is refused; said here, ``"train"`` is the last word.
         source
-            Where the data came from, for the record.
+            Where the data came from, for the record; by default the path.
+        checkpoint
+            A file that keeps what is done, so that a fit on files resumes after any end.
+        progress
+            Called with ``(done_bytes, total_bytes or None, rows)`` as the reading goes on.
 
         Raises
         ------
         LeakageError
-            When `split` says that the data are held out.
+            When `split`, or the data themselves, say that they are held out.
         DataError
             When there are no rows, or a column has no finite entry.
         ArgumentError
             When an argument has a value that it cannot take.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Normalizer.fit(np.array([0.0, 5.0, 10.0]), method="minmax")(np.array([2.5])).tolist()
+        [0.25]
+        >>> inputs, targets = np.ones((2, 3)), np.array([10.0, 30.0])
+        >>> Normalizer.fit((inputs, targets), of="targets").mean.tolist()
+        [20.0]
         """
-        _check_arguments(method=method, mask=mask, engine=engine, split=split)
-        moments, fingerprint, ndim = _read(train, axis)
-        width = moments.count.size
-        names, selected = _select(columns, column_names(train), width)
-        _check_readable(moments, names, selected)
-        filled = moments.count > 0
-        return cls(
+        from .fitting import fit
+
+        return fit(
+            train,
             method=method,
-            names=names,
-            ndim=ndim,
-            axis=kept_axes(ndim, axis),
-            mean=np.where(filled, moments.mean, 0.0),
-            std=np.where(filled, moments.std, 0.0),
-            minimum=np.where(filled, moments.minimum, 0.0),
-            maximum=np.where(filled, moments.maximum, 0.0),
-            missing=moments.missing,
-            infinite=moments.infinite,
-            constant=moments.constant | ~filled,
-            selected=selected.reshape(moments.shape),
-            provenance=_provenance(moments.rows, source, fingerprint),
+            of=of,
+            columns=columns,
+            axis=axis,
+            mask=mask,
+            engine=engine,
+            split=split,
+            source=source,
+            checkpoint=checkpoint,
+            progress=progress,
         )
 
-    @property
-    def center(self) -> Floats:
-        """What is subtracted from each column."""
-        return np.where(self.selected, self.mean, 0.0)
+    @cached_property
+    def mixed(self) -> NDArray[np.bool_]:
+        """The columns that `rotation` mixes: those that are selected and not constant."""
+        return self.selected & ~self.constant & (self.rotation is not None)
 
-    @property
-    def scale(self) -> Floats:
-        """What each column is divided by: its std, or 1 where it is constant or not selected."""
-        return np.where(self.selected & ~self.constant, self.std, 1.0)
+    @cached_property
+    def unrotation(self) -> Floats | None:
+        """The way back from `rotation`: its inverse, or its pseudo-inverse where directions were dropped."""
+        if self.rotation is None:
+            return None
+        rounding = np.finfo(np.float64).eps * len(self.rotation)
+        back, block = np.eye(len(self.rotation)), np.ix_(self.mixed, self.mixed)
+        back[block] = np.linalg.pinv(self.rotation[block], rcond=rounding)
+        back.setflags(write=False)
+        return back
 
     def __call__(self, x: T) -> T:
-        """Normalise `x`: same type, dtype and device; integers give float32, a table gives an array.
+        """Normalise `x`: same type, dtype and device; integers give float32.
 
         Parameters
         ----------
         x
-            An array or tensor shaped like the training data, with any number of samples; or one sample.
+            An array or tensor shaped like the training data, with any number of samples, or one sample; or a
+            data frame of pandas, polars or pyarrow, whose other columns stay as they are. Other columns,
+            another order or number of them, or anything but real numbers is a `DataError`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> n = Normalizer.fit(np.array([[1.0], [3.0]]))
+        >>> n(np.array([[5], [2]])).dtype, n(np.array([9.0])).tolist()
+        (dtype('float32'), [7.0])
         """
-        return self._apply(x, inverse=False)
+        from .applying import apply
+
+        return apply(self, x, inverse=False)
 
     def inverse(self, z: T) -> T:
-        """Undo the normalisation: ``n.inverse(n(x))`` is `x` to rounding."""
-        return self._apply(z, inverse=True)
+        """Undo the normalisation, to rounding; directions that whitening dropped stay at the mean.
 
-    def _apply(self, x: Any, *, inverse: bool) -> Any:
-        self._check_names(x)
-        if not is_tensor(x):
-            x = as_array(x, "x")
-        center, scale = (self._spread_over(v, x.shape) for v in (self.center, self.scale))
-        if is_tensor(x):
-            from ..frameworks.torch.arrays import affine
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Normalizer.fit(np.array([[1.0], [3.0]])).inverse(np.array([[0.0]])).tolist()
+        [[2.0]]
+        """
+        from .applying import apply
 
-            return affine(x, center, scale, inverse=inverse)
-        return _affine(x, center, scale, inverse=inverse)
-
-    def _check_names(self, x: Any) -> None:
-        found = column_names(x)
-        if found is None or self.names is None or found == self.names:
-            return
-        lacking, extra = ([n for n in a if n not in b] for a, b in ((self.names, found), (found, self.names)))
-        what = [f"{word} {', '.join(c[:5])}" for word, c in (("lacks", lacking), ("adds", extra)) if c]
-        raise DataError(
-            "x has other columns than the normalizer: it "
-            f"{' and '.join(what) or 'has them in another order'}; "
-            f"expected {', '.join(self.names[:8])}{', ...' if len(self.names) > 8 else ''}"
-        )
-
-    def _spread_over(self, values: Floats, shape: tuple[int, ...]) -> Floats:
-        """The values in a shape that broadcasts against an array of `shape`: samples, or one sample."""
-        dropped = self.ndim - len(shape)
-        if dropped not in (0, 1) or (dropped == 1 and self.ndim == 1):
-            raise DataError(
-                f"x has {len(shape)} dimensions, the normalizer was fitted on {self.ndim}: "
-                f"expected {'samples' if self.ndim == 1 else 'samples, or one sample'} of the training "
-                "data's form"
-            )
-        full = [1] * self.ndim
-        for axis, size in zip(self.axis, self.mean.shape, strict=False):
-            full[axis] = size
-            if shape[axis - dropped] != size:
-                raise DataError(
-                    f"x has {shape[axis - dropped]} columns along axis {axis - dropped}, "
-                    f"the normalizer has {size}: expected the columns it was fitted on"
-                )
-        return values.reshape(full[dropped:])
+        return apply(self, z, inverse=True)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a JSON file, whole or not at all; the numbers round-trip exactly."""
+        """Write a JSON file, whole or not at all (`ArtifactError`); the numbers round-trip exactly."""
         from .artifact import save
 
         save(self, path)
@@ -228,46 +256,133 @@ class Normalizer:
 
         return load(path)
 
+    def drift(self, data: Any) -> Drift:
+        """Compare new data with the training data: which columns moved, and by more than noise.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> n = Normalizer.fit(rng.normal(size=(500, 2)))
+        >>> n.drift(rng.normal(size=(500, 2))).ok, n.drift(rng.normal(size=(500, 2)) + 3).ok
+        (True, False)
+        """
+        from .drift import measure_drift
+
+        return measure_drift(self, data)
+
     def to_torch(self) -> Any:
         """A ``torch.nn.Module`` that normalises its input; its statistics are saved in the state dict.
 
-        The statistics stay in float64 when the module is cast to a narrower type; its output has the input's
-        dtype.
+        Examples
+        --------
+        >>> import torch
+        >>> Normalizer.fit(torch.tensor([[1.0], [3.0]])).to_torch()(torch.tensor([[5.0]])).tolist()
+        [[3.0]]
         """
-        from ..frameworks.torch.arrays import Standardize
+        from ..frameworks.torch.arrays import to_torch
 
-        sample = self.ndim == 1
-        shape = [1] * max(self.ndim - 1, 1)
-        for axis, size in zip(self.axis, self.mean.shape, strict=False):
-            shape[axis - (0 if sample else 1)] = size
-        return Standardize(self.center.reshape(shape), self.scale.reshape(shape))
+        return to_torch(self)
 
-    def fold_into(self, model: Any) -> Any:
-        """A new linear layer, or a copy of the model, that takes raw inputs instead of normalised ones.
+    def fold_into(self, model: Any, *, input: str | None = None, example: Any = None) -> Any:
+        """A copy of the model, or of a layer, that takes raw inputs instead of normalised ones.
 
         Parameters
         ----------
         model
-            A ``torch.nn.Linear``, or a model whose first layer is one. It is not changed.
+            A linear layer or a convolution, or a model whose first layer is one. It is not changed.
+        input
+            Which input, by the name of the model's parameter, where the model takes several.
+        example
+            Inputs that the model is tried on, where random ones will not do.
 
         Raises
         ------
         ArgumentError
-            When that is not exact: the first layer is no ``nn.Linear``, or the model uses its inputs
-            elsewhere too.
-        """
-        from ..frameworks.torch.arrays import fold_into
+            When that is not exact, with the layer and the reason.
 
-        if self.axis != (self.ndim - 1,):
-            raise ArgumentError(
-                f"the normalizer keeps axis {self.axis} of {self.ndim}: a linear layer needs statistics of "
-                "the last axis"
-            )
-        return fold_into(model, self.center, self.scale)
+        Examples
+        --------
+        >>> import torch
+        >>> x = torch.tensor([[1.0], [3.0]])
+        >>> n, layer = Normalizer.fit(x), torch.nn.Linear(1, 1)
+        >>> torch.allclose(n.fold_into(layer)(x), layer(n(x)), atol=1e-6)
+        True
+        """
+        from ..frameworks.torch.folding import fold_into
+
+        return fold_into(self, model, input=input, example=example)
+
+    def to_sklearn(self) -> Any:
+        """A fitted scikit-learn transformer, for pipelines.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Normalizer.fit(np.array([[1.0], [3.0]])).to_sklearn().transform(np.array([[5.0]])).tolist()
+        [[3.0]]
+        """
+        from .export.sklearn import to_sklearn
+
+        return to_sklearn(self)
+
+    def to_jax(self) -> Any:
+        """A function of a JAX array that may be jitted, mapped and differentiated.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Normalizer.fit(np.array([[1.0], [3.0]])).to_jax()(np.array([[5.0]], dtype="f4")).tolist()
+        [[3.0]]
+        """
+        from ..frameworks.jax.arrays import to_jax
+
+        return to_jax(self)
+
+    def to_onnx(self, path: str | PathLike[str] | None = None, *, dtype: str = "float32") -> Any:
+        """An ONNX model that normalises batches of any size, written to `path` when that is given.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> type(Normalizer.fit(np.array([[1.0], [3.0]])).to_onnx()).__name__
+        'ModelProto'
+        """
+        from .export.onnx import to_onnx
+
+        return to_onnx(self, path, dtype=dtype)
+
+    def to_sql(self, table: str = "data", *, dialect: str = "duckdb") -> str:
+        """A SELECT statement that normalises the columns of a table by name.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> n = Normalizer.fit(np.array([[1.0], [3.0]]), columns=["height"])
+        >>> "height" in n.to_sql("people")
+        True
+        """
+        from .export.sql import to_sql
+
+        return to_sql(self, table, dialect=dialect)
+
+    def to_polars(self) -> list[Any]:
+        """Expressions for ``frame.with_columns(...)``, also of a LazyFrame.
+
+        Examples
+        --------
+        >>> import numpy as np, polars
+        >>> n = Normalizer.fit(np.array([[1.0], [3.0]]), columns=["height"])
+        >>> polars.DataFrame({"height": [5.0]}).with_columns(n.to_polars()).to_dicts()
+        [{'height': 3.0}]
+        """
+        from .export.polars import to_polars
+
+        return to_polars(self)
 
     def label(self, column: int) -> str:
-        """The name of a column, or its number."""
-        return self.names[column] if self.names else str(column)
+        """The name of a column, safe to show, or its number."""
+        return printable(self.names[column]) if self.names else str(column)
 
     def __repr__(self) -> str:
         return f"Normalizer(method={self.method!r}, columns={self.mean.size}, rows={self.provenance.rows})"
@@ -276,107 +391,3 @@ class Normalizer:
         from .describe import describe
 
         return describe(self)
-
-
-def _check_arguments(*, method: str, mask: Any, engine: str | None, split: str) -> None:
-    if method not in METHODS:
-        raise ArgumentError(f"method={method!r} is not known: there is {', '.join(map(repr, METHODS))}")
-    if mask is not None:
-        raise ArgumentError(
-            "mask is not supported yet: set masked entries to NaN, which is left out of the statistics"
-        )
-    if engine is not None:
-        raise ArgumentError(
-            f"engine={engine!r} is not supported yet: leave it None, which reads in this process"
-        )
-    if isinstance(split, str) and split.lower() in _HELD_OUT:
-        raise LeakageError(
-            f"split={split!r}: statistics of held-out data leak it into training; fit on the training split, "
-            "and apply that normalizer to the others"
-        )
-    if split != "train":
-        raise ArgumentError(f"split={split!r} is not known: expected 'train'")
-
-
-def _read(train: Any, axis: int | tuple[int, ...] | None) -> tuple[Moments, str, int]:
-    total, content, ndim = Moments.empty(), Fingerprint(), 0
-    with closing(batches(train)) as read:
-        for batch in read:
-            if ndim and batch.ndim != ndim:
-                raise DataError(
-                    f"batches have {ndim} and {batch.ndim} dimensions: expected the same in every batch"
-                )
-            ndim = batch.ndim
-            total = total | reduce_batch(batch, axis=axis)
-            content.update(batch)
-    if total.rows == 0:
-        raise DataError("the training data have no rows: expected at least one")
-    return total, content.hex(), ndim
-
-
-def _select(
-    columns: Sequence[Any] | None, named: tuple[str, ...] | None, width: int
-) -> tuple[tuple[str, ...] | None, NDArray[np.bool_]]:
-    """Names of the columns, and which are to be normalised."""
-    selected = np.zeros(width, dtype=bool)
-    if columns is None:
-        return named, ~selected
-    if isinstance(columns, str) or not isinstance(columns, Sequence | np.ndarray) or len(columns) == 0:
-        raise ArgumentError(f"columns={columns!r}: expected a list of names or numbers, at least one")
-    wanted = list(columns)
-    if len(set(wanted)) < len(wanted):
-        raise ArgumentError(f"columns={wanted!r} names a column twice")
-    if named is None and len(wanted) == width and all(isinstance(c, str) for c in wanted):
-        return tuple(wanted), ~selected
-    for column in wanted:
-        selected[_index(column, named, width)] = True
-    return named, selected
-
-
-def _index(column: Any, named: tuple[str, ...] | None, width: int) -> int:
-    if isinstance(column, str):
-        if named is None:
-            raise ArgumentError(
-                f"columns has the name {column!r}, and the data have none: give numbers from 0 to {width - 1}"
-            )
-        if column not in named:
-            raise ArgumentError(
-                f"columns has {column!r}, which is not in the data: there is {', '.join(named[:12])}"
-            )
-        return named.index(column)
-    if isinstance(column, bool) or not isinstance(column, int | np.integer) or not 0 <= column < width:
-        raise ArgumentError(f"columns has {column!r}: expected a name, or a number from 0 to {width - 1}")
-    return int(column)
-
-
-def _check_readable(moments: Moments, names: tuple[str, ...] | None, selected: NDArray[np.bool_]) -> None:
-    empty = np.flatnonzero((moments.count.ravel() == 0) & selected)
-    if empty.size:
-        labels = ", ".join(names[i] if names else str(i) for i in empty[:5])
-        raise DataError(
-            f"column {labels} has no finite entry in {moments.rows} rows: leave it out with columns="
-        )
-
-
-def _provenance(rows: int, source: str | None, fingerprint: str) -> Provenance:
-    from .. import __version__
-
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    return Provenance(
-        rows=rows, source=source, split="train", fingerprint=fingerprint, version=__version__, created=created
-    )
-
-
-def _affine(x: NDArray[Any], center: Floats, scale: Floats, *, inverse: bool) -> NDArray[Any]:
-    """Worked in float64, a chunk of samples at a time, and rounded once."""
-    step: Callable[[Any], Any] = (
-        (lambda v: v * scale + center) if inverse else (lambda v: (v - center) / scale)
-    )
-    out = np.empty(x.shape, dtype=x.dtype if x.dtype.kind == "f" else np.float32)
-    if x.ndim == 0 or x.size <= _CHUNK or center.ndim < x.ndim or center.shape[0] != 1:
-        out[...] = step(x.astype(np.float64, copy=False))
-        return out
-    rows = max(1, _CHUNK // x[:1].size)
-    for start in range(0, len(x), rows):
-        out[start : start + rows] = step(x[start : start + rows].astype(np.float64, copy=False))
-    return out

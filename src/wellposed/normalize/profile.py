@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .doubledouble import Floats
+from .conditioning import Conditioning, measure_conditioning
+from .contours import CostContours, cost_contours
 from .duplicates import Duplicates, count_duplicates
+from .exact.sums import Floats
 from .leakage import LeakFingerprint, fingerprint_leak
 from .moments import Moments
 from .reduction import kept_axes, reduce_batch
 from .shift import SplitShift, measure_shift
 
-_MAX_CORRELATED = 512
 _CHUNK = 1 << 17
 
 
@@ -75,8 +76,10 @@ class InputProfile:
     """Largest finite absolute value."""
     non_finite: tuple[NonFinite, ...]
     """At most one a split."""
-    condition: float | None
-    """Of the correlation matrix, exact dependencies apart; None where it was not measured."""
+    conditioning: Conditioning | str
+    """Condition numbers raw and standardised, and the gradient-descent steps that they cost; or why not."""
+    contours: CostContours | None
+    """The cost over the two worst features, raw and standardised; None where fewer than two vary."""
     leak: LeakFingerprint | None
     duplicates: Duplicates | None
     shift: SplitShift | None
@@ -137,10 +140,10 @@ def profile_inputs(
     moments = reduce_batch(train, axis=axis or None)
     held_out = None if validation is None else reduce_batch(validation, axis=axis or None)
     names = _names(feature_names, moments.count.size)
-    columns = by_column(train)
+    columns, held_columns = by_column(train), None if validation is None else by_column(validation)
     active = _active_mean_square(columns)
     varying = ~moments.constant & (moments.count > 0)
-    splits = [(name, x) for name, x in (("train", train), ("validation", validation)) if x is not None]
+    splits = (("train", columns, train), ("validation", held_columns, validation))
     return InputProfile(
         train=moments,
         validation=held_out,
@@ -155,12 +158,18 @@ def profile_inputs(
         typical_rms=float(np.sqrt(lower_median(active[varying]))) if varying.any() else _rms(moments),
         largest=_largest(moments),
         non_finite=tuple(
-            found for name, x in splits if (found := _non_finite(by_column(x), x.shape, name)) is not None
+            found
+            for name, entries, x in splits
+            if entries is not None and x is not None
+            if (found := _non_finite(entries, x.shape, name)) is not None
         ),
-        condition=_condition(train, varying),
+        conditioning=measure_conditioning(train, varying),
+        contours=cost_contours(columns, moments),
         leak=None
-        if held_out is None or validation is None
-        else fingerprint_leak(columns, by_column(validation), moments, held_out),
+        if held_out is None or validation is None or held_columns is None
+        else fingerprint_leak(
+            columns, held_columns, moments, held_out, samples=(len(train), len(validation))
+        ),
         duplicates=None if validation is None else count_duplicates(train, validation),
         shift=None
         if held_out is None or validation is None
@@ -250,32 +259,3 @@ def _non_finite(columns: NDArray[Any], shape: tuple[int, ...], split: str) -> No
         first_row=int(entry) // (len(columns) // shape[0]),
         first_column=int(column),
     )
-
-
-def _condition(x: NDArray[Any], varying: NDArray[np.bool_]) -> float | None:
-    """Largest over smallest eigenvalue of the correlation matrix, those at the level of rounding left out.
-
-    Along an exact dependency the data do not move, and neither does training; a near one is what slows it.
-    """
-    columns = int(varying.sum())
-    if x.ndim != 2 or not 2 <= columns <= _MAX_CORRELATED:
-        return None
-    rows = x[np.isfinite(x).all(axis=1)][:, varying].astype(np.float64)
-    if len(rows) <= 2 * columns:
-        return None
-    center, scale = rows.mean(axis=0), rows.std(axis=0)
-    if not (scale > 0).all() or not np.isfinite(scale).all():
-        return None
-    z = (rows - center) / scale
-    eigenvalues = np.linalg.eigvalsh(z.T @ z / len(z))
-    spacing = _spacing(rows) * float((np.abs(rows).max(axis=0) / scale).max())
-    floor = columns * max(spacing**2, float(np.finfo(np.float64).eps) * 8)
-    real = eigenvalues[eigenvalues > floor]
-    return float(real[-1] / real[0]) if len(real) else None
-
-
-def _spacing(values: Floats) -> float:
-    """Relative spacing of the values as they were stored, also when they have been widened since."""
-    with np.errstate(over="ignore"):
-        narrow = np.array_equal(values, values.astype(np.float32).astype(np.float64))
-    return float(np.finfo(np.float32 if narrow else np.float64).eps)

@@ -1,21 +1,28 @@
-"""One batch to its moments: cache-sized chunks, two passes about the chunk's own mean."""
+"""Arrays to moments: any dtype, strides and axes, on every core."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, DataError
-from .doubledouble import Floats, add, two_sum
-from .moments import Moments
+from .exact.accumulator import Accumulator, ColumnSums, is_worth_compiling
+from .exact.products import Products, products_of
+from .exact.sums import SQUARE_BIAS, VALUE_BIAS, total
+from .moments import Moments, named
+from .quantiles import Sketches
 
-_CHUNK = 1 << 17  # entries: a chunk and its temporaries stay in a core's cache
-_BLOCK = 128  # rows added in sequence; blocks are added afterwards, so rounding grows with rows / 128 + 128
 _EXACT = 1 << 53  # integers up to here are exact in float64
-_ORDINARY = 400  # columns within 2**±400 are squared as they are
+_CONVERTED = 1 << 17  # entries that are converted or copied at a time: they stay in a core's cache
+_TASK = 1 << 22  # entries that are worth a thread
+_STACKED = 1 << 18  # entries of columns that are cheaper to add as one table
+_RUN = 64  # entries of one column side by side, from which it is read by itself
+_MOST_PAIRED = 2048  # columns of which a covariance is kept
 
 
 def kept_axes(ndim: int, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
@@ -47,107 +54,341 @@ def kept_axes(ndim: int, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
     return tuple(sorted(kept))
 
 
-def reduce_batch(batch: NDArray[Any], *, axis: int | tuple[int, ...] | None = None) -> Moments:
-    """Moments of one array whose first axis holds the samples."""
-    kept = kept_axes(batch.ndim, axis)
-    shape = tuple(batch.shape[a] for a in kept) or (1,)
-    if 0 in shape:
-        raise DataError(f"the data has shape {batch.shape}: expected at least one column")
-    total = Moments.empty(shape)
-    for chunk in _chunks(batch):
-        total = total | _reduce(_as_columns(chunk, kept), rows=len(chunk), shape=shape)
-    return total
-
-
 def precision_of(dtype: np.dtype[Any]) -> float:
     """Relative spacing of a dtype's values; 0 where they are exact."""
     return float(np.finfo(dtype).eps) if dtype.kind == "f" else 0.0
 
 
-def _chunks(batch: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    step = max(1, _CHUNK // max(1, batch[:1].size))
-    for start in range(0, len(batch), step):
-        yield batch[start : start + step]
+def reduce_batch(
+    batch: NDArray[Any],
+    *,
+    axis: int | tuple[int, ...] | None = None,
+    mask: NDArray[np.bool_] | None = None,
+    covariance: bool = False,
+    quantiles: bool = False,
+) -> Moments:
+    """Moments of one array whose first axis holds the samples; the options are those of `Moments.of`."""
+    if mask is None:
+        reduction = Reduction(axis=axis, covariance=covariance, quantiles=quantiles)
+        reduction.add(batch)
+        return reduction.moments()
+    kept = kept_axes(batch.ndim, axis)
+    mask = _checked_mask(mask, batch, kept)
+    inner = tuple(a - mask.ndim + 1 for a in kept)
+    reduction = Reduction(axis=inner, covariance=covariance, quantiles=quantiles)
+    reduction.add(batch[mask], rows=len(batch))
+    return reduction.moments()
 
 
-def _as_columns(chunk: NDArray[Any], kept: tuple[int, ...]) -> NDArray[Any]:
-    """The chunk as ``(entries, columns)``."""
-    if not kept:
-        return chunk.reshape(-1, 1)
-    width = int(np.prod([chunk.shape[a] for a in kept]))
-    return np.moveaxis(chunk, kept, range(-len(kept), 0)).reshape(-1, width)
+def reduce_columns(
+    columns: Sequence[NDArray[Any]],
+    *,
+    rows: int,
+    missing: Sequence[int] | None = None,
+    covariance: bool = False,
+    quantiles: bool = False,
+) -> Moments:
+    """Moments of one 1-d array a column; entries that were left out beforehand are counted in `missing`.
 
-
-def _reduce(x: NDArray[Any], *, rows: int, shape: tuple[int, ...]) -> Moments:
-    offset, values = _exact_float64(x)
-    finite = np.isfinite(values)
-    whole = bool(finite.all())
-    count = np.full(x.shape[1], len(x)) if whole else finite.sum(axis=0)
-    missing = np.zeros_like(count) if whole else np.isnan(values).sum(axis=0)
-    safe = values if whole else np.where(finite, values, np.nan)
-    minimum, maximum = np.fmin.reduce(safe, axis=0), np.fmax.reduce(safe, axis=0)
-    exponent = _exponent(minimum, maximum)
-    mean, squares = _two_passes(safe, np.ldexp(minimum, -exponent), exponent, count, whole=whole)
-    if offset is not None:
-        mean = add(mean, offset)
-        minimum, maximum = minimum + offset[0], maximum + offset[0]
-    return Moments(
-        count=count.astype(np.int64).reshape(shape),
-        missing=missing.astype(np.int64).reshape(shape),
-        infinite=(len(x) - count - missing).astype(np.int64).reshape(shape),
-        minimum=minimum.reshape(shape),
-        maximum=maximum.reshape(shape),
+    With `covariance` nothing may have been left out.
+    """
+    if covariance and missing is not None and any(missing):
+        raise ArgumentError("covariance needs whole rows: give missing entries as NaN")
+    lost = np.zeros(len(columns), dtype=np.int64) if missing is None else np.array(missing, dtype=np.int64)
+    entries = np.array([len(c) for c in columns], dtype=np.int64)
+    sums, unread = _sums_of_columns(columns, entries)
+    dtypes = {c.dtype for c in columns}
+    table = np.column_stack([c.astype(np.float64) for c in columns]) if covariance else None
+    return _moments(
+        sums,
+        entries=entries + unread,
+        lost=lost - unread,
+        shape=(len(columns),),
         rows=rows,
-        precision=precision_of(x.dtype),
-        scaled_mean=(mean[0].reshape(shape), mean[1].reshape(shape)),
-        scaled_squares=(squares.reshape(shape), np.zeros(shape)),
-        exponent=exponent.reshape(shape),
+        precision=max((precision_of(d) for d in dtypes), default=0.0),
+        products=None if table is None else products_of(table),
+        sketches=Sketches.of(columns) if quantiles else None,
     )
 
 
-def _exact_float64(x: NDArray[Any]) -> tuple[tuple[Floats, Floats] | None, Floats]:
-    """The chunk as float64, and what was subtracted first where large integers would not fit."""
-    if x.dtype.kind not in "iu" or x.dtype.itemsize < 8 or len(x) == 0:
-        return None, x.astype(np.float64, copy=False)
-    low, high = x.min(axis=0), x.max(axis=0)
-    if int(high.max()) <= _EXACT and int(low.min()) >= -_EXACT:
-        return None, x.astype(np.float64)
-    # Unsigned subtraction wraps, so the distance from the smallest entry is exact for every 64-bit integer.
-    distance = (x.astype(np.uint64) - low.astype(np.uint64)).astype(np.float64)
-    head = low.astype(np.float64)
-    tail = np.array([float(int(v) - int(h)) for v, h in zip(low.tolist(), head.tolist(), strict=True)])
-    return two_sum(head, tail), distance
+def _sums_of_columns(
+    columns: Sequence[NDArray[Any]], entries: NDArray[np.int64]
+) -> tuple[ColumnSums, NDArray[np.int64]]:
+    """The sums of each column, and how many NaN were added to it."""
+    total = int(entries.sum())
+    if (total < _STACKED or not is_worth_compiling(total)) and not any(map(_beyond_float64, columns)):
+        return _sums_of_stacked(columns, entries)
+    accumulator = Accumulator(len(columns))
+    extra: list[ColumnSums] = []
+    for i, column in enumerate(columns):
+        _feed(accumulator, column, extra, column=i)
+    return _together(accumulator, extra), np.zeros_like(entries)
 
 
-def _exponent(minimum: Floats, maximum: Floats) -> NDArray[np.int64]:
-    largest = np.fmax(np.abs(minimum), np.abs(maximum))
-    power = np.frexp(np.where(np.isfinite(largest), largest, 0.0))[1].astype(np.int64)
-    return np.where(np.abs(power) > _ORDINARY, power, 0)
+def _sums_of_stacked(
+    columns: Sequence[NDArray[Any]], entries: NDArray[np.int64]
+) -> tuple[ColumnSums, NDArray[np.int64]]:
+    """The same, of few entries as one table, which costs less than column by column."""
+    filled = np.flatnonzero(entries)
+    height = int(entries.max(initial=0))
+    table = np.full((height, len(filled)), np.nan)
+    for i, column in enumerate(filled):
+        table[: entries[column], i] = columns[int(column)]
+    accumulator = Accumulator(len(filled))
+    accumulator.add(table)
+    return accumulator.sums().placed(filled.tolist(), len(columns)), np.where(
+        entries > 0, height - entries, 0
+    )
 
 
-def _two_passes(
-    x: Floats, pivot: Floats, exponent: NDArray[np.int64], count: NDArray[Any], *, whole: bool
-) -> tuple[tuple[Floats, Floats], Floats]:
-    """Mean as a double-double and the sum of squared deviations, both of ``x / 2**exponent``."""
-    with np.errstate(under="ignore"):
-        if exponent.any():
-            x = np.ldexp(x, -exponent)
-        pivot = np.where(count > 0, pivot, 0.0)
-        n = np.maximum(count, 1).astype(np.float64)
-        mean = pivot + _column_sums(_deviations(x, pivot, whole=whole)) / n
-        deviations = _deviations(x, mean, whole=whole)
-        rest = _column_sums(deviations)
-        np.multiply(deviations, deviations, out=deviations)
-        squares = np.maximum(_column_sums(deviations) - rest * (rest / n), 0.0)
-        return two_sum(mean, rest / n), squares
+class Reduction:
+    """Moments of batches, added one after another; cheaper than merging the moments of each."""
+
+    def __init__(
+        self,
+        *,
+        axis: int | tuple[int, ...] | None = None,
+        covariance: bool = False,
+        quantiles: bool = False,
+    ) -> None:
+        self._axis, self._covariance, self._quantiles = axis, covariance, quantiles
+        self._shape: tuple[int, ...] | None = None
+        self._entries = self._rows = 0
+        self._precision = 0.0
+        self._extra: list[ColumnSums] = []
+
+    def add(self, batch: NDArray[Any], *, rows: int | None = None) -> None:
+        """Add an array whose first axis holds the samples; `rows` says how many, if not its length."""
+        kept = kept_axes(batch.ndim, self._axis)
+        shape = tuple(batch.shape[a] for a in kept) or (1,)
+        self._start(shape, batch.shape)
+        self._rows += len(batch) if rows is None else rows
+        self._entries += batch.size // int(np.prod(shape))
+        self._precision = max(self._precision, precision_of(batch.dtype))
+        if batch.size == 0:
+            return
+        _feed_batch(self._accumulator, batch, kept, self._extra)
+        if self._covariance:
+            self._products = self._products | products_of(_as_columns(batch, kept))
+        if self._quantiles:
+            self._sketches = self._sketches | Sketches.of(list(_as_columns(batch, kept).T))
+
+    def moments(self) -> Moments:
+        """Of everything that was added."""
+        if self._shape is None:
+            return Moments.empty()
+        size = int(np.prod(self._shape))
+        return _moments(
+            _together(self._accumulator, self._extra),
+            entries=np.full(size, self._entries, dtype=np.int64),
+            lost=np.zeros(size, dtype=np.int64),
+            shape=self._shape,
+            rows=self._rows,
+            precision=self._precision,
+            products=self._products if self._covariance else None,
+            sketches=self._sketches if self._quantiles else None,
+        )
+
+    def _start(self, shape: tuple[int, ...], batch: tuple[int, ...]) -> None:
+        if self._shape is not None and shape != self._shape:
+            raise DataError(
+                f"cannot merge moments of {named(self._shape)} with moments of {named(shape)}: every batch must "
+                "have the same columns"
+            )
+        if self._shape is not None:
+            return
+        if 0 in shape:
+            raise DataError(f"the data has shape {batch}: expected at least one column")
+        columns = int(np.prod(shape))
+        if self._covariance and columns > _MOST_PAIRED:
+            raise DataError(
+                f"a covariance of {columns} columns is not kept (limit {_MOST_PAIRED}): choose fewer"
+            )
+        self._shape = shape
+        self._accumulator = Accumulator(columns)
+        self._products = Products.zero(columns if self._covariance else 0)
+        self._sketches = Sketches.empty(columns) if self._quantiles else Sketches([])
 
 
-def _deviations(x: Floats, center: Floats, *, whole: bool) -> Floats:
-    deviations = x - center
-    if not whole:
-        deviations[np.isnan(deviations)] = 0.0
-    return deviations
+def reduce_on_device(
+    data: Any, *, axis: int | tuple[int, ...] | None, covariance: bool, quantiles: bool
+) -> Moments | None:
+    """Moments of a tensor on an accelerator, reduced there; None where that does not apply."""
+    from .batches import is_tensor
+
+    if covariance or quantiles or not is_tensor(data):
+        return None
+    from ..frameworks.torch.sums import reducible
+
+    return reduce_tensor(data, axis=axis) if reducible(data) else None
 
 
-def _column_sums(x: Floats) -> Floats:
-    return np.add.reduceat(x, np.arange(0, len(x), _BLOCK), axis=0).sum(axis=0)
+def reduce_tensor(data: Any, *, axis: int | tuple[int, ...] | None = None) -> Moments:
+    """Moments of a floating-point torch tensor, on its device."""
+    from ..frameworks.torch.sums import spacing_of, sum_columns
+
+    kept = kept_axes(data.ndim, axis)
+    shape = tuple(data.shape[a] for a in kept) or (1,)
+    if 0 in shape:
+        raise DataError(f"the data has shape {tuple(data.shape)}: expected at least one column")
+    columns = int(np.prod(shape))
+    rows = data.detach().movedim(kept, tuple(range(-len(kept), 0))).reshape(-1, columns)
+    sums = Accumulator(columns).sums()
+    for part in sum_columns(rows):
+        sums = sums | ColumnSums(
+            values=total(part.values, columns, bias=VALUE_BIAS),
+            squares=total(part.squares, columns, bias=SQUARE_BIAS),
+            missing=part.missing,
+            infinite=part.infinite,
+            minimum=part.minimum,
+            maximum=part.maximum,
+        )
+    return _moments(
+        sums,
+        entries=np.full(columns, len(rows), dtype=np.int64),
+        lost=np.zeros(columns, dtype=np.int64),
+        shape=shape,
+        rows=len(data),
+        precision=spacing_of(data),
+        products=None,
+        sketches=None,
+    )
+
+
+def _moments(
+    sums: ColumnSums,
+    *,
+    entries: NDArray[np.int64],
+    lost: NDArray[np.int64],
+    shape: tuple[int, ...],
+    **parts: Any,
+) -> Moments:
+    count = entries - sums.missing - sums.infinite
+    return Moments(
+        count=count.reshape(shape),
+        missing=(sums.missing + lost).reshape(shape),
+        infinite=sums.infinite.reshape(shape),
+        minimum=np.where(count > 0, sums.minimum, np.nan).reshape(shape),
+        maximum=np.where(count > 0, sums.maximum, np.nan).reshape(shape),
+        values=sums.values,
+        squares=sums.squares,
+        **parts,
+    )
+
+
+def _together(accumulator: Accumulator, extra: list[ColumnSums]) -> ColumnSums:
+    sums = accumulator.sums()
+    for part in extra:
+        sums = sums | part
+    return sums
+
+
+def _checked_mask(mask: Any, batch: NDArray[Any], kept: tuple[int, ...]) -> NDArray[np.bool_]:
+    mask = np.asarray(mask)
+    if mask.dtype != np.bool_ or mask.ndim == 0 or mask.shape != batch.shape[: mask.ndim]:
+        raise ArgumentError(
+            f"mask is {mask.dtype} of shape {mask.shape}: expected booleans of the leading axes of {batch.shape}"
+        )
+    if any(a < mask.ndim for a in kept):
+        raise ArgumentError(f"mask of shape {mask.shape} covers axis {kept[0]}, which keeps its statistics")
+    return mask
+
+
+def _feed_batch(
+    accumulator: Accumulator, batch: NDArray[Any], kept: tuple[int, ...], extra: list[ColumnSums]
+) -> None:
+    """Add a batch: by columns where theirs lie in long runs, otherwise by rows, in threads when it is large."""
+    inner = int(np.prod(batch.shape[kept[-1] + 1 :])) if len(kept) == 1 else 1
+    if inner >= _RUN:
+        for i in range(batch.shape[kept[0]]):
+            _feed(accumulator, batch.take(i, axis=kept[0]).reshape(-1), extra, column=i)
+        return
+    rows = _as_columns(batch, kept)
+    tasks = min(_cores(), rows.size // _TASK)
+    if tasks < 2:
+        _feed(accumulator, rows, extra)
+        return
+    with ThreadPoolExecutor(tasks) as pool:
+        extra += pool.map(_sums_of, np.array_split(rows, tasks))
+
+
+def _sums_of(rows: NDArray[Any]) -> ColumnSums:
+    accumulator, extra = Accumulator(rows.shape[1]), []
+    _feed(accumulator, rows, extra)
+    return _together(accumulator, extra)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _as_columns(batch: NDArray[Any], kept: tuple[int, ...]) -> NDArray[Any]:
+    """The batch as ``(entries, columns)``."""
+    if not kept:
+        return batch.reshape(-1, 1)
+    width = int(np.prod([batch.shape[a] for a in kept]))
+    return np.moveaxis(batch, kept, range(-len(kept), 0)).reshape(-1, width)
+
+
+def _feed(
+    accumulator: Accumulator, x: NDArray[Any], extra: list[ColumnSums], *, column: int | None = None
+) -> None:
+    """Add rows ``(entries, columns)``, or the entries of one column, in blocks of a dtype that holds them."""
+    kind = _held_exactly(x.dtype)
+    if _beyond_float64(x):
+        extra.append(_wide_integers(x, column, accumulator))
+        return
+    if x.ndim == 2 and x.flags.f_contiguous and not x.flags.c_contiguous:
+        for i in range(x.shape[1]):
+            _feed(accumulator, x[:, i], extra, column=i)
+        return
+    as_it_is = x.dtype == kind and x.flags.c_contiguous and x.flags.aligned
+    step = max(1, len(x) if as_it_is else _CONVERTED // max(1, x[:1].size))
+    for start in range(0, len(x), step):
+        block = np.ascontiguousarray(x[start : start + step], dtype=kind)
+        if column is None:
+            accumulator.add(block)
+        else:
+            accumulator.add_column(column, block)
+
+
+def _held_exactly(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The narrower of float32 and float64 that holds every value; long doubles are rounded to float64."""
+    narrow = dtype.kind == "b" or dtype.itemsize <= (4 if dtype.kind == "f" else 2)
+    return np.dtype(np.float32 if narrow else np.float64)
+
+
+def _beyond_float64(x: NDArray[Any]) -> bool:
+    return (
+        x.dtype.kind in "iu"
+        and x.dtype.itemsize == 8
+        and x.size > 0
+        and (int(x.max()) > _EXACT or int(x.min()) < -_EXACT)
+    )
+
+
+def _wide_integers(x: NDArray[Any], column: int | None, accumulator: Accumulator) -> ColumnSums:
+    """Integers that float64 does not hold, as ``upper * 2**32 + lower``.
+
+    Their squares need ``2 * upper * lower``, which is ``(upper + lower)² - upper² - lower²``.
+    """
+    upper = x >> x.dtype.type(32)
+    lower = x & x.dtype.type(0xFFFFFFFF)
+    rows = x.reshape(len(x), -1)
+    parts = []
+    for part in (upper, lower, upper.astype(np.float64) + lower.astype(np.float64)):
+        held = Accumulator(rows.shape[1])
+        held.add(np.ascontiguousarray(part.reshape(rows.shape), dtype=np.float64))
+        parts.append(held.sums())
+    high, low, mixed = parts
+    cross = mixed.squares + -high.squares + -low.squares
+    none = np.zeros(rows.shape[1], dtype=np.int64)
+    sums = ColumnSums(
+        values=high.values.shifted(1) + low.values,
+        squares=high.squares.shifted(2) + cross.shifted(1) + low.squares,
+        missing=none,
+        infinite=none,
+        minimum=rows.min(axis=0).astype(np.float64),
+        maximum=rows.max(axis=0).astype(np.float64),
+    )
+    return sums if column is None else sums.placed([column], accumulator.columns)

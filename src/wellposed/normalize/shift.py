@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .doubledouble import Floats
+from .exact.sums import Floats
 from .moments import Moments
 from .reduction import kept_axes
 

@@ -9,11 +9,20 @@ from typing import Any
 import numpy as np
 
 from ..limits import Limits
+from ..normalize.leakage import LeakFingerprint
 from ..normalize.profile import InputEffect, InputProfile, NonFinite
 from ..report import Confidence, Severity
 from .table import Fault, Judgement, NoVerdict
 
 _FIT = "wellposed fix train.py:problem\n(in Python: Normalizer.fit(train), then n(x) for every split)"
+_FIT_ON_TRAINING_ROWS = (
+    "split first, then fit on the training rows alone and apply that to both:\n"
+    "n = Normalizer.fit(x_train); x_train, x_val = n(x_train), n(x_val)"
+)
+_FIT_BY_SAMPLE = (
+    "nothing, if the level of a sample is not to matter; else normalise every sample by the statistics of "
+    "the training rows: n = Normalizer.fit(x_train)"
+)
 _NO_VALIDATION = NoVerdict(reason="no validation data were given")
 
 
@@ -33,7 +42,7 @@ def feature_scale_imbalance(profile: InputProfile, limits: Limits) -> Iterator[J
         why=(
             f"the loss curves about {profile.dominance:.2g} times more along {profile.label(worst)} than "
             f"along the typical {profile.kind} (E[x²]): a step that is stable there hardly moves the other "
-            f"{profile.kind}s{seen}"
+            f"{profile.kind}s{_cost(profile)}{seen}"
         ),
         fix=_FIT,
         severity=severity,
@@ -86,21 +95,13 @@ def fitted_on_held_out_data(profile: InputProfile, limits: Limits) -> Iterator[J
         return
     if leak.fitted_on is None or (leak.chance is not None and leak.chance > limits.leak_chance):
         return
-    if leak.fitted_on == "each split by itself" and _mostly_copies(profile):
-        return  # validation rows that are training rows have their statistics: WP108 says so
-    distance = {
-        "both splits together": leak.together,
-        "the validation rows": leak.validation,
-        "each split by itself": leak.validation,
-    }[leak.fitted_on]
+    by_sample = leak.fitted_on == "each sample by itself"
     yield Fault(
         where="inputs",
-        **_leak_words(profile, distance),
-        why=_leak_why(profile),
-        fix=(
-            "split first, then fit on the training rows alone and apply that to both:\n"
-            "n = Normalizer.fit(x_train); x_train, x_val = n(x_train), n(x_val)"
-        ),
+        **_leak_words(profile, leak),
+        why=_leak_why(leak),
+        fix=_FIT_BY_SAMPLE if by_sample else _FIT_ON_TRAINING_ROWS,
+        severity=_leak_severity(leak),
         confidence="measured",
     )
 
@@ -194,24 +195,24 @@ def non_finite_data(profile: InputProfile, limits: Limits) -> Iterator[Judgement
 
 def ill_conditioned_inputs(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     """WP107: standardised columns that are almost functions of each other."""
-    if profile.condition is None:
-        reason = "needs a table of 2 to 512 columns, with more than twice as many rows"
-        yield NoVerdict(reason=f"the correlation matrix was not measured: {reason}")
+    found = profile.conditioning
+    if isinstance(found, str):
+        yield NoVerdict(reason=found)
         return
-    if profile.condition <= limits.correlation_condition:
+    if found.standardised <= limits.correlation_condition:
         return
     yield Fault(
         where="inputs",
         summary=(
-            f"the correlation matrix of the {profile.kind}s has condition number {profile.condition:.1e} "
+            f"the correlation matrix of the {profile.kind}s has condition number {found.standardised:.1e} "
             f"(limit {limits.correlation_condition:.0e})"
         ),
         quantity="condition number of the correlation matrix",
-        measured=profile.condition,
+        measured=found.standardised,
         limit=limits.correlation_condition,
         why=(
             f"some {profile.kind}s nearly repeat others: also after standardising, gradient descent needs "
-            f"about {profile.condition:.1e} times the steps along their difference"
+            f"about {found.standardised_steps:.1e} steps for a digit along their difference"
         ),
         fix="drop or combine the near copies, or whiten (PCA fitted on the training rows)",
     )
@@ -258,6 +259,14 @@ def _spread_words(profile: InputProfile, limits: Limits) -> dict[str, Any]:
     }
 
 
+def _cost(profile: InputProfile) -> str:
+    """What the raw inputs cost gradient descent, where it was measured, and standardising helps."""
+    found = profile.conditioning
+    if isinstance(found, str) or not 1 < found.steps_ratio < math.inf:
+        return ""
+    return f"; gradient descent on a linear layer needs {found.steps_ratio:.2g} times the steps that it would standardised"
+
+
 def _offset_words(profile: InputProfile, limits: Limits, worst: int) -> dict[str, Any]:
     return {
         "summary": (
@@ -293,23 +302,41 @@ def _weigh(effect: InputEffect | None, limits: Limits) -> tuple[Severity, Confid
     return (Severity.NOTE if share >= 1 else Severity.WARNING), "measured", words
 
 
-def _mostly_copies(profile: InputProfile) -> bool:
-    found = profile.duplicates
-    return found is not None and found.across > found.validation_rows / 2
+def _leak_severity(leak: LeakFingerprint) -> Severity | None:
+    """One map for all rows, fitted on too many of them, moves inputs little; several maps spoil training."""
+    milder = {"each sample by itself": Severity.NOTE, "both splits together": Severity.WARNING}
+    return milder.get(leak.fitted_on or "")
 
 
-def _leak_words(profile: InputProfile, distance: float) -> dict[str, Any]:
-    leak = profile.leak
-    assert leak is not None
-    if leak.method == "minmax":
+def _leak_words(profile: InputProfile, leak: LeakFingerprint) -> dict[str, Any]:
+    where = f"{leak.fitted_on} in {leak.columns} {profile.kind}s"
+    if leak.fitted_on == "each sample by itself":
         return {
-            "summary": (
-                f"minimum 0 and maximum 1 are exact on {leak.fitted_on} in {leak.columns} {profile.kind}s, "
-                "and not on the training rows"
-            ),
+            "summary": "every sample has mean 0 and std 1 of its own, in both splits",
+            "quantity": "samples normalised by themselves",
+        }
+    if leak.fitted_on == "each batch by itself":
+        return {
+            "summary": f"mean 0 and std 1 are exact in every {leak.batch} rows as they are read: {where}",
+            "quantity": "rows a batch that was normalised by itself",
+            "measured": float(leak.batch or 0),
+        }
+    if leak.method == "minmax":
+        low, high = leak.interval or (0.0, 1.0)
+        alone = "" if leak.fitted_on == "each split by itself" else ", and not on the training rows"
+        return {
+            "summary": f"minimum {low:g} and maximum {high:g} are exact on {where}{alone}",
             "quantity": f"{profile.kind}s whose range is exact",
             "measured": float(leak.columns),
         }
+    if leak.method == "robust":
+        alone = "" if leak.fitted_on == "each split by itself" else ", and not on the training rows"
+        return {
+            "summary": f"median 0 and interquartile range 1 are exact on {where}{alone}",
+            "quantity": f"{profile.kind}s whose quartiles are exact",
+            "measured": float(leak.columns),
+        }
+    distance = leak.together if leak.fitted_on == "both splits together" else leak.validation
     alone = leak.fitted_on == "each split by itself"
     train = "" if alone else f"; the training rows are {leak.train:.1g} off"
     return {
@@ -322,9 +349,14 @@ def _leak_words(profile: InputProfile, distance: float) -> dict[str, Any]:
     }
 
 
-def _leak_why(profile: InputProfile) -> str:
-    leak = profile.leak
-    assert leak is not None
+def _leak_why(leak: LeakFingerprint) -> str:
+    if leak.fitted_on == "each sample by itself":
+        return "no other row was used, so nothing leaks; how bright or loud a sample is, is lost to the model"
+    if leak.fitted_on == "each batch by itself":
+        return (
+            "each batch was normalised by its own statistics: the same raw row becomes another input in "
+            "another batch, and a single new row cannot be normalised at all"
+        )
     if leak.fitted_on == "each split by itself":
         return (
             "each split was normalised by its own statistics: the same raw row becomes two different "

@@ -1,0 +1,133 @@
+"""``wellposed normalize``: fit on training data, apply to any other, show, look for drift."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .arguments import FILE, InOrder, form, output, separated, writable
+from .printing import FOUND, say, show, warnings_in_one_line, wrote
+
+METHODS = ("standard", "minmax", "maxabs", "robust", "whiten", "zca")
+ENGINES = ("dask", "spark", "ray")
+_data = click.argument("data", nargs=-1, required=True)
+_normalizer = click.argument("normalizer", metavar="NORM", type=FILE)
+_key = click.option("--key", help="Which array of a .npz file.")
+
+
+@click.group(cls=InOrder)
+def normalize() -> None:
+    """Fit a normalizer on training data, and reuse it unchanged."""
+
+
+@normalize.command()
+@_data
+@output("Where the normalizer goes (JSON).", required=True)
+@click.option("--columns", multiple=True, help="Names of the columns, comma separated or repeated.")
+@click.option("--method", type=click.Choice(METHODS), default="standard", show_default=True)
+@click.option("--engine", type=click.Choice(ENGINES), help="Read with this, and its cluster.")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    callback=writable,
+    help="Keep in this file what is done; the same command goes on from there.",
+)
+@click.option("--split", help="What the data are; only train can be fitted.")
+@_key
+def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, **options: Any) -> None:
+    """Fit on files of training rows.
+
+    DATA: files (.parquet, .csv, .npy, .npz, .arrow), folders of them, or patterns such as 'part-*.parquet'.
+    """
+    from ..normalize.checkpoint import Checkpoint
+
+    kept = Checkpoint(checkpoint) if checkpoint else None
+    with warnings_in_one_line():
+        fitted = _fit(list(data), kept, **options)
+    fitted.save(output)
+    if kept:  # not before the result is safe
+        kept.discard()
+    say(str(fitted))
+    wrote(output)
+
+
+@normalize.command()
+@_normalizer
+@click.argument("data", type=FILE)
+@output("Where the normalized data goes, in the format of DATA.", required=True)
+@_key
+def apply(normalizer: Path, data: Path, output: Path, key: str | None) -> None:
+    """Normalize a file with the statistics that were fitted."""
+    from ..normalize import Normalizer
+    from ..normalize.sources import apply as apply_to_file
+
+    with warnings_in_one_line():
+        left_alone = apply_to_file(data, Normalizer.load(normalizer), output, key=key)
+    wrote(output, left_alone)
+
+
+@normalize.command("show")
+@_normalizer
+@form
+def show_normalizer(normalizer: Path, form: str) -> None:
+    """Show what a saved normalizer holds, and where it came from."""
+    from ..normalize import Normalizer
+
+    loaded = Normalizer.load(normalizer)
+    show(loaded, form, json=lambda _: _as_saved(normalizer))
+
+
+@normalize.command()
+@_normalizer
+@_data
+@form
+@_key
+def drift(normalizer: Path, data: tuple[str, ...], form: str, key: str | None) -> int:
+    """Compare data with what the normalizer was fitted on.
+
+    Exit code 1: the data have drifted.
+    """
+    from ..normalize import Normalizer
+
+    with warnings_in_one_line():
+        found = Normalizer.load(normalizer).drift(_open(list(data), key))
+    show(found, form)
+    return 0 if found.ok else FOUND
+
+
+def _fit(data: list[str], kept: Any, *, columns: tuple[str, ...], key: str | None, **options: Any) -> Any:
+    from ..normalize import Normalizer
+    from ..show.reading import reading_progress
+
+    if options["engine"]:
+        if key:
+            raise click.UsageError(f"--key {key} is for .npz files, which --engine does not read")
+        paths = data[0] if len(data) == 1 else data
+        return Normalizer.fit(paths, columns=separated(columns) or None, checkpoint=kept, **options)
+    source = _open(data, key)
+    with reading_progress() as progress:
+        chosen = _columns(columns, source.names)
+        return Normalizer.fit(source, columns=chosen, checkpoint=kept, progress=progress, **options)
+
+
+def _open(data: list[str], key: str | None) -> Any:
+    from ..normalize.sources import open_source
+
+    return open_source(data[0] if len(data) == 1 else data, key=key)
+
+
+def _as_saved(file: Path) -> str:
+    """What the file holds, which was checked; names in it that would drive a terminal are escaped."""
+    import json
+
+    return json.dumps(json.loads(file.read_bytes()), indent=1)
+
+
+def _columns(given: tuple[str, ...], names: tuple[str, ...] | None) -> list[Any] | None:
+    """Names as they stand, or numbers where the data have no names; a name may hold a comma."""
+    parts = [p for text in given for p in ([text] if names and text in names else separated([text]))]
+    if names is None:
+        parts = [int(part) if part.isdecimal() else part for part in parts]  # type: ignore[misc]
+    return parts or None

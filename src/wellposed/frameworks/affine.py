@@ -1,0 +1,95 @@
+"""A fitted normalizer as plain arrays that broadcast against one sample: what every framework is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError
+
+Floats = NDArray[np.float64]
+
+_FLOAT32 = np.finfo(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AffineMap:
+    """``z = (x - center) / scale``, then ``z @ rotation`` along the one kept axis where there is a rotation."""
+
+    center: Floats
+    """Of the shape of one sample, with 1 along the axes that share their statistics."""
+    scale: Floats
+    rotation: Floats | None
+    """(columns, columns), or None; the identity outside `mixed`."""
+    mixed: NDArray[np.bool_]
+    """Columns that the rotation mixes; the others pass it untouched, and must not spread their NaN."""
+    kept: tuple[int, ...]
+    """The axes that have their own statistics, counted from the end of a sample."""
+
+    names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for values in (self.center, self.scale, self.rotation):
+            if values is not None:
+                values.setflags(write=False)
+
+    @property
+    def columns(self) -> int:
+        return self.center.size
+
+    def label(self, column: int) -> str:
+        """The name of a column, or its number."""
+        return repr(self.names[column]) if self.names else str(column)
+
+
+def affine_map(normalizer: Any) -> AffineMap:
+    """The map of a fitted normalizer.
+
+    Parameters
+    ----------
+    normalizer
+        Anything with `center`, `scale`, `rotation`, `mixed`, `axis`, `ndim` and `names`, as `wellposed.Normalizer` has.
+    """
+    kept = tuple(axis - normalizer.ndim for axis in normalizer.axis)
+    shape = [1] * (normalizer.ndim - 1)
+    for axis, size in zip(kept, np.shape(normalizer.center), strict=False):
+        shape[axis] = size
+    center, scale = (
+        np.array(v, dtype=np.float64).reshape(shape) for v in (normalizer.center, normalizer.scale)
+    )
+    rotation = None if normalizer.rotation is None else np.array(normalizer.rotation, dtype=np.float64)
+    mixed = np.array(normalizer.mixed).ravel()
+    return AffineMap(
+        center=center, scale=scale, rotation=rotation, mixed=mixed, kept=kept, names=normalizer.names
+    )
+
+
+def two_parts(values: Floats, *, what: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """`values` as the sum of two float32 arrays, to 48 bits: for devices that lack float64.
+
+    ``(x - high) - low`` then loses nothing that float32 could hold: ``x - high`` is exact wherever the two are
+    within a factor of two of each other (Sterbenz 1974), which is where cancellation hurts.
+
+    Raises
+    ------
+    ArgumentError
+        When a value is beyond what float32 holds.
+
+    Examples
+    --------
+    >>> high, low = two_parts(np.array([1e7 + 0.3]), what="the center")
+    >>> float(high[0]), round(float(low[0]), 6)
+    (10000000.0, 0.3)
+    """
+    size = np.abs(values)
+    beyond = (size > _FLOAT32.max) | ((size < _FLOAT32.tiny) & (size > 0))
+    if beyond.any():
+        raise ArgumentError(
+            f"{what} of column {int(np.flatnonzero(beyond)[0])} is {float(values[beyond][0]):.3g}, which "
+            "float32 does not hold: rescale the column, or compute in float64"
+        )
+    high = values.astype(np.float32)
+    return high, (values - high.astype(np.float64)).astype(np.float32)

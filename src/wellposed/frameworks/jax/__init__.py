@@ -1,0 +1,1 @@
+"""What wellposed asks of JAX: the only folder that imports it."""

@@ -1,0 +1,184 @@
+"""A fitted normalizer on new data: does it fit, and then the arithmetic, in float64 and rounded once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from .batches import as_array, column_names, is_tensor
+from .naming import listed
+from .tables import Column, Table, as_table
+
+if TYPE_CHECKING:
+    from .normalizer import Normalizer
+
+_CHUNK = 1 << 20  # entries: what is held in float64 at a time
+
+Floats = NDArray[np.float64]
+
+
+def apply(n: Normalizer, x: Any, *, inverse: bool) -> Any:
+    """`x` normalised, or brought back; the same kind of array, tensor or table."""
+    table = as_table(x)
+    if table is not None:
+        return _on_table(n, table, inverse=inverse)
+    if type(x).__name__ == "LazyFrame":
+        raise DataError("x is a LazyFrame, which has no rows yet: use x.with_columns(n.to_polars())")
+    found = column_names(x)
+    if found is not None:
+        _check_columns(n, found, table=False)
+    if is_tensor(x):
+        return _on_tensor(n, x, inverse=inverse)
+    if type(x).__module__.partition(".")[0] in ("jax", "jaxlib"):
+        return _on_jax(n, x, inverse=inverse)
+    return _on_array(n, as_array(x, "x"), inverse=inverse)
+
+
+def spread_over(n: Normalizer, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The values in a shape that broadcasts against an array of `shape`: samples, or one sample."""
+    dropped = n.ndim - len(shape)
+    if dropped not in (0, 1) or (dropped == 1 and n.ndim == 1):
+        raise DataError(
+            f"x has {len(shape)} dimensions, the normalizer was fitted on {n.ndim}: "
+            f"expected {'samples' if n.ndim == 1 else 'samples, or one sample'} of the training data's form"
+        )
+    full = [1] * n.ndim
+    for axis, size in zip(n.axis, n.mean.shape, strict=False):
+        full[axis] = size
+        if shape[axis - dropped] != size:
+            raise DataError(
+                f"x has {shape[axis - dropped]} columns along axis {axis - dropped}, "
+                f"the normalizer has {size}: expected the columns it was fitted on"
+            )
+    return values.reshape(full[dropped:])
+
+
+def _check_columns(n: Normalizer, found: Sequence[str], *, table: bool) -> None:
+    """In a table, columns that are not normalised may be absent; in an array every column has its place."""
+    if n.names is None:
+        if table and (n.ndim != 2 or (n.axis and len(found) != n.mean.size)):
+            expected = f"{n.mean.size} columns" if n.ndim == 2 else f"arrays of {n.ndim} dimensions"
+            raise DataError(f"x is a table of {len(found)} columns: the normalizer was fitted on {expected}")
+        return
+    known = {*n.names, *n.left_alone} if table else {*n.names}
+    needed = [name for name in n.names if not table or n.selected.flat[n.names.index(name)]]
+    lacking = [name for name in needed if name not in set(found)]
+    extra = [name for name in found if name not in known]
+    shared = set(found) & set(n.names)
+    moved = [x for x in found if x in shared] != [x for x in n.names if x in shared]
+    if lacking or extra or moved:
+        what = [f"{word} {listed(names)}" for word, names in (("lacks", lacking), ("adds", extra)) if names]
+        raise DataError(
+            "x has other columns than the normalizer: it "
+            f"{' and '.join(what) or 'has them in another order'}; expected {listed(n.names, most=8)}"
+        )
+
+
+def _on_array(n: Normalizer, x: NDArray[Any], *, inverse: bool) -> NDArray[Any]:
+    center, scale = (spread_over(n, v, x.shape) for v in (n.center, n.scale))
+    out = np.empty(x.shape, dtype=x.dtype if x.dtype.kind == "f" else np.float32)
+    # One sample, and statistics that differ along the first axis, are taken at once.
+    rows = len(x) if x.ndim < n.ndim else max(1, _CHUNK // max(1, x[:1].size))
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        for start in range(0, len(x), max(rows, 1)):
+            work = x[start : start + rows].astype(np.float64)
+            out[start : start + rows] = _worked(n, work, center, scale, inverse=inverse)
+    return out
+
+
+def _worked(n: Normalizer, work: Floats, center: Floats, scale: Floats, *, inverse: bool) -> Floats:
+    """In place: ``(work - center) / scale`` and then the rotation, or the way back."""
+    if inverse:
+        _rotate(n, work, n.unrotation)
+        work *= scale
+        work += center
+    else:
+        work -= center
+        work /= scale
+        _rotate(n, work, n.rotation)
+    return work
+
+
+def _rotate(n: Normalizer, work: Any, rotation: Floats | None) -> None:
+    """Mix the columns that are mixed, so that a missing entry elsewhere spoils nothing."""
+    if rotation is None or not n.mixed.any():
+        return
+    columns = np.flatnonzero(n.mixed).tolist()
+    block = rotation[np.ix_(columns, columns)]
+    last = np.moveaxis(work, n.axis[0] - n.ndim, -1)
+    last[..., columns] = last[..., columns] @ block
+
+
+def _on_tensor(n: Normalizer, x: Any, *, inverse: bool) -> Any:
+    from ..frameworks.torch.arrays import affine
+
+    center, scale = (spread_over(n, v, tuple(x.shape)) for v in (n.center, n.scale))
+    if n.rotation is None or not n.mixed.any():
+        return affine(x, center, scale, inverse=inverse)
+    wide = x.float() if x.device.type == "mps" else x.double()
+    if inverse:
+        out = affine(_rotated_tensor(n, wide, n.unrotation), center, scale, inverse=True)
+    else:
+        out = _rotated_tensor(n, affine(wide, center, scale, inverse=False), n.rotation)
+    return out.to(x.dtype) if x.is_floating_point() else out.float()
+
+
+def _on_jax(n: Normalizer, x: Any, *, inverse: bool) -> Any:
+    spread_over(n, n.center, x.shape)
+    if not inverse:
+        return n.to_jax()(x)
+    return sys.modules["jax"].numpy.asarray(_on_array(n, as_array(x, "x"), inverse=True))
+
+
+def _rotated_tensor(n: Normalizer, wide: Any, rotation: Any) -> Any:
+    columns = np.flatnonzero(n.mixed).tolist()
+    out = wide.movedim(n.axis[0] - n.ndim, -1).clone()
+    out[..., columns] = out[..., columns] @ wide.new_tensor(rotation[np.ix_(columns, columns)])
+    return out.movedim(-1, n.axis[0] - n.ndim)
+
+
+def _on_table(n: Normalizer, table: Table, *, inverse: bool) -> Any:
+    _check_columns(n, table.names, table=True)
+    names = n.names or table.names
+    everything = not n.axis  # one center and scale for all
+    chosen = [
+        (name, 0 if everything else i)
+        for i, name in enumerate(names)
+        if n.selected.flat[0 if everything else i]
+    ]
+    columns = {name: table.numbers(name) for name, _ in chosen}
+    places = [i for _, i in chosen]
+    if n.rotation is None:
+        worked = {
+            name: _alone(columns[name], n.center.flat[i], n.scale.flat[i], inverse=inverse)
+            for name, i in chosen
+        }
+    else:
+        worked = _together(n, columns, places, inverse=inverse)
+    return table.replaced(
+        {name: columns[name]._replace(values=z.astype(columns[name].floating)) for name, z in worked.items()}
+    )
+
+
+def _alone(column: Column, center: float, scale: float, *, inverse: bool) -> Floats:
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        work = column.values.astype(np.float64)
+        return work * scale + center if inverse else (work - center) / scale
+
+
+def _together(
+    n: Normalizer, columns: dict[str, Column], places: list[int], *, inverse: bool
+) -> dict[str, Floats]:
+    """All columns as one matrix, since a rotation mixes them."""
+    rows = len(next(iter(columns.values())).values) if columns else 0
+    work = np.zeros((rows, n.mean.size))
+    for i, column in zip(places, columns.values(), strict=True):
+        work[:, i] = column.values
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        _worked(n, work, n.center, n.scale, inverse=inverse)
+    return {name: work[:, i] for name, i in zip(columns, places, strict=True)}

@@ -1,0 +1,169 @@
+"""A normalizer as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import ArgumentError, MissingDependency
+from ..fitting import normalizer_of
+from ..methods import METHODS, WHITENING, options_for
+from ..moments import Moments
+from ..normalizer import Normalizer
+from ..reading import Read
+
+try:
+    from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+    from sklearn.utils import check_array
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ImportError as error:
+    raise MissingDependency(
+        "to_sklearn() needs scikit-learn, which is not installed: pip install 'wellposed[sklearn]'"
+    ) from error
+
+# scikit-learn's stubs know neither the tuple nor the word.
+_FLOATS: Any = (np.float64, np.float32, np.float16)
+_ALLOW_NAN: Any = "allow-nan"
+
+
+class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """`wellposed.Normalizer` as a scikit-learn transformer.
+
+    Parameters
+    ----------
+    method
+        See `wellposed.Normalizer.fit`.
+    columns
+        Names or numbers of the columns to normalise; the others pass unchanged. By default all of them.
+    normalizer
+        A fitted normalizer, whose statistics are then used as they are: `fit` and `partial_fit` learn nothing.
+
+    Attributes
+    ----------
+    normalizer_ : wellposed.Normalizer
+        The fitted one; ``normalizer_.save(path)`` keeps it without pickle.
+    n_samples_seen_ : int
+        Rows that it was fitted on.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        When the data had names.
+
+    Notes
+    -----
+    NaN is left out of the statistics and stays NaN. Batches in `partial_fit` give the bits that `fit` gives on all
+    of them, in any order. Sparse data are refused, as centring would fill them. Whitened columns keep the
+    names of their places.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> NormalizerTransformer(method="minmax").fit_transform(np.array([[1.0], [2.0], [5.0]])).ravel().tolist()
+    [0.0, 0.25, 1.0]
+    """
+
+    def __init__(
+        self,
+        method: str = "standard",
+        *,
+        columns: Sequence[str] | Sequence[int] | None = None,
+        normalizer: Normalizer | None = None,
+    ) -> None:
+        self.method = method
+        self.columns = columns
+        self.normalizer = normalizer
+
+    def fit(self, X: Any, y: Any = None) -> NormalizerTransformer:
+        """Learn the statistics of `X`, of shape (n_samples, n_features), and nothing else."""
+        return self._learn(X, first=True)
+
+    def partial_fit(self, X: Any, y: Any = None) -> NormalizerTransformer:
+        """Learn the statistics of `X` and of all batches before it."""
+        return self._learn(X, first=not hasattr(self, "normalizer_"))
+
+    def transform(self, X: Any) -> Any:
+        """Normalise `X` with the statistics of the training data."""
+        check_is_fitted(self)
+        return self.normalizer_(self._validated(X, first=False))
+
+    def inverse_transform(self, X: Any) -> Any:
+        """Undo `transform`."""
+        check_is_fitted(self)
+        return self.normalizer_.inverse(check_array(X, dtype=_FLOATS, ensure_all_finite=_ALLOW_NAN))
+
+    def _learn(self, X: Any, *, first: bool) -> NormalizerTransformer:
+        if self.normalizer is not None:
+            self._freeze(self.normalizer)
+            self._validated(X, first=False)
+            return self
+        if self.method not in METHODS:
+            raise ArgumentError(
+                f"method={self.method!r} is not known: there is {', '.join(map(repr, METHODS))}"
+            )
+        x = self._validated(X, first=first)
+        batch = Moments.of(x, **options_for(self.method))
+        self._moments = batch if first else self._moments | batch
+        names = getattr(self, "feature_names_in_", None)
+        self.normalizer_ = normalizer_of(
+            Read(moments=self._moments, ndim=2, names=None if names is None else tuple(names)),
+            self.method,
+            [*range(x.shape[1])] if self.columns is None else list(self.columns),
+            (1,),
+        )
+        self.n_samples_seen_ = self._moments.rows
+        return self
+
+    def _freeze(self, normalizer: Normalizer) -> None:
+        self.normalizer_ = normalizer
+        self.n_samples_seen_ = normalizer.provenance.rows
+        self.n_features_in_ = normalizer.center.size
+        if normalizer.names is not None:
+            self.feature_names_in_ = np.array(normalizer.names, dtype=object)
+
+    def _validated(self, X: Any, *, first: bool) -> Any:
+        rows = 2 if first and self.method in WHITENING else 1
+        return validate_data(
+            self,
+            X,
+            reset=first,
+            dtype=_FLOATS,
+            ensure_all_finite=_ALLOW_NAN,
+            ensure_min_samples=rows,
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "normalizer_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def to_sklearn(normalizer: Normalizer) -> NormalizerTransformer:
+    """A fitted transformer that keeps these statistics: fitting the pipeline that holds it learns nothing anew.
+
+    Raises
+    ------
+    ArgumentError
+        When the normalizer was not fitted on a table.
+    MissingDependency
+        When scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np, wellposed as wp
+    >>> x = np.array([[1.0], [4.0]])
+    >>> to_sklearn(wp.Normalizer.fit(x)).fit(x + 100).transform(x).tolist()
+    [[-1.0], [1.0]]
+    """
+    if normalizer.ndim != 2 or normalizer.axis != (1,):
+        raise ArgumentError(
+            f"the normalizer keeps axis {normalizer.axis} of {normalizer.ndim}: scikit-learn needs the columns of a "
+            "table"
+        )
+    made = NormalizerTransformer(method=normalizer.method, normalizer=normalizer)
+    made._freeze(normalizer)
+    return made

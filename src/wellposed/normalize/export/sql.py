@@ -1,0 +1,154 @@
+"""A normalizer as a SELECT statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ArgumentError
+from ..naming import printable
+from .names import names_of
+
+if TYPE_CHECKING:
+    from ..normalizer import Normalizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Dialect:
+    quote: str
+    """What stands around an identifier, and is doubled inside it."""
+    double: str
+    """The type of 64-bit floating point numbers."""
+    replaces: bool = False
+    """Whether there is ``SELECT * REPLACE (...)``, which keeps every other column in its place."""
+    suffix: str = ""
+    """What makes a number with an exponent a 64-bit one."""
+
+
+DIALECTS = {
+    "duckdb": _Dialect(quote='"', double="double", replaces=True),
+    "ansi": _Dialect(quote='"', double="double precision"),
+    "spark": _Dialect(quote="`", double="double", suffix="D"),
+}
+
+
+def to_sql(normalizer: Normalizer, table: str | Sequence[str] = "data", *, dialect: str = "duckdb") -> str:
+    """A SELECT statement that normalises the columns of a table by name, in 64-bit floating point.
+
+    Every number is written so that it reads back exactly, and nulls stay null. Whitened columns keep the names
+    of their places.
+
+    Parameters
+    ----------
+    normalizer
+        One that was fitted on a table with names.
+    table
+        Its name, which is quoted; a sequence for a qualified name, such as ``("sales", "orders")``.
+        DuckDB takes the path of a Parquet file as well.
+    dialect
+        ``"duckdb"``: all other columns are kept, in their places. ``"ansi"`` (PostgreSQL, SQLite and others)
+        and ``"spark"``: the columns that the normalizer knows are selected, one by one.
+
+    Raises
+    ------
+    ArgumentError
+        When the columns have no names, or names that SQL cannot tell apart or hold.
+
+    Examples
+    --------
+    >>> import numpy as np, wellposed as wp
+    >>> n = wp.Normalizer.fit(np.array([[1.0], [4.0]]), columns=["height"])
+    >>> print(to_sql(n, "people"))
+    select * replace (
+      (cast("height" as double) - 2.5e0) / 1.5e0 as "height"
+    )
+    from "people"
+    """
+    if dialect not in DIALECTS:
+        raise ArgumentError(f"dialect={dialect!r} is not known: there is {', '.join(map(repr, DIALECTS))}")
+    speak, names = DIALECTS[dialect], names_of(normalizer, what="to_sql()")
+    others = [name for name in normalizer.left_alone if name not in names]
+    _check_names([*names, *others])
+    quoted = [_quoted(name, speak) for name in [*names, *others]]
+    chosen = np.flatnonzero(normalizer.selected).tolist()
+    alone = {i: _standardised(normalizer, i, quoted[i], speak) for i in chosen}
+    select = _select(quoted, alone, _quoted_table(table, speak), speak)
+    if normalizer.rotation is None:
+        return select
+    mixed = np.flatnonzero(normalizer.mixed).tolist()
+    rotated = {i: _mixture(normalizer.rotation[mixed, i], [quoted[j] for j in mixed], speak) for i in mixed}
+    return _select(quoted, rotated, f"(\n{select}\n) as standardised", speak)
+
+
+def _select(quoted: Sequence[str], changed: Mapping[int, str], source: str, speak: _Dialect) -> str:
+    if speak.replaces:
+        lines = [f"{expression} as {quoted[i]}" for i, expression in changed.items()]
+        return (
+            f"select * replace (\n  {_lines(lines)}\n)\nfrom {source}"
+            if lines
+            else f"select *\nfrom {source}"
+        )
+    lines = [f"{changed[i]} as {name}" if i in changed else name for i, name in enumerate(quoted)]
+    return f"select\n  {_lines(lines)}\nfrom {source}"
+
+
+def _lines(expressions: Sequence[str]) -> str:
+    return ",\n  ".join(expressions)
+
+
+def _standardised(normalizer: Normalizer, i: int, name: str, speak: _Dialect) -> str:
+    center, scale = float(normalizer.center[i]), float(normalizer.scale[i])
+    difference = f"cast({name} as {speak.double})" + (f" - {_number(center, speak)}" if center else "")
+    if scale == 1:
+        return difference
+    return (
+        f"({difference}) / {_number(scale, speak)}" if center else f"{difference} / {_number(scale, speak)}"
+    )
+
+
+def _mixture(weights: NDArray[np.float64], names: Sequence[str], speak: _Dialect) -> str:
+    """The sum in pairs of pairs: the depth that a parser must take grows with the logarithm of the columns."""
+    terms = [f"{name} * {_number(float(w), speak)}" for name, w in zip(names, weights, strict=True)]
+    while len(terms) > 1:
+        terms = [f"({' + '.join(terms[i : i + 2])})" for i in range(0, len(terms), 2)]
+    return terms[0]
+
+
+def _number(value: float, speak: _Dialect) -> str:
+    """Digits that read back exactly; the exponent makes it binary where ``0.1`` would be a decimal number."""
+    digits = repr(abs(value))
+    digits += ("" if "e" in digits else "e0") + speak.suffix
+    return f"(-{digits})" if value < 0 else digits
+
+
+def _quoted(name: str, speak: _Dialect) -> str:
+    return speak.quote + name.replace(speak.quote, 2 * speak.quote) + speak.quote
+
+
+def _quoted_table(table: str | Sequence[str], speak: _Dialect) -> str:
+    parts = [table] if isinstance(table, str) else list(table)
+    if not parts or not all(isinstance(part, str) and part and "\0" not in part for part in parts):
+        raise ArgumentError(
+            f"table={table!r}: expected a name, or the parts of one, such as ('sales', 'orders')"
+        )
+    return ".".join(_quoted(part, speak) for part in parts)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """SQL compares names without their case; what it would mix up is refused, not guessed."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if not name or "\0" in name or any("\ud800" <= c <= "\udfff" for c in name):
+            raise ArgumentError(
+                f"the column name {printable(repr(name))} cannot be written in SQL: rename it"
+            )
+        other = seen.setdefault(name.casefold(), name)
+        if other is not name:
+            raise ArgumentError(
+                f"columns {printable(other)} and {printable(name)} differ in case only, which SQL does not tell "
+                "apart: rename one of them"
+            )

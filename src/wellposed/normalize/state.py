@@ -1,0 +1,158 @@
+"""Moments as JSON: exact, for checkpoints and engines, and not trusted when it is read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ..errors import DataError
+from .exact.products import Products
+from .exact.sums import SQUARE_BIAS, SQUARE_LIMBS, VALUE_BIAS, VALUE_LIMBS, ExactSums
+from .moments import Moments
+from .quantiles import Sketches
+
+FORMAT = "wellposed-moments"
+SCHEMA = 1
+
+
+class _Sums(msgspec.Struct, forbid_unknown_fields=True):
+    start: int
+    digits: list[list[int]]
+
+
+class _Products(msgspec.Struct, forbid_unknown_fields=True):
+    rows: int
+    values: _Sums
+    products: _Sums
+
+
+class _State(msgspec.Struct, forbid_unknown_fields=True):
+    format: str
+    schema: int
+    shape: list[int]
+    rows: int
+    precision: float
+    count: list[int]
+    missing: list[int]
+    infinite: list[int]
+    minimum: list[float | None]
+    maximum: list[float | None]
+    values: _Sums
+    squares: _Sums
+    products: _Products | None
+    sketches: list[str] | None
+
+
+def to_json(m: Moments) -> str:
+    """See `Moments.to_json`."""
+    p = m.products
+    held = _State(
+        format=FORMAT,
+        schema=SCHEMA,
+        shape=list(m.shape),
+        rows=m.rows,
+        precision=m.precision,
+        count=m.count.ravel().tolist(),
+        missing=m.missing.ravel().tolist(),
+        infinite=m.infinite.ravel().tolist(),
+        minimum=_finite(m.minimum),
+        maximum=_finite(m.maximum),
+        values=_plain(m.values),
+        squares=_plain(m.squares),
+        products=None if p is None else _Products(p.rows, _plain(p.values), _plain(p.products)),
+        sketches=None if m.sketches is None else m.sketches.to_text(),
+    )
+    return json.dumps(msgspec.to_builtins(held), allow_nan=False)
+
+
+def from_json(text: str | bytes) -> Moments:
+    """See `Moments.from_json`."""
+    try:
+        held = msgspec.json.decode(text, type=_State)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise DataError(f"saved moments are damaged, or truncated ({error})") from None
+    if held.format != FORMAT or held.schema != SCHEMA:
+        raise DataError(
+            f"found {held.format!r} of schema {held.schema}: expected {FORMAT!r} of schema {SCHEMA}"
+        )
+    shape = tuple(held.shape)
+    if not 1 <= len(shape) <= 32 or min(shape) < 0:
+        raise DataError(f"saved moments have shape {shape}: expected the shape of the kept axes")
+    size = len(held.count)
+    if int(np.prod([int(s) for s in shape], dtype=object)) != size:
+        raise DataError(f"saved moments of shape {shape} have {size} columns")
+    if held.rows < 0 or not 0 <= held.precision < 1:
+        raise DataError(f"saved moments have {held.rows} rows and precision {held.precision}")
+    count, missing, infinite = (
+        _counts(numbers, name, size).reshape(shape)
+        for name, numbers in (("count", held.count), ("missing", held.missing), ("infinite", held.infinite))
+    )
+    minimum, maximum = (
+        _numbers(numbers, name, size).reshape(shape)
+        for name, numbers in (("minimum", held.minimum), ("maximum", held.maximum))
+    )
+    if not np.array_equal(np.isnan(minimum), count == 0) or (minimum > maximum).any():
+        raise DataError("saved moments have minima and maxima that do not fit their counts")
+    return Moments(
+        count=count,
+        missing=missing,
+        infinite=infinite,
+        minimum=minimum,
+        maximum=maximum,
+        rows=held.rows,
+        precision=held.precision,
+        values=_sums(held.values, size, VALUE_BIAS, VALUE_LIMBS),
+        squares=_sums(held.squares, size, SQUARE_BIAS, SQUARE_LIMBS),
+        products=_products(held.products, size),
+        sketches=None if held.sketches is None else Sketches.from_text(held.sketches),
+    )
+
+
+def _finite(numbers: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:
+    return [None if v != v else v for v in numbers.ravel().tolist()]
+
+
+def _plain(sums: ExactSums) -> _Sums:
+    return _Sums(start=sums.start, digits=sums.digits.tolist())
+
+
+def _sums(held: _Sums, columns: int, bias: int, limbs: int) -> ExactSums:
+    width = len(held.digits[0]) if held.digits else 1
+    if len(held.digits) != columns or any(len(row) != width for row in held.digits) or width == 0:
+        raise DataError(f"a saved sum has {len(held.digits)} columns, expected {columns} of one width")
+    # Big integers have room above, when there are many rows.
+    if held.start < 0 or held.start + width > limbs + 4:
+        raise DataError(f"a saved sum begins at limb {held.start} with {width}: expected at most {limbs}")
+    try:
+        digits = np.array(held.digits, dtype=np.int64).reshape(columns, width)
+    except OverflowError:
+        raise DataError("a saved sum has digits beyond 64 bits") from None
+    lower, top = digits[:, :-1], digits[:, -1]
+    if ((lower < 0) | (lower >> 32 > 0)).any() or (np.abs(top) > 1 << 32).any():
+        raise DataError("a saved sum has digits beyond 32 bits")
+    return ExactSums(digits=digits, start=held.start, bias=bias)
+
+
+def _products(held: _Products | None, columns: int) -> Products | None:
+    if held is None:
+        return None
+    return Products(
+        rows=int(_counts([held.rows], "products.rows", 1)[0]),
+        values=_sums(held.values, columns, VALUE_BIAS, VALUE_LIMBS),
+        products=_sums(held.products, columns * columns, SQUARE_BIAS, SQUARE_LIMBS),
+    )
+
+
+def _counts(numbers: list[int], name: str, size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    if len(numbers) != size or any(not 0 <= n < 1 << 62 for n in numbers):
+        raise DataError(f"{name} of saved moments: expected {size} whole numbers from 0")
+    return np.array(numbers, dtype=np.int64)
+
+
+def _numbers(numbers: list[float | None], name: str, size: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    if len(numbers) != size:
+        raise DataError(f"{name} of saved moments: expected {size} numbers, found {len(numbers)}")
+    return np.array([np.nan if n is None else n for n in numbers], dtype=np.float64)

@@ -1,0 +1,79 @@
+"""The targets of pairs and batches, as data of their own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from ..errors import ArgumentError, DataError
+
+_KEYS = ("targets", "target", "y", "labels", "label")
+
+
+def targets_of(data: Any) -> Any:
+    """The targets of a pair ``(inputs, targets)``, or of every batch of something that gives such pairs.
+
+    Examples
+    --------
+    >>> targets_of(([[1.0]], [5.0]))
+    [5.0]
+    >>> list(targets_of([([[1.0]], [5.0]), ([[2.0]], [6.0])]))
+    [[5.0], [6.0]]
+    """
+    if isinstance(data, tuple | Mapping):
+        return _of_batch(data, "the data")
+    if not hasattr(data, "__iter__") or isinstance(data, str | bytes) or hasattr(data, "shape"):
+        raise ArgumentError(
+            f"of='targets' needs pairs (inputs, targets), found a {type(data).__name__}: give the targets "
+            "themselves, or name their column with columns="
+        )
+    if hasattr(data, "__next__"):  # asking a loader for an iterator would draw random numbers
+        raise DataError(
+            f"found a one-shot {type(data).__name__}, which could be read only once: pass a list or a DataLoader"
+        )
+    return _Targets(data)
+
+
+class _Targets:
+    """Iterated as often as the data, and as free of traces."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[Any]:
+        with _reading(self._data):
+            for i, batch in enumerate(self._data):
+                yield _of_batch(batch, f"batch {i}")
+
+
+def _reading(data: Any) -> AbstractContextManager[None]:
+    """A loader's own generators are put back; whoever iterates puts back the global ones."""
+    if "torch" not in sys.modules:
+        return nullcontext()
+    from ..frameworks.torch.arrays import reading
+
+    return reading(data)
+
+
+def _of_batch(batch: Any, what: str) -> Any:
+    if isinstance(batch, Mapping):
+        found = [key for key in _KEYS if key in batch]
+        if not found:
+            raise DataError(
+                f"{what} is a dict with {', '.join(map(str, batch))}: expected the targets under {', '.join(_KEYS)}"
+            )
+        return _one(batch[found[0]], what)
+    if isinstance(batch, tuple | list) and len(batch) == 2 and batch[1] is not None:
+        return _one(batch[1], what)
+    raise DataError(f"{what} is no pair (inputs, targets) but a {type(batch).__name__}: it has no targets")
+
+
+def _one(targets: Any, what: str) -> Any:
+    several = isinstance(targets, Mapping) or (
+        isinstance(targets, tuple | list) and any(hasattr(t, "shape") for t in targets)
+    )
+    if several:
+        raise DataError(f"{what} has {len(targets)} targets: give one of them, to be normalised by itself")
+    return targets
