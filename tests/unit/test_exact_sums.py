@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -166,7 +167,7 @@ def test_large_arrays_are_shared_among_threads_with_the_same_bits(monkeypatch: p
     x = RNG.normal(size=(5000, 7))
     alone = Moments.of(x)
     monkeypatch.setattr(reduction, "_TASK", 5000)
-    monkeypatch.setattr(reduction, "_cores", lambda: 3)
+    monkeypatch.setattr(reduction, "cores", lambda: 3)
 
     assert Moments.of(x).fingerprint == alone.fingerprint
 
@@ -177,3 +178,58 @@ def test_without_numba_the_sums_are_the_same(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(accumulator, "_load_compiled", lambda: None)
 
     assert Moments.of(NORMAL).fingerprint == expected.fingerprint
+
+
+@pytest.mark.parametrize("columns", [3, 60])
+@pytest.mark.parametrize("order", [1, -1])
+def test_float32_and_float64_batches_mix(columns: int, order: int, path: str) -> None:
+    wide = RNG.normal(size=(300, columns))
+    narrow = wide.astype(np.float32) * np.float32(1e-3)
+
+    m = Moments.of([narrow, wide][::order])
+
+    assert m.values.integers() == true_sums(np.concatenate([narrow.astype(np.float64), wide]), 1, VALUE_BIAS)
+    assert m.squares.integers() == true_sums(
+        np.concatenate([narrow.astype(np.float64), wide]), 2, SQUARE_BIAS
+    )
+
+
+def test_sums_are_carried_before_they_could_overflow(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = Moments.of(DATA["heavy tails"])
+    monkeypatch.setattr(accumulator, "_ROWS", 16)
+
+    assert Moments.of(DATA["heavy tails"]).fingerprint == expected.fingerprint
+    assert Moments.of([row[None] for row in DATA["heavy tails"]]).fingerprint == expected.fingerprint
+
+
+@pytest.mark.parametrize("zeros", [[0.0, -0.0], [-0.0, 0.0]])
+def test_the_sign_of_zero_depends_on_no_order(zeros: list[float], path: str) -> None:
+    m = Moments.of(np.array(zeros))
+
+    assert not np.signbit([m.minimum, m.maximum, m.mean]).any()
+
+
+@pytest.mark.filterwarnings("ignore:the sums are added by NumPy:RuntimeWarning")
+def test_where_compiled_code_cannot_be_kept_the_sums_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wellposed.normalize.exact import compiled
+
+    expected = Moments.of(NORMAL)
+    monkeypatch.setattr(accumulator, "WORTH_COMPILING", 0)
+    tried = []
+
+    def full_disk(*, cache: bool) -> None:
+        tried.append(cache)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(compiled, "entry_points", full_disk)
+    monkeypatch.setattr(accumulator, "_load_compiled", accumulator._load_compiled.__wrapped__)
+
+    assert Moments.of(NORMAL).fingerprint == expected.fingerprint
+    assert tried == [True, False]
+
+
+def test_moments_stay_read_only_through_pickle() -> None:
+    m = pickle.loads(pickle.dumps(Moments.of(NORMAL)))
+
+    for array in (m.count, m.minimum, m.values.digits, m.squares.digits):
+        assert not array.flags.writeable

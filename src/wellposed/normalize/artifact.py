@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArtifactError
+from .atomic import write_whole
 from .checks import COUNTS, FLAGS, NUMBERS, normalizer_from
 from .naming import printable
 from .normalizer import Normalizer
@@ -40,7 +39,7 @@ def save(n: Normalizer, path: str | PathLike[str]) -> None:
     if not place.parent.is_dir():
         raise ArtifactError(f"{place}: no such folder: {place.parent}")
     try:
-        _replace(place, content)
+        write_whole(place, content)
     except OSError as error:
         raise ArtifactError(
             f"{place}: cannot be written ({error.strerror or error}); what stood there before is untouched"
@@ -65,27 +64,6 @@ def digest(held: dict[str, Any]) -> str:
     """SHA-256 of the contents, which tells damage; it is no signature, and keeps no author out."""
     plain = json.dumps(held, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(plain.encode("ascii")).hexdigest()
-
-
-def _replace(place: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, _ordinary_mode())
-        os.replace(temporary, place)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _ordinary_mode() -> int:
-    """What a file would have got by being opened: mkstemp makes it private."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
 
 
 def _plain(n: Normalizer) -> dict[str, Any]:

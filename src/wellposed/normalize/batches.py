@@ -117,7 +117,8 @@ def _inputs_of_pair(pair: tuple[Any, Any]) -> NDArray[Any]:
 def _refuse_what_cannot_be_batched(data: Any) -> None:
     if isinstance(data, str | bytes):
         raise DataError(
-            f"found the text {str(data)[:60]!r}: read a file with wellposed.normalize.sources.read"
+            f"found the text {str(data)[:60]!r}: expected an array, a tensor or an iterable of batches; "
+            "Normalizer.fit reads files"
         )
     if not isinstance(data, Iterable):
         hint = "; wrap a dataset in a DataLoader" if hasattr(data, "__getitem__") else ""

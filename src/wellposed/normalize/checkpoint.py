@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, ArtifactError, DataError
+from .atomic import remove_whole, write_whole
 from .moments import Moments
 
 if TYPE_CHECKING:
@@ -110,26 +109,11 @@ class Checkpoint:
             "moments": done.moments.to_json(),
         }
         text = f'{_HEAD}"digest": "{_digest(body)}", "body": {json.dumps(body)}}}\n'
-        handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=self._prefix, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(self.path, text.encode())
 
     def discard(self) -> None:
         """Remove the file, and what a killed process left beside it."""
-        self.path.unlink(missing_ok=True)
-        for rest in self.path.parent.glob(f"{glob.escape(self._prefix)}*.tmp"):
-            rest.unlink(missing_ok=True)
-
-    @property
-    def _prefix(self) -> str:
-        return f".{self.path.name}."
+        remove_whole(self.path)
 
     def _body(self) -> dict[str, Any]:
         with self.path.open("rb") as file:

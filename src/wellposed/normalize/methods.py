@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,7 @@ class Transform:
     remarks: tuple[str, ...] = ()
 
 
-def options_for(method: str) -> dict[str, bool]:
+def options_for(method: str) -> dict[str, Any]:
     """What must be measured beside the moments.
 
     Examples

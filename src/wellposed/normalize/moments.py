@@ -71,6 +71,10 @@ class Moments:
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)  # arrays come back writable
+        self.__post_init__()
+
     @staticmethod
     def of(
         data: Any,
@@ -242,7 +246,7 @@ class Moments:
     def fingerprint(self) -> str:
         """32 hexadecimal digits that the same entries give in any order, chunking, engine or exact dtype."""
         held = hashlib.sha256(f"{self.rows} {self.shape}".encode())
-        for array in (self.count, self.missing, self.infinite, self.minimum + 0.0, self.maximum + 0.0):
+        for array in (self.count, self.missing, self.infinite, self.minimum, self.maximum):
             held.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
         for sums in (self.values, self.squares):
             held.update(f"{sums.start} {sums.digits.shape}".encode())

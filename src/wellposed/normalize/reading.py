@@ -58,7 +58,7 @@ def read(
     engine = _engine(data, engine)
     if engine is not None:
         _refuse(mask=mask, checkpoint=checkpoint, where=f"read by {engine}")
-        return _by_engine(engine, data, axis=axis, **options)
+        return _by_engine(engine, data, columns=_texts(columns), axis=axis, **options)
     source = _source(data)
     if source is not None:
         _refuse(mask=mask, where="a table or in files")
@@ -122,9 +122,13 @@ def _source(data: Any) -> Any:
 
 
 def _named(source: Any, columns: Sequence[Any]) -> list[str]:
-    """The columns to read, where all are given by name."""
+    return _texts(columns) if source.names is not None else []
+
+
+def _texts(columns: Sequence[Any]) -> list[str]:
+    """The columns to read, where all are given by name; else none, which reads everything."""
     named = [c for c in columns if isinstance(c, str)]
-    return named if source.names is not None and len(named) == len(columns) else []
+    return named if len(named) == len(columns) else []
 
 
 def _is_frame(data: Any) -> bool:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError, DataError
-from .exact.accumulator import Accumulator, ColumnSums, is_worth_compiling
+from .exact.accumulator import Accumulator, ColumnSums, cores, is_worth_compiling
 from .exact.products import Products, products_of
 from .exact.sums import SQUARE_BIAS, VALUE_BIAS, total
 from .moments import Moments, named
@@ -20,6 +21,7 @@ from .quantiles import Sketches
 _EXACT = 1 << 53  # integers up to here are exact in float64
 _CONVERTED = 1 << 17  # entries that are converted or copied at a time: they stay in a core's cache
 _TASK = 1 << 22  # entries that are worth a thread
+_SHARED = 1 << 16  # columns times threads: each takes two kilobytes
 _STACKED = 1 << 18  # entries of columns that are cheaper to add as one table
 _RUN = 64  # entries of one column side by side, from which it is read by itself
 _MOST_PAIRED = 2048  # columns of which a covariance is kept
@@ -55,8 +57,9 @@ def kept_axes(ndim: int, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
 
 
 def precision_of(dtype: np.dtype[Any]) -> float:
-    """Relative spacing of a dtype's values; 0 where they are exact."""
-    return float(np.finfo(dtype).eps) if dtype.kind == "f" else 0.0
+    """Relative spacing of a dtype's values as they are read; 0 where they are exact."""
+    # Long doubles are rounded to float64.
+    return max(float(np.finfo(dtype).eps), float(np.finfo(np.float64).eps)) if dtype.kind == "f" else 0.0
 
 
 def reduce_batch(
@@ -162,12 +165,17 @@ class Reduction:
         kept = kept_axes(batch.ndim, self._axis)
         shape = tuple(batch.shape[a] for a in kept) or (1,)
         self._start(shape, batch.shape)
+        if batch.ndim != self._ndim:
+            raise DataError(
+                f"batches have {self._ndim} and {batch.ndim} dimensions: expected the same in every batch"
+            )
         self._rows += len(batch) if rows is None else rows
         self._entries += batch.size // int(np.prod(shape))
         self._precision = max(self._precision, precision_of(batch.dtype))
         if batch.size == 0:
             return
         _feed_batch(self._accumulator, batch, kept, self._extra)
+        self._extra = [reduce(or_, self._extra)] if self._extra else []
         if self._covariance:
             self._products = self._products | products_of(_as_columns(batch, kept))
         if self._quantiles:
@@ -204,7 +212,7 @@ class Reduction:
             raise DataError(
                 f"a covariance of {columns} columns is not kept (limit {_MOST_PAIRED}): choose fewer"
             )
-        self._shape = shape
+        self._shape, self._ndim = shape, len(batch)
         self._accumulator = Accumulator(columns)
         self._products = Products.zero(columns if self._covariance else 0)
         self._sketches = Sketches.empty(columns) if self._quantiles else Sketches([])
@@ -268,8 +276,9 @@ def _moments(
         count=count.reshape(shape),
         missing=(sums.missing + lost).reshape(shape),
         infinite=sums.infinite.reshape(shape),
-        minimum=np.where(count > 0, sums.minimum, np.nan).reshape(shape),
-        maximum=np.where(count > 0, sums.maximum, np.nan).reshape(shape),
+        # Adding zero makes -0.0 into 0.0: which of the two came first must not show.
+        minimum=(np.where(count > 0, sums.minimum, np.nan) + 0.0).reshape(shape),
+        maximum=(np.where(count > 0, sums.maximum, np.nan) + 0.0).reshape(shape),
         values=sums.values,
         squares=sums.squares,
         **parts,
@@ -304,7 +313,7 @@ def _feed_batch(
             _feed(accumulator, batch.take(i, axis=kept[0]).reshape(-1), extra, column=i)
         return
     rows = _as_columns(batch, kept)
-    tasks = min(_cores(), rows.size // _TASK)
+    tasks = min(cores(), rows.size // _TASK, max(1, _SHARED // rows.shape[1]))
     if tasks < 2:
         _feed(accumulator, rows, extra)
         return
@@ -316,10 +325,6 @@ def _sums_of(rows: NDArray[Any]) -> ColumnSums:
     accumulator, extra = Accumulator(rows.shape[1]), []
     _feed(accumulator, rows, extra)
     return _together(accumulator, extra)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _as_columns(batch: NDArray[Any], kept: tuple[int, ...]) -> NDArray[Any]:

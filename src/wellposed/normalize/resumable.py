@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ArgumentError, ArtifactError, DataError
+from ..errors import ArgumentError, DataError
 from .checkpoint import Checkpoint, Done
 from .moments import Moments
 from .progress import Progress
@@ -35,8 +35,8 @@ def reduce_source(
 ) -> Moments:
     """Moments of a source, whose pieces are reduced while the next one is read.
 
-    At most ``threads + 1`` pieces are in memory. They are merged in the order of the source, so that what
-    was resumed is what was read at once, to the last bit.
+    At most ``threads + 1`` pieces are in memory. What was resumed is what was read at once, to the last bit;
+    only sketches (``quantiles=True``) draw random numbers, and repeat within their `rank_error`.
 
     Parameters
     ----------
@@ -85,12 +85,7 @@ def _recall(source: Source, done: Done) -> None:
     """Tell the source what the pieces that are not read again told: of text, which columns are no integers."""
     if not done.pieces or source.integers == done.integers:
         return
-    if not hasattr(source, "recall"):
-        raise ArtifactError(
-            f"{source.label}: integers turned out to be fractions in rows that are kept in the checkpoint, which "
-            "this kind of data cannot go on from: delete it to start again"
-        )
-    source.recall(done.integers)  # pyright: ignore[reportAttributeAccessIssue]
+    source.recall(done.integers)
 
 
 def _steps(source: Source, done: Done, threads: int, options: dict[str, Any]) -> Generator[Done]:

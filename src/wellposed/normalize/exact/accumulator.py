@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ WORTH_COMPILING = 1 << 23
 """Entries from which numba is loaded: below, NumPy is done before numba is imported."""
 _ROW_BYTES = 400  # rows of lanes of about this size are read fastest
 _COLUMNS = 2048  # taken together: the wide integers of more columns would not stay in the cache
+_ROWS = 1 << 25  # of a column, between carries
 _OPEN = 8  # sets of lanes kept open: some, for tables; not one for each of a thousand columns
 _seen = 0
 
@@ -61,37 +63,38 @@ class Accumulator:
         self._values = ExactSums.zero(columns, bias=VALUE_BIAS)
         self._squares = ExactSums.zero(columns, bias=SQUARE_BIAS)
         self._limbs: tuple[Digits, Digits] | None = None
-        self._lanes: dict[tuple[int, int, int], Any] = {}
+        self._lanes: dict[tuple[int, int, int, int], tuple[_Code, Any]] = {}
+        self._added = np.zeros(columns, dtype=np.int64)
         self._missing, self._infinite = (np.zeros(columns, dtype=np.int64) for _ in range(2))
         self._minimum, self._maximum = np.full(columns, np.inf), np.full(columns, -np.inf)
 
     def add(self, rows: NDArray[np.float32] | NDArray[np.float64]) -> None:
         """Add ``(rows, columns)``, contiguous, of float32 or float64."""
-        compiled = _compiled(rows.size)
-        if compiled is None:
+        code = _compiled(rows.size)
+        if code is None:
             self._add_plain(rows)
             return
-        for start in range(0, rows.shape[1], _COLUMNS):
-            self._add_compiled(compiled, rows, start, min(_COLUMNS, rows.shape[1] - start))
+        for some in (rows[i : i + _ROWS] for i in range(0, len(rows), _ROWS)):
+            for start in range(0, self.columns, _COLUMNS):
+                self._add_compiled(code, some, start, min(_COLUMNS, self.columns - start))
+            self._count(slice(None), len(some))
 
     def add_column(self, column: int, entries: NDArray[np.float32] | NDArray[np.float64]) -> None:
         """Add ``(entries,)``, contiguous, to one column."""
-        compiled = _compiled(entries.size)
-        if compiled is None:
+        code = _compiled(entries.size)
+        if code is None:
             self._add_plain(entries.reshape(-1, 1), column)
-        else:
-            self._add_compiled(compiled, entries.reshape(-1, 1), 0, 1, column)
+            return
+        for some in (entries[i : i + _ROWS] for i in range(0, len(entries), _ROWS)):
+            self._add_compiled(code, some.reshape(-1, 1), 0, 1, column)
+            self._count(slice(column, column + 1), len(some))
 
     def sums(self) -> ColumnSums:
         """Of all that was added so far."""
-        self._close()
-        values, squares = self._values, self._squares
-        if self._limbs is not None:
-            values = values + ExactSums.of_limbs(self._limbs[0], bias=VALUE_BIAS)
-            squares = squares + ExactSums.of_limbs(self._limbs[1], bias=SQUARE_BIAS)
+        self._carry()
         return ColumnSums(
-            values=values,
-            squares=squares,
+            values=self._values,
+            squares=self._squares,
             missing=self._missing.copy(),
             infinite=self._infinite.copy(),
             minimum=self._minimum.copy(),
@@ -99,41 +102,50 @@ class Accumulator:
         )
 
     def _add_compiled(
-        self, compiled: ModuleType, rows: NDArray[np.floating], start: int, width: int, column: int = 0
+        self, code: _Code, rows: NDArray[np.floating], start: int, width: int, column: int = 0
     ) -> None:
         """Add the columns `start` to ``start + width`` of `rows` to those from ``start + column`` on."""
-        if self._limbs is None:
-            columns = len(self._missing)
-            self._limbs = (
-                np.zeros((columns, VALUE_LIMBS), dtype=np.int64),
-                np.zeros((columns, SQUARE_LIMBS), dtype=np.int64),
-            )
         total = rows.shape[1]
         fold = max(1, _ROW_BYTES // (total * rows.itemsize)) if width == total else 1
-        even = len(rows) // fold * fold
-        to = slice(start + column, start + column + width)
-        limbs = self._limbs[0][to], self._limbs[1][to]
+        even = len(rows) // fold
         flat = rows.view().reshape(-1)
         flat.flags.writeable = False  # always: numba would compile once more for the other kind
-        lanes = self._lanes_of(compiled, to, fold)
-        rest = (len(rows) - even) * width
-        compiled.reduce_lanes(flat[start:], even // fold, rest, fold * total, lanes, *limbs)
+        lanes = self._lanes_of(code, start + column, width, fold, rows.itemsize)
+        code.reduce_lanes(flat[start:], even, (len(rows) - even * fold) * width, fold * total, lanes)
         if len(self._lanes) > _OPEN:
             self._close()
 
-    def _lanes_of(self, compiled: ModuleType, to: slice, fold: int) -> Any:
+    def _lanes_of(self, code: _Code, start: int, width: int, fold: int, itemsize: int) -> Any:
         """Lanes stay open from block to block: closing them costs as much as a thousand rows."""
-        key = to.start, to.stop, fold
+        if self._limbs is None:
+            self._limbs = (
+                np.zeros((self.columns, VALUE_LIMBS), dtype=np.int64),
+                np.zeros((self.columns, SQUARE_LIMBS), dtype=np.int64),
+            )
+        key = start, start + width, fold, itemsize
         if key not in self._lanes:
-            self._lanes[key] = compiled.lanes_of(fold * (to.stop - to.start))
-        return self._lanes[key]
+            limbs = (part[start : start + width] for part in self._limbs)
+            self._lanes[key] = code, code.lanes_of(fold * width, itemsize, *limbs)
+        return self._lanes[key][1]
+
+    def _count(self, to: slice, rows: int) -> None:
+        """Carry before running sums or limbs could overflow, at 2**27 additions and 2**30 entries."""
+        self._added[to] += rows
+        if self._added.max(initial=0) >= _ROWS:
+            self._carry()
+
+    def _carry(self) -> None:
+        self._close()
+        if self._limbs is not None:
+            self._values += ExactSums.of_limbs(self._limbs[0], bias=VALUE_BIAS)
+            self._squares += ExactSums.of_limbs(self._limbs[1], bias=SQUARE_BIAS)
+            self._limbs = None
+        self._added[:] = 0
 
     def _close(self) -> None:
-        for (start, stop, fold), lanes in self._lanes.items():
-            to = slice(start, stop)
-            limbs: Any = self._limbs
-            _load_compiled().flush(lanes, limbs[0][to], limbs[1][to])  # type: ignore[union-attr]
-            self._take(lanes, to, fold)
+        for (start, stop, fold, _), (code, lanes) in self._lanes.items():
+            code.flush(lanes)
+            self._take(lanes, slice(start, stop), fold)
         self._lanes.clear()
 
     def _take(self, lanes: Any, to: slice, fold: int) -> None:
@@ -170,12 +182,23 @@ class Accumulator:
             self._values, self._squares = self._values + values, self._squares + squares
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def is_worth_compiling(entries: int) -> bool:
     """Whether so many more entries take the compiled path."""
     return _seen + entries >= WORTH_COMPILING
 
 
-def _compiled(entries: int) -> ModuleType | None:
+class _Code(NamedTuple):
+    lanes_of: Any
+    reduce_lanes: Any
+    flush: Any
+
+
+def _compiled(entries: int) -> _Code | None:
     """The compiled path, once enough has been read in this process for it to pay."""
     global _seen
     _seen += entries
@@ -183,9 +206,35 @@ def _compiled(entries: int) -> ModuleType | None:
 
 
 @cache
-def _load_compiled() -> ModuleType | None:
+def _load_compiled() -> _Code | None:
     try:
         from . import compiled
-    except (ImportError, RuntimeError, OSError):  # not installed here, or nowhere to keep compiled code
+    except ImportError:
         return None
-    return compiled
+    for kept in (True, False):
+        try:
+            code = _Code(compiled.lanes_of, *compiled.entry_points(cache=kept))
+            _try(code)
+        except (
+            OSError,
+            RuntimeError,
+        ):  # nowhere to keep compiled code, a full disk, sources that are not there
+            continue
+        return code
+    warnings.warn(
+        "the sums are added by NumPy, many times slower: numba could not compile",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return None
+
+
+def _try(code: _Code) -> None:
+    """Compile for both dtypes, so that what can fail fails here."""
+    for dtype in (np.float32, np.float64):
+        x = np.zeros(4, dtype=dtype)
+        x.flags.writeable = False
+        limbs = np.zeros((1, VALUE_LIMBS), dtype=np.int64), np.zeros((1, SQUARE_LIMBS), dtype=np.int64)
+        lanes = code.lanes_of(1, x.itemsize, *limbs)
+        code.reduce_lanes(x, 4, 0, 1, lanes)
+        code.flush(lanes)

@@ -20,15 +20,6 @@ _compiled = njit(**OPTIONS)
 inlined = njit(inline="always", **OPTIONS)
 
 
-@_compiled
-def fetch(x):
-    """Touch every cache line in order, so that tiles of wide rows then find them near."""
-    total = x[0]
-    for i in range(0, x.size, 8):
-        total += x[i]
-    return total
-
-
 @inlined
 def smaller(a, b):
     return a if a < b else b

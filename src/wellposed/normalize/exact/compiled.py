@@ -1,11 +1,11 @@
 """The hot loop: exact Σx and Σx² of columns, compiled by numba, without the GIL.
 
-A block is up to 128 rows of one *lane*: a column, or one of several interleaved parts of a narrow column. Its
-entries are split at fixed powers of two below the lane's largest, into digits so short that float64 adds 128
-of them, or of their products, without rounding. Nothing is ever rounded, so no order of adding can matter.
-Splitting by adding a large constant and taking it away again follows T. J. Dekker (Numer. Math. 18, 1971) and
-K. Ozaki, T. Ogita, S. Oishi and S. M. Rump (Numer. Algorithms 59, 2012). Block sums go, in two exact parts,
-into running sums, and these into the wide integers of `sums` when a lane's scale changes and at the end.
+A block is up to 128 rows of some lanes. The entries of a lane are split at fixed powers of two below its
+largest, into digits so short that float64 adds 128 of them, or of their products, without rounding. Nothing is
+ever rounded, so no order of adding can matter. Splitting by adding a large constant and taking it away again
+follows T. J. Dekker (Numer. Math. 18, 1971) and K. Ozaki, T. Ogita, S. Oishi and S. M. Rump (Numer. Algorithms
+59, 2012). Block sums go, in two exact parts, into running sums, and these into the wide integers of `sums` when
+a lane's scale changes and at the end.
 
 An entry that does not fit (not finite, 2**18 times smaller than its lane's largest, near the ends of the
 exponent range) shows itself before its block is kept; its lane is then done entry by entry.
@@ -28,7 +28,6 @@ from .blocks import (
     add_long,
     clean,
     count_spoilt,
-    fetch,
     keep_range,
     larger,
     outside,
@@ -37,178 +36,111 @@ from .blocks import (
     sum_block,
     sum_long,
 )
+from .lanes import LONG, LOWEST, SHORT, flush_lane, keep, lanes_of, set_scale
 from .limbs import deposit, deposit_square
 from .sums import SQUARE_BIAS, VALUE_BIAS
 
+__all__ = ["entry_points", "lanes_of"]
+
 TILE = 256
 BLOCK = 128
-_SHORT = 46  # bits below a lane's largest that a float32 block keeps: 46 + log2(128) = 53
-_LONG = 70  # the same for float64: digits of 23, 24 and 23 bits
-_UNSET = -100_000
-_LOWEST, _HIGHEST = -400, 480  # exponents of lanes whose squares, and their digits, are normal numbers
+_BYTES = 262144  # of a block of wide rows: lower blocks stay in the cache from one loop to the next
 _MANY = 8  # from one lane in so many that hold NaN or infinity, the whole block is cleaned
-_FAR = 262144  # bytes of wide rows that are brought near at a time
-_NEAR = 2048  # bytes: shorter rows are fetched ahead well enough by the machine
+_LEVELS = 6  # times that a lane's small entries are split at a lower scale, before they are added one by one
 
 _compiled = njit(**OPTIONS)
 
 
-class Lanes(NamedTuple):
-    """What is known of every lane so far; arrays of ``(lanes,)``, or ``(parts, lanes)``."""
+class Scratch(NamedTuple):
+    """Room for one block."""
 
-    exponent: NDArray[np.int64]
-    """Every entry that is split is below 2**exponent."""
-    top: NDArray[np.float64]
-    bottom: NDArray[np.float64]
-    """Blocks within ``bottom <= |x| < top``, zeros apart, are split."""
-    least: NDArray[np.float64]
-    """As `bottom`, for single entries."""
-    cuts: NDArray[np.float64]
-    """Constants that cut: squares of float32; first digit, second digit of float64."""
-    grids: NDArray[np.float64]
-    """Constants that cut a block's sums in two."""
-    high: NDArray[np.float64]
-    low: NDArray[np.float64]
-    """The running sums of the two parts."""
-    minimum: NDArray[np.float64]
-    maximum: NDArray[np.float64]
-    missing: NDArray[np.int64]
-    infinite: NDArray[np.int64]
-
-
-# The parts of the sums: 0-2 from `_sum_short`, 3-10 from `_sum_long`.
-_PARTS = 11
-_GRID = np.array(
-    [46, 46, 92, 23, 70, 46, 70, 94, 93, 117, 140]
-)  # lowest bit below the largest value or square
-_SQUARED = np.array([False, True, True, False, False, True, True, True, True, True, True])
-_TWICE = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 1.0, 2.0, 2.0, 1.0])
-
-
-def lanes_of(count: int) -> Lanes:
-    """Nothing read yet."""
-    zeros, none = np.zeros(count), np.zeros(count, dtype=np.int64)
-    return Lanes(
-        exponent=np.full(count, _UNSET),
-        top=zeros.copy(),
-        bottom=zeros.copy(),
-        least=zeros.copy(),
-        cuts=np.zeros((3, count)),
-        grids=np.zeros((_PARTS, count)),
-        high=np.zeros((_PARTS, count)),
-        low=np.zeros((_PARTS, count)),
-        minimum=np.full(count, np.inf),
-        maximum=np.full(count, -np.inf),
-        missing=none.copy(),
-        infinite=none,
-    )
+    seen: NDArray[Any]
+    """Minimum, maximum and least magnitude of each lane, in the dtype of the data; rows `W` apart."""
+    sums: NDArray[np.float64]
+    dirty: NDArray[np.uint8]
+    """Lanes that cannot be split as they are."""
+    cleaned: NDArray[np.float64]
+    """The block without NaN and infinity."""
+    seen_cleaned: NDArray[np.float64]
 
 
 @_compiled
-def _reduce(x, rows, rest, stride, lanes, values, squares):
-    """Add rows of lanes, `stride` entries apart in the flat `x`, and `rest` entries of one row more.
-
-    `values` and `squares`, ``(columns, limbs)``, are the wide sums; lane ``l`` belongs to column
-    ``l % columns``. `flush` ends it.
-    """
+def _reduce(x, rows, rest, stride, lanes):
     count = lanes.top.size
-    digits = 24 if x.itemsize == 4 else 53
-    near = stride * x.itemsize <= _NEAR
-    height = BLOCK if near else max(4, min(BLOCK, _FAR // (stride * x.itemsize) // 4 * 4))
+    height = max(4, min(BLOCK, _BYTES // (stride * x.itemsize) // 4 * 4))
     tiles = (count + TILE - 1) // TILE
     width = min(TILE, ((count + tiles - 1) // tiles + 31) // 32 * 32)
-    scratch = np.empty(3 * W, x.dtype)
-    cleaned, clean_scratch = np.empty(BLOCK * W), np.empty(3 * W)
-    sums, dirty = np.empty(8 * W), np.zeros(W, np.uint8)
+    scratch = Scratch(
+        np.empty(3 * W, x.dtype), np.empty(8 * W), np.zeros(W, np.uint8), np.empty(BLOCK * W), np.empty(3 * W)
+    )
     whole = rows // 4 * 4
     for row in range(0, whole, height):
-        n = min(height, whole - row)
-        if not near:
-            fetch(x[row * stride : (row + n) * stride])
         for start in range(0, count, width):
             stop = min(count, start + width)
-            block = x[row * stride + start :]
-            scan_block(block, n, stride, stop - start, scratch)
-            _block(
-                block, n, stride, start, stop, digits, lanes, values, squares, scratch, sums, dirty, cleaned,
-                clean_scratch,
-            )  # fmt: skip
+            _block(x[row * stride + start :], min(height, whole - row), stride, start, stop, lanes, scratch)
     left = x[whole * stride :]
     for lane in range(count):
-        n = rows - whole + (lane < rest)
-        _one_by_one(left, n, stride, lane, lane, digits, lanes, values, squares, True)
+        _one_by_one(left, rows - whole + (lane < rest), stride, lane, lane, True, lanes)
 
 
 @_compiled
-def _flush_all(lanes, values, squares):
-    """Move what the lanes hold into the wide sums, when nothing more is to come."""
-    for lane in range(lanes.top.size):
-        _flush(lane, lanes, values, squares)
-
-
-@_compiled
-def _block(
-    x, rows, stride, start, stop, digits, lanes, values, squares, scratch, sums, dirty, cleaned, clean_scratch
-):
-    """Add one scanned block of lanes `start` to `stop`; `dirty` is all zeros before and after."""
+def _block(x, rows, stride, start, stop, lanes, scratch):
+    """Add a block of the lanes `start` to `stop`; no lane is dirty on entry and on return."""
     n = stop - start
-    short = digits == 24
+    short = lanes.digits == 24
+    sums, dirty = scratch.sums, scratch.dirty
+    scan_block(x, rows, stride, n, scratch.seen)
     bottom = lanes.bottom[start:stop] if short else lanes.least[start:stop]
-    if outside(n, scratch, lanes.top[start:stop], bottom):
-        _judge(scratch, start, stop, digits, _SHORT if short else _LONG, lanes, values, squares, dirty)
+    if outside(n, scratch.seen, lanes.top[start:stop], bottom):
+        _judge(scratch.seen, start, stop, SHORT if short else LONG, lanes, dirty)
     cuts = lanes.cuts[0, start:stop], lanes.cuts[1, start:stop], lanes.cuts[2, start:stop]
     sum_block(x, rows, stride, n, cuts, sums)
     spoilt = count_spoilt(n, sums, dirty)
     if spoilt > 1 and spoilt * _MANY > n:
-        _clean_block(
-            x, rows, stride, start, stop, digits, lanes, values, squares, sums, dirty, cleaned, clean_scratch
-        )
+        _clean_block(x, rows, stride, start, stop, lanes, scratch)
     else:
         if spoilt:
-            _set_aside(x, rows, stride, start, stop, digits, lanes, values, squares, scratch, sums, dirty)
-        _keep(start, stop, 0 if short else 3, 3 if short else 8, sums, lanes)
-        keep_range(n, scratch, lanes.minimum[start:stop], lanes.maximum[start:stop])
+            _set_aside(x, rows, stride, start, stop, True, lanes, scratch)
+        keep(start, stop, 0 if short else 3, 3 if short else 8, sums, lanes)
+        keep_range(n, scratch.seen, lanes.minimum[start:stop], lanes.maximum[start:stop])
     if spoilt:
         dirty[:n] = 0
 
 
 @_compiled
-def _set_aside(x, rows, stride, start, stop, digits, lanes, values, squares, scratch, sums, dirty):
+def _set_aside(x, rows, stride, start, stop, ranging, lanes, scratch):
     """Do the dirty lanes entry by entry, and take them out of the block."""
     for lane in range(stop - start):
-        if dirty[lane]:
-            _one_by_one(x, rows, stride, lane, start + lane, digits, lanes, values, squares, True)
+        if scratch.dirty[lane]:
+            _one_by_one(x, rows, stride, lane, start + lane, ranging, lanes)
             for part in range(8):
-                sums[part * W + lane] = 0.0
-            scratch[lane], scratch[W + lane] = np.inf, -np.inf
+                scratch.sums[part * W + lane] = 0.0
+            if ranging:
+                scratch.seen[lane], scratch.seen[W + lane] = np.inf, -np.inf
 
 
 @_compiled
-def _clean_block(x, rows, stride, start, stop, digits, lanes, values, squares, sums, dirty, cleaned, scratch):
+def _clean_block(x, rows, stride, start, stop, lanes, scratch):
     """Add a block with NaN or infinity in many lanes: counted, then replaced by zeros in a copy."""
     n = stop - start
-    clean(x, rows, stride, n, cleaned, scratch, lanes.missing[start:stop], lanes.infinite[start:stop])
-    dirty[:n] = 0
-    keep_range(n, scratch, lanes.minimum[start:stop], lanes.maximum[start:stop])
-    _judge(scratch, start, stop, digits, _LONG, lanes, values, squares, dirty)
+    cleaned, seen = scratch.cleaned, scratch.seen_cleaned
+    clean(x, rows, stride, n, cleaned, seen, lanes.missing[start:stop], lanes.infinite[start:stop])
+    keep_range(n, seen, lanes.minimum[start:stop], lanes.maximum[start:stop])
+    scratch.dirty[:n] = 0
+    _judge(seen, start, stop, LONG, lanes, scratch.dirty)
     cuts = lanes.cuts[0, start:stop], lanes.cuts[1, start:stop], lanes.cuts[2, start:stop]
-    sum_long(cleaned, rows, W, n, cuts, sums)
-    for lane in range(n):
-        if dirty[lane]:
-            _one_by_one(cleaned, rows, W, lane, start + lane, digits, lanes, values, squares, False)
-            for part in range(8):
-                sums[part * W + lane] = 0.0
-    _keep(start, stop, 3, 8, sums, lanes)
+    sum_long(cleaned, rows, W, n, cuts, scratch.sums)
+    _set_aside(cleaned, rows, W, start, stop, False, lanes, scratch)
+    keep(start, stop, 3, 8, scratch.sums, lanes)
 
 
 @_compiled
-def _judge(scratch, start, stop, digits, kept, lanes, values, squares, dirty):
+def _judge(seen, start, stop, kept, lanes, dirty):
     """Mark the lanes whose block cannot be split at their scale, after moving the scale where that helps."""
     for lane in range(start, stop):
         at = lane - start
-        high, least = larger(scratch[W + at], -scratch[at]), scratch[2 * W + at]
-        bottom = lanes.least[lane] if kept == _LONG else lanes.bottom[lane]
-        dirty[at] = 0
+        high, least = larger(seen[W + at], -seen[at]), seen[2 * W + at]
+        bottom = lanes.least[lane] if kept == LONG else lanes.bottom[lane]
         if high < lanes.top[lane] and least >= bottom:
             continue
         if high == 0.0 or high == -np.inf:  # nothing but zeros, or nothing but NaN
@@ -217,50 +149,20 @@ def _judge(scratch, start, stop, digits, kept, lanes, values, squares, dirty):
         if high == np.inf:
             continue
         exponent = math.frexp(np.float64(high))[1]
-        fits = math.frexp(np.float64(least))[1] - digits >= exponent - kept
+        fits = math.frexp(np.float64(least))[1] - lanes.digits >= exponent - kept
         if exponent > lanes.exponent[lane] or (fits and exponent < lanes.exponent[lane]):
-            _flush(lane, lanes, values, squares)
-            _set_scale(lane, exponent, digits, lanes)
+            flush_lane(lane, lanes)
+            set_scale(lane, exponent, lanes)
         if fits and lanes.top[lane] > 0.0:
             dirty[at] = 0
 
 
 @_compiled
-def _set_scale(lane, exponent, digits, lanes):
-    lanes.exponent[lane] = exponent
-    if not _LOWEST < exponent < _HIGHEST:
-        lanes.top[lane] = 0.0  # every entry by itself
-        return
-    lanes.top[lane] = math.ldexp(1.0, exponent)
-    lanes.bottom[lane] = math.ldexp(1.0, exponent - (_SHORT if digits == 24 else _LONG) + digits - 1)
-    lanes.least[lane] = math.ldexp(1.0, exponent - _LONG + digits - 1)
-    lanes.cuts[0, lane] = math.ldexp(1.5, 52 + 2 * exponent - 46)
-    lanes.cuts[1, lane] = math.ldexp(1.5, 52 + exponent - 23)
-    lanes.cuts[2, lane] = math.ldexp(1.5, 52 + exponent - 47)
-    for part in range(_PARTS):
-        size = 2 * exponent if _SQUARED[part] else exponent
-        lanes.grids[part, lane] = math.ldexp(1.5, 52 + 27 + size - _GRID[part])
-
-
-@_compiled
-def _keep(start, stop, first, parts, sums, lanes):
-    """Add a block's sums, cut in two, to the running sums."""
-    n = stop - start
-    for part in range(parts):
-        grid = lanes.grids[first + part, start:stop]
-        high, low = lanes.high[first + part, start:stop], lanes.low[first + part, start:stop]
-        block = sums[part * W : part * W + n]
-        for lane in range(n):
-            upper = (block[lane] + grid[lane]) - grid[lane]
-            high[lane] += upper
-            low[lane] += block[lane] - upper
-
-
-@_compiled
-def _one_by_one(x, rows, stride, at, lane, digits, lanes, values, squares, counting):
-    """Add a lane of a block entry by entry, whatever its entries are."""
-    column = lane % len(values)
+def _one_by_one(x, rows, stride, at, lane, ranging, lanes):
+    """Add a lane of a block entry by entry, whatever its entries are; `ranging` for its minimum and maximum too."""
     t = u = aa = ab = bb = ac = bc = cc = 0.0
+    first, second, top, least = lanes.cuts[1, lane], lanes.cuts[2, lane], lanes.top[lane], lanes.least[lane]
+    small = 0
     for row in range(rows):
         v = np.float64(x[row * stride + at])
         m = abs(v)
@@ -270,60 +172,93 @@ def _one_by_one(x, rows, stride, at, lane, digits, lanes, values, squares, count
             else:
                 lanes.infinite[lane] += 1
             continue
-        if counting:
+        if ranging:
             lanes.minimum[lane] = smaller(v, lanes.minimum[lane])
             lanes.maximum[lane] = larger(v, lanes.maximum[lane])
-        if lanes.least[lane] <= m < lanes.top[lane]:
-            t, u, aa, ab, bb, ac, bc, cc = add_long(
-                v, lanes.cuts[1, lane], lanes.cuts[2, lane], t, u, aa, ab, bb, ac, bc, cc
-            )
-        elif m > 0.0:
-            deposit(v, values, column, VALUE_BIAS)
-            deposit_square(v, squares, column)
+        if least <= m < top:
+            t, u, aa, ab, bb, ac, bc, cc = add_long(v, first, second, t, u, aa, ab, bb, ac, bc, cc)
+        elif m == 0.0:
+            continue
+        elif m >= top:
+            _add_entry(v, lane, lanes)
+        else:
+            small += 1
     for part, total in enumerate((t, u, aa, ab, bb, ac, bc, cc)):
         grid = lanes.grids[3 + part, lane]
         upper = (total + grid) - grid
         lanes.high[3 + part, lane] += upper
         lanes.low[3 + part, lane] += total - upper
+    if small:
+        _add_small(x, rows, stride, at, lane, small, lanes)
 
 
 @_compiled
-def _flush(lane, lanes, values, squares):
-    """Move a lane's running sums into the wide integers of its column."""
-    column = lane % len(values)
-    for part in range(_PARTS):
-        for total in (lanes.high[part, lane], lanes.low[part, lane]):
-            if _SQUARED[part]:
-                deposit(_TWICE[part] * total, squares, column, SQUARE_BIAS)
-            else:
-                deposit(total, values, column, VALUE_BIAS)
-        lanes.high[part, lane] = lanes.low[part, lane] = 0.0
+def _add_small(x, rows, stride, at, lane, small, lanes):
+    """Add the `small` entries below what a lane's scale can split, at lower and lower scales."""
+    column = lane % len(lanes.values)
+    top = lanes.least[lane]
+    step = top / lanes.top[lane]  # a power of two, as everything here that is multiplied
+    first, second = step * lanes.cuts[1, lane], step * lanes.cuts[2, lane]
+    level = 0
+    while small and level < _LEVELS and top > math.ldexp(1.0, LOWEST):
+        bottom = top * step
+        t = u = aa = ab = bb = ac = bc = cc = 0.0
+        for row in range(rows):
+            v = np.float64(x[row * stride + at])
+            if bottom <= abs(v) < top:
+                t, u, aa, ab, bb, ac, bc, cc = add_long(v, first, second, t, u, aa, ab, bb, ac, bc, cc)
+                small -= 1
+        deposit(t, lanes.values, column, VALUE_BIAS)
+        deposit(u, lanes.values, column, VALUE_BIAS)
+        for total in (aa, 2.0 * ab, bb, 2.0 * ac, 2.0 * bc, cc):
+            deposit(total, lanes.squares, column, SQUARE_BIAS)
+        top, first, second = bottom, first * step, second * step
+        level += 1
+    if small:
+        for row in range(rows):
+            v = np.float64(x[row * stride + at])
+            if 0.0 < abs(v) < top:
+                _add_entry(v, lane, lanes)
 
 
-def _entry_points(sources: str) -> tuple[Any, Any]:
-    """The functions that Python calls, kept on disk once compiled.
+@_compiled
+def _add_entry(v, lane, lanes):
+    """Add one entry, which is not zero, straight to the wide sums."""
+    column = lane % len(lanes.values)
+    deposit(v, lanes.values, column, VALUE_BIAS)
+    deposit_square(v, lanes.squares, column)
 
-    numba tells by the file of a function whether it has changed, and does not look at what it calls, here or
-    elsewhere; `sources`, a digest of all these files, is a part of the two functions, so that compiled code of
-    other files is never taken for theirs.
+
+def entry_points(*, cache: bool) -> tuple[Any, Any]:
+    """The functions that Python calls: `reduce_lanes` and `flush`, kept on disk once compiled if `cache`.
+
+    ``reduce_lanes(x, rows, rest, stride, lanes)`` adds rows of lanes, `stride` entries apart in the flat `x`, and
+    `rest` entries of one row more; ``flush(lanes)`` moves what the lanes hold into the wide sums.
+
+    Raises
+    ------
+    RuntimeError, OSError
+        Now or at the first call, when there is nowhere to keep compiled code.
     """
+    sources = _digest() if cache else ""
 
-    @njit(cache=True, **OPTIONS)
-    def reduce_lanes(x, rows, rest, stride, lanes, values, squares):
-        if len(sources) > 0:
-            _reduce(x, rows, rest, stride, lanes, values, squares)
+    # numba tells by the file of a function whether it has changed, and does not look at what it calls. With
+    # the digest of all files in its closure, the function is another one when any of them changes.
+    @njit(cache=cache, **OPTIONS)
+    def reduce_lanes(x, rows, rest, stride, lanes):
+        if len(sources) >= 0:
+            _reduce(x, rows, rest, stride, lanes)
 
-    @njit(cache=True, **OPTIONS)
-    def flush(lanes, values, squares):
-        if len(sources) > 0:
-            _flush_all(lanes, values, squares)
+    @njit(cache=cache, **OPTIONS)
+    def flush(lanes):
+        if len(sources) >= 0:
+            for lane in range(lanes.top.size):
+                flush_lane(lane, lanes)
 
     return reduce_lanes, flush
 
 
 def _digest() -> str:
-    files = [Path(__file__).with_name(f"{name}.py") for name in ("blocks", "compiled", "limbs", "sums")]
+    names = ("blocks", "compiled", "lanes", "limbs", "sums")
+    files = [Path(__file__).with_name(f"{name}.py") for name in names]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
-reduce_lanes, flush = _entry_points(_digest())

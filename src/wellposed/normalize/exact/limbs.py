@@ -23,7 +23,7 @@ def deposit(v, limbs, column, bias):
 
 @_compiled
 def deposit_square(v, limbs, column):
-    """Add v² to the wide sum, from its 53 bits in two halves."""
+    """Add v², of v not zero, to the wide sum, from its 53 bits in two halves: up to 2**33 to a limb."""
     fraction, exponent = math.frexp(v)
     whole = abs(np.int64(math.ldexp(fraction, 53)))
     upper, lower = whole >> 27, whole & 0x7FFFFFF

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,13 @@ class ExactSums:
     """Which limb of the full width the first one is."""
     bias: int
     """A sum is its integer times 2**-bias."""
+
+    def __post_init__(self) -> None:
+        self.digits.setflags(write=False)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)  # an array comes back writable
+        self.__post_init__()
 
     @staticmethod
     def zero(columns: int, *, bias: int) -> ExactSums:

@@ -34,7 +34,6 @@ class PandasPart(Part):
                 self.left_alone[name] = kind
         self.rows = len(frame)
         self.bytes = sum(self._nbytes(name) for name in self.numbers)
-        self.identity = (self.label, self.rows, self.columns)
         self._step = max(FEWEST_ROWS, PIECE_BYTES // (8 * max(1, len(self.columns))))
 
     def count(self, names: Sequence[str]) -> int:

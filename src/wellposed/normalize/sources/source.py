@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
@@ -58,6 +58,7 @@ class Piece:
 
     def moments(self, **options: Any) -> Moments:
         """Moments of the piece; `options` are those of `Moments.of` (`axis` only where there is an array)."""
+        from ..exact.products import products_of
         from ..moments import Moments
         from ..reduction import reduce_batch, reduce_columns
 
@@ -68,9 +69,14 @@ class Piece:
         if options.get("covariance") and self.whole_rows is not None:
             parts = (piece.moments(**options) for piece in self.whole_rows())
             return reduce(or_, parts, Moments.empty(len(self.columns)))
-        if options.get("covariance") and self.present and any(self.missing):
-            return reduce_columns(self._filled(), rows=self.rows, **options)
-        return reduce_columns(self.columns, rows=self.rows, missing=self.missing, **options)
+        options |= {"rows": self.rows, "missing": self.missing}
+        if not (options.get("covariance") and self.present and any(self.missing)):
+            return reduce_columns(self.columns, **options)
+        # Only products need whole rows, in which NaN stands for null: integers would lose digits to it.
+        options["covariance"] = False
+        return replace(
+            reduce_columns(self.columns, **options), products=products_of(np.column_stack(self._filled()))
+        )
 
     def _filled(self) -> list[NDArray[Any]]:
         """The columns with NaN where a null was left out: what belongs to one row stands in one place."""
@@ -102,7 +108,8 @@ class Source(ABC):
     ndim: int
     """Dimensions of the data, the samples included: 2 for a table."""
     identity: str
-    """Digest of what is read: another file, another version of it or other columns give another one."""
+    """Digest of what is read: another file, another version of it or other columns give another one. Empty for
+    data in memory, which cannot be told apart when they are read again."""
 
     @property
     @abstractmethod

@@ -23,7 +23,6 @@ class StreamPart(Part):
         self.label, self.rows, self._batches, self._once = label, rows, batches, once
         self._opened: Any = batches()
         self._describe(self._opened.schema)
-        self.identity = (label, rows, str(self._opened.schema))
 
     def count(self, names: Sequence[str]) -> int:
         return sum(1 for _ in self._slices())

@@ -26,6 +26,7 @@ class Part(ABC):
     rows: int | None = None
     bytes: int | None = None
     identity: tuple[Any, ...] = ()
+    """Of a file; empty for data in memory."""
 
     def _describe(self, schema: Any) -> None:
         """Take the columns from a ``pyarrow.Schema``."""
@@ -66,7 +67,8 @@ class TableSource(Source):
         self._wrong = next((why for name, why in wrong.items() if name in names), None)
         self.rows = _sum([part.rows for part in parts])
         self.bytes = _sum([part.bytes for part in parts])
-        self.identity = digest([part.identity for part in parts], self.names)
+        on_disk = all(part.identity for part in parts)
+        self.identity = digest([part.identity for part in parts], self.names) if on_disk else ""
 
     @property
     def integers(self) -> tuple[bool, ...]:
