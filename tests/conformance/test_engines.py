@@ -165,10 +165,15 @@ def test_a_normalizer_fitted_by_an_engine_is_the_local_one(method, dask, folders
     there = Normalizer.fit(folders["uneven files"], engine="dask", method=method, columns=chosen)
     here = Normalizer.fit(folders["one file"], method=method, columns=chosen)
 
-    places = [there.names.index(name) for name in chosen], [here.names.index(name) for name in chosen]
-    assert there.center[places[0]].tobytes() == here.center[places[1]].tobytes()
-    assert there.scale[places[0]].tobytes() == here.scale[places[1]].tobytes()
-    assert there.left_alone["flag"] == here.left_alone["flag"] == "boolean"
+    assert there.names == here.names == tuple(name for name in here.names if name in chosen)
+    assert there.provenance.fingerprint == here.provenance.fingerprint
+    for ours, theirs in ((here.center, there.center), (here.scale, there.scale)):
+        assert ours.tobytes() == theirs.tobytes()
+    assert (here.rotation is None) == (there.rotation is None) == (method == "standard")
+    if here.rotation is not None:
+        assert there.rotation.tobytes() == here.rotation.tobytes()
+    assert there.left_alone == here.left_alone
+    assert (here.left_alone["flag"], here.left_alone["far"]) == ("boolean", "not chosen")
 
 
 @pytest.mark.parametrize("engine", ENGINES)

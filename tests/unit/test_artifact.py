@@ -118,6 +118,43 @@ def test_a_folder_that_is_absent_or_a_target_that_is_a_folder_is_told(
     assert [p.name for p in tmp_path.iterdir()] == ["taken"]
 
 
+def test_a_new_file_gets_the_mode_of_any_and_an_old_one_keeps_its_own(
+    fitted: Normalizer, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("os.umask", lambda mask: pytest.fail("the mask of all threads was changed"))
+    (tmp_path / "any").touch()
+    (tmp_path / "own").touch()
+    (tmp_path / "own").chmod(0o646)
+
+    for name in ("new", "own"):
+        fitted.save(tmp_path / name)
+
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
+    assert modes == {"any": modes["any"], "new": modes["any"], "own": 0o646}
+
+
+def test_through_a_link_the_file_that_it_leads_to_is_written(fitted: Normalizer, tmp_path: Path) -> None:
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    link, target = tmp_path / "here" / "norm.json", tmp_path / "there" / "v1.json"
+    link.symlink_to(target)
+
+    for _ in range(2):  # it is not there yet, and then it is
+        fitted.save(link)
+        assert link.is_symlink()
+        assert Normalizer.load(target).provenance == fitted.provenance
+    assert [p.name for p in target.parent.iterdir()] == ["v1.json"]
+
+
+def test_what_is_no_regular_file_is_not_replaced(fitted: Normalizer, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(ArtifactError, match="not a regular file"):
+        fitted.save(tmp_path / "pipe")
+
+    assert (tmp_path / "pipe").is_fifo()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
 def test_a_read_only_folder_is_told(fitted: Normalizer, tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)

@@ -15,7 +15,8 @@ from wellposed.normalize.exact import accumulator
 from wellposed.normalize.exact.accumulator import Accumulator, ColumnSums
 from wellposed.normalize.exact.rounding import nearest_root
 from wellposed.normalize.exact.sums import SQUARE_BIAS, VALUE_BIAS, ExactSums
-from wellposed.normalize.reduction import reduce_columns, reduce_tensor
+from wellposed.normalize.on_device import reduce_tensor
+from wellposed.normalize.reduction import reduce_columns
 
 RNG = np.random.default_rng(0)
 NORMAL = RNG.normal(size=(1003, 5))

@@ -194,7 +194,7 @@ def test_reading_a_shuffled_loader_leaves_every_random_state_as_it_was() -> None
     [
         ((np.zeros((2, 2)) for _ in range(3)), "one-shot generator"),
         ([], "no batches"),
-        ("train.csv", "text"),
+        ("train.csv", "the text 'train.csv'.*Normalizer.fit reads files"),
         (3.0, "single number"),
         (object(), "expected an array"),
         (np.array(3.0), "single number"),

@@ -618,3 +618,11 @@ def test_a_mask_or_a_checkpoint_where_there_is_none_is_refused(tmp_path: Path) -
         Normalizer.fit(WINE_LIKE, checkpoint=tmp_path / "c.json")
     with pytest.raises(ArgumentError, match="these data are in memory"):
         Normalizer.fit(pl.DataFrame({"a": [1.0, 40.0]}), checkpoint=tmp_path / "c.json")
+
+
+def test_integers_that_float64_blurs_are_remarked() -> None:
+    spread, close = 2**60 + 10**6 * np.arange(1000), 2**60 + 3 * np.arange(1000)
+
+    n = Normalizer.fit(np.column_stack([spread, close]))
+
+    assert n.remarks == ("integers too large for float64, which blurs them by over 1% of a std: 1",)

@@ -331,6 +331,23 @@ def test_what_cannot_be_read_again_as_the_same_has_no_checkpoint(file):
         reduce_source(Rows(identity=""), checkpoint=file)
 
 
+def test_a_checkpoint_may_lie_elsewhere_and_leaves_nothing_there(file, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    file.symlink_to(elsewhere / "c")
+    begin(file)
+    left, another = f".c.{'0' * 16}.tmp", f".c.d.{'0' * 16}.tmp"  # of this checkpoint, and of "c.d"
+    for name in (left, another):
+        (elsewhere / name).touch()
+
+    assert file.is_symlink()
+    rest = Rows()
+    reduce_source(rest, checkpoint=file)
+
+    assert rest.read[0] > 0
+    assert [p.name for p in elsewhere.iterdir()] == [another]
+
+
 @pytest.mark.parametrize("place", ["", "no/such/folder/c"])
 def test_a_place_that_cannot_hold_a_checkpoint_is_refused_before_the_work(tmp_path, place):
     source = Rows()

@@ -17,6 +17,7 @@ import pytest
 
 from wellposed import Moments
 from wellposed.errors import ArgumentError, DataError, MissingDependency
+from wellposed.normalize.exact.sums import VALUE_BIAS
 from wellposed.normalize.resumable import reduce_source
 from wellposed.normalize.sources import blocks, open_source, parquet, text
 from wellposed.normalize.sources.arrow import columns_of
@@ -254,6 +255,39 @@ def test_the_identity_changes_with_the_file_and_not_with_reading(tmp_path) -> No
 
     os.utime(place, ns=(1, 1))
     assert open_source(place).identity != before.identity
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TABLE,
+        lambda: TABLE.to_pandas(),
+        lambda: pl.from_arrow(TABLE.select(["n", "x"])).lazy(),
+        lambda: duckdb.sql("select 1 as n"),
+    ],
+)
+def test_data_in_memory_cannot_be_told_apart_and_have_no_checkpoint(tmp_path, make) -> None:
+    source = open_source(make())
+
+    assert source.identity == source.select(["n"]).identity == ""
+    with pytest.raises(ArgumentError, match="only files can be resumed"):
+        reduce_source(source, checkpoint=tmp_path / "c")
+
+
+def test_integers_beside_nulls_stay_exact_with_a_covariance(tmp_path) -> None:
+    n = [2**60 + 1, None, 2**60 + 2, 7]
+    pq.write_table(
+        pa.table({"n": pa.array(n, pa.int64()), "x": [1.0, 2.0, 3.0, 5.0]}), tmp_path / "t.parquet"
+    )
+    source = open_source(tmp_path / "t.parquet")
+
+    m, alone = reduce_source(source, covariance=True), reduce_source(source)
+
+    assert m.fingerprint == alone.fingerprint
+    assert m.values.integers()[0] == (2**61 + 10) << VALUE_BIAS
+    assert m.complete == 3
+    rows = [[float(a), b] for a, b in zip(n, [1.0, 2.0, 3.0, 5.0], strict=True) if a is not None]
+    np.testing.assert_array_equal(m.covariance, Moments.of(np.array(rows), covariance=True).covariance)
 
 
 def parquet_of_groups(place: Path) -> None:

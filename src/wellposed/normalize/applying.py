@@ -1,4 +1,8 @@
-"""A fitted normalizer on new data: does it fit, and then the arithmetic, in float64 and rounded once."""
+"""A fitted normalizer on new data: does it fit, and then the arithmetic, in float64 whatever the dtype of the data.
+
+The result is rounded to that dtype at the end. Integers become float32; float64 where some columns pass unchanged
+and float32 does not hold every integer of their dtype.
+"""
 
 from __future__ import annotations
 
@@ -81,14 +85,39 @@ def _check_columns(n: Normalizer, found: Sequence[str], *, table: bool) -> None:
 
 def _on_array(n: Normalizer, x: NDArray[Any], *, inverse: bool) -> NDArray[Any]:
     center, scale = (spread_over(n, v, x.shape) for v in (n.center, n.scale))
-    out = np.empty(x.shape, dtype=x.dtype if x.dtype.kind == "f" else np.float32)
+    out = np.empty(x.shape, dtype=_becomes(n, x.dtype))
+    passing = spread_over(n, ~n.selected, x.shape) if _may_lose(n, x.dtype) else None
     # One sample, and statistics that differ along the first axis, are taken at once.
     rows = len(x) if x.ndim < n.ndim else max(1, _CHUNK // max(1, x[:1].size))
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         for start in range(0, len(x), max(rows, 1)):
             work = x[start : start + rows].astype(np.float64)
+            if passing is not None:
+                _check_held(np.abs(work).max(where=passing, initial=0.0), "float64")
             out[start : start + rows] = _worked(n, work, center, scale, inverse=inverse)
     return out
+
+
+def _becomes(n: Normalizer, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Of the dtype and never of the values, so that every batch gives the same."""
+    if dtype.kind == "f":
+        return dtype
+    return np.dtype(np.float32) if n.selected.all() else np.result_type(dtype, np.float32)
+
+
+def _may_lose(n: Normalizer, dtype: np.dtype[Any]) -> bool:
+    """Whether integers pass unchanged that float64 may not hold."""
+    return dtype.kind in "iu" and dtype.itemsize == 8 and not n.selected.all()
+
+
+def _check_held(largest: float, becomes: str) -> None:
+    """Refuse integers that pass unchanged, where `becomes` (float32 or float64) rounds ones of their size."""
+    bits = 53 if becomes.endswith("64") else 24
+    if largest >= 1 << bits:
+        raise DataError(
+            f"x has integers of 2**{bits} or more in columns that pass unchanged, and becomes {becomes}, which "
+            "rounds them: pass a table, whose other columns stay as they are, or leave these columns out"
+        )
 
 
 def _worked(n: Normalizer, work: Floats, center: Floats, scale: Floats, *, inverse: bool) -> Floats:
@@ -115,12 +144,15 @@ def _rotate(n: Normalizer, work: Any, rotation: Floats | None) -> None:
 
 
 def _on_tensor(n: Normalizer, x: Any, *, inverse: bool) -> Any:
-    from ..frameworks.torch.arrays import affine
+    from ..frameworks.torch.arrays import WITHOUT_FLOAT64, affine
 
+    if x.is_complex():
+        raise DataError(f"x has dtype {x.dtype}: expected real numbers")
+    x = _widened(n, x, WITHOUT_FLOAT64)
     center, scale = (spread_over(n, v, tuple(x.shape)) for v in (n.center, n.scale))
     if n.rotation is None or not n.mixed.any():
         return affine(x, center, scale, inverse=inverse)
-    wide = x.float() if x.device.type == "mps" else x.double()
+    wide = x.float() if x.device.type in WITHOUT_FLOAT64 else x.double()
     if inverse:
         out = affine(_rotated_tensor(n, wide, n.unrotation), center, scale, inverse=True)
     else:
@@ -128,11 +160,34 @@ def _on_tensor(n: Normalizer, x: Any, *, inverse: bool) -> Any:
     return out.to(x.dtype) if x.is_floating_point() else out.float()
 
 
+def _widened(n: Normalizer, x: Any, without_float64: Sequence[str]) -> Any:
+    """Integers in the dtype that they become, where some pass unchanged that float32 may not hold."""
+    if x.is_floating_point() or x.dtype.itemsize <= 2 or n.selected.all():
+        return x
+    wide = x.float() if x.device.type in without_float64 else x.double()
+    passing = spread_over(n, (~n.selected).astype(np.float64), tuple(x.shape))
+    if x.numel() and (x.dtype.itemsize == 8 or wide.dtype.itemsize < 8):
+        _check_held(float((wide * wide.new_tensor(passing)).abs().max()), str(wide.dtype))
+    return wide
+
+
 def _on_jax(n: Normalizer, x: Any, *, inverse: bool) -> Any:
     spread_over(n, n.center, x.shape)
+    x = _widened_by_jax(n, x)
     if not inverse:
         return n.to_jax()(x)
     return sys.modules["jax"].numpy.asarray(_on_array(n, as_array(x, "x"), inverse=True))
+
+
+def _widened_by_jax(n: Normalizer, x: Any) -> Any:
+    """The same; while it is traced an array has no values to check."""
+    if x.dtype.kind not in "iu" or x.dtype.itemsize <= 2 or n.selected.all():
+        return x
+    wide = x.astype(float)  # float32 unless 64-bit mode is on
+    if not isinstance(x, sys.modules["jax"].core.Tracer):
+        passing = spread_over(n, ~n.selected, x.shape)
+        _check_held(np.abs(np.asarray(wide)).max(where=passing, initial=0.0), str(wide.dtype))
+    return wide
 
 
 def _rotated_tensor(n: Normalizer, wide: Any, rotation: Any) -> Any:

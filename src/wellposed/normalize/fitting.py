@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _OF = ("inputs", "targets")
 _NOT_CHOSEN = "not chosen"
+_EXACT = 2.0**53  # integers up to here are exact in float64
+_BLUR = 0.01
 
 
 def fit(
@@ -124,9 +126,19 @@ def normalizer_of(
         quartiles=_finite(map_.quartiles),
         rank_error=map_.rank_error,
         left_alone=left_alone,
-        remarks=(*map_.remarks, remark) if remark else map_.remarks,
+        remarks=(*map_.remarks, *_blurred(moments, selected, label), *([remark] if remark else [])),
         provenance=_provenance(moments, source if source is not None else found.label),
     )
+
+
+def _blurred(moments: Moments, selected: NDArray[np.bool_], label: Callable[[int], str]) -> list[str]:
+    """Of integers that are exact in the statistics but not in the float64 that they are applied in."""
+    largest = np.fmax(np.abs(moments.minimum), np.abs(moments.maximum)).ravel()
+    lost = selected & (largest > _EXACT) & (np.spacing(largest) > _BLUR * moments.std.ravel())
+    if not lost.any():
+        return []
+    names = listed([label(int(i)) for i in np.flatnonzero(lost)])
+    return [f"integers too large for float64, which blurs them by over {_BLUR:.0%} of a std: {names}"]
 
 
 def _finite(quartiles: NDArray[np.float64] | None) -> NDArray[np.float64] | None:

@@ -117,7 +117,8 @@ class Moments:
         [3.0]
         """
         from .batches import as_array, batches
-        from .reduction import Reduction, reduce_batch, reduce_on_device
+        from .on_device import reduce_on_device
+        from .reduction import Reduction, reduce_batch
 
         options: dict[str, Any] = {"axis": axis, "covariance": covariance, "quantiles": quantiles}
         if mask is not None:

@@ -57,6 +57,15 @@ class Sketches:
             (s.normalized_rank_error(False) for s in self._sketches if s.is_estimation_mode()), default=0.0
         )
 
+    def are_of(
+        self, count: NDArray[np.int64], minimum: NDArray[np.float64], maximum: NDArray[np.float64]
+    ) -> bool:
+        """Whether each is of so many entries of a column, and of its extremes."""
+        return len(self._sketches) == len(count) and all(
+            s.n == n and (n == 0 or (s.get_min_value(), s.get_max_value()) == (least, most))
+            for s, n, least, most in zip(self._sketches, count, minimum, maximum, strict=True)
+        )
+
     def to_text(self) -> list[str]:
         return [base64.b64encode(s.serialize()).decode() for s in self._sketches]
 

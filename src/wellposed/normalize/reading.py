@@ -13,7 +13,8 @@ import numpy as np
 from ..errors import ArgumentError, DataError
 from .batches import as_array, batches, column_names
 from .moments import Moments
-from .reduction import Reduction, kept_axes, reduce_on_device
+from .on_device import reduce_on_device
+from .reduction import Reduction, kept_axes
 from .tables import as_table
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from ..errors import ArgumentError, DataError
 from .exact.accumulator import Accumulator, ColumnSums, cores, is_worth_compiling
 from .exact.products import Products, products_of
-from .exact.sums import SQUARE_BIAS, VALUE_BIAS, total
 from .moments import Moments, named
 from .quantiles import Sketches
 
@@ -22,7 +21,7 @@ _EXACT = 1 << 53  # integers up to here are exact in float64
 _CONVERTED = 1 << 17  # entries that are converted or copied at a time: they stay in a core's cache
 _TASK = 1 << 22  # entries that are worth a thread
 _SHARED = 1 << 16  # columns times threads: each takes two kilobytes
-_STACKED = 1 << 18  # entries of columns that are cheaper to add as one table
+_STACKED = 1 << 15  # entries a column, of columns that are cheaper to add as one table
 _RUN = 64  # entries of one column side by side, from which it is read by itself
 _MOST_PAIRED = 2048  # columns of which a covariance is kept
 
@@ -102,7 +101,7 @@ def reduce_columns(
     sums, unread = _sums_of_columns(columns, entries)
     dtypes = {c.dtype for c in columns}
     table = np.column_stack([c.astype(np.float64) for c in columns]) if covariance else None
-    return _moments(
+    return moments_of(
         sums,
         entries=entries + unread,
         lost=lost - unread,
@@ -119,7 +118,9 @@ def _sums_of_columns(
 ) -> tuple[ColumnSums, NDArray[np.int64]]:
     """The sums of each column, and how many NaN were added to it."""
     total = int(entries.sum())
-    if (total < _STACKED or not is_worth_compiling(total)) and not any(map(_beyond_float64, columns)):
+    if (total < _STACKED * len(columns) or not is_worth_compiling(total)) and not any(
+        map(_beyond_float64, columns)
+    ):
         return _sums_of_stacked(columns, entries)
     accumulator = Accumulator(len(columns))
     extra: list[ColumnSums] = []
@@ -186,7 +187,7 @@ class Reduction:
         if self._shape is None:
             return Moments.empty()
         size = int(np.prod(self._shape))
-        return _moments(
+        return moments_of(
             _together(self._accumulator, self._extra),
             entries=np.full(size, self._entries, dtype=np.int64),
             lost=np.zeros(size, dtype=np.int64),
@@ -218,52 +219,7 @@ class Reduction:
         self._sketches = Sketches.empty(columns) if self._quantiles else Sketches([])
 
 
-def reduce_on_device(
-    data: Any, *, axis: int | tuple[int, ...] | None, covariance: bool, quantiles: bool
-) -> Moments | None:
-    """Moments of a tensor on an accelerator, reduced there; None where that does not apply."""
-    from .batches import is_tensor
-
-    if covariance or quantiles or not is_tensor(data):
-        return None
-    from ..frameworks.torch.sums import reducible
-
-    return reduce_tensor(data, axis=axis) if reducible(data) else None
-
-
-def reduce_tensor(data: Any, *, axis: int | tuple[int, ...] | None = None) -> Moments:
-    """Moments of a floating-point torch tensor, on its device."""
-    from ..frameworks.torch.sums import spacing_of, sum_columns
-
-    kept = kept_axes(data.ndim, axis)
-    shape = tuple(data.shape[a] for a in kept) or (1,)
-    if 0 in shape:
-        raise DataError(f"the data has shape {tuple(data.shape)}: expected at least one column")
-    columns = int(np.prod(shape))
-    rows = data.detach().movedim(kept, tuple(range(-len(kept), 0))).reshape(-1, columns)
-    sums = Accumulator(columns).sums()
-    for part in sum_columns(rows):
-        sums = sums | ColumnSums(
-            values=total(part.values, columns, bias=VALUE_BIAS),
-            squares=total(part.squares, columns, bias=SQUARE_BIAS),
-            missing=part.missing,
-            infinite=part.infinite,
-            minimum=part.minimum,
-            maximum=part.maximum,
-        )
-    return _moments(
-        sums,
-        entries=np.full(columns, len(rows), dtype=np.int64),
-        lost=np.zeros(columns, dtype=np.int64),
-        shape=shape,
-        rows=len(data),
-        precision=spacing_of(data),
-        products=None,
-        sketches=None,
-    )
-
-
-def _moments(
+def moments_of(
     sums: ColumnSums,
     *,
     entries: NDArray[np.int64],
@@ -271,6 +227,7 @@ def _moments(
     shape: tuple[int, ...],
     **parts: Any,
 ) -> Moments:
+    """Moments of sums over `entries` a column, of which `lost` more were left out as missing."""
     count = entries - sums.missing - sums.infinite
     return Moments(
         count=count.reshape(shape),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import math
 
 import msgspec
 import numpy as np
 
 from ..errors import DataError
 from .exact.products import Products
-from .exact.sums import SQUARE_BIAS, SQUARE_LIMBS, VALUE_BIAS, VALUE_LIMBS, ExactSums
+from .exact.sums import SQUARE_BIAS, SQUARE_LIMBS, VALUE_BIAS, VALUE_LIMBS, Digits, ExactSums, Floats
 from .moments import Moments
 from .quantiles import Sketches
 
@@ -84,7 +84,7 @@ def from_json(text: str | bytes) -> Moments:
     size = len(held.count)
     if int(np.prod([int(s) for s in shape], dtype=object)) != size:
         raise DataError(f"saved moments of shape {shape} have {size} columns")
-    if held.rows < 0 or not 0 <= held.precision < 1:
+    if not 0 <= held.rows < 1 << 62 or not 0 <= held.precision < 1:
         raise DataError(f"saved moments have {held.rows} rows and precision {held.precision}")
     count, missing, infinite = (
         _counts(numbers, name, size).reshape(shape)
@@ -94,9 +94,14 @@ def from_json(text: str | bytes) -> Moments:
         _numbers(numbers, name, size).reshape(shape)
         for name, numbers in (("minimum", held.minimum), ("maximum", held.maximum))
     )
-    if not np.array_equal(np.isnan(minimum), count == 0) or (minimum > maximum).any():
-        raise DataError("saved moments have minima and maxima that do not fit their counts")
-    return Moments(
+    for numbers in (minimum, maximum):
+        if not np.array_equal(np.isnan(numbers), count == 0) or np.isinf(numbers).any():
+            raise DataError("saved moments have minima and maxima that do not fit their counts")
+    if (minimum > maximum).any():
+        raise DataError("saved moments have minima above their maxima")
+    if held.rows == 0 and (count + missing + infinite).any():
+        raise DataError("saved moments have entries, and 0 rows")
+    moments = Moments(
         count=count,
         missing=missing,
         infinite=infinite,
@@ -109,9 +114,65 @@ def from_json(text: str | bytes) -> Moments:
         products=_products(held.products, size),
         sketches=None if held.sketches is None else Sketches.from_text(held.sketches),
     )
+    _check_possible(moments)
+    return moments
 
 
-def _finite(numbers: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:
+def _check_possible(m: Moments) -> None:
+    """Refuse sums, products and sketches that no numbers of these counts, minima and maxima have."""
+    minimum, maximum = m.minimum.ravel(), m.maximum.ravel()
+    _check_sums(m.count.ravel().tolist(), m.values, m.squares, minimum, maximum)
+    if m.products is not None:
+        _check_products(m.products, m.count.ravel(), minimum, maximum)
+    if m.sketches is not None and not m.sketches.are_of(m.count.ravel(), minimum, maximum):
+        raise DataError("saved quantile sketches do not fit the counts, minima and maxima beside them")
+
+
+def _check_products(p: Products, count: Digits, minimum: Floats, maximum: Floats) -> None:
+    columns = len(count)
+    if p.rows > count.min(initial=p.rows):
+        raise DataError(f"saved moments have {p.rows} complete rows, more than some column has entries")
+    digits = p.products.digits.reshape(columns, columns, p.products.digits.shape[1])
+    if not np.array_equal(digits, digits.transpose(1, 0, 2)) or (p.rows == 0 and digits.any()):
+        raise DataError("saved moments have products that no rows have")
+    squares = ExactSums(
+        digits=digits[np.arange(columns), np.arange(columns)], start=p.products.start, bias=p.products.bias
+    )
+    _check_sums([p.rows] * columns, p.values, squares, minimum, maximum)
+
+
+def _check_sums(
+    counts: list[int], values: ExactSums, squares: ExactSums, minimum: Floats, maximum: Floats
+) -> None:
+    """In whole numbers, exactly: ``(Σx)² <= n Σx²``, and ``Σ(x - min)(max - x) >= 0``.
+
+    With min <= max, they also hold Σx between n times the one and n times the other.
+    """
+    sums = zip(counts, values.integers(), squares.integers(), minimum.tolist(), maximum.tolist(), strict=True)
+    for column, (n, total, square, least, most) in enumerate(sums):
+        if n == 0:
+            possible = total == square == 0
+        else:
+            low, high = _whole(_outward(least, -math.inf)), _whole(_outward(most, math.inf))
+            possible = total**2 <= n * square and square <= (low + high) * total - n * low * high
+        if not possible:
+            raise DataError(
+                f"saved moments have sums in column {column} that no {n} numbers from {least} to {most} have"
+            )
+
+
+def _outward(extreme: float, towards: float) -> float:
+    """A bound of what was read: integers of 64 bits were rounded when they became an extreme."""
+    return math.nextafter(extreme, towards) if 1 << 53 <= abs(extreme) <= 1 << 64 else extreme
+
+
+def _whole(number: float) -> int:
+    """``number * 2**VALUE_BIAS``, which is whole."""
+    numerator, denominator = number.as_integer_ratio()
+    return (numerator << VALUE_BIAS) // denominator
+
+
+def _finite(numbers: Floats) -> list[float | None]:
     return [None if v != v else v for v in numbers.ravel().tolist()]
 
 
@@ -131,9 +192,12 @@ def _sums(held: _Sums, columns: int, bias: int, limbs: int) -> ExactSums:
     except OverflowError:
         raise DataError("a saved sum has digits beyond 64 bits") from None
     lower, top = digits[:, :-1], digits[:, -1]
-    if ((lower < 0) | (lower >> 32 > 0)).any() or (np.abs(top) > 1 << 32).any():
+    if ((lower < 0) | (lower >> 32 > 0)).any() or ((top < -1 << 32) | (top > 1 << 32)).any():
         raise DataError("a saved sum has digits beyond 32 bits")
-    return ExactSums(digits=digits, start=held.start, bias=bias)
+    # Equal sums have one form only, which the fingerprint relies on.
+    if not digits.any():
+        return ExactSums.zero(columns, bias=bias)
+    return ExactSums.of_limbs(digits, bias=bias).shifted(held.start)
 
 
 def _products(held: _Products | None, columns: int) -> Products | None:
@@ -146,13 +210,13 @@ def _products(held: _Products | None, columns: int) -> Products | None:
     )
 
 
-def _counts(numbers: list[int], name: str, size: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _counts(numbers: list[int], name: str, size: int) -> Digits:
     if len(numbers) != size or any(not 0 <= n < 1 << 62 for n in numbers):
-        raise DataError(f"{name} of saved moments: expected {size} whole numbers from 0")
+        raise DataError(f"{name} of saved moments: expected {size} whole numbers from 0 to below 2**62")
     return np.array(numbers, dtype=np.int64)
 
 
-def _numbers(numbers: list[float | None], name: str, size: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _numbers(numbers: list[float | None], name: str, size: int) -> Floats:
     if len(numbers) != size:
         raise DataError(f"{name} of saved moments: expected {size} numbers, found {len(numbers)}")
-    return np.array([np.nan if n is None else n for n in numbers], dtype=np.float64)
+    return np.array([np.nan if n is None else n + 0.0 for n in numbers], dtype=np.float64)

@@ -91,7 +91,7 @@ def tally(n: Normalizer, data: Any) -> Tally:
     engine = engine_of(data)
     if engine is not None:
         return _by_engine(n, data, engine, columns)
-    source = open_source(data[0] if _is_pair_of_tables(data) else data)
+    source = open_source(data[0] if _is_pair_of_tables(data) else data, numbers=n.names or ())
     if source is None:
         return _total(_of_batches(n, data, columns), columns, columns)
     if source.names is None:

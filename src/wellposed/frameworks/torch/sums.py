@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -17,19 +18,23 @@ from numpy.typing import NDArray
 
 from .arrays import is_tensor
 
+# The first four are those of `wellposed.normalize.exact.plain`, which this layer does not import.
 ROWS = 1024
-_BLOCKS = 256  # of `ROWS` rows, added in one go
 _BAND = 60
 _FIRST, _NEXT = 21, 22
 _LEAST = -1022  # exponent of the least normal float64
+_BLOCKS = 256  # of `ROWS` rows, added in one go
+_ENTRIES = 1 << 24  # that are cut at a time: each takes some 75 bytes meanwhile
+
+Term = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DeviceSums:
     """Terms ``value * 2**exponent`` whose sums are Σx and Σx² of each column, and what was counted."""
 
-    values: list[tuple[NDArray[np.float64], NDArray[np.int64]]]
-    squares: list[tuple[NDArray[np.float64], NDArray[np.int64]]]
+    values: list[Term]
+    squares: list[Term]
     missing: NDArray[np.int64]
     infinite: NDArray[np.int64]
     minimum: NDArray[np.float64]
@@ -54,9 +59,32 @@ def spacing_of(tensor: torch.Tensor) -> float:
 @torch.no_grad()
 def sum_columns(rows: torch.Tensor) -> Iterator[DeviceSums]:
     """Of ``(entries, columns)``, floating-point, in parts."""
-    step = ROWS * max(1, min(_BLOCKS, (1 << 24) // (ROWS * max(1, rows.shape[1]))))
+    step = ROWS * max(1, min(_BLOCKS, _ENTRIES // (ROWS * max(1, rows.shape[1]))))
     for start in range(0, len(rows), step):
-        yield _sums(rows[start : start + step].to(torch.float64))
+        part = rows[start : start + step]
+        tiles = part.split(max(1, _ENTRIES // len(part)), dim=1)
+        yield _side_by_side([_sums(tile.to(torch.float64)) for tile in tiles])
+
+
+def _side_by_side(tiles: list[DeviceSums]) -> DeviceSums:
+    """The sums of all columns, from those of some columns each."""
+    if len(tiles) == 1:
+        return tiles[0]
+    return DeviceSums(
+        values=_joined([tile.values for tile in tiles], tiles),
+        squares=_joined([tile.squares for tile in tiles], tiles),
+        **{
+            name: np.concatenate([getattr(tile, name) for tile in tiles])
+            for name in ("missing", "infinite", "minimum", "maximum")
+        },
+    )
+
+
+def _joined(terms: list[list[Term]], tiles: list[DeviceSums]) -> list[Term]:
+    """Where a tile has fewer terms than another, it adds zeros."""
+    none = [(np.zeros(len(t.missing)), np.zeros(len(t.missing), dtype=np.int64)) for t in tiles]
+    rows = ([term or zero for term, zero in zip(row, none, strict=True)] for row in zip_longest(*terms))
+    return [(np.concatenate([v for v, _ in row]), np.concatenate([e for _, e in row])) for row in rows]
 
 
 def _sums(x: torch.Tensor) -> DeviceSums:
@@ -79,11 +107,11 @@ def _sums(x: torch.Tensor) -> DeviceSums:
 
 
 def _in_blocks(x: torch.Tensor) -> torch.Tensor:
-    """``(blocks, ROWS, columns)``, filled up with zeros."""
-    lacking = -len(x) % ROWS
+    """``(blocks, ROWS, columns)``, filled up with zeros; few rows are one block as they are."""
+    lacking = -len(x) % ROWS if len(x) > ROWS else 0
     if lacking:
         x = torch.cat([x, x.new_zeros(lacking, x.shape[1])])
-    return x.reshape(-1, ROWS, x.shape[1])
+    return x.reshape(-1, min(len(x), ROWS), x.shape[1])
 
 
 def _split(x: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:

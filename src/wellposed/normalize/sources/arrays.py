@@ -112,6 +112,7 @@ class ArraySource(Source):
         self.left_alone = MappingProxyType(dict.fromkeys(first.others, "another array"))
         self.ndim = len(first.shape)
         self.rows = sum(each.shape[0] for each in self._stored)
+        self.shape = (self.rows, *first.shape[1:])
         self.bytes = sum(each.shape[0] * each.sample_bytes for each in self._stored)
         self.identity = digest(
             [stamp(each.place) for each in self._stored], [each.key for each in self._stored]

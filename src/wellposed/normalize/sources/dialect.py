@@ -16,6 +16,7 @@ MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 SEPARATORS = ",;\t|"
 _INTEGER = re.compile(r"[+-]?\d+\Z", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?\Z", re.ASCII)
+_WITH_MARKS = re.compile(r"[+-]?\d{1,3}([,. '])\d{3}(\1\d{3})*([.,]\d+)?\Z", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}\Z", re.ASCII)
 
 
@@ -70,6 +71,8 @@ def kind_of_text(entries: Sequence[str]) -> str:
     --------
     >>> kind_of_text(["True", "false"]), kind_of_text(["ann", "bob"]), kind_of_text(["1,234"])
     ('boolean', 'text', "numbers with commas, such as '1,234': write them with a point, or without a mark")
+    >>> kind_of_text(["1,234.5", "12,000,000"])
+    "numbers with marks for thousands, such as '1,234.5': write them without these marks"
     """
     words = [entry.strip() for entry in entries]
     if all(word.lower() in ("true", "false") for word in words):
@@ -77,6 +80,9 @@ def kind_of_text(entries: Sequence[str]) -> str:
     commas = [word for word in words if _DECIMAL_COMMA.match(word)]
     if 2 * len(commas) > len(words):
         return f"numbers with commas, such as {commas[0]!r}: write them with a point, or without a mark"
+    marked = [word for word in words if _WITH_MARKS.match(word)]
+    if 2 * len(marked) > len(words):
+        return f"numbers with marks for thousands, such as {marked[0]!r}: write them without these marks"
     return "text"
 
 

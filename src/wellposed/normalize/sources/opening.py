@@ -13,7 +13,7 @@ from .source import Source
 from .tables import Part, TableSource
 
 
-def open_source(data: Any, *, key: str | None = None) -> Source | None:
+def open_source(data: Any, *, key: str | None = None, numbers: Sequence[str] = ()) -> Source | None:
     """The source for a path, a folder, a pattern, or a table that speaks Arrow; None for anything else.
 
     Parameters
@@ -24,6 +24,9 @@ def open_source(data: Any, *, key: str | None = None) -> Source | None:
         columns; a list of paths; an object with ``__arrow_c_stream__`` (pandas, polars, pyarrow, DuckDB).
     key
         Which array of an ``.npz``; by default the only one, or the only one with a usual name.
+    numbers
+        Columns of a table that are known to hold numbers: one without entries is then a column of numbers
+        that are all missing.
 
     Raises
     ------
@@ -36,11 +39,11 @@ def open_source(data: Any, *, key: str | None = None) -> Source | None:
         return data
     paths = _paths(data)
     if paths is not None:
-        return _of_files({place: path for path in paths for place in files_of(path)}, _label(paths), key)
+        return _of_files({place: path for path in paths for place in files_of(path)}, _label(paths), key, numbers)
     if key is not None:
         raise ArgumentError(f"key={key!r} is for .npz files, and the data are a {type(data).__name__}")
     part = _part_in_memory(data)
-    return None if part is None else TableSource([part], label=part.label)
+    return None if part is None else TableSource([part], label=part.label, numbers=numbers)
 
 
 def _part_in_memory(data: Any) -> Part | None:
@@ -62,7 +65,7 @@ def _label(paths: Sequence[Any]) -> str:
     return ", ".join(map(str, paths[:3])) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
 
 
-def _of_files(places: dict[Path, Any], label: str, key: str | None) -> Source:
+def _of_files(places: dict[Path, Any], label: str, key: str | None, numbers: Sequence[str]) -> Source:
     """The source for files, each of which comes from the path that was given."""
     kinds = sorted({kind_of(place) for place in places})
     if len(kinds) > 1:
@@ -73,7 +76,8 @@ def _of_files(places: dict[Path, Any], label: str, key: str | None) -> Source:
         from .arrays import ArraySource
 
         return ArraySource(list(places), label=label, key=key)
-    return TableSource([_part(place, kinds[0], Path(given)) for place, given in places.items()], label=label)
+    parts = [_part(place, kinds[0], Path(given)) for place, given in places.items()]
+    return TableSource(parts, label=label, numbers=numbers)
 
 
 def _part(place: Path, kind: str, given: Path) -> Part:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ...errors import DataError
+from ..naming import listed
 from .arrow import columns_of, pyarrow
 from .source import FEWEST_ROWS, PIECE_BYTES, Piece
 from .tables import Part
@@ -46,7 +47,7 @@ class StreamPart(Part):
 
 
 def stream_part(data: Any) -> StreamPart | None:
-    """The part for an object that speaks Arrow, a polars LazyFrame or a Hugging Face dataset; None for others."""
+    """The part for an object that speaks Arrow, a polars LazyFrame, a dataset of pyarrow or Hugging Face; None for others."""
     label = type(data).__name__
     if hasattr(data, "__arrow_c_stream__"):
         rows = getattr(data, "num_rows", None) or getattr(data, "height", None)
@@ -59,6 +60,11 @@ def stream_part(data: Any) -> StreamPart | None:
     package = type(data).__module__.partition(".")[0]
     if package == "polars" and label == "LazyFrame":
         return StreamPart(lambda: _from_lazy(data), label=label)
+    if package == "pyarrow" and hasattr(data, "scanner"):
+        return StreamPart(lambda: _from_scan(data), label=label)
+    if package == "datasets" and isinstance(data, dict):
+        splits = listed(map(repr, data))
+        raise DataError(f"the {label} holds the splits {splits}: give one of them, such as data[{next(iter(data), 'train')!r}]")
     if package == "datasets" and hasattr(data, "with_format"):
         return StreamPart(lambda: _from_dataset(data), label=label)
     return None
@@ -88,6 +94,11 @@ def _from_lazy(data: Any) -> Any:
     schema = data.head(0).collect().to_arrow().schema
     tables = (frame.to_arrow() for frame in data.collect_batches(maintain_order=True))
     return pa.RecordBatchReader.from_batches(schema, _batches(tables))
+
+
+def _from_scan(data: Any) -> Any:
+    # By default up to 16 batches of 4 files are held, however large they are.
+    return data.scanner(batch_size=FEWEST_ROWS, batch_readahead=2, fragment_readahead=1).to_reader()
 
 
 def _from_dataset(data: Any) -> Any:

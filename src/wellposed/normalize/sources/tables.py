@@ -53,10 +53,18 @@ class TableSource(Source):
 
     ndim = 2
 
-    def __init__(self, parts: Sequence[Part], *, label: str, chosen: Sequence[str] | None = None) -> None:
-        self._parts = tuple(parts)
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        *,
+        label: str,
+        chosen: Sequence[str] | None = None,
+        numbers: Sequence[str] = (),
+    ) -> None:
+        """`numbers` are known to be columns of numbers, should they be empty; of `chosen` alone are read."""
+        self._parts, self._numbers = tuple(parts), tuple(numbers)
         self.label = label
-        names, left_alone, wrong = _agreed(self._parts)
+        names, left_alone, wrong = _agreed(self._parts, frozenset(numbers))
         if chosen is not None:
             _check_chosen(chosen, self._parts[0].columns, left_alone, label)
             left_alone |= {name: "not chosen" for name in names if name not in chosen}
@@ -92,11 +100,16 @@ class TableSource(Source):
             start = 0
 
     def select(self, columns: Sequence[str]) -> TableSource:
-        return TableSource(self._parts, label=self.label, chosen=columns)
+        return TableSource(self._parts, label=self.label, chosen=columns, numbers=self._numbers)
 
 
-def _agreed(parts: Sequence[Part]) -> tuple[tuple[str, ...], dict[str, str], dict[str, str]]:
-    """The columns of numbers, the others with the reason, and what is wrong with columns that parts disagree on."""
+def _agreed(
+    parts: Sequence[Part], numbers: frozenset[str]
+) -> tuple[tuple[str, ...], dict[str, str], dict[str, str]]:
+    """The columns of numbers, the others with the reason, and what is wrong with columns that parts disagree on.
+
+    An empty column is one of numbers where it is among `numbers`.
+    """
     first, deciding, wrong = parts[0], dict[str, Part](), dict[str, str]()
     left_alone = dict.fromkeys(first.columns, EMPTY)
     for part in parts:
@@ -112,6 +125,8 @@ def _agreed(parts: Sequence[Part]) -> tuple[tuple[str, ...], dict[str, str], dic
                     f"column {name!r} is {text.left_alone[name]} in {text.label} and numbers in {number.label}: "
                     "expected one kind; leave it out with columns="
                 )
+    for name in numbers & {name for name, why in left_alone.items() if why == EMPTY}:
+        left_alone[name] = ""
     names = tuple(name for name in first.columns if name in wrong or not left_alone[name])
     return names, {name: why for name, why in left_alone.items() if name not in names}, wrong
 
