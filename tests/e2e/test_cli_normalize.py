@@ -246,8 +246,113 @@ def test_the_data_named_as_their_own_checkpoint_stay_as_they_are(table, tmp_path
     before = table.read_bytes()
 
     assert run("fit", table, "-o", tmp_path / "n.json", "--checkpoint", table) == 2
-    assert "not a checkpoint" in capsys.readouterr().err
+    assert f"--checkpoint {table} would take the place of {table}" in capsys.readouterr().err
     assert table.read_bytes() == before
+
+
+def linked(table, folder):
+    (folder / "link").symlink_to(table)
+    return [table], folder / "link"
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        lambda table, folder: ([table], table),
+        lambda table, folder: ([table], folder / "parts" / ".." / table.name),
+        lambda table, folder: ([folder / "parts"], folder / "parts" / "part-1.csv"),
+        lambda table, folder: ([folder / "parts" / "*.csv"], folder / "parts" / "part-2.csv"),
+        linked,
+    ],
+    ids=["file", "another way", "folder", "pattern", "link"],
+)
+def test_a_normalizer_never_takes_the_place_of_the_data(table, parts, tmp_path, capsys, named):
+    data, output = named(table, tmp_path)
+    before = output.read_bytes()
+
+    assert run("fit", *data, "-o", output) == 2
+    errors = capsys.readouterr().err
+    assert f"-o {output} would take the place of" in errors
+    assert errors.count("\n") == 1
+    assert output.read_bytes() == before
+
+
+def test_a_checkpoint_is_not_named_like_the_normalizer(table, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert run("fit", table, "-o", "n.json", "--checkpoint", tmp_path / "n.json") == 2
+    assert "one file" in capsys.readouterr().err
+    assert not (tmp_path / "n.json").exists()
+
+
+def test_what_is_applied_never_takes_the_place_of_the_normalizer(fitted, table, tmp_path, capsys):
+    before = fitted.read_bytes()
+
+    assert run("apply", fitted, table, "-o", fitted) == 2
+    assert "is the normalizer itself" in capsys.readouterr().err
+    assert fitted.read_bytes() == before
+
+
+def test_files_that_are_named_as_held_out_get_a_warning_and_are_fitted(table, parts, tmp_path, capsys):
+    held_out = tmp_path / "all" / "test"
+    held_out.parent.mkdir()
+    parts.rename(held_out)
+    table.rename(tmp_path / "all" / "train.csv")
+
+    for data, said in ((held_out, "part-0.csv"), (tmp_path / "all", "(3 of 4 files)")):
+        assert run("fit", data, "-o", tmp_path / "n.json") == 0
+        warning, _ = capsys.readouterr().err.splitlines()
+        assert warning.startswith("warning: named as if held out")
+        assert said in warning
+
+
+@pytest.mark.parametrize("options", [["--split", "train"], []])
+def test_training_files_get_no_warning(table, parts, tmp_path, capsys, options):
+    data = [tmp_path / "test.csv"] if options else [parts]
+    table.rename(tmp_path / "test.csv")
+
+    assert run("fit", *data, "-o", tmp_path / "n.json", *options) == 0
+    assert capsys.readouterr().err == f"wrote {tmp_path / 'n.json'}\n"
+
+
+@pytest.mark.parametrize(("folder", "warned"), [("test/train", False), ("train/split=val", True)])
+def test_the_innermost_folder_that_tells_a_split_decides(table, tmp_path, capsys, folder, warned):
+    place = tmp_path / "root" / folder
+    place.mkdir(parents=True)
+    table.rename(place / "part-0.csv")
+
+    assert run("fit", tmp_path / "root", "-o", tmp_path / "n.json") == 0
+    assert ("warning" in capsys.readouterr().err) is warned
+
+
+def test_images_with_channels_last_are_fitted_along_the_axis_that_is_named(tmp_path, capsys):
+    images = np.random.default_rng(0).normal(size=(5, 8, 7, 3)) * [1.0, 2.0, 3.0]
+    np.save(tmp_path / "x.npy", images)
+
+    assert run("fit", tmp_path / "x.npy", "-o", tmp_path / "n.json") == 0
+    assert "(5, 8, 7, 3) is read as (N, C, H, W)" in capsys.readouterr().err
+
+    assert run("fit", tmp_path / "x.npy", "-o", tmp_path / "n.json", "--axis", "-1") == 0
+    assert "note" not in capsys.readouterr().err
+    np.testing.assert_allclose(Normalizer.load(tmp_path / "n.json").std, images.std(axis=(0, 1, 2)))
+
+
+def test_images_with_channels_first_get_no_note(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.zeros((5, 3, 8, 4)) + np.arange(4))
+
+    assert run("fit", tmp_path / "x.npy", "-o", tmp_path / "n.json") == 0
+    assert "note" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("empty", [{"proline"}, {"alcohol", "proline"}])
+def test_columns_of_text_files_that_went_empty_have_drifted(fitted, table, capsys, empty):
+    header, *rows = [line.split(",") for line in table.read_text().splitlines()]
+    kept = [["" if name in empty else entry for name, entry in zip(header, row, strict=True)] for row in rows]
+    table.write_text("\n".join(",".join(row) for row in [header, *kept]) + "\n")
+
+    assert run("drift", fitted, table, "--format", "json") == 1
+    columns = json.loads(capsys.readouterr().out)["columns"]
+    assert {c["label"] for c in columns if c["missing"] == 1.0} == empty
 
 
 def test_without_a_terminal_there_is_no_bar():

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 
 from wellposed import Normalizer
@@ -321,3 +322,22 @@ def test_comparing_changes_nothing() -> None:
 
     np.testing.assert_array_equal(new, before)
     assert (np.random.get_state()[1] == state).all()
+
+
+def test_what_an_empty_column_cannot_tell_is_a_dash() -> None:
+    n = Normalizer.fit(normal(50, 1))
+
+    line = next(
+        line for line in str(measure_drift(n, np.full((50, 1), np.nan))).splitlines() if "100.0%" in line
+    )
+
+    assert line.split() == ["0", "-", "-", "0.0%", "100.0%*"]
+
+
+def test_a_frame_whose_columns_went_empty_has_drifted() -> None:
+    frame = pd.DataFrame(normal(50, 2), columns=["a", "b"])
+
+    assert changes(Normalizer.fit(frame), frame.assign(a=None, b=np.nan)) == {
+        "a": ("missing",),
+        "b": ("missing",),
+    }

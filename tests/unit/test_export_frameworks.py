@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from wellposed import Normalizer
-from wellposed.errors import ArgumentError, ArtifactError
+from wellposed.errors import ArgumentError, ArtifactError, DataError
 from wellposed.frameworks.jax.arrays import to_jax
 from wellposed.frameworks.torch import arrays as torch_arrays
 from wellposed.frameworks.torch.arrays import to_torch
@@ -75,6 +76,45 @@ def test_the_jax_function_is_within_rounding_of_float32(x: np.ndarray, options: 
         out = g(jnp.asarray(x))
         assert out.dtype == jnp.float32
         assert spacings(out, exact(n, x)) <= 2
+
+
+UNFIT = {
+    "columns": (FAR, {}, [(2, 1), (4, 5), (2,)]),
+    "one column": (FAR[:, :1], {}, [(5, 4)]),
+    "dimensions": (FAR, {}, [(2, 2, 3), (1, 1, 1, 3)]),
+    "channels": (RNG.normal(size=(4, 3, 6, 5)), {}, [(2, 1, 6, 5), (1, 6, 5), (6, 5)]),
+    "one for all": (FAR, {"axis": ()}, [(2, 2, 3)]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(("x", "options", "shapes"), UNFIT.values(), ids=UNFIT)
+def test_other_sizes_than_it_was_fitted_on_are_refused_as_the_normalizer_does(
+    x: np.ndarray, options: dict, shapes: list
+) -> None:
+    n = Normalizer.fit(x, **options)
+    module, f = to_torch(n), to_jax(n)
+    scripted = torch.jit.script(module)
+
+    for shape in shapes:
+        with pytest.raises(DataError) as refused:
+            n(np.ones(shape))
+        words = re.escape(str(refused.value).split(": expected")[0])
+        with pytest.raises(DataError, match=words):
+            module(torch.ones(shape))
+        with pytest.raises(torch.jit.Error, match=words):
+            scripted(torch.ones(shape))
+        with pytest.raises(DataError, match=words):
+            jax.jit(f)(jnp.ones(shape))
+
+
+def test_an_exported_module_takes_any_number_of_rows() -> None:
+    n = Normalizer.fit(FAR)
+    rows = {0: torch.export.Dim("rows")}
+
+    exported = torch.export.export(to_torch(n), (torch.tensor(FAR),), dynamic_shapes=(rows,)).module()
+
+    assert torch.equal(exported(torch.tensor(FAR[:7])), torch.tensor(n(FAR[:7])))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -238,5 +278,7 @@ def test_onnx_names_what_it_cannot_do(tmp_path) -> None:
     n = Normalizer.fit(FAR)
     with pytest.raises(ArgumentError, match="dtype='complex64' is not known"):
         to_onnx(n, dtype="complex64")
+    with pytest.raises(ArgumentError, match="dtype='int8' is not known as the type of inputs"):
+        to_onnx(n, dtype="int8")
     with pytest.raises(ArtifactError, match="cannot be written"):
         to_onnx(n, tmp_path / "absent" / "n.onnx")

@@ -8,11 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from wellposed import Normalizer
-from wellposed.errors import ArgumentError
+from wellposed.errors import ArgumentError, DataError
 from wellposed.normalize.export.sklearn import NormalizerTransformer, to_sklearn
 from wellposed.normalize.methods import METHODS
 
@@ -59,6 +62,44 @@ def test_to_sklearn_keeps_its_statistics_in_a_pipeline_that_is_fitted_again() ->
     for one in (made, clone(made).fit(TABLE), pickle.loads(pickle.dumps(made)), pipeline):
         np.testing.assert_array_equal(one.transform(TABLE), n(TABLE))
     assert made.partial_fit(TABLE * 9).normalizer_ is n
+
+
+@pytest.mark.parametrize("asked", [{"method": "minmax"}, {"columns": ["a"]}])
+def test_what_a_given_normalizer_would_ignore_is_refused(asked: dict) -> None:
+    made = to_sklearn(Normalizer.fit(TABLE)).set_params(**asked)
+
+    for learn in (made.fit, made.partial_fit):
+        with pytest.raises(ArgumentError, match=r"beside normalizer=.*use NormalizerTransformer\("):
+            learn(FRAME)
+
+
+def test_a_search_over_methods_learns_from_the_training_folds() -> None:
+    pipeline = make_pipeline(NormalizerTransformer(), Ridge())
+    grid = {"normalizertransformer__method": ["standard", "minmax"]}
+
+    search = GridSearchCV(pipeline, grid, cv=3).fit(TABLE, TABLE[:, 0])
+    fixed = make_pipeline(to_sklearn(Normalizer.fit(TABLE)), Ridge())
+
+    assert (
+        search.best_estimator_[0].normalizer_.method == search.best_params_["normalizertransformer__method"]
+    )
+    with pytest.raises(ArgumentError, match="method='minmax' changes nothing"):
+        GridSearchCV(
+            fixed, {**grid, "normalizertransformer__method": ["minmax"]}, cv=3, error_score="raise"
+        ).fit(TABLE, TABLE[:, 0])
+
+
+def test_columns_that_are_left_alone_go_around_it() -> None:
+    frame = FRAME.assign(city=["x", "y"] * 30)
+    n = Normalizer.fit(frame)
+    around = ColumnTransformer([("n", to_sklearn(n), list(n.names))], remainder="passthrough")
+
+    with pytest.raises(
+        DataError, match=r"X has city, which the normalizer leaves alone: pass X\[list\(n.names"
+    ):
+        to_sklearn(n).transform(frame)
+    np.testing.assert_array_equal(to_sklearn(n).transform(frame[list(n.names)]), n(TABLE))
+    assert list(around.fit_transform(frame)[:2, 3]) == ["x", "y"]
 
 
 def test_names_and_frames_come_through() -> None:

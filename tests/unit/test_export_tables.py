@@ -155,6 +155,9 @@ def test_a_qualified_table_is_quoted_by_its_parts() -> None:
     n = Normalizer.fit(np.array([[1.0], [4.0]]), columns=["a"])
 
     assert to_sql(n, ("my db", 'x"y')).endswith('from "my db"."x""y"')
+    assert to_sql(n, ("my.table",), dialect="ansi").endswith('from "my.table"')
+    assert to_sql(n, "train.parquet").endswith('from "train.parquet"')
+    assert to_sql(n, "../data/main.te").endswith('from "../data/main.te"')
     assert to_sql(n, "t", dialect="spark").splitlines() == [
         "select",
         "  (cast(`a` as double) - 2.5e0D) / 1.5e0D as `a`",
@@ -170,6 +173,12 @@ def test_a_qualified_table_is_quoted_by_its_parts() -> None:
         (["a", "b\0"], {}, "cannot be written in SQL"),
         (["a", "b"], {"dialect": "oracle"}, "dialect='oracle' is not known: there is 'duckdb'"),
         (["a", "b"], {"table": ""}, "table=''"),
+        (
+            ["a", "b"],
+            {"table": "main.te"},
+            r"give \('main', 'te'\) for a qualified name, \('main.te',\) for a name",
+        ),
+        (["a", "b"], {"table": "t.csv", "dialect": "spark"}, "table='t.csv' has a dot"),
         (["a", "b"], {"table": ()}, r"table=\(\)"),
         (None, {}, "no names of columns"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import random
 
@@ -355,6 +356,124 @@ class NoTensor(nn.Module):
 
     def forward(self, x: torch.Tensor) -> str:
         return str(self.layer(x).shape)
+
+
+class Steered(nn.Module):
+    """Something beside two layers is given the inputs."""
+
+    def __init__(self, forward) -> None:
+        super().__init__()
+        self.first, self.second, self._forward = nn.Linear(4, 3), nn.Linear(4, 3), forward
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._forward(self, x)
+
+
+class Twice(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+
+def swallowing(m: Steered, x: torch.Tensor) -> torch.Tensor:
+    with contextlib.suppress(ArgumentError):
+        return m.first(x) + 0 * x.clamp(0).sum()
+    return m.first(x)
+
+
+def into_a_buffer(m: Steered, x: torch.Tensor) -> torch.Tensor:
+    held = torch.zeros_like(x)
+    held[:, 1:] = x[:, :3]
+    return m.first(x) + held.sum()
+
+
+STEERED = {
+    "clamp": lambda m, x: m.first(torch.clamp(x, -1000, 1000)),
+    "mean": lambda m, x: m.first(x) if x.mean() > -1e9 else m.second(x),
+    "abs": lambda m, x: m.first(x) * (x.abs().sum(-1, keepdim=True) > 1e-9),
+    "nan_to_num": lambda m, x: m.first(torch.nan_to_num(x)),
+    "mul": lambda m, x: m.first(x) + Twice.apply(x).sum(),
+    "numpy": lambda m, x: m.first(torch.from_numpy(x.numpy().clip(-1e6))),
+    "tolist": lambda m, x: m.first(torch.tensor(x.tolist(), dtype=x.dtype)),
+    "local_scalar_dense": lambda m, x: m.first(x) if float(x[0, 0]) < 1e9 else m.second(x),
+    "to_copy": lambda m, x: m.first(x.half().double()),
+    "add": lambda m, x: m.first(x.data.add_(0)),
+    "sum": into_a_buffer,
+    "clamp.": swallowing,
+}
+
+
+@pytest.mark.parametrize(("name", "forward"), STEERED.items(), ids=STEERED)
+def test_whatever_else_is_given_the_inputs_is_refused_by_name(name: str, forward) -> None:
+    holes = TABLE.copy()
+    holes[3, 2] = np.nan
+
+    with pytest.raises(ArgumentError, match=rf"in eval mode: something else sees the inputs.*\({name}"):
+        fold_into(Normalizer.fit(holes), Steered(forward))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_scripted_function_is_looked_into(table: Normalizer) -> None:
+    def capped(x: torch.Tensor) -> torch.Tensor:
+        return x.clamp(-1e6, 1e6)
+
+    scripted = torch.jit.script(capped)
+
+    with pytest.raises(ArgumentError, match=r"\(clamp\)"):
+        fold_into(table, Steered(lambda m, x: m.first(scripted(x))))
+
+
+MOVED = {
+    "copied": lambda m, x: m.first(x.clone().contiguous()[:, [1, 0, 3, 2]]),
+    "joined": lambda m, x: m.first(torch.cat([x[:, 2:], torch.ones_like(x[:, :2])], dim=1)),
+    "filled in": lambda m, x: m.first(torch.zeros_like(x).index_copy_(1, torch.tensor([2, 0]), x[:, :2])),
+    "stacked": lambda m, x: m.first(torch.stack(x.unbind(1), dim=-1)) + m.second(x.flip(-1)).relu(),
+}
+
+
+@pytest.mark.parametrize("forward", MOVED.values(), ids=MOVED)
+def test_entries_may_be_moved_about(forward) -> None:
+    holes = TABLE.copy()
+    holes[3, 2] = np.nan
+    n, model = Normalizer.fit(holes), Steered(forward).double()
+
+    assert_same_function(n, model, fold_into(n, model), torch.tensor(TABLE))
+
+
+def test_a_branch_on_what_a_layer_gives_is_tried_far_beyond_the_training_range(table: Normalizer) -> None:
+    def overflowing(m: Steered, x: torch.Tensor) -> torch.Tensor:
+        return m.first(x) if m.second(x).abs().max() < 3 else m.first(x.clamp(-1, 1))
+
+    model = Steered(overflowing)
+    for p in model.second.parameters():
+        nn.init.constant_(p, 0.1)
+
+    with pytest.raises(ArgumentError, match="something else sees the inputs"):
+        fold_into(table, model)
+
+
+def test_a_branch_is_tried_on_the_example(table: Normalizer) -> None:
+    def rare(m: Steered, x: torch.Tensor) -> torch.Tensor:
+        return m.first(x) if m.second(x)[0, 0] < 1e6 else m.first(x.clamp(-1, 1))
+
+    model = Steered(rare)
+    for p in model.second.parameters():
+        nn.init.ones_(p)
+
+    assert fold_into(table, model, example=torch.tensor(TABLE)) is not model
+    with pytest.raises(ArgumentError, match="something else sees the inputs"):
+        fold_into(table, model, example=torch.tensor(TABLE + 1e9))
+
+
+@pytest.mark.parametrize("far", [1e3, 1e7])
+def test_columns_far_from_zero_fold_into_wide_layers(far: float) -> None:
+    n = Normalizer.fit(RNG.normal(size=(50, 4)) + far)
+    model = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Tanh(), nn.Linear(16, 2)).double()
+
+    folded = fold_into(n, model).eval()
+
+    x = torch.tensor(RNG.normal(size=(50, 4)) + far)
+    torch.testing.assert_close(folded(x), model.eval()(n(x)), rtol=0, atol=far * 1e-13)
 
 
 def test_a_head_of_zeros_hides_nothing_and_folds(table: Normalizer) -> None:

@@ -276,7 +276,7 @@ def test_a_checkpoint_of_other_data_is_refused_and_stays(file, other, said):
 
 def test_a_checkpoint_of_other_options_is_refused(file):
     begin(file, axis=1)
-    with pytest.raises(ArtifactError, match=r"axis=1 \(now None\)"):
+    with pytest.raises(ArtifactError, match=r"axis 1, and now it is None"):
         reduce_source(Rows(), checkpoint=file)
 
 

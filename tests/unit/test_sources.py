@@ -7,11 +7,13 @@ import os
 import sys
 from pathlib import Path
 
+import datasets
 import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
@@ -651,3 +653,47 @@ def test_integers_that_turn_out_to_be_fractions_are_told_also_to_who_goes_on_mid
     later.recall(first.integers)
 
     assert first.integers == later.integers == (False, True)
+
+
+def test_a_dataset_of_pyarrow_is_scanned_and_can_be_read_again(tmp_path) -> None:
+    for i in range(2):
+        pq.write_table(TABLE, tmp_path / f"part-{i}.parquet")
+    data = pyarrow.dataset.dataset(tmp_path)
+
+    moments = [reduce_source(open_source(data)) for _ in range(2)]
+
+    assert {m.fingerprint for m in moments} == {reduce_source(open_source(tmp_path)).fingerprint}
+
+
+def test_a_dict_of_splits_asks_for_one_of_them() -> None:
+    rows = datasets.Dataset.from_dict({"x": [1.0, 2.0]})
+
+    with pytest.raises(DataError, match=r"splits 'train', 'test': give one of them, such as data\['train'\]"):
+        open_source(datasets.DatasetDict(train=rows, test=rows))
+
+
+@pytest.mark.parametrize("entry", ["1,234.5", "1.234,5", "12,345,678", "1'234.50", "-1,234.5"])
+def test_numbers_with_marks_for_thousands_are_told_from_text(tmp_path, entry) -> None:
+    place = write(tmp_path, "t.tsv", f"x\tprice\n1.5\t{entry}\n2.5\t{entry}\n")
+
+    why = open_source(place).left_alone["price"]
+    assert "marks for thousands" in why
+    assert entry in why
+
+
+def test_an_empty_column_that_is_known_to_hold_numbers_is_all_missing(tmp_path) -> None:
+    first = write(tmp_path, "a.csv", "x,y,z\n1,,\n2,NA,\n")
+    second = write(tmp_path, "b.csv", "x,y,z\n3,,\n")
+
+    source = open_source([first, second], numbers=["x", "y", "absent"]).select(["x", "y"])
+
+    assert source.names == ("x", "y")
+    assert missing_in(source) == [0, 3]
+    assert source.left_alone["z"].startswith("empty")
+
+
+def test_what_is_known_to_be_numbers_and_holds_text_is_text(tmp_path) -> None:
+    source = open_source(write(tmp_path, "t.csv", "x,y\n1,red\n2,blue\n"), numbers=["x", "y"])
+
+    assert source.names == ("x",)
+    assert source.left_alone == {"y": "text"}

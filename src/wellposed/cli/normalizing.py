@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .arguments import FILE, InOrder, form, output, separated, writable
+from .places import files_read, note_on_axis, refuse_overwriting, warn_of_held_out
 from .printing import FOUND, say, show, warnings_in_one_line, wrote
 
 METHODS = ("standard", "minmax", "maxabs", "robust", "whiten", "zca")
@@ -27,6 +29,7 @@ def normalize() -> None:
 @output("Where the normalizer goes (JSON).", required=True)
 @click.option("--columns", multiple=True, help="Names of the columns, comma separated or repeated.")
 @click.option("--method", type=click.Choice(METHODS), default="standard", show_default=True)
+@click.option("--axis", type=int, help="Of arrays: the axis that keeps its own statistics; -1 is the last.")
 @click.option("--engine", type=click.Choice(ENGINES), help="Read with this, and its cluster.")
 @click.option(
     "--checkpoint",
@@ -43,6 +46,10 @@ def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, **options:
     """
     from ..normalize.checkpoint import Checkpoint
 
+    files = files_read(data)
+    refuse_overwriting(files, output=output, checkpoint=checkpoint)
+    if options["split"] is None:
+        warn_of_held_out(files)
     kept = Checkpoint(checkpoint) if checkpoint else None
     with warnings_in_one_line():
         fitted = _fit(list(data), kept, **options)
@@ -63,6 +70,8 @@ def apply(normalizer: Path, data: Path, output: Path, key: str | None) -> None:
     from ..normalize import Normalizer
     from ..normalize.sources import apply as apply_to_file
 
+    if output.exists() and output.samefile(normalizer):
+        raise click.UsageError(f"-o {output} is the normalizer itself: name another file")
     with warnings_in_one_line():
         left_alone = apply_to_file(data, Normalizer.load(normalizer), output, key=key)
     wrote(output, left_alone)
@@ -92,7 +101,8 @@ def drift(normalizer: Path, data: tuple[str, ...], form: str, key: str | None) -
     from ..normalize import Normalizer
 
     with warnings_in_one_line():
-        found = Normalizer.load(normalizer).drift(_open(list(data), key))
+        n = Normalizer.load(normalizer)
+        found = n.drift(_open(list(data), key, numbers=n.names or ()))
     show(found, form)
     return 0 if found.ok else FOUND
 
@@ -107,15 +117,17 @@ def _fit(data: list[str], kept: Any, *, columns: tuple[str, ...], key: str | Non
         paths = data[0] if len(data) == 1 else data
         return Normalizer.fit(paths, columns=separated(columns) or None, checkpoint=kept, **options)
     source = _open(data, key)
+    if source.names is None and options["axis"] is None:
+        note_on_axis(source.shape)
     with reading_progress() as progress:
         chosen = _columns(columns, source.names)
         return Normalizer.fit(source, columns=chosen, checkpoint=kept, progress=progress, **options)
 
 
-def _open(data: list[str], key: str | None) -> Any:
+def _open(data: list[str], key: str | None, *, numbers: Sequence[str] = ()) -> Any:
     from ..normalize.sources import open_source
 
-    return open_source(data[0] if len(data) == 1 else data, key=key)
+    return open_source(data[0] if len(data) == 1 else data, key=key, numbers=numbers)
 
 
 def _as_saved(file: Path) -> str:

@@ -40,6 +40,12 @@ class AffineMap:
     def columns(self) -> int:
         return self.center.size
 
+    @property
+    def sizes(self) -> list[int]:
+        """Of each axis of samples, the first of which counts them: -1 where any size will do."""
+        axes = range(-self.center.ndim, 0)
+        return [-1, *(self.center.shape[axis] if axis in self.kept else -1 for axis in axes)]
+
     def label(self, column: int) -> str:
         """The name of a column, or its number."""
         return repr(self.names[column]) if self.names else str(column)
@@ -65,6 +71,28 @@ def affine_map(normalizer: Any) -> AffineMap:
     return AffineMap(
         center=center, scale=scale, rotation=rotation, mixed=mixed, kept=kept, names=normalizer.names
     )
+
+
+def misfit(shape: list[int], sizes: list[int]) -> str:
+    """What is wrong with the shape of `x`, samples or one sample; empty where nothing is.
+
+    TorchScript compiles it, so it keeps to integers, lists and text.
+    """
+    ndim = len(sizes)
+    dropped = ndim - len(shape)
+    if dropped < 0 or dropped > 1:
+        return (
+            f"x has {len(shape)} dimensions, the normalizer was fitted on {ndim}: "
+            + "expected samples, or one sample, of the training data's form"
+        )
+    for axis in range(dropped, ndim):
+        found, size = shape[axis - dropped], sizes[axis]
+        if size >= 0 and found != size:
+            return (
+                f"x has {found} columns along axis {axis - dropped}, the normalizer has {size}: "
+                + "expected the columns it was fitted on"
+            )
+    return ""
 
 
 def two_parts(values: Floats, *, what: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

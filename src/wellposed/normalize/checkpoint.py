@@ -167,9 +167,23 @@ def _difference(key: str, then: Any, now: Any) -> str:
         words = [f"{word} {', '.join(c)}" for word, c in (("without", added), ("with", lacking)) if c]
         return f"other columns: {' and '.join(words) or 'in another order'}"
     if key == "options" and isinstance(then, dict) and isinstance(now, dict):
-        names = [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)]
-        return ", ".join(f"{n}={then.get(n)!r} (now {now.get(n)!r})" for n in names)
+        words = [
+            f"{what} {before}, and now it is {after}"
+            for what, before, after in (
+                ("method", _methods(then), _methods(now)),
+                ("axis", then.get("axis"), now.get("axis")),
+            )
+            if before != after
+        ]
+        return " and ".join(words) or f"options {_short(then)}, and now they are {_short(now)}"
     return f"{key} {_short(then)}, and now it is {_short(now)}"
+
+
+def _methods(options: dict[str, Any]) -> str:
+    """Which methods need these statistics: the user named one of them."""
+    if options.get("quantiles"):
+        return "robust"
+    return "whiten or zca" if options.get("covariance") else "standard, minmax or maxabs"
 
 
 def _short(value: Any) -> str:

@@ -367,4 +367,4 @@ def _line(c: ColumnDrift) -> str:
     ratio = f"{c.variance_ratio:.3g} ± {c.variance_error:.1g}{mark('variance')}"
     outside, missing = f"{c.outside:.1%}{mark('range')}", f"{c.missing:.1%}{mark('missing')}"
     line = f"{cut(c.label, _NAME)}{shift:>17}{ratio:>16}{outside:>10}{missing:>10}"
-    return line.replace("nan ± nan", "      -  ").replace("nan%", "   -")
+    return line.replace("+nan ± nan", "       -  ").replace("nan ± nan", "      -  ").replace("nan%", "   -")

@@ -294,12 +294,14 @@ class Normalizer:
         input
             Which input, by the name of the model's parameter, where the model takes several.
         example
-            Inputs that the model is tried on, where random ones will not do.
+            Raw inputs that the model is tried on too; needed where sizes or other inputs cannot be guessed.
 
         Raises
         ------
         ArgumentError
-            When that is not exact, with the layer and the reason.
+            When any trial, over the training range and far beyond, is not the same function to rounding, or
+            anything but layers that fold and moves of entries is given raw inputs; with the layer and the
+            reason.
 
         Examples
         --------
@@ -314,7 +316,11 @@ class Normalizer:
         return fold_into(self, model, input=input, example=example)
 
     def to_sklearn(self) -> Any:
-        """A fitted scikit-learn transformer, for pipelines.
+        """A fitted scikit-learn transformer, for pipelines; fitting them learns nothing anew.
+
+        Cross-validation needs an unfitted ``NormalizerTransformer(method=...)`` of
+        `wellposed.normalize.export.sklearn` instead, as these statistics would have seen the held-out folds.
+        Columns that are left alone go around it, in a ``ColumnTransformer`` with ``remainder="passthrough"``.
 
         Examples
         --------
@@ -352,7 +358,7 @@ class Normalizer:
 
         return to_onnx(self, path, dtype=dtype)
 
-    def to_sql(self, table: str = "data", *, dialect: str = "duckdb") -> str:
+    def to_sql(self, table: str | Sequence[str] = "data", *, dialect: str = "duckdb") -> str:
         """A SELECT statement that normalises the columns of a table by name.
 
         Examples

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import MissingDependency
-from ..affine import affine_map, two_parts
+from ...errors import DataError, MissingDependency
+from ..affine import affine_map, misfit, two_parts
 
 try:
     import jax
@@ -25,7 +25,7 @@ class Normalize:
     """``(x - center) / scale``, then ``@ rotation`` where the method whitens; a pytree, whose leaves are arrays.
 
     It may be jitted, mapped and differentiated, closed over or passed as an argument, and takes batches or one
-    sample. The result has the dtype of `x`, or float32 for integers. Without 64-bit mode the center is kept as
+    sample, of the sizes that it was fitted on (anything else is a `DataError`). The result has the dtype of `x`, or float32 for integers. Without 64-bit mode the center is kept as
     two float32 parts, so that the difference loses nothing that float32 could hold.
     """
 
@@ -36,9 +36,14 @@ class Normalize:
     rotation: jax.Array | None
     mixed: jax.Array | None
     axis: int = field(metadata={"static": True})
+    sizes: tuple[int, ...] = field(metadata={"static": True})
+    """Of each axis of samples; -1 where any size will do."""
 
     def __call__(self, x: Any) -> jax.Array:
         x = jnp.asarray(x)
+        wrong = misfit([*x.shape], [*self.sizes])
+        if wrong:
+            raise DataError(wrong)
         dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32
         z = x.astype(self.high.dtype) - self.high
         if self.low is not None:
@@ -92,4 +97,5 @@ def to_jax(normalizer: Any) -> Normalize:
         rotation=jnp.asarray(affine.rotation, dtype=kind) if rotates else None,
         mixed=jnp.asarray(affine.mixed) if rotates else None,
         axis=affine.kept[0] if affine.kept else -1,
+        sizes=tuple(affine.sizes),
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ...errors import DataError
-from ..affine import AffineMap, affine_map, two_parts
+from ..affine import AffineMap, affine_map, misfit, two_parts
 from .state import preserved
 
 WITHOUT_FLOAT64 = ["mps"]
@@ -70,10 +70,12 @@ class Normalize(nn.Module):
     The statistics stay in float64 when the model is cast to a narrower type, where a mean of 1e5 would be
     infinite in float16; the result has the dtype of `x`, or float32 for integers. On a device without float64
     (MPS) they stay on the CPU, and each forward pass takes the center there as two float32 parts.
-    It can be scripted (``torch.jit.script``) and exported (``torch.export.export``).
+    It can be scripted (``torch.jit.script``) and exported (``torch.export.export``). As the normalizer does, it
+    takes samples or one sample, of the sizes it was fitted on: anything else is a `DataError` (scripted, an error
+    of TorchScript).
     """
 
-    __constants__ = ("axis", "without_float64")
+    __constants__ = ("axis", "sizes", "without_float64")
 
     if TYPE_CHECKING:  # torch.jit.script reads annotations of a class, and not as text
         center: torch.Tensor
@@ -89,9 +91,15 @@ class Normalize(nn.Module):
         self.register_buffer("rotation", None if rotation is None else torch.tensor(rotation))
         self.register_buffer("mixed", None if rotation is None else torch.tensor(mixed))
         self.axis = affine.kept[0] if affine.kept else -1
+        self.sizes = affine.sizes
         self.without_float64 = WITHOUT_FLOAT64
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        wrong = misfit(list(x.shape), self.sizes)
+        if wrong != "":
+            if not torch.jit.is_scripting():  # pyright: ignore[reportPrivateImportUsage]
+                raise DataError(wrong)
+            raise ValueError(wrong)  # TorchScript knows no errors but Python's own
         dtype = x.dtype if x.is_floating_point() else torch.float32
         if x.device.type in self.without_float64:
             high = self.center.float()

@@ -22,6 +22,7 @@ _ROWS_OF_GRIDS = 4  # images and sequences are larger, and vary within a row too
 _SIDES = (32, 28, 64, 96, 128, 160, 192, 224, 256, 299, 384, 512, 16, 8, 4, 1)
 """Sizes that are tried along axes that share their statistics, as the normalizer does not know them."""
 _ENTRIES = 1 << 22  # that are tried at most
+_LARGEST = 1e300
 _COMBINATIONS = 64  # of forms of the other inputs
 
 
@@ -32,6 +33,8 @@ class Trial:
     shape: tuple[int, ...]
     """Of the input that the normalizer is for."""
     call: Callable[[nn.Module, torch.Tensor], Any]
+    given: torch.Tensor | None = None
+    """The example's own values."""
 
     def rows(self, seed: int) -> torch.Tensor:
         """Rows between -2 and 2 in which every entry is another odd multiple of a power of two.
@@ -53,6 +56,44 @@ class Trial:
 
 def _spacing(size: int) -> float:
     return 2.0 ** (1 - size.bit_length())
+
+
+def rows_of_training(normalizer: Any, affine: AffineMap, trial: Trial) -> Iterator[torch.Tensor]:
+    """Raw inputs where a threshold may lie: over the training range, at its ends, far beyond, at 0, missing.
+
+    First each row is of one kind, then the kinds are mixed by entry.
+    """
+    draw = np.random.default_rng(4)
+    kinds = np.stack([np.broadcast_to(k, trial.shape) for k in _kinds(normalizer, affine, trial, draw)])
+    rows = trial.shape[0]
+    for start in range(0, len(kinds), rows):
+        chosen = (start + np.arange(rows)) % len(kinds)
+        yield torch.tensor(kinds[chosen, np.arange(rows)])
+    mixed = np.take_along_axis(kinds, draw.integers(len(kinds), size=(1, *trial.shape)), axis=0)[0]
+    yield torch.tensor(mixed)
+    holes = _of_sample(normalizer.missing, affine) > 0
+    if holes.any():
+        yield torch.tensor(np.where(holes & (draw.random(trial.shape) < 0.5), np.nan, mixed))
+    if trial.given is not None:
+        yield trial.given
+
+
+def _kinds(
+    normalizer: Any, affine: AffineMap, trial: Trial, draw: np.random.Generator
+) -> Iterator[NDArray[np.float64]]:
+    low, high, mean = (
+        _of_sample(v, affine) for v in (normalizer.minimum, normalizer.maximum, normalizer.mean)
+    )
+    share = draw.random(trial.shape)
+    # Halved, as the range of numbers near the largest is none.
+    far = 20 * np.minimum(np.maximum(high / 2 - low / 2, affine.scale / 2), _LARGEST)
+    yield low * (1 - share) + high * share
+    yield from (low, high, mean, affine.center, np.zeros(()))
+    yield from (np.clip(low, -_LARGEST, None) - far, np.clip(high, None, _LARGEST) + far)
+
+
+def _of_sample(values: Any, affine: AffineMap) -> NDArray[Any]:
+    return np.reshape(values, affine.center.shape)
 
 
 def trials(model: nn.Module, affine: AffineMap, *, input: str | None, example: Any) -> Iterator[Trial]:
@@ -193,7 +234,7 @@ def _trial(x: Any, affine: AffineMap, call: Callable[[nn.Module, torch.Tensor], 
             *("any" if a not in affine.kept else str(sample[a]) for a in range(-len(sample), 0)),
         ]
         raise ArgumentError(f"{what} has shape {shape}: expected ({', '.join(expected)})")
-    return Trial(shape=shape, call=call)
+    return Trial(shape=shape, call=call, given=_wide(x).double())
 
 
 def _wide(value: Any) -> Any:
@@ -202,3 +243,23 @@ def _wide(value: Any) -> Any:
         return value
     value = value.detach().cpu()
     return value.double() if value.is_floating_point() else value
+
+
+def same_outputs(expected: list[torch.Tensor], found: list[torch.Tensor], *, tolerance: float) -> bool:
+    """Whether two runs gave the same tensors, each within the tolerance of its largest number."""
+    if [e.shape for e in expected] != [f.shape for f in found]:
+        return False
+    return all(_close(e.double(), f.double(), tolerance) for e, f in zip(expected, found, strict=True))
+
+
+def _close(expected: torch.Tensor, found: torch.Tensor, tolerance: float) -> bool:
+    """With NaN and infinities in the same places."""
+    held = torch.isfinite(expected)
+    if not torch.equal(expected[~held].nan_to_num(), found[~held].nan_to_num()):
+        return False
+    if not torch.equal(expected.isnan(), found.isnan()):
+        return False
+    expected, found = expected[held], found[held]
+    if not expected.numel():
+        return True
+    return bool((found - expected).abs().max() <= tolerance * expected.abs().max().clamp_min(1e-300))

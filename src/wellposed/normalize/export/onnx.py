@@ -19,7 +19,6 @@ _DTYPES = (
     "float16",
     "float32",
     "float64",
-    "int8",
     "int16",
     "int32",
     "int64",
@@ -45,7 +44,8 @@ def to_onnx(
     path
         Where to write the model too.
     dtype
-        Of the input, and of the output where it is a floating point type; integers give float32.
+        Of the input, and of the output where it is a floating point type; integers give float32. Quantised
+        models are not made, so ``"int8"`` is refused.
 
     Returns
     -------
@@ -75,7 +75,9 @@ def to_onnx(
             "to_onnx() needs onnx, which is not installed: pip install 'wellposed[onnx]'"
         ) from error
     if dtype not in _DTYPES:
-        raise ArgumentError(f"dtype={dtype!r} is not known: expected one of {', '.join(_DTYPES)}")
+        raise ArgumentError(
+            f"dtype={dtype!r} is not known as the type of inputs: expected one of {', '.join(_DTYPES)}"
+        )
     affine = affine_map(normalizer)
     result = dtype if dtype.startswith("float") else "float32"
     graph = _Graph(onnx, affine)

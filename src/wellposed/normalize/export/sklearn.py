@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ArgumentError, MissingDependency
+from ...errors import ArgumentError, DataError, MissingDependency
 from ..fitting import normalizer_of
 from ..methods import METHODS, WHITENING, options_for
 from ..moments import Moments
+from ..naming import listed
 from ..normalizer import Normalizer
 from ..reading import Read
 
@@ -39,6 +40,7 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         Names or numbers of the columns to normalise; the others pass unchanged. By default all of them.
     normalizer
         A fitted normalizer, whose statistics are then used as they are: `fit` and `partial_fit` learn nothing.
+        Then `method` must be its own and `columns` None, or fitting is an `ArgumentError`.
 
     Attributes
     ----------
@@ -94,6 +96,7 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
 
     def _learn(self, X: Any, *, first: bool) -> NormalizerTransformer:
         if self.normalizer is not None:
+            self._check_agrees(self.normalizer)
             self._freeze(self.normalizer)
             self._validated(X, first=False)
             return self
@@ -114,6 +117,18 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         self.n_samples_seen_ = self._moments.rows
         return self
 
+    def _check_agrees(self, normalizer: Normalizer) -> None:
+        asked = {
+            **({"method": self.method} if self.method != normalizer.method else {}),
+            **({"columns": self.columns} if self.columns is not None else {}),
+        }
+        if asked:
+            words = ", ".join(f"{name}={value!r}" for name, value in asked.items())
+            raise ArgumentError(
+                f"{words} changes nothing beside normalizer=, which is fitted with method={normalizer.method!r} and "
+                f"learns nothing: to learn anew, use NormalizerTransformer({words}) without it"
+            )
+
     def _freeze(self, normalizer: Normalizer) -> None:
         self.normalizer_ = normalizer
         self.n_samples_seen_ = normalizer.provenance.rows
@@ -122,6 +137,8 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
             self.feature_names_in_ = np.array(normalizer.names, dtype=object)
 
     def _validated(self, X: Any, *, first: bool) -> Any:
+        if self.normalizer is not None:
+            _refuse_left_alone(X, self.normalizer)
         rows = 2 if first and self.method in WHITENING else 1
         return validate_data(
             self,
@@ -142,8 +159,31 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         return tags
 
 
+def _refuse_left_alone(X: Any, normalizer: Normalizer) -> None:
+    """scikit-learn calls them unseen; dropping them here would lose them without a word."""
+    names = normalizer.names
+    if names is None:
+        return
+    others = [
+        name for name in getattr(X, "columns", ()) if name in normalizer.left_alone and name not in names
+    ]
+    if others:
+        raise DataError(
+            f"X has {listed(others)}, which the normalizer leaves alone: pass X[list(n.names)], or keep them with "
+            "ColumnTransformer([('normalize', n.to_sklearn(), list(n.names))], remainder='passthrough')"
+        )
+
+
 def to_sklearn(normalizer: Normalizer) -> NormalizerTransformer:
     """A fitted transformer that keeps these statistics: fitting the pipeline that holds it learns nothing anew.
+
+    So it is for data that the normalizer was not fitted on, or a model that is fitted once. Cross-validation
+    (``GridSearchCV``, ``cross_val_score``) needs an unfitted ``NormalizerTransformer(method=...)``, which learns
+    from the training folds alone: these statistics would have seen the held-out ones.
+
+    It takes the columns of numbers, ``X[list(n.names)]``, as scikit-learn's own transformers do. To keep columns
+    that the normalizer leaves alone, such as text, put it in a ``ColumnTransformer`` with
+    ``remainder="passthrough"``.
 
     Raises
     ------

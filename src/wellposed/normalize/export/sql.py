@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,15 +26,21 @@ class _Dialect:
     """The type of 64-bit floating point numbers."""
     replaces: bool = False
     """Whether there is ``SELECT * REPLACE (...)``, which keeps every other column in its place."""
+    files: bool = False
+    """Whether a quoted path stands for the table in that file."""
     suffix: str = ""
     """What makes a number with an exponent a 64-bit one."""
 
 
 DIALECTS = {
-    "duckdb": _Dialect(quote='"', double="double", replaces=True),
+    "duckdb": _Dialect(quote='"', double="double", replaces=True, files=True),
     "ansi": _Dialect(quote='"', double="double precision"),
     "spark": _Dialect(quote="`", double="double", suffix="D"),
 }
+
+
+_QUALIFIED = re.compile(r"[^./\\]+(\.[^./\\]+)+")
+_FILE = re.compile(r"\.(parquet|csv|tsv|json|jsonl|ndjson|arrow|xlsx)(\.(gz|zst))?$", re.IGNORECASE)
 
 
 def to_sql(normalizer: Normalizer, table: str | Sequence[str] = "data", *, dialect: str = "duckdb") -> str:
@@ -47,8 +54,9 @@ def to_sql(normalizer: Normalizer, table: str | Sequence[str] = "data", *, diale
     normalizer
         One that was fitted on a table with names.
     table
-        Its name, which is quoted; a sequence for a qualified name, such as ``("sales", "orders")``.
-        DuckDB takes the path of a Parquet file as well.
+        Its name, which is quoted whole; a sequence for a qualified name, such as ``("sales", "orders")``. A text
+        that could be either, ``"sales.orders"``, is refused; ``("sales.orders",)`` is a name with a dot.
+        DuckDB takes the path of a file as well, such as ``"train.parquet"``.
     dialect
         ``"duckdb"``: all other columns are kept, in their places. ``"ansi"`` (PostgreSQL, SQLite and others)
         and ``"spark"``: the columns that the normalizer knows are selected, one by one.
@@ -130,6 +138,11 @@ def _quoted(name: str, speak: _Dialect) -> str:
 
 
 def _quoted_table(table: str | Sequence[str], speak: _Dialect) -> str:
+    if isinstance(table, str) and _QUALIFIED.fullmatch(table) and not (speak.files and _FILE.search(table)):
+        raise ArgumentError(
+            f"table={table!r} has a dot: give {tuple(table.split('.'))!r} for a qualified name, {(table,)!r} for "
+            "a name with a dot in it"
+        )
     parts = [table] if isinstance(table, str) else list(table)
     if not parts or not all(isinstance(part, str) and part and "\0" not in part for part in parts):
         raise ArgumentError(

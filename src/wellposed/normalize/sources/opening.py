@@ -39,7 +39,9 @@ def open_source(data: Any, *, key: str | None = None, numbers: Sequence[str] = (
         return data
     paths = _paths(data)
     if paths is not None:
-        return _of_files({place: path for path in paths for place in files_of(path)}, _label(paths), key, numbers)
+        return _of_files(
+            {place: path for path in paths for place in files_of(path)}, _label(paths), key, numbers
+        )
     if key is not None:
         raise ArgumentError(f"key={key!r} is for .npz files, and the data are a {type(data).__name__}")
     part = _part_in_memory(data)

@@ -64,7 +64,9 @@ def stream_part(data: Any) -> StreamPart | None:
         return StreamPart(lambda: _from_scan(data), label=label)
     if package == "datasets" and isinstance(data, dict):
         splits = listed(map(repr, data))
-        raise DataError(f"the {label} holds the splits {splits}: give one of them, such as data[{next(iter(data), 'train')!r}]")
+        raise DataError(
+            f"the {label} holds the splits {splits}: give one of them, such as data[{next(iter(data), 'train')!r}]"
+        )
     if package == "datasets" and hasattr(data, "with_format"):
         return StreamPart(lambda: _from_dataset(data), label=label)
     return None
