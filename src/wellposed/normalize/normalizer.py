@@ -203,7 +203,7 @@ class Normalizer:
         return back
 
     def __call__(self, x: T) -> T:
-        """Normalise `x`: same type, dtype and device; integers give float32.
+        """Normalise `x`: same type, dtype and device; integers give float32 or float64.
 
         Parameters
         ----------
