@@ -356,7 +356,7 @@ class Examination:
         self.progress("checking custom backwards")
         self.runner.train_mode()
         self.measured[CustomBackwards] = check_custom_functions(
-            lambda: self.runner.evaluate(self.batches[0]).loss, seed=self.seed
+            lambda: self.runner.evaluate(self.batches[0]).loss, names=self.runner.names(), seed=self.seed
         )
 
 

@@ -77,12 +77,16 @@ def backward(problem: Regression, parameters: tuple[Tensor, ...], bend: Bend) ->
     return tuple(found[name] for name in NAMES)
 
 
-def hand_written(problem: Regression, bend: Bend) -> Callable[..., Tensor]:
-    """The loss as a torch function of the parameters with this backward pass."""
+def hand_written(
+    problem: Regression, bend: Bend, *, only: torch.dtype | None = None
+) -> Callable[..., Tensor]:
+    """The loss as a torch function of the parameters with this backward pass; `only`: like a kernel that exists in one precision."""
 
     class TwoLayers(torch.autograd.Function):
         @staticmethod
         def forward(ctx, *parameters):
+            if only is not None and parameters[0].dtype is not only:
+                raise TypeError(f"no kernel for {parameters[0].dtype}: expected {only}")
             ctx.save_for_backward(*parameters)
             return loss(problem, parameters)
 
@@ -125,12 +129,21 @@ def _without_decay(found: Gradients, dz: Tensor, problem: Regression) -> Gradien
 
 
 def _stale(problem: Regression) -> Bend:
-    """Activations saved at other parameters, as of a cache that is never emptied."""
-    w1, b1, *_ = problem.parameters
+    """Activations of the first call ever, which was made at other parameters: a cache by shape and precision that is never emptied."""
     generator = torch.Generator().manual_seed(1)
-    noise = torch.randn(w1.shape, generator=generator, dtype=torch.float64).to(w1.dtype)
-    old = torch.tanh(problem.x @ (w1 + 0.1 * noise) + b1)
-    return Bend(activation=lambda a: old)
+    others = tuple(
+        p + 0.1 * torch.randn(p.shape, generator=generator, dtype=torch.float64).to(p.dtype)
+        for p in problem.parameters
+    )
+    bend = unprimed_cache()
+    backward(problem, others, bend)
+    return bend
+
+
+def unprimed_cache() -> Bend:
+    """The same cache before any call: whoever asks first gets a right gradient, and everyone else gets that one's activations."""
+    cache: dict[tuple[torch.Size, torch.dtype], Tensor] = {}
+    return Bend(activation=lambda a: cache.setdefault((a.shape, a.dtype), a.clone()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,3 +186,19 @@ BUGS = (
     _bug("b2 doubled", _each(lambda g: 2 * g, "b2"), "scaled"),
     _bug("W2 halved", _each(lambda g: 0.5 * g, "W2"), "scaled"),
 )
+
+
+def true_errors(problem: Regression, bend: Bend) -> tuple[float, ...]:
+    """How wrong each tensor's gradient is, ``|claimed - right| / |right|``, the claimed one as computed in the problem's own precision."""
+    right = backward(as_float64(problem), as_float64(problem).parameters, Bend())
+    claimed = backward(problem, problem.parameters, bend)
+    return tuple(float((c.double() - r).norm() / r.norm()) for c, r in zip(claimed, right, strict=True))
+
+
+def as_float64(problem: Regression) -> Regression:
+    return Regression(
+        parameters=tuple(p.double() for p in problem.parameters),
+        x=problem.x.double(),
+        y=problem.y.double(),
+        decay=problem.decay,
+    )

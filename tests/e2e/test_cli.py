@@ -1,6 +1,5 @@
 """The command line in this process: exit codes, what goes to which stream, what is refused."""
 
-import json
 import sys
 from types import SimpleNamespace
 
@@ -139,35 +138,6 @@ def test_an_interrupt_exits_with_130_and_one_line(checked, tmp_path, capsys):
 
     assert run("check", f"{file}:problem") == 130
     assert capsys.readouterr().err == "interrupted\n"
-
-
-@pytest.fixture
-def gradients(tmp_path):
-    file = tmp_path / "gradients.py"
-    file.write_text(
-        "import numpy as np\n"
-        "x = np.linspace(-1, 1, 5)\n"
-        "def f(x): return float((x ** 3).sum())\n"
-        "right = dict(f=f, inputs=(x,), gradient=lambda x: 3 * x ** 2)\n"
-        "def wrong(): return dict(f=f, inputs=x, gradient=-3 * x ** 2)\n"
-        "nothing = 3\n"
-    )
-    return file
-
-
-def test_gradcheck_passes_a_right_gradient(gradients):
-    assert run("gradcheck", f"{gradients}:right") == 0
-
-
-def test_gradcheck_fails_a_wrong_one_and_says_so_in_json(gradients, capsys):
-    assert run("gradcheck", f"{gradients}:wrong", "--format", "json") == 1
-    assert json.loads(capsys.readouterr().out)["verdict"] == "fail"
-
-
-@pytest.mark.parametrize(("name", "said"), [("nothing", "gives a int"), ("f", "takes arguments")])
-def test_gradcheck_refuses_what_it_cannot_check(gradients, name, said, capsys):
-    assert run("gradcheck", f"{gradients}:{name}") == 2
-    assert said in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def test_gradcheck_takes_a_problem(train):
     done = wellposed("gradcheck", train)
 
     assert done.returncode == 0, done.stderr
-    assert "pass" in done.stdout.lower()
+    assert done.stdout.splitlines()[-1].startswith("PASSED")
 
 
 def test_the_rules_are_listed_and_each_has_a_page_of_80_columns():

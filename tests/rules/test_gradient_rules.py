@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from wellposed.gradcheck.result import CustomBackward, CustomBackwards, GradientCheck
+from wellposed.gradcheck.result import (
+    CustomBackward,
+    CustomBackwards,
+    GradientCheck,
+    GradientHook,
+    WorstElement,
+)
 from wellposed.limits import Limits
+from wellposed.report import Severity
 from wellposed.rules.gradients import gradient_inconclusive, gradient_mismatch, unchecked_custom_backward
 from wellposed.rules.table import Fault, NoVerdict
 
 
-def checked(verdict, *, resolution=1e-6, deliberate=""):
+def checked(verdict, *, resolution=1e-6, worst=None, **more):
     check = GradientCheck(
         verdict=verdict,
         relative_error=0.3,
@@ -16,13 +23,13 @@ def checked(verdict, *, resolution=1e-6, deliberate=""):
         cause="scaled" if verdict == "fail" else None,
         detail="wrong for x",
         tensors=(),
-        worst=None,
+        worst=worst,
         n_forward=33,
         n_backward=1,
         precision="float64",
         seed=0,
     )
-    return CustomBackwards(entries=(CustomBackward(name="Kernel", check=check, deliberate=deliberate),))
+    return CustomBackwards(entries=(CustomBackward(name="Kernel", check=check, **more),))
 
 
 UNCHECKED = CustomBackwards(entries=(CustomBackward(name="Kernel", check=None, reason="it needs a GPU"),))
@@ -74,3 +81,62 @@ def test_one_that_was_not_checked_is_a_note_with_the_reason():
 def test_without_any_there_is_no_verdict():
     for rule in RULES:
         assert says(rule, CustomBackwards()) == [NoVerdict(reason="no custom backward")]
+
+
+def test_a_fault_says_where_in_the_model_which_element_and_how_to_repeat_it():
+    worst = WorstElement(name="x", index=(3, 1), analytic=1.5, numerical=3.0)
+    note = "only for tensors that are not contiguous: x has strides (1, 4)"
+    custom = checked("fail", worst=worst, module="layers.3", given="x float32[8, 4]", note=note)
+    (fault,) = says(gradient_mismatch, custom)
+    assert isinstance(fault, Fault)
+    assert fault.where == "layers.3: Kernel"
+    assert "at x[3, 1] it gives 1.5, and differences 3" in fault.summary
+    assert note in fault.summary
+    assert "wellposed.check_gradients(Kernel.apply, *inputs); here it got x float32[8, 4]" in fault.fix
+
+
+def test_one_that_is_right_for_this_loss_alone_is_a_warning():
+    (fault,) = says(gradient_mismatch, checked("fail", elsewhere=True))
+    assert isinstance(fault, Fault)
+    assert fault.severity is Severity.WARNING
+    assert "right for the gradient that this loss sends it" in fault.summary
+
+
+def test_one_that_went_astray_in_the_model_alone_is_a_mismatch():
+    (fault,) = says(gradient_mismatch, checked("pass", strayed=0.83))
+    assert isinstance(fault, Fault)
+    assert fault.measured == 0.83
+    assert "right by itself" in fault.summary
+
+
+def test_calls_that_were_left_unchecked_are_a_note():
+    custom = checked("pass", calls=9, checked=4, left="5 calls with other settings")
+    (note,) = says(unchecked_custom_backward, custom)
+    assert isinstance(note, Fault)
+    assert (note.measured, "5 calls with other settings" in note.summary) == (5.0, True)
+    assert says(gradient_mismatch, custom) == []
+
+
+def hooked(places):
+    hook = GradientHook(
+        hook="clip, train.py:12", where="head.weight", kind="the gradient of", words="multiplies it by 0.5",
+        relative=0.5, places=places,
+    )  # fmt: skip
+    return CustomBackwards(hooks=(hook,))
+
+
+def test_a_hook_that_changes_a_gradient_is_a_note_and_no_mismatch():
+    (note,) = says(gradient_inconclusive, hooked(1))
+    assert isinstance(note, Fault)
+    assert note.where == "head.weight"
+    assert (
+        note.summary
+        == "a hook (clip, train.py:12) changes the gradient of head.weight: it multiplies it by 0.5"
+    )
+    assert says(gradient_mismatch, hooked(1)) == [NoVerdict(reason="no custom backward")]
+
+
+def test_a_hook_on_many_parameters_is_told_once():
+    (note,) = says(gradient_inconclusive, hooked(7))
+    assert isinstance(note, Fault)
+    assert "head.weight and 6 more alike" in note.summary

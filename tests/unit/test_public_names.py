@@ -17,8 +17,8 @@ SIGNATURES = {
     "race": "before, after, *, steps=200, seeds=5, progress=None",
     "measure_signals": "model, loss=None, train=None, *, optimizer=None, seed=0",
     "initialize": "model, inputs=None, *, scheme='auto', seed=0, loss=None, targets=None",
-    "numerical_gradient": "f, x, *, method='auto', step=None",
-    "check_gradients": "f, *inputs, gradient=None, seed=0",
+    "numerical_gradient": "f, x, *, method='auto', step=None, precision='auto'",
+    "check_gradients": "f, *inputs, gradient=None, mode='reverse', order=1, resolution=0.01, replay='auto', seed=0",
     "gain": "activation",
     "explain": "key",
 }

@@ -7,7 +7,6 @@ Exit codes: 0 nothing found (notes do not count), 1 findings, 2 wrong usage, 3 t
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from .. import __version__
-from ..errors import ProblemError, UserCodeError, WellposedError
+from ..errors import WellposedError
 from . import arguments
+from .gradients import gradcheck
 from .normalizing import normalize
 from .printing import FOUND, note, notes_of, say, show, wrote
 
@@ -123,27 +123,7 @@ def fix(spec: str, seed: int, form: str, output: Path | None) -> int:
     return 0 if fixed.after.ok else FOUND
 
 
-@commands.command()
-@click.argument("spec", metavar="file.py:f")
-@arguments.seed
-@arguments.form
-def gradcheck(spec: str, seed: int, form: str) -> int:
-    """Compare gradients with two-sided differences.
-
-    f is a Problem, a tuple (function, *inputs), dict(f=, inputs=, gradient=), or a function without
-    arguments that returns one of these. Inconclusive counts as a finding: exit 1.
-    """
-    from ..show.streams import users_code
-
-    with users_code(spec, machine=form == "json"):
-        f, inputs, options = _what_to_check(spec)
-        from ..gradcheck import check_gradients
-
-        found = check_gradients(f, *inputs, seed=seed, **options)
-    show(found, form)
-    if found.verdict == "inconclusive":
-        note("inconclusive: this gradient was not shown to be right, nor wrong")
-    return 0 if found.verdict == "pass" else FOUND
+commands.add_command(gradcheck)
 
 
 @commands.command()
@@ -230,44 +210,6 @@ def _load(spec: str) -> Problem:
     from ..problem import load_problem
 
     return load_problem(spec)
-
-
-def _what_to_check(spec: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """The function, its inputs and the options of `check_gradients`, from whatever stands at `spec`."""
-    from ..problem import Problem, as_problem, load_object
-
-    found = load_object(spec)
-    if callable(found) and not isinstance(found, Problem):
-        found = _call(found, spec)
-    if isinstance(found, Problem):
-        return found, (), {}
-    if isinstance(found, dict) and callable(found.get("f")) and set(found) <= {"f", "inputs", "gradient"}:
-        inputs = found.get("inputs", ())
-        options = {"gradient": found["gradient"]} if found.get("gradient") is not None else {}
-        return found["f"], tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), options
-    if isinstance(found, tuple) and len(found) >= 2 and callable(found[0]):
-        if found[1] is None or callable(found[1]):
-            return as_problem(found, name=spec), (), {}
-        return found[0], found[1:], {}
-    raise ProblemError(
-        f"{spec} gives a {type(found).__name__}: expected a Problem, a tuple (function, *inputs), "
-        "or dict(f=, inputs=, gradient=), or a function without arguments that returns one"
-    )
-
-
-def _call(function: Callable[..., Any], spec: str) -> Any:
-    import inspect
-
-    try:
-        inspect.signature(function).bind()
-    except (TypeError, ValueError):
-        raise ProblemError(
-            f"{spec} takes arguments: name a function without arguments that returns (function, *inputs)"
-        ) from None
-    try:
-        return function()
-    except Exception as error:  # whatever the user's code raises is theirs
-        raise UserCodeError(f"{spec}() raised {type(error).__name__}") from error
 
 
 def _first_batch(problem: Problem) -> tuple[Any, dict[str, Any]]:

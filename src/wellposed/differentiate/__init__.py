@@ -1,6 +1,13 @@
 """Numerical derivatives that choose their own step and carry an error bar (lesson 4)."""
 
+from .directional import directional_derivative, hessian_vector, jacobian
 from .numerical import numerical_gradient
 from .result import NumericalGradient
 
-__all__ = ["NumericalGradient", "numerical_gradient"]
+__all__ = [
+    "NumericalGradient",
+    "directional_derivative",
+    "hessian_vector",
+    "jacobian",
+    "numerical_gradient",
+]

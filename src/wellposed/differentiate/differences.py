@@ -1,193 +1,198 @@
-"""The derivative of a function of one number, from differences over a ladder of steps.
+"""Derivatives at 0 of f along straight lines, from differences over a ladder of steps that shrink fourfold.
 
-Every step is the one really taken in floating point. Richardson's extrapolation (Phil. Trans. R. Soc. A 210, 1911) over steps that
-shrink fourfold gives a tableau, as in C. J. F. Ridders, Adv. Eng. Software 4 (1982); the entry with the smallest error bar is the answer,
-where a bar adds what the noise can do to the entry and how far it lies from its neighbours in the tableau.
+All lines climb together, so that one batch of points serves a rung of all of them; each stops when smaller steps can only be worse.
+Every step is the one really taken in floating point.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import pairwise
-from math import inf, isfinite, sqrt
+from dataclasses import dataclass, fields
+from typing import Any
 
-RATIO = 4.0
-ORDERS = 4
-"""Columns of the tableau: errors of the order of step^2, ^4, ^6, ^8 (two-sided)."""
-LONGEST = 16
-NOISE_WIDTHS = 3.0
-"""Half-width in standard deviations of the noise; covers 99.7 % when the noise is Gaussian."""
-PAST_BEST = 3
-"""Rungs below the best one before the ladder ends: the noise there is what tells whether its level was guessed right."""
+import numpy as np
+from numpy.typing import NDArray
 
-Line = Callable[[float], tuple[float, float]]
-"""``line(h)`` is f at the point moved by about h, and the move really made."""
+from .function import Function
+from .kinks import vertical
+from .lines import Indices, Lines
+from .loudness import approached, looks_like_noise, louder_above, louder_below
+from .tableau import NOISE_WIDTHS, RATIO, Tableau, best_entry, chosen
+
+Array = NDArray[np.float64]
+
+LONGEST = 20
+"""Rungs of a ladder: the last step is 4e11 times smaller than the first."""
+NOISE_SHARE = 10.0
+"""A bar is settled when noise has at least a tenth of it: a bar of truncation alone may be chance, where the steps are longer
+than the waves of f."""
+
+
+ROUNDINGS = (2.0, 8.0)
+"""How many times the rounding to the dtype of f the noise in a value beside x is thought to be, at least and at most, from
+what it is at x: values beside x may be larger, and so may the terms they are made of."""
+
+
+DOUBTFUL = 8.0
+"""Noise that is this much louder than thought may be none, but waves of f shorter than the steps, or a pole between them."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Derivative:
-    value: float
-    error: float
-    step: float
-    kink: bool = False
-    one_sided: bool = False
+class Ladder:
+    """How far down a ladder goes before it may end."""
+
+    rungs: int
+    past_best: int
+    """Rungs below the best one: the noise there is what tells whether its level was guessed right."""
 
 
-@dataclass(frozen=True, kw_only=True)
+FULL = Ladder(rungs=5, past_best=3)
+SHORT = Ladder(rungs=4, past_best=0)
+"""For a line whose best steps are known from its neighbours."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Derivatives:
+    """Of some lines, shape (lines, outputs)."""
+
+    value: Array
+    error: Array
+    step: Array
+    top: Array
+    """The largest step that entered."""
+    kink: NDArray[np.bool_]
+    noise: Array
+    one_sided: NDArray[np.bool_]
+    found: NDArray[np.bool_]
+    """False where f was finite on too few steps."""
+
+    def put(self, where: Any, other: Derivatives) -> None:
+        for f in fields(self):
+            getattr(self, f.name)[where] = getattr(other, f.name)
+
+
+def none_found(lines: int, outputs: int) -> Derivatives:
+    shape = (lines, outputs)
+    reals = {name: np.full(shape, np.nan) for name in ("value", "step", "top", "noise")}
+    flags = {name: np.zeros(shape, dtype=bool) for name in ("kink", "one_sided", "found")}
+    return Derivatives(error=np.full(shape, np.inf), **reals, **flags)
+
+
+def climb(
+    function: Function,
+    lines: Lines,
+    which: Indices,
+    *,
+    first: Array,
+    noise: Array,
+    side: int = 0,
+    ladder: Ladder = FULL,
+) -> Derivatives:
+    """The derivatives along the lines `which`, from a first step of `first`; `noise` has the shape (lines, outputs).
+
+    `side` 0 takes two-sided differences, +1 and -1 one-sided ones on that side.
+    """
+    derivatives = none_found(len(which), noise.shape[1])
+    open_ = np.arange(len(which))
+    tableau = Tableau(noise=noise, one_sided=bool(side))
+    for k in range(LONGEST):
+        rung = rung_of(function, lines, which[open_], first[open_] / RATIO**k, side, tableau.noise)
+        with np.errstate(all="ignore"):
+            tableau.add(rung.step, rung.slope, rung.bend, rung.noise)
+            done = _settled(tableau, ladder) | (rung.step == 0)
+        if k == LONGEST - 1:
+            done[:] = True
+        if done.any():
+            with np.errstate(all="ignore"):
+                derivatives.put(open_[done], _read(tableau.take(done), function.digits))
+            tableau, open_ = tableau.take(~done), open_[~done]
+        if not open_.size:
+            break
+    return derivatives
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Rung:
-    """One step of the ladder."""
+    """Differences at one step; NaN where f is not finite."""
 
-    step: float
-    slope: float
-    bend: float
-    """f(x+h) + f(x-h) - 2 f(x), which no first derivative enters: what is left of it as h goes to 0 is a kink."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One entry of Richardson's tableau."""
-
-    value: float
-    truncation: float
-    noise_gain: float
-    """Standard deviation of the entry's noise, for noise of 1 in f."""
-    rung: int
-    column: int
-
-    def error(self, noise: float) -> float:
-        return self.truncation + NOISE_WIDTHS * self.noise_gain * noise
+    step: Array
+    slope: Array
+    bend: Array
+    noise: Array
+    """Standard deviation of the noise in the values of f that went in."""
 
 
-def two_sided_rung(line: Line, centre: float, h: float) -> Rung | None:
-    (up, right), (down, left) = line(h), line(-h)
-    if right == left or not (isfinite(up) and isfinite(down)):
-        return None
-    return Rung(step=(right - left) / 2, slope=(up - down) / (right - left), bend=up + down - 2 * centre)
-
-
-def one_sided_rung(line: Line, centre: float, h: float) -> Rung | None:
-    up, right = line(h)
-    if right == 0 or not isfinite(up):
-        return None
-    return Rung(step=abs(right), slope=(up - centre) / right, bend=0.0)
-
-
-def climb(line: Line, centre: float, *, scale: float, noise: float, side: int = 0) -> Derivative | None:
-    """The derivative at 0 of `line`, or None where f is finite on too few steps.
-
-    `side` 0 takes two-sided differences, +1 and -1 one-sided ones on that side. `scale` is the first step times four.
-    """
-    rungs: list[Rung] = []
-    order = 1 if side else 2
-    h = scale / RATIO
-    for _ in range(LONGEST):
-        rung = one_sided_rung(line, centre, side * h) if side else two_sided_rung(line, centre, h)
-        h /= RATIO
-        if rung is not None:
-            rungs.append(rung)
-            if _enough(rungs, noise=noise, order=order):
-                break
-    if len(rungs) < 2:
-        return None
-    entries = tableau(rungs, order=order)
-    best = min(entries, key=lambda entry: entry.error(noise))
-    endless = _diverges(rungs, noise=noise)
-    noise = max(noise, _noise_seen(entries, best, noise=noise))
-    best = min(entries, key=lambda entry: entry.error(noise))
-    error, step = best.error(noise), rungs[best.rung].step
-    if endless:
-        return Derivative(value=best.value, error=inf, step=step, kink=True, one_sided=bool(side))
-    jump = 0.0 if side else _slope_jump(rungs, noise=noise)
-    # At a kink the interval covers both one-sided slopes, and a little of what they still change.
-    error = max(error, 0.51 * jump)
-    return Derivative(value=best.value, error=error, step=step, kink=jump > 0, one_sided=bool(side))
-
-
-def _enough(rungs: list[Rung], *, noise: float, order: int) -> bool:
-    """The best entry lies some rungs back, and noise has a real share in its bar: smaller steps can only be worse.
-
-    A bar of truncation alone may be chance, where the steps are longer than the waves of f.
-    """
-    if len(rungs) < 5:
-        return False
-    best = min(tableau(rungs, order=order), key=lambda entry: entry.error(noise))
-    return (
-        len(rungs) > best.rung + PAST_BEST and best.truncation <= 10 * NOISE_WIDTHS * best.noise_gain * noise
+def rung_of(function: Function, lines: Lines, which: Indices, h: Array, side: int, noise: Array) -> Rung:
+    centre = function.centre
+    with np.errstate(all="ignore"):
+        h = lines.near(which, h)
+        if side:
+            up, right = function.along(lines, which, side * h)
+            down, slope = up, (up - centre) / right[:, None]
+            step, bend = np.abs(right), np.zeros_like(slope)
+        else:
+            values, moved = function.along(lines, np.tile(which, 2), np.concatenate([h, -h]))
+            up, down = values[: len(which)], values[len(which) :]
+            right, left = moved[: len(which)], moved[len(which) :]
+            slope = (up - down) / (right - left)[:, None]
+            step, bend = (right - left) / 2, (up - centre) + (down - centre)
+        roundings = np.clip(noise / function.rounding(centre), *ROUNDINGS)
+        rounding = roundings * function.rounding(np.maximum(np.abs(up), np.abs(down)))
+    missing = ~np.isfinite(slope) | ~np.isfinite(bend)
+    return Rung(
+        step=step,
+        slope=np.where(missing, np.nan, slope),
+        bend=np.where(missing, np.nan, bend),
+        noise=np.maximum(noise, np.where(missing, 0.0, rounding)),
     )
 
 
-def tableau(rungs: list[Rung], *, order: int) -> list[Entry]:
-    """Richardson's tableau; column j is free of the first j terms of the truncation."""
-    columns: list[list[float]] = [[] for _ in range(ORDERS)]
-    above: list[float] = []
-    gain = sqrt(2) if order == 1 else 1 / sqrt(2)
-    entries = []
-    for k, rung in enumerate(rungs):
-        value, gains = rung.slope, [gain / rung.step]
-        ratio = rungs[k - 1].step / rung.step if k else RATIO
-        for j in range(min(k + 1, ORDERS)):
-            if j:
-                factor = ratio ** (order * j)
-                value += (value - columns[j - 1][-2]) / (factor - 1)
-                gains.append((factor * gains[j - 1] + above[j - 1]) / (factor - 1))
-            columns[j].append(value)
-            truncation = _truncation(columns[j], ratio ** (order * (j + 1)))
-            entries.append(Entry(value=value, truncation=truncation, noise_gain=gains[j], rung=k, column=j))
-        above = gains
-    return entries
+def _settled(tableau: Tableau, ladder: Ladder) -> NDArray[np.bool_]:
+    """Lines all of whose outputs have their best entry behind them, with a real share of noise in its bar."""
+    if len(tableau.steps) < ladder.rungs:
+        return np.zeros(len(tableau.steps[-1]), dtype=bool)
+    best = best_entry(tableau)
+    noise = NOISE_WIDTHS * best.deviation
+    last = len(tableau.steps) - 1
+    settled = (
+        np.isfinite(best.error)
+        & (last >= best.rung + ladder.past_best)
+        & (best.error - noise <= NOISE_SHARE * noise)
+    )
+    return np.asarray(settled.all(axis=1))
 
 
-def _truncation(column: list[float], factor: float) -> float:
-    """Twice the sum of the changes still to come in a column of the tableau, as a geometric series.
-
-    The changes shrink by `factor` in theory; what is seen is believed where it is slower, and one lucky small change is not believed.
-    """
-    if len(column) < 2:
-        return inf
-    change = abs(column[-1] - column[-2])
-    if len(column) < 3:
-        return 2 * change
-    before = abs(column[-2] - column[-3])
-    change = max(change, before / (4 * factor))
-    shrinks = min(max(change / before if before else 0.0, 1 / factor), 0.9)
-    return 2 * change * shrinks / (1 - shrinks)
-
-
-def _noise_seen(entries: list[Entry], best: Entry, *, noise: float) -> float:
-    """The noise that the best entry's column shows below it: there it differs from the answer by noise alone."""
-    below = [entry for entry in entries if entry.column == best.column and entry.rung > best.rung]
-    if len(below) < 2:
-        return 0.0
-    seen = [max(abs(e.value - best.value) - best.error(noise), 0.0) / e.noise_gain for e in below]
-    return sqrt(sum(s * s for s in seen) / len(seen))
-
-
-def _diverges(rungs: list[Rung], *, noise: float) -> bool:
-    """The slopes move ever further as the steps shrink, beyond what noise explains: a vertical tangent or a jump."""
-    clear = [
-        abs(smaller.slope - larger.slope)
-        for larger, smaller in pairwise(rungs)
-        if abs(smaller.slope - larger.slope) > 10 * noise / smaller.step
-    ]
-    return len(clear) >= 6 and all(b > a for a, b in pairwise(clear))
+def _read(tableau: Tableau, digits: int) -> Derivatives:
+    best = best_entry(tableau)
+    endless = (
+        vertical([row[0] for row in tableau.values], tableau.steps, tableau.noise) | tableau.jumps.grow()
+    )
+    louder = np.maximum(louder_below(tableau, best), louder_above(tableau, best))
+    deeper = best_entry(tableau, uncontradicted=True)
+    apart = np.abs(best.value - deeper.value) > best.error + deeper.error
+    chance = ~(approached(tableau, best) & looks_like_noise(tableau, best))
+    smooth = (louder > DOUBTFUL) & apart & approached(tableau, deeper) & chance
+    louder = np.where(smooth, 1.0, louder)
+    if (louder > 1).any():
+        tableau = tableau.at(louder)
+        best = best_entry(tableau)
+    best = chosen(smooth, deeper, best)
+    jump = np.take_along_axis(tableau.jumps.to_cover(), best.rung[None], axis=0)[0]
+    found = np.isfinite(best.error)
+    step = _step(tableau, best.rung)
+    # The slope's own rounding, and that of values which were smaller at x than beside it.
+    rounding = np.ldexp(np.abs(best.value), 1 - digits) + 5e-324 / step
+    return Derivatives(
+        value=best.value,
+        error=np.where(endless, np.inf, best.error + rounding),
+        step=step,
+        top=_step(tableau, np.maximum(best.rung - best.column, 0)),
+        kink=found & (endless | (jump > 0)),
+        noise=tableau.noise,
+        one_sided=np.full(found.shape, tableau.one_sided),
+        found=found,
+    )
 
 
-def _slope_jump(rungs: list[Rung], *, noise: float) -> float:
-    """|slope to the right - slope to the left| when they differ beyond doubt, else 0.
-
-    bend(h) = jump h + f'' h^2 + ...; two rungs give the jump free of f''. Of a smooth f it shrinks as h^3, so a jump is
-    believed when it stands far above the noise and every smaller step that could contradict it agrees.
-    """
-    jumps, doubts = [], []
-    for larger, smaller in pairwise(rungs):
-        ratio = larger.step / smaller.step
-        jumps.append(abs((ratio**2 * smaller.bend - larger.bend) / ((ratio**2 - ratio) * smaller.step)))
-        doubts.append(8 * 3.3 * noise / smaller.step)
-    clear = [
-        jump for jump, doubt in zip(jumps, doubts, strict=True) if doubt < max(jumps[-3:], default=0.0) / 2
-    ]
-    if len(clear) < 3:
-        return 0.0
-    last = clear[-3:]
-    return last[-1] if min(last) > 0.5 * max(last) else 0.0
+def _step(tableau: Tableau, rung: NDArray[np.int64]) -> Array:
+    steps = np.broadcast_to(np.stack(tableau.steps)[:, :, None], (len(tableau.steps), *rung.shape))
+    return np.take_along_axis(steps, rung[None], axis=0)[0]

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import ArgumentError, UserCodeError
 from ..problem import Problem
 from .conclude import conclude
-from .examine import PASS_RESOLUTION
 from .names import input_names
 from .objective import NumpyObjective, Objective
 from .result import GradientCheck
 
+Mode = Literal["reverse", "forward", "forward-reverse"]
+MODES = ("reverse", "forward", "forward-reverse")
+PASS_RESOLUTION = 1e-2
 
-def check_gradients(f: Any, *inputs: Any, gradient: Any = None, seed: int = 0) -> GradientCheck:
+
+def check_gradients(
+    f: Any,
+    *inputs: Any,
+    gradient: Any = None,
+    mode: Mode = "reverse",
+    order: Literal[1, 2] = 1,
+    resolution: float = PASS_RESOLUTION,
+    replay: Literal["auto"] | bool = "auto",
+    seed: int = 0,
+) -> GradientCheck:
     """Check that a backward pass is the derivative of its forward pass.
 
     All tensors are moved at once along a few directions, and the differences are held against the analytic gradient with an error bar
@@ -29,22 +44,33 @@ def check_gradients(f: Any, *inputs: Any, gradient: Any = None, seed: int = 0) -
     Parameters
     ----------
     f
-        A torch function of tensors (its outputs are weighted with fixed random numbers), a module (its inputs and parameters are checked), a
+        A torch or JAX function (its outputs are weighted with fixed random numbers), a module (its inputs and parameters are checked), a
         `Problem` (the loss on one batch; its parameters are checked), or a NumPy function that returns one number, with `gradient`.
     *inputs
-        What `f` is called with. Floating-point tensors and arrays are checked; everything else is a constant.
+        What `f` is called with, nested dicts, lists and tuples of arrays included. Floating-point and complex arrays are checked; everything
+        else is a constant.
     gradient
         The gradient of a NumPy function: an array, a tuple of arrays, or a function of the inputs that returns either.
+    mode
+        ``"reverse"``: the backward pass against differences; ``"forward"``: the forward-mode derivative against differences;
+        ``"forward-reverse"``: forward mode against the backward pass, without differences.
+    order
+        2 checks the gradient of the gradient too.
+    resolution
+        What a pass needs: an error of this size, relative to the norm of a tensor's gradient, would have been seen.
+    replay
+        ``"auto"``: what is coarser than float64 is replayed in float64 where the code permits that, and its own gradient is held against that
+        one; False: all is checked in its own precision.
     seed
         Seed of the directions and of the random state that each evaluation starts from.
 
     Returns
     -------
     GradientCheck
-        ``verdict`` is ``"pass"``, ``"fail"`` or ``"inconclusive"``; it is true only when it passed, which promises that an error above 1 % of
-        a tensor's gradient norm would have been seen (``resolution`` says what would have been). ``cause`` is None or one of ``"sign-flipped"``,
-        ``"scaled"``, ``"missing-mean"``, ``"zero"``, ``"transposed"``, ``"permuted"``, ``"missing-l2"``, ``"low-precision"``, ``"sparse"``,
-        ``"mask"``.
+        ``verdict`` is ``"pass"``, ``"fail"`` or ``"inconclusive"``; it is true only when it passed, which promises that an error above
+        ``.resolution``, relative to a tensor's gradient norm, would have been seen. ``cause`` is None or one of ``"sign-flipped"``, ``"scaled"``,
+        ``"missing-mean"``, ``"zero"``, ``"transposed"``, ``"permuted"``, ``"missing-term"``, ``"missing-l2"``, ``"low-precision"``, ``"sparse"``,
+        ``"accumulate"``, ``"stale"``, ``"mask"``.
 
     Raises
     ------
@@ -69,25 +95,82 @@ def check_gradients(f: Any, *inputs: Any, gradient: Any = None, seed: int = 0) -
     >>> check.verdict, check.cause
     ('fail', 'sign-flipped')
     """
+    _refuse(f, mode=mode, order=order, resolution=resolution, replay=replay, seed=seed)
+    framework = _framework(f, inputs)
+    if framework is None:
+        if mode != "reverse" or order != 1:
+            raise ArgumentError(
+                f"mode={mode!r}, order={order}: a NumPy function has its hand-written gradient alone"
+            )
+        return _check_numpy(f, inputs, gradient=gradient, seed=int(seed), resolution=float(resolution))
+    if gradient is not None:
+        raise ArgumentError(
+            f"gradient= goes with a NumPy function: a {framework} function brings its own backward pass"
+        )
+    check = Checker(
+        framework, f, inputs, mode=mode, resolution=float(resolution), replay=replay, seed=int(seed)
+    )
+    first = check.order(1)
+    if order == 1 or first.verdict != "pass":
+        return first
+    second = check.order(2)
+    return replace(
+        second,
+        n_forward=first.n_forward + second.n_forward,
+        n_backward=first.n_backward + second.n_backward,
+        detail=second.detail and f"of the gradient of the gradient: {second.detail}",
+    )
+
+
+def _refuse(f: Any, *, mode: Any, order: Any, resolution: Any, replay: Any, seed: Any) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ArgumentError(f"seed={seed!r}: expected an integer of at least 0")
+    if mode not in MODES:
+        raise ArgumentError(f"mode={mode!r}: expected one of {', '.join(MODES)}")
+    if isinstance(order, bool) or order not in (1, 2):
+        raise ArgumentError(f"order={order!r}: expected 1 or 2")
+    if not (isinstance(resolution, int | float) and 0 < resolution < 1):
+        raise ArgumentError(f"resolution={resolution!r}: expected a number between 0 and 1, as 0.01 for 1 %")
+    if replay not in ("auto", True, False):
+        raise ArgumentError(f"replay={replay!r}: expected 'auto', True or False")
     if not (callable(f) or isinstance(f, Problem)):
         raise ArgumentError(f"f is a {type(f).__name__}: expected a function, a module or a Problem")
-    if _is_torch(f, inputs):
-        if gradient is not None:
-            raise ArgumentError(
-                "gradient= goes with a NumPy function: a torch function brings its own backward pass"
-            )
-        return _check_torch(f, inputs, seed=int(seed))
-    return _check_numpy(f, inputs, gradient=gradient, seed=int(seed))
 
 
-def _is_torch(f: Any, inputs: tuple[Any, ...]) -> bool:
-    kinds = [type(x) for x in inputs] + list(type(f).__mro__)
-    return isinstance(f, Problem) or any(kind.__module__.partition(".")[0] == "torch" for kind in kinds)
+def _framework(f: Any, inputs: tuple[Any, ...]) -> Literal["torch", "JAX"] | None:
+    """Whose arrays are in play; None where they are NumPy's."""
+    if isinstance(f, Problem):
+        return "torch"
+    homes = {kind.__module__.partition(".")[0] for kind in type(f).__mro__}
+    homes |= {type(leaf).__module__.partition(".")[0] for leaf in _leaves(inputs)}
+    if "torch" in homes:
+        return "torch"
+    return "JAX" if homes & {"jax", "jaxlib"} or _holds_jax((f, inputs)) else None
 
 
-def _check_numpy(f: Any, inputs: tuple[Any, ...], *, gradient: Any, seed: int) -> GradientCheck:
+def _holds_jax(value: Any) -> bool:
+    """Whether a class that JAX was told the inside of holds its arrays; where nobody imported JAX there are none."""
+    if "jax" not in sys.modules:
+        return False
+    from ..frameworks.jax.trees import holds_arrays
+
+    return holds_arrays(value)
+
+
+def _leaves(value: Any, depth: int = 0) -> Iterator[Any]:
+    """What nested containers hold; a file or a generator is not read."""
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, tuple | list) and depth < 8:
+        for item in value:
+            yield from _leaves(item, depth + 1)
+    else:
+        yield value
+
+
+def _check_numpy(
+    f: Any, inputs: tuple[Any, ...], *, gradient: Any, seed: int, resolution: float
+) -> GradientCheck:
     if not inputs:
         raise ArgumentError("no inputs: pass the point at which to check, check_gradients(f, x, gradient=g)")
     for i, x in enumerate(inputs):
@@ -100,61 +183,95 @@ def _check_numpy(f: Any, inputs: tuple[Any, ...], *, gradient: Any, seed: int) -
             "f takes NumPy arrays and gradient= is missing: pass the gradient to check, or torch tensors"
         )
     objective = NumpyObjective(f, inputs, gradient, input_names(f, len(inputs)))
-    return conclude(objective, seed=seed)
+    return conclude(objective, seed=seed, resolution=resolution)
 
 
-def _check_torch(f: Any, inputs: tuple[Any, ...], *, seed: int) -> GradientCheck:
-    from ..frameworks.torch.gradients import checking, needs_replay, opened
+class Checker:
+    """Checks one torch or JAX function, replayed in float64 or in its own precision."""
 
-    subject = opened(f, inputs, names=input_names(getattr(f, "forward", f), len(inputs)), seed=seed)
-    if not needs_replay(subject):
-        with checking(subject, seed=seed, replay=False) as objective:
-            return conclude(objective, seed=seed)
-    with checking(subject, seed=seed, replay=False) as native:
-        pass
-    try:
-        with checking(subject, seed=seed, replay=True) as objective:
-            replayed = conclude(objective, seed=seed)
-            differs = _differs(native, objective)
-    except (UserCodeError, ArgumentError) as error:
-        return _check_native(subject, seed=seed, why=f"it does not run in float64 ({_first_line(error)})")
-    counted = replace(replayed, n_forward=replayed.n_forward + 1, n_backward=replayed.n_backward + 1)
-    if counted.verdict != "pass" or differs is None:
-        return counted
-    return _settle(subject, counted, differs, seed=seed)
+    def __init__(
+        self,
+        framework: str,
+        f: Any,
+        inputs: tuple[Any, ...],
+        *,
+        mode: Mode,
+        resolution: float,
+        replay: Literal["auto"] | bool,
+        seed: int,
+    ) -> None:
+        if framework == "torch":
+            from ..frameworks.torch import gradients as adapter
+        else:
+            from ..frameworks.jax import gradients as adapter
+        self.adapter: Any = adapter
+        self.f, self.inputs = f, inputs
+        self.mode, self.resolution, self.replay, self.seed = mode, resolution, replay, seed
+
+    def order(self, order: int) -> GradientCheck:
+        names = input_names(getattr(self.f, "forward", self.f), len(self.inputs))
+        subject = self.adapter.opened(self.f, self.inputs, names=names, seed=self.seed, order=order)
+        return replace(self._checked(subject), mode=self.mode, order=order)
+
+    def _checked(self, subject: Any) -> GradientCheck:
+        if self.replay is False or not self.adapter.needs_replay(subject):
+            return self._concluded(subject)
+        with self._objective(subject, replay=False) as native:
+            pass
+        try:
+            with self._objective(subject, replay=True) as objective:
+                replayed = conclude(objective, seed=self.seed, resolution=self.resolution)
+                differs = _differences(native, objective)
+        except (UserCodeError, ArgumentError) as error:
+            if self.replay is True:
+                raise
+            return self._natively(subject, why=f"it does not run in float64 ({_first_line(error)})")
+        counted = replace(
+            replayed,
+            n_forward=replayed.n_forward + native.n_forward,
+            n_backward=replayed.n_backward + native.n_backward,
+        )
+        return self._settled(subject, counted, differs)
+
+    def _settled(self, subject: Any, replayed: GradientCheck, differs: dict[str, float]) -> GradientCheck:
+        """Where the replay passed and training would use another gradient than the one replayed, look at that one itself."""
+        name = max(differs, key=lambda n: differs[n])
+        distance = differs[name]
+        if replayed.verdict != "pass" or distance <= self.resolution:
+            # What training would use is known to be as far off as it is from the one in float64.
+            seen = max(replayed.resolution, distance) if replayed.verdict == "pass" else replayed.resolution
+            return replace(replayed, low_precision_error=distance, resolution=seen)
+        own = self._natively(subject, why=f"its gradient of {name} is {distance:.1%} off the one in float64")
+        if own.verdict == "pass":
+            return own  # another function than the one that was replayed: its random numbers or its code depend on the precision
+        return replace(own, low_precision_error=distance, resolution=max(own.resolution, distance))
+
+    def _natively(self, subject: Any, *, why: str) -> GradientCheck:
+        check = self._concluded(subject)
+        return replace(check, detail=f"{check.detail}; checked in {check.precision}: {why}".lstrip("; "))
+
+    def _concluded(self, subject: Any) -> GradientCheck:
+        with self._objective(subject, replay=False) as objective:
+            return conclude(objective, seed=self.seed, resolution=self.resolution)
+
+    @contextmanager
+    def _objective(self, subject: Any, *, replay: bool) -> Iterator[Objective]:
+        with self.adapter.checking(subject, seed=self.seed, replay=replay, mode=self.mode) as objective:
+            yield objective
 
 
-def _differs(native: Objective, replay: Objective) -> tuple[str, float] | None:
-    """The tensor whose own gradient is furthest from the one in float64, when that is more than a pass allows."""
-    norms = [float(np.linalg.norm(g)) for g in replay.gradients]
+def _differences(native: Objective, replay: Objective) -> dict[str, float]:
+    """How far each tensor's own gradient lies from the one in float64, relative to it; 0 where rounding alone can tell them apart."""
+    norms = [float(np.linalg.norm(replay.gradient(i))) for i in range(len(replay.names))]
     # Of a gradient that is zero, each precision leaves its own rounding.
     floor = 100 * native.roundoff * max(norms, default=0.0)
-    worst: tuple[str, float] | None = None
-    for name, ours, theirs, norm in zip(native.names, native.gradients, replay.gradients, norms, strict=True):
-        distance = float(np.linalg.norm(ours - theirs))
-        relative = distance / norm if norm else 0.0
-        if distance > max(PASS_RESOLUTION * norm, floor) and (worst is None or relative > worst[1]):
-            worst = (name, relative)
-    return worst
-
-
-def _settle(subject: Any, replayed: GradientCheck, differs: tuple[str, float], *, seed: int) -> GradientCheck:
-    """The replay passed, and the gradient that training would use is another one: look at that one itself."""
-    name, relative = differs
-    own = _check_native(
-        subject, seed=seed, why=f"its gradient of {name} is {relative:.1%} off the one in float64"
-    )
-    if own.verdict == "inconclusive":
-        return replace(own, resolution=max(own.resolution, relative))
-    return own
-
-
-def _check_native(subject: Any, *, seed: int, why: str) -> GradientCheck:
-    from ..frameworks.torch.gradients import checking
-
-    with checking(subject, seed=seed, replay=False) as objective:
-        check = conclude(objective, seed=seed)
-    return replace(check, detail=f"{check.detail}; checked in {check.precision}: {why}".lstrip("; "))
+    found = {}
+    for i, name in enumerate(native.names):
+        distance = float(np.linalg.norm(native.gradient(i) - replay.gradient(i)))
+        found[name] = (
+            distance / norms[i] if norms[i] and distance > floor else 0.0 if distance <= floor else np.inf
+        )
+    return found
 
 
 def _first_line(error: Exception) -> str:

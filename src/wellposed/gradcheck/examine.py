@@ -1,7 +1,8 @@
 """From readings to a verdict for each tensor: all tensors at once, then only what that cannot settle.
 
 A group of tensors is moved together. When nothing is flagged, every tensor whose own share of the slope is large enough against the bar has
-passed; the others are tried again without the large ones. When something is flagged, the group is halved until single tensors stand accused.
+passed; the others are tried again without the large ones. When something is flagged, the group is halved along the direction that flagged
+it until single tensors stand accused, and what is left of the group is tried again.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from math import inf, isfinite, nan
 
 import numpy as np
 
-from .directions import Direction, random_signs, signs_of
-from .probe import FLAG, Prober, Reading
+from .directions import SHOWN, Direction
+from .probe import Prober
+from .reading import FLAG, Reading
 from .result import Verdict
+from .suspect import Probed, probe
 
-PASS_RESOLUTION = 1e-2
-"""A pass promises that a larger error, relative to a tensor's gradient norm, would have been seen."""
-MISSED = 0.01
-"""Chance that a dense error as large as the stated resolution hides from the random directions."""
-TOGETHER, ALONE = 2, 4
-"""Directions of random signs for a group, and for a single tensor, where each one more sees a smaller error."""
+TOGETHER, ALONE, PATIENT = 2, 4, 12
+"""Random directions for a group, for a single tensor, and for one that more of them may settle."""
 MOST_ALONE = 24
 """Tensors of one group that are tried one by one; the others keep what the group said of them."""
-MOST_FAILURES = 24
+MOST_FAILURES = 12
 """Tensors that fail before the search for more of them ends."""
+EXACT = 1e-6
+"""Agreement, relative to the slope, that leaves no more to explain."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,189 +35,187 @@ class Outcome:
 
     verdict: Verdict
     error: float
-    """Root mean square of the readings along random signs."""
+    """Root mean square of the readings along random directions."""
     bar: float
     resolution: float
     zero: bool = False
     """The gradient is zero as far as can be told: `resolution` is relative to the largest share."""
     flat: bool = False
     kink: bool = False
+    """Kinks may have made the error, or are why it cannot be told."""
+    factor: float | None = None
+    """Numerical over analytic, where one factor explains every reading of the whole group."""
+    factor_bar: float = 0.0
+    """Relative uncertainty of `factor`."""
     reading: Reading | None = None
     """What gave a failure away."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Probed:
-    readings: tuple[Reading, ...]
-    flagged: Reading | None
     direction: Direction | None = None
 
-    @property
-    def random(self) -> list[Reading]:
-        return [r for r in self.readings if r.kind == "random"]
 
-    @property
-    def bar(self) -> float:
-        return max(r.bar for r in self.random)
+def examine_all(prober: Prober, *, resolution: float, stop_at_kink: bool = False) -> dict[int, Outcome]:
+    """A verdict for every tensor; with `stop_at_kink` a group that a kink leaves unsettled is not pursued.
 
-    @property
-    def error(self) -> float:
-        return float(np.sqrt(np.mean([r.error**2 for r in self.random])))
-
-    @property
-    def at_kink(self) -> bool:
-        return any(r.at_kink for r in self.readings)
-
-    @property
-    def sees(self) -> float:
-        """The smallest dense error that is seen with a chance of at least 1 - `MISSED`."""
-        hidden = MISSED ** (1 / len(self.random)) / 0.8  # P(|z| < t) is about 0.8 t, once for each direction
-        return FLAG * self.bar / min(hidden, 1.0)
-
-
-def examine_all(prober: Prober, *, stop_at_kink: bool = False) -> dict[int, Outcome]:
-    """A verdict for every tensor; with `stop_at_kink` a group that a kink leaves unsettled is not pursued."""
-    search = _Search(prober, stop_at_kink)
-    everything = tuple(range(len(prober.points)))
-    search.examine(everything, random=TOGETHER)
+    A pass promises that an error above `resolution`, relative to the tensor's gradient norm, would have been seen.
+    """
+    search = _Search(prober, resolution, stop_at_kink)
+    search.examine(prober.everything, random=TOGETHER)
     unseen = Outcome(verdict="inconclusive", error=nan, bar=inf, resolution=inf)
-    return {i: search.outcomes.get(i, unseen) for i in everything}
+    return {i: search.outcomes.get(i, unseen) for i in prober.everything}
 
 
 class _Search:
     """The outcomes so far, and where to look next."""
 
-    def __init__(self, prober: Prober, stop_at_kink: bool) -> None:
-        self.prober, self.stop_at_kink = prober, stop_at_kink
+    def __init__(self, prober: Prober, resolution: float, stop_at_kink: bool) -> None:
+        self.prober, self.resolution, self.stop_at_kink = prober, resolution, stop_at_kink
         self.outcomes: dict[int, Outcome] = {}
 
+    @property
+    def failures(self) -> int:
+        return sum(o.verdict == "fail" for o in self.outcomes.values())
+
     def examine(self, group: tuple[int, ...], *, random: int) -> None:
-        if sum(o.verdict == "fail" for o in self.outcomes.values()) >= MOST_FAILURES:
+        if self.failures >= MOST_FAILURES:
             return
         probed = probe(self.prober, group, random=random)
-        if self.stop_at_kink and probed.at_kink and self._unsettled_by(probed, group):
-            self.outcomes |= {
-                i: replace(_failed(self.prober, probed, i), verdict="inconclusive") for i in group
-            }
+        if self.stop_at_kink and self._unsettled_by(probed, group):
+            self.outcomes |= {i: replace(self._accused(probed, i), verdict="inconclusive") for i in group}
         elif probed.flagged is not None:
-            self._accuse(group, probed, probed.flagged)
+            self._accuse(group, probed)
         else:
             self._settle(group, probed, random=random)
 
     def _unsettled_by(self, probed: Probed, group: tuple[int, ...]) -> bool:
+        """Whether kinks leave the group unsettled."""
+        if not probed.at_kink or probed.beyond_kinks:
+            return False
         smallest = min(self.prober.shares[i] for i in group)
-        return probed.flagged is not None or probed.sees > PASS_RESOLUTION * smallest
+        return probed.flagged is not None or probed.sees > self.resolution * smallest
 
-    def _accuse(self, group: tuple[int, ...], probed: Probed, flagged: Reading) -> None:
-        """Halve a flagged group until single tensors stand accused."""
-        if len(group) == 1:
-            self.outcomes[group[0]] = _failed(self.prober, probed, group[0])
-            return
-        middle = len(group) // 2
-        for half in (group[:middle], group[middle:]):
-            self.examine(half, random=ALONE if len(half) == 1 else TOGETHER)
-        if not any(self.outcomes[i].verdict == "fail" for i in group if i in self.outcomes):
-            # An error of the whole that no part shows: none of them has passed, and none is to blame.
-            size = abs(flagged.error) / float(np.linalg.norm([self.prober.shares[i] for i in group]))
-            for i in group:
-                known = self.outcomes[i]
-                self.outcomes[i] = replace(
-                    known, verdict="inconclusive", resolution=max(known.resolution, size)
-                )
+    def _accuse(self, group: tuple[int, ...], probed: Probed) -> None:
+        """Find out which tensors of a flagged group are wrong, and try the others again without them."""
+        assert probed.flagged is not None
+        assert probed.direction is not None
+        found = self._by_one_factor(group, probed)
+        if not found:
+            alone = len(group) == 1
+            wrong = (
+                {group[0]: probed.flagged} if alone else self._halved(group, probed.direction, probed.flagged)
+            )
+            found = {i: self._accused(probed, i, reading) for i, reading in wrong.items()}
+        self.outcomes |= found
+        rest = tuple(i for i in group if i not in found)
+        if not found:
+            self._one_by_one(group)
+            if not any(self.outcomes[i].verdict == "fail" for i in group if i in self.outcomes):
+                self._blame_nobody(group, probed)
+        elif rest:
+            self.examine(rest, random=ALONE if len(rest) == 1 else TOGETHER)
+
+    def _by_one_factor(self, group: tuple[int, ...], probed: Probed) -> dict[int, Outcome]:
+        """The tensors that are wrong by one and the same factor, where that explains every reading.
+
+        It is the check of another gradient, the claimed one times the factor, with the same readings: a tensor that differs from that one by
+        more than they can see has that error.
+        """
+        slopes, numerical = (
+            np.array([getattr(r, k) for r in probed.readings]) for k in ("slope", "numerical")
+        )
+        if not np.any(slopes):
+            return {}
+        bars = np.array([r.bar for r in probed.readings]) + EXACT * np.abs(numerical)
+        weights = 1 / np.maximum(bars, 1e-300)
+        factor = float(np.sum(slopes * numerical * weights**2) / np.sum((slopes * weights) ** 2))
+        if np.any(np.abs(numerical - factor * slopes) > FLAG * bars):
+            return {}
+        random = [k for k, r in enumerate(probed.readings) if r.kind == "random"]
+        sees = FLAG * float(bars[random].max()) / SHOWN[len(random)]
+        uncertainty = FLAG * float((np.sum((slopes * weights) ** 2)) ** -0.5) / max(abs(factor), 1e-300)
+        return {
+            i: replace(self._accused(probed, i), factor=factor, factor_bar=uncertainty)
+            for i in group
+            if abs(1 - factor) * self.prober.shares[i] > sees
+        }
+
+    def _halved(self, group: tuple[int, ...], direction: Direction, total: Reading) -> dict[int, Reading]:
+        """The tensors whose own moves carry the error of the whole: one half is measured, the other is what is left."""
+        wrong: dict[int, Reading] = {}
+        waiting = [(group, total, True)]
+        while waiting and len(wrong) + self.failures < MOST_FAILURES:
+            part, whole, direct = waiting.pop()
+            if len(part) == 1:
+                own = whole if direct else self.prober.read_pair(direction.only(part), total.step)
+                if own.flagged:
+                    wrong[part[0]] = own
+                continue
+            left, right = part[: len(part) // 2], part[len(part) // 2 :]
+            measured = self.prober.read_pair(direction.only(left), total.step)
+            other = replace(measured, error=whole.error - measured.error, bar=whole.bar + measured.bar)
+            waiting += [
+                (half, r, d) for half, r, d in ((left, measured, True), (right, other, False)) if r.flagged
+            ]
+        return wrong
+
+    def _blame_nobody(self, group: tuple[int, ...], probed: Probed) -> None:
+        """An error of the whole that no part shows: none of them has passed, and none is to blame."""
+        assert probed.flagged is not None
+        size = abs(probed.flagged.error) / float(
+            np.linalg.norm([self.prober.shares[i] for i in group]) or inf
+        )
+        for i in group:
+            known = self.outcomes.get(i) or self._accused(probed, i)
+            self.outcomes[i] = replace(known, verdict="inconclusive", resolution=max(known.resolution, size))
 
     def _settle(self, group: tuple[int, ...], probed: Probed, *, random: int) -> None:
         """Pass what has a share large enough; try the rest without the others, and at last one by one."""
-        found = {i: _unflagged(self.prober, probed, i, group) for i in group}
+        found = {i: self._unflagged(probed, i, group) for i in group}
         self.outcomes |= found
         rest = tuple(i for i in group if found[i].verdict != "pass")
         if len(rest) == 1 and (len(group) > 1 or random < ALONE):
             self.examine(rest, random=ALONE)
+        elif len(rest) == 1 and random == ALONE:
+            if found[rest[0]].resolution * SHOWN[ALONE] / SHOWN[PATIENT] <= self.resolution:
+                self.examine(rest, random=PATIENT)
         elif len(rest) < len(group):
             if rest:
                 self.examine(rest, random=TOGETHER)
         elif len(group) > 1:
-            for i in sorted(rest, key=lambda i: -self.prober.shares[i])[:MOST_ALONE]:
+            self._one_by_one(rest)
+
+    def _one_by_one(self, group: tuple[int, ...]) -> None:
+        if len(group) > 1:
+            for i in sorted(group, key=lambda i: -self.prober.shares[i])[:MOST_ALONE]:
                 self.examine((i,), random=ALONE)
 
+    def _accused(self, probed: Probed, i: int, reading: Reading | None = None) -> Outcome:
+        reading = reading or probed.flagged
+        against = self.prober.shares[i] or self.prober.reference
+        return Outcome(
+            verdict="fail",
+            error=probed.error,
+            bar=probed.bar,
+            resolution=_relative(FLAG * reading.bar if reading else probed.sees, against),
+            flat=all(r.flat for r in probed.readings),
+            kink=probed.at_kink and not probed.beyond_kinks,
+            reading=reading,
+            direction=probed.direction,
+        )
 
-def probe(prober: Prober, group: Sequence[int], *, random: int) -> Probed:
-    """Readings along random signs, sign(g) and sign(theta); it ends early with the first confirmed flag."""
-    share = float(np.linalg.norm([prober.shares[i] for i in group]))
-    wanted = (1e-5 if len(group) > 1 else 1e-4) * (share or 0.01 * prober.reference)
-    directions: list[Direction | None] = [
-        random_signs(group, prober.points, prober.scales, prober.rng) for _ in range(random)
-    ]
-    directions.append(signs_of("gradient", prober.gradients, group, prober.scales))
-    directions.append(signs_of("parameter", prober.points, group, prober.scales))
-    readings, kink = _read_all(prober, directions, wanted=wanted)
-    if any(r.flagged or r.bar > 1e-3 * share for _, r in readings) and prober.finds_hidden_noise():
-        readings, kink = _read_all(prober, directions, wanted=wanted)
-    for place, (direction, reading) in enumerate(readings):
-        if not reading.flagged:
-            continue
-        doubt = _doubt(prober, direction, reading, wanted=wanted, kink=kink)
-        if doubt is None:
-            return Probed(readings=tuple(r for _, r in readings), flagged=reading, direction=direction)
-        # Seen once and not again: it counts as uncertainty, not as a pass and not as an accusation.
-        readings[place] = (direction, replace(reading, bar=max(reading.bar, doubt)))
-    return Probed(readings=tuple(r for _, r in readings), flagged=None)
-
-
-def _read_all(
-    prober: Prober, directions: Sequence[Direction | None], *, wanted: float
-) -> tuple[list[tuple[Direction, Reading]], float]:
-    """A reading along each direction, and the kinks that they saw together."""
-    taken = [(d, prober.read(d, wanted=wanted)) for d in directions if d is not None]
-    kink = float(np.sqrt(np.mean([r.kink**2 for _, r in taken])))
-    return [(d, r.widened(kink)) for d, r in taken], kink
-
-
-def _doubt(
-    prober: Prober, direction: Direction, reading: Reading, *, wanted: float, kink: float
-) -> float | None:
-    """None when fresh directions with the same signs confirm the flag; else the bar that it deserves.
-
-    They take much shorter steps where the noise permits: a wrong gradient is as wrong there, and kinks beside the point are not. Longer
-    steps must not contradict it: what only tiny steps see is a plateau of rounding.
-    """
-    shortest = 16 * FLAG * 4.5 * prober.noise / abs(reading.error)
-    start = min(reading.step, max(reading.step / 64, shortest))
-    for _ in range(2):
-        again = prober.read(direction.jittered(prober.rng), wanted=wanted, start=start).widened(kink)
-        if not again.flagged or again.error * reading.error < 0:
-            return max(again.bar, abs(reading.error) / FLAG)
-    return abs(reading.error) / FLAG if prober.contradicts(direction, reading) else None
-
-
-def _failed(prober: Prober, probed: Probed, i: int) -> Outcome:
-    return Outcome(
-        verdict="fail",
-        error=probed.error,
-        bar=probed.bar,
-        resolution=_relative(
-            FLAG * probed.flagged.bar if probed.flagged else probed.sees, prober.shares[i] or prober.reference
-        ),
-        flat=all(r.flat for r in probed.readings),
-        kink=probed.at_kink,
-        reading=probed.flagged,
-    )
-
-
-def _unflagged(prober: Prober, probed: Probed, i: int, group: Sequence[int]) -> Outcome:
-    """Passed if its own share stands far enough above what could hide; a gradient of zero is small against the largest share."""
-    share = prober.shares[i]
-    # Nothing but rounding is left of the gradient of any tensor in the group.
-    zero = all(prober.shares[j] <= prober.rounding for j in group)
-    resolution = _relative(probed.sees, prober.reference if zero else share)
-    return Outcome(
-        verdict="pass" if resolution <= PASS_RESOLUTION else "inconclusive",
-        error=probed.error,
-        bar=probed.bar,
-        resolution=resolution,
-        zero=zero,
-        flat=all(r.flat for r in probed.readings),
-        kink=probed.at_kink,
-    )
+    def _unflagged(self, probed: Probed, i: int, group: Sequence[int]) -> Outcome:
+        """Passed if its own share stands far enough above what could hide; a gradient of zero is small against the largest share."""
+        prober = self.prober
+        # Nothing but rounding is left of the gradient of any tensor in the group.
+        zero = all(prober.shares[j] <= prober.rounding for j in group)
+        resolution = _relative(probed.sees, prober.reference if zero else prober.shares[i])
+        return Outcome(
+            verdict="pass" if resolution <= self.resolution else "inconclusive",
+            error=probed.error,
+            bar=probed.bar,
+            resolution=resolution,
+            zero=zero,
+            flat=all(r.flat for r in probed.readings),
+            kink=probed.at_kink,
+        )
 
 
 def _relative(size: float, against: float) -> float:

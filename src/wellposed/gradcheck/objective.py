@@ -1,53 +1,80 @@
-"""What there is to check: one real number as a function of several arrays, and the gradient that is claimed for it."""
+"""What there is to check: one real number as a function of several tensors, and the gradient that is claimed for it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..differentiate.noise import UNIT_ROUNDOFF
 from ..errors import ArgumentError, UserCodeError
-
-Array = NDArray[np.float64]
+from .directions import Array, Direction
+from .in_play import arrays_of
+from .result import Sample
 
 
 class Objective(Protocol):
-    """F(x) for a list of float64 arrays x; each evaluation leaves no trace and starts from the same random state."""
+    """F(x) of a list of tensors; each evaluation starts from the same random state and buffers, and leaves no trace.
+
+    Tensors stay in the framework that owns them; what crosses over is one float64 array at a time, and numbers. A complex tensor is seen as
+    its real view: a last axis of two more.
+    """
 
     names: tuple[str, ...]
-    points: tuple[Array, ...]
-    gradients: tuple[Array, ...]
+    shapes: tuple[tuple[int, ...], ...]
     precision: str
     roundoff: float
     """Unit roundoff of the arithmetic that the function declares."""
     batch_sizes: frozenset[int]
     """Leading dimensions of the arrays in play: what a forgotten 1/m could have forgotten."""
-    n_forward: int
-    n_backward: int
 
-    def value(self, points: Sequence[Array]) -> float: ...
+    @property
+    def n_forward(self) -> int:
+        """Evaluations so far, here and at the points that this one was moved to."""
+        ...
+
+    @property
+    def n_backward(self) -> int: ...
+
+    def point(self, tensor: int) -> Array:
+        """The values at which the gradient is claimed; read-only."""
+        ...
+
+    def gradient(self, tensor: int) -> Array:
+        """The claimed gradient; read-only."""
+        ...
+
+    def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
+        """F where every tensor of the direction has moved by ``step * direction.move(tensor)``, rounded to what it can hold; None: F here."""
+        ...
 
     def floor(self) -> float:
         """Standard deviation of the rounding of the function's outputs, in units of F."""
         ...
 
-    def quantized(self, index: int, values: Array) -> Array:
-        """The nearest values that array `index` can really take."""
+    def moved(self, direction: Direction | None, step: float, *, afresh: bool = False) -> Self | None:
+        """The same check at the moved point, with the gradient that is claimed there; None where it is only known here.
+
+        The gradient is that of a second call, after the one here; `afresh` that of a first one, None where what the first call left behind
+        cannot be taken back. None as the direction asks for the gradient here once more.
+        """
         ...
 
-    def gradients_at(self, points: Sequence[Array]) -> tuple[Array, ...] | None:
-        """The claimed gradient at another point; None where it is only known here."""
-        ...
+
+@dataclass
+class Counts:
+    """Evaluations so far; an objective and those at other points share one."""
+
+    forward: int = 0
+    backward: int = 0
 
 
 class NumpyObjective:
     """A scalar NumPy function and its hand-written gradient."""
 
     precision = "float64"
-    roundoff = UNIT_ROUNDOFF
 
     def __init__(
         self, f: Callable[..., Any], inputs: Sequence[Any], gradient: Any, names: Sequence[str]
@@ -60,19 +87,70 @@ class NumpyObjective:
                 "no input holds floats: there is nothing to differentiate by; pass float arrays"
             )
         self.names = tuple(names[i] for i in self._checked)
-        self.points = tuple(np.array(inputs[i], dtype=np.float64) for i in self._checked)
-        _refuse_non_finite(self.names, self.points, what="input")
-        self.n_forward = self.n_backward = 0
-        self.batch_sizes = frozenset(p.shape[0] for p in self.points if p.ndim)
-        self._single = False
-        centre = self.value(self.points)
-        if not np.isfinite(centre):
-            raise ArgumentError(f"f returned {centre} at these inputs: expected a finite number")
-        self._centre = centre
-        self.gradients = self._claimed(self.points)
+        self._points = tuple(np.array(inputs[i], dtype=np.float64) for i in self._checked)
+        self.shapes = tuple(p.shape for p in self._points)
+        _refuse_non_finite(self.names, self._points, what="input")
+        self._counts = Counts()
+        held = [*arrays_of(f), *(arrays_of(gradient) if callable(gradient) else ())]
+        shapes = [
+            *self.shapes,
+            *(x.shape for x in inputs if isinstance(x, np.ndarray)),
+            *(a.shape for a in held),
+        ]
+        self.batch_sizes = frozenset(s[0] for s in shapes if s) | {int(np.prod(s)) for s in shapes if s}
+        self.roundoff = UNIT_ROUNDOFF
+        self._claim()
 
-    def value(self, points: Sequence[Array]) -> float:
-        self.n_forward += 1
+    def _claim(self) -> None:
+        self._single = False
+        self._centre = self.at(None, 0.0).value
+        if not np.isfinite(self._centre):
+            raise ArgumentError(f"f returned {self._centre} at these inputs: expected a finite number")
+        self._gradients = self._claimed()
+
+    @property
+    def n_forward(self) -> int:
+        return self._counts.forward
+
+    @property
+    def n_backward(self) -> int:
+        return self._counts.backward
+
+    def point(self, tensor: int) -> Array:
+        return self._points[tensor]
+
+    def gradient(self, tensor: int) -> Array:
+        return self._gradients[tensor]
+
+    def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
+        points, taken = list(self._points), 0.0
+        for i in direction.tensors if direction else ():
+            points[i] = self._points[i] + step * direction.move(i)  # type: ignore[union-attr]
+            taken += float(np.vdot(self._gradients[i], points[i] - self._points[i]))
+        return Sample(self._value(points), taken)
+
+    def moved(
+        self, direction: Direction | None, step: float, *, afresh: bool = False
+    ) -> NumpyObjective | None:
+        if not callable(self._gradient) or afresh:
+            return None
+        other = object.__new__(NumpyObjective)
+        other.__dict__.update(self.__dict__)
+        moved = set(direction.tensors) if direction else set()
+        other._points = tuple(
+            p + step * direction.move(i) if i in moved and direction else p
+            for i, p in enumerate(self._points)
+        )
+        other._claim()
+        same = all(np.array_equal(a, b) for a, b in zip(self._gradients, other._gradients, strict=True))
+        # A gradient that was computed beforehand and is handed over as a function speaks of the given point alone.
+        return None if direction and same else other
+
+    def floor(self) -> float:
+        return float(np.finfo(np.float32).eps) * abs(self._centre) / 12**0.5 if self._single else 0.0
+
+    def _value(self, points: Sequence[Array]) -> float:
+        self._counts.forward += 1
         with np.errstate(all="ignore"):
             result = _call(self._f, self._arguments(points), "f")
         plain = np.asarray(result)
@@ -84,15 +162,6 @@ class NumpyObjective:
             self._single = True
         return float(plain.reshape(()))
 
-    def floor(self) -> float:
-        return float(np.finfo(np.float32).eps) * abs(self._centre) / 12**0.5 if self._single else 0.0
-
-    def quantized(self, index: int, values: Array) -> Array:
-        return values
-
-    def gradients_at(self, points: Sequence[Array]) -> tuple[Array, ...] | None:
-        return self._claimed(points) if callable(self._gradient) else None
-
     def _arguments(self, points: Sequence[Array]) -> list[Any]:
         """Fresh copies, so that a function that writes into its arguments writes into ours."""
         arguments = [x.copy() if isinstance(x, np.ndarray) else x for x in self._inputs]
@@ -100,11 +169,11 @@ class NumpyObjective:
             arguments[i] = values.copy() if isinstance(self._inputs[i], np.ndarray | list) else float(values)
         return arguments
 
-    def _claimed(self, points: Sequence[Array]) -> tuple[Array, ...]:
-        claimed = self._gradient
+    def _claimed(self) -> tuple[Array, ...]:
+        claimed, points = self._gradient, self._points
         if callable(claimed):
             claimed = _call(claimed, self._arguments(points), "gradient")
-            self.n_backward += 1
+            self._counts.backward += 1
         listed = list(claimed) if isinstance(claimed, tuple | list) else [claimed]
         if isinstance(claimed, list) and len(points) == 1 and np.shape(claimed) == points[0].shape:
             listed = [claimed]

@@ -8,81 +8,64 @@ taken out widens the bar.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import replace
 from itertools import pairwise
-from math import inf, isfinite
+from math import inf, isfinite, nan
 
 import numpy as np
 
 from ..differentiate.noise import noise_along
-from .directions import Direction, random_signs, tensor_scales
-from .objective import Array, Objective
+from ..errors import WellposedError
+from .directions import Direction, jittered, random_direction, signs_of
+from .objective import Objective
+from .reading import (
+    DEVIATIONS,
+    FLAG,
+    LONGEST_STEP,
+    RATIO,
+    Reading,
+    Rung,
+    at_kink,
+    between,
+    limit,
+    nothing,
+)
 
-FLAG = 6.0
-"""Bars between an estimate and zero before it is an accusation."""
-RATIO = 4.0
 MOST_PAIRS = 4
-JUMP = 64.0
-LONGEST_STEP = 64.0
 LONGEST_FIRST_STEP = 0.1
-SHORTEST_STEP = 1e-12
 HIDING = (1e-9, 1e-6)
 """Spacings at which a rounding of six or more digits shows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """The gradient's error along one direction, in units of F for a step of 1."""
-
-    kind: str
-    error: float
-    """Numerical minus analytic."""
-    bar: float
-    slope: float
-    """The analytic derivative."""
-    step: float
-    kink: float
-    """What s(h) keeps as h goes to 0."""
-    noise_bar: float
-    flat: bool
-    at_kink: bool = False
-    """Two lengths of step see the same kink: it lies exactly at the point. Of a smooth function it would shrink."""
-
-    @property
-    def flagged(self) -> bool:
-        return abs(self.error) > FLAG * self.bar
-
-    @property
-    def numerical(self) -> float:
-        return self.slope + self.error
-
-    def widened(self, kink: float) -> Reading:
-        """With the kinks that the other directions saw: they have the same scale, and one may miss them by chance."""
-        return replace(self, bar=self.bar + max(kink - abs(self.kink), 0.0))
-
-
-@dataclass(frozen=True)
-class Rung:
-    step: float
-    odd: float
-    even: float
-    flat: bool
+COARSELY_HIDING = (1e-4, 4e-3)
+"""Spacings at which a rounding of two to five digits shows."""
+PLATEAUS = (1e-1, 2.5e-2, 6.25e-3, 1.5e-3)
+"""Long steps, which cross the plateaus of a rounding to few bits."""
+UNSEEN = 4.0
+"""An error that is so many times smaller along a longer step is not there."""
+SUSPICIOUS = 100.0
+"""Roundings of F in one value above which noise may be something else."""
+LOW_PRECISION = 1e-12
+"""A unit roundoff above this is that of float32 or coarser."""
 
 
 class Prober:
     """Takes readings around one point; holds what they share: F there, its noise, and a first step."""
 
-    def __init__(
-        self, objective: Objective, points: Sequence[Array], gradients: Sequence[Array], *, seed: int
-    ) -> None:
-        self.objective, self.points, self.gradients = objective, tuple(points), tuple(gradients)
-        self.scales = tensor_scales(points)
-        self.shares = tuple(s * float(np.linalg.norm(g)) for s, g in zip(self.scales, gradients, strict=True))
-        self.rng = np.random.default_rng(seed)
-        self.centre = objective.value(self.points)
+    def __init__(self, objective: Objective, *, seed: int) -> None:
+        self.objective, self.seed = objective, seed
+        self._made = 0
+        count = len(objective.shapes)
+        self.everything = tuple(range(count))
+        self.scales = _tensor_scales(objective)
+        self.norms = tuple(float(np.linalg.norm(objective.gradient(i))) for i in self.everything)
+        self.shares = tuple(s * n for s, n in zip(self.scales, self.norms, strict=True))
+        self.centre = objective.at(None, 0.0).value
         self.wander = self._wander()
         self.noise = max(self._noise_at_rest(), self.wander)
-        self._searched = False
+        self.gradient_noise = self._gradient_noise()
+        self.good_step: float | None = None
+        """A length of step that gave a reading as sharp as was wanted: the next direction tries it first."""
+        self._searched: set[float] = set()
 
     @property
     def first_step(self) -> float:
@@ -100,170 +83,249 @@ class Prober:
         """The share that rounding alone leaves of a gradient that is zero, as of a bias in front of a BatchNorm."""
         return 100 * self.objective.roundoff * self.reference
 
+    def fresh(self, tensors: Sequence[int]) -> Direction:
+        """A random direction that was never taken before."""
+        self._made += 1
+        return random_direction(tensors, self.objective.shapes, self.scales, (self.seed, self._made))
+
+    def varied(self, direction: Direction) -> Direction:
+        """The same signs with fresh magnitudes."""
+        self._made += 1
+        return jittered(direction, self.objective.shapes, (self.seed, self._made))
+
+    def signs_of_gradient(self, tensors: Sequence[int]) -> Direction | None:
+        moving = [i for i in tensors if self.norms[i] > 0]
+        return signs_of("gradient", self.objective.gradient, moving, self.scales) if moving else None
+
+    def signs_of_parameters(self, tensors: Sequence[int]) -> Direction | None:
+        moving = [i for i in tensors if np.any(self.objective.point(i))]
+        return signs_of("parameter", self.objective.point, moving, self.scales) if moving else None
+
     def _wander(self) -> float:
         """How far repeated evaluations at one point lie apart; 0 for a deterministic function."""
-        again = self.objective.value(self.points)
+        again = self.objective.at(None, 0.0).value
         if again == self.centre:
             return 0.0
-        values = [self.centre, again] + [self.objective.value(self.points) for _ in range(4)]
+        values = [self.centre, again] + [self.objective.at(None, 0.0).value for _ in range(4)]
         return float(np.std(values, ddof=1))
 
     def _noise_at_rest(self) -> float:
-        direction = random_signs(range(len(self.points)), self.points, self.scales, self.rng)
+        direction = self.fresh(self.everything)
+        roundoff = self.objective.roundoff
+        spacing = 4096 * roundoff if roundoff < LOW_PRECISION else 8 * roundoff
         sigma, _ = noise_along(
-            lambda t: self.objective.value(self._moved(direction, t)),
-            spacing=4096 * self.objective.roundoff
-            if self.objective.roundoff < 1e-12
-            else 8 * self.objective.roundoff,
-            widest=max(1e-5, 64 * self.objective.roundoff),
+            lambda t: self.value(direction, t),
+            spacing=spacing,
+            widest=max(1e-5, 64 * roundoff),
             first=self.centre,
         )
-        return max(sigma, self.objective.floor(), 2.0**-53 * abs(self.centre))
+        floor = max(self.objective.floor(), 2.0**-53 * abs(self.centre))
+        if sigma > SUSPICIOUS * max(floor, roundoff * abs(self.centre)):
+            # A jump of F looks like noise along a few points, and like nothing in the median.
+            sigma = min(sigma, self._noise_at(direction, spacing))
+        return max(sigma, floor)
 
-    def finds_hidden_noise(self) -> bool:
+    def _gradient_noise(self) -> tuple[float, ...]:
+        """The norm of the rounding in the claimed gradient of each tensor: its second difference over a few roundings of the point."""
+        roundoff = self.objective.roundoff
+        floors = [roundoff * n / 3**0.5 for n in self.norms]
+        if roundoff < LOW_PRECISION:
+            return tuple(floors)
+        direction = self.fresh(self.everything)
+        try:
+            sides = [self.objective.moved(direction, side * 4 * roundoff) for side in (1, -1)]
+        except WellposedError:  # no gradient there: the floor is what is known
+            return tuple(floors)
+        up, down = sides
+        if up is None or down is None:
+            return tuple(floors)
+        return tuple(
+            float(np.linalg.norm(up.gradient(i) + down.gradient(i) - 2 * self.objective.gradient(i))) / 6**0.5
+            for i in self.everything
+        )
+
+    def at_other(self, objective: Objective) -> Prober:
+        """The same prober for another objective that is as noisy and has tensors of the same size: another point, another gradient."""
+        other = copy(self)
+        other.objective = objective
+        other.centre = objective.at(None, 0.0).value
+        return other
+
+    def rounding_along(self, tensors: Sequence[int]) -> float:
+        """What the rounding of the claimed gradient does to its derivative along a direction: standard deviation."""
+        return float(np.linalg.norm([self.gradient_noise[i] * self.scales[i] for i in tensors]))
+
+    @property
+    def may_hide_noise(self) -> bool:
+        """Rounding coarser than the declared one was not looked for yet."""
+        return not self._searched.issuperset(HIDING)
+
+    def finds_hidden_noise(self, spacings: tuple[float, ...] = HIDING) -> bool:
         """Look, once, for rounding coarser than the declared one, as of a cast inside F: no tiny step crosses it."""
-        if self._searched:
+        if self._searched.issuperset(spacings):
             return False
-        self._searched = True
-        direction = random_signs(range(len(self.points)), self.points, self.scales, self.rng)
-        hidden = max(self.noise_at(direction, spacing) for spacing in HIDING)
+        self._searched.update(spacings)
+        direction = self.fresh(self.everything)
+        hidden = max(self._noise_at(direction, spacing) for spacing in spacings)
         found = hidden > 4 * self.noise
         self.noise = max(self.noise, hidden)
         return found
 
-    def noise_at(self, direction: Direction, spacing: float) -> float:
-        """The noise in steps of `spacing`: the median third difference, which the trend and a kink or two do not reach."""
-        values = np.array([self.objective.value(self._moved(direction, spacing * k)) for k in range(-4, 5)])
+    def _noise_at(self, direction: Direction, spacing: float) -> float:
+        """The noise in steps of `spacing`: the median fourth difference, which the trend and a kink or two do not reach."""
+        # Not at the point itself, where F may have a value of its own, as where it compares with ==.
+        values = np.array([self.value(direction, spacing * k) for k in range(1, 12)])
         if not np.isfinite(values).all():
             return inf
-        return float(np.median(np.abs(np.diff(values, 3)))) / (0.6745 * 20**0.5)
+        return float(np.median(np.abs(np.diff(values, 4)))) / (0.6745 * 70**0.5)
 
     def contradicts(self, direction: Direction, reading: Reading) -> bool:
-        """Whether some longer step, precise enough to tell, sees no such error; a wrong gradient is wrong at every length."""
-        for step in (1e-4, 1e-3, 1e-2):
-            rungs = [self._rung(direction, step), self._rung(direction, step / RATIO)]
-            if step > reading.step and rungs[0] and rungs[1]:
-                longer = self._fit(rungs[0], rungs[1], direction, self.noise)
-                if (
-                    longer.bar < abs(reading.error) / 8
-                    and abs(longer.error - reading.error) > abs(reading.error) / 2
-                ):
-                    return True
+        """Whether two longer steps in a row see the claimed derivative confirmed; a wrong one is wrong at every length.
+
+        So it is where a rounding to few bits makes a staircase of F: steps shorter than a stair see none of its slope.
+        """
+        rungs = [self.rung(direction, step) for step in PLATEAUS if step > 2 * reading.step]
+        seen = [min(abs(reading.error), abs(r.slope)) > UNSEEN * abs(r.odd) if r else False for r in rungs]
+        return any(a and b for a, b in pairwise(seen))
+
+    def hides_below_a_unit(self, direction: Direction, reading: Reading) -> bool:
+        """Whether F, which did not change at all, changes along longer steps by more than the claimed derivative makes of the flat ones."""
+        step = reading.step
+        while reading.flat and step < LONGEST_STEP:
+            step *= 8
+            rung = self.rung(direction, step)
+            if rung is None:
+                return True
+            if not rung.flat:
+                return abs(rung.slope) * step / 8 < abs(rung.odd + rung.slope) * step
         return False
+
+    def value(self, direction: Direction, step: float) -> float:
+        """F at a moved point; not a number where it cannot be evaluated there."""
+        try:
+            return self.objective.at(direction, step).value
+        except WellposedError:
+            return nan
 
     def read(self, direction: Direction, *, wanted: float, start: float | None = None) -> Reading:
         """The error along a direction; pairs of steps are tried until the bar is below `wanted`.
 
         A pair whose bar is noise asks for longer steps, one whose bar is truncation or kinks for shorter ones.
         """
-        noise = self.noise
-        start = self.first_step if start is None else start
-        rungs = [self._rung(direction, start * f) for f in (RATIO, 1.0, 1 / RATIO)]
-        found = [self._fit(a, b, direction, noise) for a, b in pairwise(rungs) if a and b]
+        start = start or self.good_step or self.first_step
+        lengths = (RATIO, 1.0, 1 / RATIO) if self.good_step is None else (1.0, 1 / RATIO)
+        rungs = [self.rung(direction, start * f) for f in lengths]
+        found = [self._fit(a, b, direction) for a, b in pairwise(rungs) if a and b]
         too_short, too_long = 0.0, inf
         if not found:
             too_long = start / RATIO
         for _ in range(MOST_PAIRS):
             best = min(found, key=lambda r: r.bar, default=None)
             if best is not None and best.bar <= wanted:
+                self.good_step = best.step
                 break
             for reading in found:
                 if reading.noise_bar > 0.5 * reading.bar:
                     too_short = max(too_short, reading.step)
                 else:
                     too_long = min(too_long, reading.step)
-            step = _between(too_short, too_long)
+            step = between(too_short, too_long)
             if step is None:
                 break
-            pair = [self._rung(direction, step), self._rung(direction, step / RATIO)]
+            pair = [self.rung(direction, step), self.rung(direction, step / RATIO)]
             if pair[0] and pair[1]:
-                found.append(self._fit(pair[0], pair[1], direction, noise))
+                found.append(self._fit(pair[0], pair[1], direction))
             else:
                 too_long = min(too_long, step)
         best = min(found, key=lambda r: r.bar, default=None)
-        slope = direction.slope(self.gradients)
         if best is None:
-            return Reading(
-                kind=direction.kind,
-                error=0.0,
-                bar=inf,
-                slope=slope,
-                step=start,
-                kink=0.0,
-                noise_bar=0.0,
-                flat=False,
-            )
-        return replace(best, slope=slope, flat=all(r.flat for r in found), at_kink=_at_kink(found))
+            return nothing(direction, start)
+        rounding = DEVIATIONS * self.rounding_along(direction.tensors)
+        return replace(
+            best,
+            bar=max(best.bar, self._disagreement(best, found)) + rounding,
+            flat=all(r.flat for r in found),
+            at_kink=at_kink(found),
+        )
 
-    def read_at(self, direction: Direction, step: float) -> float:
-        """The error along a direction from two steps, without a bar: four evaluations."""
-        rungs = [r for r in (self._rung(direction, step), self._rung(direction, step / RATIO)) if r]
-        return _limit(rungs[0], rungs[1]) if len(rungs) == 2 else (rungs[0].odd if rungs else 0.0)
+    def _disagreement(self, best: Reading, found: Sequence[Reading]) -> float:
+        """The bar that makes readings at other lengths agree with the best: a wrong gradient is as wrong at each, a staircase is not.
 
-    def _fit(self, longer: Rung, shorter: Rung, direction: Direction, noise: float) -> Reading:
-        error = _limit(longer, shorter)
-        bend = (longer.odd - shorter.odd) / (longer.step**2 - shorter.step**2)
-        kink = (longer.step * shorter.even - shorter.step * longer.even) / (longer.step - shorter.step)
-        noise_bar = 1.5 * noise / shorter.step
-        bar = noise_bar + 0.1 * abs(bend) * longer.step**2 + abs(kink)
+        Only of coarse arithmetic, where the steps are as long as the stairs; elsewhere what longer steps see is how F bends.
+        """
+        if self.objective.roundoff < LOW_PRECISION:
+            return 0.0
+        near = [r for r in found if best.step / RATIO**2 <= r.step <= best.step * RATIO**2]
+        return max(abs(r.error - best.error) / FLAG - r.bar for r in near)
+
+    def read_pair(self, direction: Direction, step: float) -> Reading:
+        """The error along a direction from two given steps: four evaluations."""
+        longer, shorter = self.rung(direction, step), self.rung(direction, step / RATIO)
+        if longer is None or shorter is None:
+            return nothing(direction, step)
+        found = self._fit(longer, shorter, direction)
+        return replace(found, bar=found.bar + DEVIATIONS * self.rounding_along(direction.tensors))
+
+    def read_once(self, direction: Direction, step: float, bend: float) -> Reading:
+        """The error along a direction from one step, where `bend` bounds what the step leaves of h^2: two evaluations."""
+        rung = self.rung(direction, step)
+        if rung is None:
+            return nothing(direction, step)
+        noise_bar = DEVIATIONS * self.noise / (2**0.5 * step)
         return Reading(
             kind=direction.kind,
+            error=rung.odd,
+            bar=noise_bar + abs(bend) * step**2 + DEVIATIONS * self.rounding_along(direction.tensors),
+            slope=rung.slope,
+            step=step,
+            kink=0.0,
+            bend=bend,
+            noise_bar=noise_bar,
+            flat=rung.flat,
+        )
+
+    def _fit(self, longer: Rung, shorter: Rung, direction: Direction) -> Reading:
+        error = limit(longer, shorter)
+        bend = (longer.odd - shorter.odd) / (longer.step**2 - shorter.step**2)
+        kink = (longer.step * shorter.even - shorter.step * longer.even) / (longer.step - shorter.step)
+        # The fit weighs the shorter step with 16/15, whose difference of two noisy values stands over 2 h.
+        noise_bar = DEVIATIONS * 0.76 * self.noise / shorter.step
+        reading = Reading(
+            kind=direction.kind,
             error=error,
-            bar=bar,
-            slope=0.0,
+            bar=noise_bar + 0.1 * abs(bend) * longer.step**2,
+            slope=shorter.slope,
             step=longer.step,
             kink=kink,
+            bend=bend,
             noise_bar=noise_bar,
+            # That of F+ + F- - 2 F0 over 2 h, the shorter step with 4/3.
+            kink_noise=1.7 * self.noise / shorter.step,
             flat=longer.flat and shorter.flat,
         )
+        # Kinks show in the even part as much as in the odd one, each with a sign of its own.
+        return replace(reading, bar=reading.bar + DEVIATIONS * reading.clear_kink)
 
-    def _rung(self, direction: Direction, step: float) -> Rung | None:
-        up, down = self._moved(direction, step), self._moved(direction, -step)
-        above, below = self.objective.value(up), self.objective.value(down)
-        if not (isfinite(above) and isfinite(below)):
+    def rung(self, direction: Direction, step: float) -> Rung | None:
+        try:
+            above, below = self.objective.at(direction, step), self.objective.at(direction, -step)
+        except WellposedError:  # outside of where F is defined: it was evaluated at the point itself without
             return None
-        taken = lopsided = 0.0
-        for i in direction.moves:
-            taken += float(np.vdot(self.gradients[i], up[i] - down[i]))
-            lopsided += float(
-                np.vdot(self.gradients[i], (up[i] - self.points[i]) + (down[i] - self.points[i]))
-            )
+        if not (isfinite(above.value) and isfinite(below.value)):
+            return None
+        taken = above.taken - below.taken
         return Rung(
             step=step,
-            odd=(above - below - taken) / (2 * step),
-            even=(above + below - 2 * self.centre - lopsided) / (2 * step),
-            flat=above == below == self.centre,
+            odd=(above.value - below.value - taken) / (2 * step),
+            even=(above.value + below.value - 2 * self.centre - above.taken - below.taken) / (2 * step),
+            slope=taken / (2 * step),
+            flat=above.value == below.value == self.centre,
         )
 
-    def _moved(self, direction: Direction, step: float) -> list[Array]:
-        moved = list(self.points)
-        for i, move in direction.moves.items():
-            moved[i] = self.objective.quantized(i, self.points[i] + step * move)
-        return moved
 
-
-def _limit(longer: Rung, shorter: Rung) -> float:
-    """``e`` of ``r(h) = e + c h^2`` through two steps."""
-    a, b = longer.step**2, shorter.step**2
-    return (a * shorter.odd - b * longer.odd) / (a - b)
-
-
-def _between(too_short: float, too_long: float) -> float | None:
-    """The next step to try, or None when the search has closed in or run out of range."""
-    if too_long == inf:
-        step = too_short * JUMP
-    elif too_short == 0.0:
-        step = too_long / RATIO**2
-    elif too_long / too_short <= RATIO:
-        return None
-    else:
-        step = (too_short * too_long) ** 0.5
-    return step if SHORTEST_STEP <= step <= LONGEST_STEP else None
-
-
-def _at_kink(found: Sequence[Reading]) -> bool:
-    clear = sorted((r for r in found if abs(r.kink) > FLAG * r.noise_bar), key=lambda r: r.step)[:2]
-    if len(clear) < 2:
-        return False
-    shorter, longer = clear[0].kink, clear[1].kink
-    return shorter * longer > 0 and 0.5 < abs(shorter / longer) < 2
+def _tensor_scales(objective: Objective) -> tuple[float, ...]:
+    """The size of a typical element of each tensor, its rms; a tensor of zeros gets the median of the others, or 1."""
+    rms = [float(np.sqrt(np.mean(np.square(objective.point(i))))) for i in range(len(objective.shapes))]
+    known = [r for r in rms if r > 0]
+    fallback = float(np.median(known)) if known else 1.0
+    return tuple(r or fallback for r in rms)

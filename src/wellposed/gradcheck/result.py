@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from textwrap import wrap
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 
-_WIDTH = 80
-_TENSORS_SHOWN = 8
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """F at one moved point."""
+
+    value: float
+    """F there; not finite where F is not."""
+    taken: float
+    """What the claimed gradient says of the move that was really made: ``<g, x_moved - x>``, in float64."""
+    parts: tuple[NDArray[np.float64], ...] = ()
+    """F split along the first axis of the outputs, and along their second: each adds up to `value`. Empty where the outputs have none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +49,11 @@ class WorstElement:
     index: tuple[int, ...]
     analytic: float
     numerical: float
+    bar: float = float("nan")
+    """Half-width around `numerical`: the true derivative lies within."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class GradientCheck:
     """Whether a backward pass is the derivative of its forward pass; true only when it passed."""
 
@@ -59,6 +72,17 @@ class GradientCheck:
     precision: str
     """What the check computed in: ``"float64"``, ``"float64 replay of float32"``, ``"float32"``, ..."""
     seed: int
+    where: str = ""
+    """The smallest slice that holds the whole error, as ``W1[3, :]``, ``b1`` or ``x[-1, :, 0:4]``; empty unless it failed."""
+    confidence: float = 0.99
+    """The chance with which an error of the size of `resolution` shows along the random directions; larger errors show more surely."""
+    mode: str = "reverse"
+    """``"reverse"``, ``"forward"`` or ``"both"``: which derivatives were checked."""
+    order: int = 1
+    """2 when the gradient of the gradient was checked too."""
+    low_precision_error: float | None = None
+    """Where code of a lower precision was replayed in float64: how far the gradient that training would use lies from the one in float64,
+    relative to it, for the worst tensor."""
 
     def __bool__(self) -> bool:
         return self.verdict == "pass"
@@ -67,43 +91,38 @@ class GradientCheck:
     def failed(self) -> tuple[TensorCheck, ...]:
         return tuple(t for t in self.tensors if t.verdict == "fail")
 
-    def __str__(self) -> str:
-        heads = {"pass": "PASS", "fail": "FAIL", "inconclusive": "INCONCLUSIVE"}
-        lines = [
-            f"{heads[self.verdict]}  gradients of {_count(len(self.tensors), 'tensor')}, {self.precision}"
-        ]
-        lines += [
-            f"  relative error {self.relative_error:.2g}   an error of {self.resolution:.1g} would have been seen"
-        ]
-        if self.cause:
-            lines.append(f"  cause  {self.cause}")
-        if self.detail:
-            lines += wrap(self.detail, _WIDTH, initial_indent="  ", subsequent_indent="  ")
-        if self.worst:
-            worst = f"worst  {self.worst.name}{list(self.worst.index) if self.worst.index else ''}"
-            values = f"analytic {self.worst.analytic:.6g}, numerical {self.worst.numerical:.6g}"
-            lines += wrap(f"{worst}  {values}", _WIDTH, initial_indent="  ", subsequent_indent="         ")
-        lines += self._table()
-        lines.append(f"  {self.n_forward} forward, {self.n_backward} backward, seed {self.seed}")
-        return "\n".join(lines)
+    def __repr__(self) -> str:
+        """One line: what a failed assertion shows of it."""
+        where = self.where or (self.worst.name if self.worst else "")
+        said = " ".join(filter(None, (where, self.cause)))
+        return (
+            f"<GradientCheck {self.verdict}{': ' if said else ''}{said}; relative error {self.relative_error:.2g}, "
+            f"resolution {self.resolution:.2g}>"
+        )
 
-    def _table(self) -> list[str]:
-        if self.verdict == "pass":
-            return []
-        order = {"fail": 0, "inconclusive": 1, "pass": 2}
-        rows = sorted(self.tensors, key=lambda t: order[t.verdict])
-        lines = [
-            f"  {t.verdict:<12}  {_shortened(t.name, 34):<34}  error {t.error:<8.1e} {t.cause or ''}".rstrip()
-            for t in rows[:_TENSORS_SHOWN]
-        ]
-        if len(rows) > _TENSORS_SHOWN:
-            lines.append(f"  ... and {_count(len(rows) - _TENSORS_SHOWN, 'tensor')} more")
-        return lines
+    # How a check looks is `show`'s business; these are the doors that Python, rich and notebooks knock at.
+    def __str__(self) -> str:
+        from ..show.gradient import render_gradients
+
+        return render_gradients(self)
+
+    def __rich_console__(self, console: Any, options: Any) -> Any:
+        from ..show.gradient import gradient_lines
+
+        yield from gradient_lines(self, options.max_width)
+
+    def _repr_html_(self) -> str:
+        from ..show.gradient_html import gradients_html
+
+        return gradients_html(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
 
 
 @dataclass(frozen=True, kw_only=True)
 class CustomBackward:
-    """One hand-written ``autograd.Function`` that a run went through."""
+    """One hand-written ``autograd.Function`` that a run went through, and its worst call."""
 
     name: str
     check: GradientCheck | None
@@ -111,24 +130,56 @@ class CustomBackward:
     reason: str = ""
     deliberate: str = ""
     """Why a mismatch looks meant, as of a straight-through estimator; empty when it does not."""
+    module: str = ""
+    """Dotted name of the module that this call ran in; empty outside of any."""
+    given: str = ""
+    """Its arguments in words: ``"x float32[96, 32], power 2"``."""
+    note: str = ""
+    """What was found beside the check itself, as that only gradients of certain strides come out wrong."""
+    elsewhere: bool = False
+    """The gradient that flowed here came out right, and another one did not."""
+    strayed: float = 0.0
+    """How far the gradient that it returned in the model lies from the one that the same call gives by itself, relative to that; 0 unless it
+    counts."""
+    calls: int = 1
+    """How often the Function ran with a gradient coming back."""
+    checked: int = 1
+    """How many of these calls were checked."""
+    left: str = ""
+    """Which calls were left unchecked though they may differ, and why; empty when none."""
+
+    @property
+    def where(self) -> str:
+        return f"{self.module}: {self.name}" if self.module else self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientHook:
+    """A hook that changed the gradient it was shown."""
+
+    hook: str
+    """Its name and the line that it is written on."""
+    where: str
+    """Dotted name of the parameter or module that it hangs on."""
+    kind: str
+    """Of what it changes the gradient: ``"the gradient of"`` a parameter, ``"the gradient of the inputs of"`` a module, ..."""
+    words: str
+    """What it does: ``"multiplies it by 0.5"``."""
+    relative: float
+    """|after - before| / |before|, the largest that was seen."""
+    places: int = 1
+    """On how many parameters, tensors or modules the same code did so."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CustomBackwards:
-    """Every hand-written ``autograd.Function`` in the graph of one loss; empty when there are none."""
+    """Every hand-written ``autograd.Function`` and gradient hook that one loss goes through; empty when there are none."""
 
     entries: tuple[CustomBackward, ...] = ()
+    hooks: tuple[GradientHook, ...] = ()
+    """The hooks that changed a gradient; those that only look are not told."""
 
     def __str__(self) -> str:
-        return (
-            "\n".join(f"{e.name}: {e.check.verdict if e.check else e.reason}" for e in self.entries)
-            or "no custom backward"
-        )
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}{'' if n == 1 else 's'}"
-
-
-def _shortened(name: str, width: int) -> str:
-    return name if len(name) <= width else "..." + name[3 - width :]
+        lines = [f"{e.where}: {e.check.verdict if e.check else e.reason}" for e in self.entries]
+        lines += [f"{h.where}: a hook ({h.hook}) {h.words}" for h in self.hooks]
+        return "\n".join(lines) or "no custom backward"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import random
 import sys
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
@@ -21,11 +21,10 @@ import torch
 from torch import nn
 
 from ...errors import ProblemError
+from .keeping import CONTAINER_DEPTH, CONTAINER_SIZE, CONTAINERS, keep_generators, keep_python_state
 
-_CONTAINERS = (list, dict, set, deque)
-_CONTAINER_DEPTH = 4
-_CONTAINER_SIZE = 10_000  # a longer one holds data, not state
 _GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
+_LIBRARIES = frozenset({"torch", "numpy", "builtins", "wellposed", ""})
 _DATA = (torch.utils.data.DataLoader, torch.utils.data.Dataset, torch.utils.data.Sampler)
 
 
@@ -42,13 +41,14 @@ def preserved(*roots: Any) -> Iterator[None]:
     """
     found = reach(roots)
     with ExitStack() as undo:
-        _keep_random_states(undo, found.generators)
-        for owner in found.owners:
-            _keep_attributes(undo, owner)
+        _keep_random_states(undo)
+        keep_generators(undo, found.generators)
+        keep_python_state(undo, found)
         for optimizer in found.optimizers:
             _lend_optimizer_state(undo, optimizer)
-        _lend_storage(undo, found.tensors)
+        # Before any storage is lent: copies made in inference mode could not be differentiated.
         undo.enter_context(torch.inference_mode(False))
+        _lend_storage(undo, found.tensors)
         undo.enter_context(torch.enable_grad())
         yield
 
@@ -60,6 +60,10 @@ class Reached:
         self.modules: list[nn.Module] = []
         self.optimizers: list[torch.optim.Optimizer] = []
         self.owners: list[Any] = []
+        self.containers: list[Any] = []
+        """Those that a function holds or names: an owner's own are kept with it."""
+        self.functions: list[FunctionType] = []
+        self.classes: list[type] = []
         self.tensors: list[torch.Tensor] = []
         self.generators: list[Any] = []
         self._seen: dict[int, Any] = {}
@@ -75,6 +79,8 @@ def reach(roots: Iterable[Any]) -> Reached:
     """Walk from the roots to every module, optimizer, tensor and generator that running them could touch."""
     found = Reached()
     for root in roots:
+        if isinstance(root, CONTAINERS):
+            found.containers.append(root)
         _walk(root, found, depth=0)
     return found
 
@@ -88,6 +94,8 @@ def _walk(value: Any, found: Reached, depth: int) -> None:
     if isinstance(value, torch.Tensor):
         if found.first_visit(value):
             found.tensors.append(value)
+            for hook in list((value._backward_hooks or {}).values()):  # what a hook fills is the user's
+                _walk(hook, found, depth + 1)
     elif isinstance(value, nn.Module):
         _walk_module(value, found)
     elif isinstance(value, torch.optim.Optimizer):
@@ -97,8 +105,8 @@ def _walk(value: Any, found: Reached, depth: int) -> None:
     ):  # that one has no state
         if found.first_visit(value):
             found.generators.append(value)
-    elif isinstance(value, (*_CONTAINERS, tuple)):
-        if depth < _CONTAINER_DEPTH and len(value) <= _CONTAINER_SIZE and found.first_visit(value):
+    elif isinstance(value, (*CONTAINERS, tuple)):
+        if depth < CONTAINER_DEPTH and len(value) <= CONTAINER_SIZE and found.first_visit(value):
             for item in value.values() if isinstance(value, dict) else value:
                 _walk(item, found, depth + 1)
     elif isinstance(value, _DATA):
@@ -109,12 +117,25 @@ def _walk(value: Any, found: Reached, depth: int) -> None:
                     item, _DATA + _GENERATORS
                 ):  # the rows are read, never written: no need to copy them
                     _walk(item, found, depth + 1)
-    elif _is_plain_object(value) and depth < _CONTAINER_DEPTH and found.first_visit(value):
+    elif _is_plain_object(value) and depth < CONTAINER_DEPTH and found.first_visit(value):
         found.owners.append(value)
         for held in vars(value).values():
             _walk(held, found, depth + 1)
-    elif callable(value) and not isinstance(value, type) and found.first_visit(value):
+    elif isinstance(value, type):
+        if _is_users(value) and found.first_visit(value):
+            found.classes.append(value)
+            for name, held in vars(value).items():
+                if not name.startswith("__") and not isinstance(
+                    held, FunctionType | staticmethod | classmethod
+                ):
+                    _walk(held, found, depth + 1)
+    elif callable(value) and found.first_visit(value):
+        inner = getattr(value, "__func__", value)
+        if isinstance(inner, FunctionType) and _is_users(inner):
+            found.functions.append(inner)
         for held in _held_by(value):
+            if isinstance(held, CONTAINERS):
+                found.containers.append(held)
             _walk(held, found, depth + 1)
 
 
@@ -167,68 +188,24 @@ def _held_by(function: Any) -> Iterator[Any]:
             continue
     for name in code.co_names:
         held = inner.__globals__.get(name)
-        if isinstance(held, (nn.Module, torch.Tensor, partial, FunctionType, *_GENERATORS)):
+        if isinstance(held, (nn.Module, torch.Tensor, partial, FunctionType, *_GENERATORS)) or (
+            isinstance(held, CONTAINERS) and _is_users(inner)
+        ):
             yield held
 
 
-def _keep_random_states(undo: ExitStack, generators: list[Any]) -> None:
+def _is_users(value: Any) -> bool:
+    """Whether a function or class was written outside Python, torch and NumPy, whose own state is not the user's."""
+    package = (getattr(value, "__module__", None) or "").partition(".")[0]
+    return (package not in _LIBRARIES and package not in sys.stdlib_module_names) or package == "__main__"
+
+
+def _keep_random_states(undo: ExitStack) -> None:
     undo.callback(random.setstate, random.getstate())
     undo.callback(np.random.set_state, np.random.get_state())  # noqa: NPY002 - it is the state to keep
     undo.callback(torch.random.set_rng_state, torch.random.get_rng_state())
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         undo.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
-    for generator in generators:
-        undo.callback(_generator_restorer(generator))
-
-
-def _generator_restorer(generator: Any) -> Callable[[], object]:
-    if isinstance(generator, torch.Generator):
-        return partial(generator.set_state, generator.get_state())
-    if isinstance(generator, np.random.Generator):
-        return partial(
-            setattr, generator.bit_generator, "state", copy.deepcopy(generator.bit_generator.state)
-        )
-    if isinstance(generator, np.random.RandomState):
-        return partial(generator.set_state, generator.get_state())
-    return partial(generator.setstate, generator.getstate())
-
-
-def _keep_attributes(undo: ExitStack, owner: Any) -> None:
-    """Keep an object's own attributes, and the contents of its containers (hooks and buffers live in such)."""
-    undo.callback(_refill, vars(owner), dict(vars(owner)))
-    for value in vars(owner).values():
-        _keep_contents(undo, value, depth=0)
-
-
-def _keep_contents(undo: ExitStack, value: Any, depth: int) -> None:
-    if not isinstance(value, _CONTAINERS) or depth > _CONTAINER_DEPTH or len(value) > _CONTAINER_SIZE:
-        return
-    undo.callback(_refill, value, copy.copy(value))
-    if not isinstance(value, set):
-        for item in list(value.values() if isinstance(value, dict) else value):
-            _keep_contents(undo, item, depth + 1)
-
-
-def _refill(container: Any, contents: Any) -> None:
-    """Give a container its former contents, without changing which object it is."""
-    if _same(container, contents):
-        return
-    container.clear()
-    if isinstance(container, dict | set):
-        container.update(contents)
-    else:
-        container.extend(contents)
-
-
-def _same(a: Any, b: Any) -> bool:
-    """Whether two containers hold the very same objects in the same order; values are never compared by ``==``."""
-    if len(a) != len(b):
-        return False
-    if isinstance(a, dict):
-        return all(x is y for x, y in zip(a, b, strict=True)) and all(
-            x is y for x, y in zip(a.values(), b.values(), strict=True)
-        )
-    return all(x is y for x, y in zip(a, b, strict=True))
 
 
 def _lend_optimizer_state(undo: ExitStack, optimizer: torch.optim.Optimizer) -> None:

@@ -1,0 +1,215 @@
+"""Derivatives beyond the gradient: along a direction, of many outputs, and of the gradient itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError
+from .function import Function
+from .lines import DirectionLine
+from .numerical import Precision, around, checked, element_lines, gathered, scale_groups
+from .points import opened
+from .result import NumericalGradient
+from .search import Found, search
+from .tableau import RATIO
+
+Array = NDArray[np.float64]
+
+
+def directional_derivative(
+    f: Callable[[Any], Any], x: Any, direction: Any, *, precision: Precision = "auto"
+) -> NumericalGradient:
+    """The derivative of f along a direction, for the price of one number however large x is.
+
+    Parameters
+    ----------
+    f
+        Takes `x` and returns real numbers: one, or an array or tensor of them.
+    x
+        As in `numerical_gradient`.
+    direction
+        Of the structure and the shapes of `x`; its length counts.
+    precision
+        As in `numerical_gradient`.
+
+    Returns
+    -------
+    NumericalGradient
+        ``value`` and ``error`` of the shape of f's output; ``step`` in units of `direction`.
+
+    Raises
+    ------
+    ArgumentError, UserCodeError
+        As in `numerical_gradient`; and when `direction` does not fit `x` or is zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from wellposed.differentiate import directional_derivative
+    >>> slope = directional_derivative(lambda w: np.sum(w**2), np.array([1.0, 2.0]), np.array([3.0, -1.0]))
+    >>> abs(slope.value - 2.0) <= slope.error < 1e-9
+    True
+    """
+    checked(precision=precision)
+    function = around(f, x, precision=precision, scalar=False)
+    found = _along(function, direction)
+    return _beside(function, found)
+
+
+def jacobian(f: Callable[[Any], Any], x: Any, *, precision: Precision = "auto") -> NumericalGradient:
+    """The derivatives of all outputs of f by all elements of x.
+
+    Parameters
+    ----------
+    f
+        Takes `x` and returns an array or tensor of real numbers.
+    x, precision
+        As in `numerical_gradient`.
+
+    Returns
+    -------
+    NumericalGradient
+        ``value``, ``error``, ``step`` and ``kink`` in the structure of `x`, with the axes of the output in front: ``(3, 2)`` for three outputs of
+        two elements. Costs as many evaluations as a gradient.
+
+    Raises
+    ------
+    ArgumentError, UserCodeError
+        As in `numerical_gradient`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from wellposed.differentiate import jacobian
+    >>> jacobian(lambda w: np.array([w[0] * w[1], w[0], 7.0]), np.array([2.0, 3.0])).value.round(6).tolist()
+    [[3.0, 2.0], [1.0, 0.0], [0.0, 0.0]]
+    """
+    checked(precision=precision)
+    function = around(f, x, precision=precision, scalar=False)
+    found = search(function, element_lines(function.point), scale_groups(function.point), method="auto")
+    return gathered(function, found, outputs=function.shape)
+
+
+def hessian_vector(
+    f: Callable[[Any], Any] | None,
+    x: Any,
+    v: Any,
+    *,
+    gradient: Callable[[Any], Any] | None = None,
+) -> NumericalGradient:
+    """The Hessian of f times v, by differences along v.
+
+    Parameters
+    ----------
+    f
+        Takes `x` and returns one real number. Differenced twice, at some 150 evaluations of f for each element of x, with half of the digits.
+    x
+        As in `numerical_gradient`; real.
+    v
+        Of the structure and the shapes of `x`.
+    gradient
+        Takes `x` and returns the gradient in the structure of `x`. Then `f` is not needed (pass None), and some 30 evaluations of the gradient
+        do, whatever the size.
+
+    Returns
+    -------
+    NumericalGradient
+        ``value`` and ``error`` in the structure of `x`.
+
+    Raises
+    ------
+    ArgumentError, UserCodeError
+        As in `numerical_gradient`; and when `v` does not fit `x` or is zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from wellposed.differentiate import hessian_vector
+    >>> x, v = np.array([1.0, 2.0]), np.array([1.0, 0.5])
+    >>> hessian_vector(None, x, v, gradient=lambda w: 3 * w**2).value.round(6).tolist()
+    [6.0, 6.0]
+    >>> hessian_vector(lambda w: np.sum(w**3), x, v).value.round(3).tolist()
+    [6.0, 6.0]
+    """
+    if gradient is None and f is None:
+        raise ArgumentError("f is None and no gradient is given: expected one of them")
+    if any(leaf.is_complex for leaf in opened(x, wide=True).leaves):
+        raise ArgumentError("x is complex: expected real numbers; pass real and imaginary parts apart")
+    if gradient is None:
+        return _twice(f, x, v)  # type: ignore[arg-type]
+    given = gradient
+    function = around(lambda p: opened(given(p), wide=True).flat, x, precision="auto", scalar=False)
+    if function.shape != function.point.flat.shape:
+        raise ArgumentError(
+            f"gradient returned {function.shape[0]} numbers for {function.point.flat.size} elements of x: expected "
+            "the structure of x"
+        )
+    found = _along(function, v)
+    derivatives = found.derivatives
+    turned = replace(derivatives, **{name: array.T for name, array in vars(derivatives).items()})
+    return gathered(function, replace(found, derivatives=turned), outputs=())
+
+
+def _along(function: Function, direction: Any) -> Found:
+    line = direction_line(function, direction)
+    return search(function, line, np.zeros(1, dtype=np.int64), method="auto")
+
+
+def direction_line(function: Function, direction: Any) -> DirectionLine:
+    point, along = function.point, opened(direction, wide=True)
+    if [leaf.shape for leaf in along.leaves] != [leaf.shape for leaf in point.leaves]:
+        shapes = [", ".join(str(leaf.shape) for leaf in leaves) for leaves in (along.leaves, point.leaves)]
+        raise ArgumentError(f"the direction has the shapes {shapes[0]}, x has {shapes[1]}: expected the same")
+    flat = along.flat
+    if flat.size != point.flat.size:
+        raise ArgumentError("one of x and the direction is complex, and the other is not: expected the same")
+    moving = flat != 0
+    if not moving.any():
+        raise ArgumentError("the direction is zero: expected one that leads away from x")
+    scale = float(np.min(element_lines(point).scales[moving] / np.abs(flat[moving])))
+    return DirectionLine(point=point, direction=flat, scales=np.array([scale]))
+
+
+def _beside(function: Function, found: Found) -> NumericalGradient:
+    """The result of one line: of the shape of f's output."""
+    return gathered(function, found, outputs=function.shape, mirrored=False)
+
+
+def _twice(f: Callable[[Any], Any], x: Any, v: Any) -> NumericalGradient:
+    """The gradient of f's derivative along v, whose step is kept: the one that is best at x."""
+    function = around(f, x, precision="auto", scalar=True)
+    line = direction_line(function, v)
+    first = _along(function, v).derivatives
+    steps: Array = np.asarray(float(first.step[0, 0]) * RATIO ** np.arange(3), dtype=np.float64)
+    weights = _weights(steps)
+
+    def slopes(place: Any) -> Array:
+        flat = opened(place, wide=True).flat
+        values = [
+            (function.at(flat + h * line.direction) - function.at(flat - h * line.direction)) / (2 * h)
+            for h in steps
+        ]
+        return weights @ np.concatenate(values)
+
+    outer = around(slopes, x, precision="auto", scalar=False)
+    found = search(outer, element_lines(outer.point), scale_groups(outer.point), method="auto")
+    derivatives = found.derivatives
+    # What the two formulas differ by is the error of the coarser one; the finer one's is smaller by at least the step's square.
+    disagreement = np.abs(derivatives.value[:, :1] - derivatives.value[:, 1:]) / RATIO
+    kept = replace(derivatives, **{name: array[:, :1] for name, array in vars(derivatives).items()})
+    kept = replace(kept, error=kept.error + disagreement)
+    result = gathered(outer, replace(found, derivatives=kept), outputs=())
+    return replace(result, n_evaluations=function.n_evaluations)
+
+
+def _weights(steps: Array) -> Array:
+    """Of three slopes in an extrapolated one of sixth order, and in one of fourth order."""
+    squares = (steps[:, None] / steps[0]) ** (2 * np.arange(3))
+    fine = np.linalg.solve(squares.T, np.array([1.0, 0, 0]))
+    coarse = np.append(np.linalg.solve(squares[:2, :2].T, np.array([1.0, 0])), 0.0)
+    return np.stack([fine, coarse])

@@ -1,0 +1,210 @@
+"""The user's f as a function from points to rows of float64, which counts, guards, and evaluates many points at once where it can."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError, UserCodeError, WellposedError
+from .lines import Indices, Lines
+from .points import DIGITS, Point, described, framework_of, plain
+
+Array = NDArray[np.float64]
+
+MOST_NUMBERS = 2**20
+"""In one batch of points."""
+TRIED = 16
+"""Points on which a batch is compared with single evaluations in speed."""
+COARSE = (24, 11, 8)
+"""Digits of float32, float16 and bfloat16."""
+MANY = 4
+"""Different values that must all fit a coarser dtype before f is taken to compute in it."""
+COMPARED = 3
+"""Points at which the values of a batch are compared with single evaluations."""
+
+
+class Function:
+    """F around x. `shape` is that of its output, known from the first evaluation; `m` its size."""
+
+    def __init__(self, f: Callable[[Any], Any], point: Point, *, scalar: bool) -> None:
+        self.f, self.point, self.scalar = f, point, scalar
+        self.n_evaluations = 0
+        self.shape: tuple[int, ...] = ()
+        self.digits = 53
+        """Binary digits of f's values: those of their dtype, or of a coarser one that holds all of them exactly."""
+        self._stated = 53
+        self._hold = dict.fromkeys(COARSE, True)
+        self._distinct: set[float] = set()
+        self.vectorised = False
+        self.refused: Exception | None = None
+        """What f raised beside x, where it may not be defined."""
+        self._batched: Callable[[Any], NDArray[Any]] | None = None
+        self._frameworks = {leaf.framework for leaf in point.leaves}
+        self.centre = self._first()
+        self.seconds = 0.0
+
+    def _first(self) -> Array:
+        given, result = self._called(self.point.flat)
+        if not np.array_equal(self._flat(given), self.point.flat):
+            raise ArgumentError("f changed its argument x in place: let it work on a copy")
+        value = self._read(result)
+        self.shape = value.shape
+        flat = value.reshape(-1).astype(np.float64)
+        if not np.isfinite(flat).all():
+            said = str(float(flat[0])) if flat.size == 1 else "an array with values that are not finite"
+            raise ArgumentError(
+                f"f(x) is {said}: expected finite numbers at x; start from a point where f is finite"
+                if flat.size > 1
+                else f"f(x) is {said}: expected a finite number at x; start from a point where f is finite"
+            )
+        return flat
+
+    def _flat(self, given: Any) -> Array:
+        from .points import opened
+
+        return opened(given, wide=True).flat
+
+    def _called(self, flat: Array) -> tuple[Any, Any]:
+        self.n_evaluations += 1
+        with self.surroundings():
+            given = self.point.made(flat)
+            try:
+                with np.errstate(all="ignore"):
+                    return given, self.f(given)
+            except WellposedError:
+                raise
+            except Exception as error:
+                raise UserCodeError(f"f raised {type(error).__name__}: {error}") from error
+
+    def surroundings(self) -> ExitStack:
+        stack = ExitStack()
+        for framework in self._frameworks:
+            if framework is not None:
+                stack.enter_context(framework.calling(wide=self.point.wide))
+        return stack
+
+    def _read(self, result: Any) -> NDArray[Any]:
+        if isinstance(result, dict | list | tuple) or result is None:
+            raise ArgumentError(f"f returned a {type(result).__name__}: expected {self._expected}")
+        value = plain(result)
+        if value.dtype.kind == "c":
+            raise ArgumentError(
+                f"f returned {value.dtype.name} numbers: expected {self._expected}; of a complex one, "
+                "differentiate its .real and its .imag apart, or its abs()"
+            )
+        if value.dtype.kind not in "fiub" or (self.scalar and value.size != 1):
+            raise ArgumentError(f"f returned {described(result, value)}: expected {self._expected}")
+        framework = framework_of(result)
+        name = value.dtype.name if framework is None else framework.dtype_name(result)
+        self._stated = min(self._stated, DIGITS.get(name, 53))
+        self.digits = min(self.digits, self._stated)
+        return value.reshape(()) if self.scalar else value
+
+    @property
+    def _expected(self) -> str:
+        return "one real number; reduce it, e.g. by .sum()" if self.scalar else "an array of real numbers"
+
+    def _note(self, values: Array) -> None:
+        """Does f, whatever its dtype, give only what float32 (float16, bfloat16) holds? Then that is what it computes in."""
+        if not self._hold[COARSE[0]]:
+            return
+        finite = values[np.isfinite(values)]
+        self._distinct.update(finite.ravel()[: 2 * MANY].tolist())
+        mantissa, _ = np.frexp(finite)
+        for digits in COARSE:
+            scaled = np.ldexp(mantissa, digits)
+            self._hold[digits] &= bool((scaled == np.round(scaled)).all())
+        fitting = [digits for digits in COARSE if self._hold[digits]]
+        self.digits = min([self._stated, *fitting]) if self.knows_digits else self._stated
+
+    @property
+    def knows_digits(self) -> bool:
+        return len(self._distinct) >= MANY
+
+    def again(self) -> Array:
+        """F at x once more."""
+        began = time.perf_counter()
+        value = self.at(self.point.flat)
+        self.seconds = time.perf_counter() - began
+        return value
+
+    def at(self, flat: Array) -> Array:
+        """F at one point; NaN where plain Python says that it is not defined."""
+        try:
+            value = self._read(self._called(flat)[1])
+        except UserCodeError as error:
+            # math.log(-1) and 1 / 0 are how plain Python says that f is not defined there.
+            if not isinstance(error.__cause__, ArithmeticError | ValueError):
+                raise
+            self.refused = error
+            return np.full(len(self.centre), np.nan)
+        if value.shape != self.shape:
+            raise ArgumentError(
+                f"f returned shape {self.shape} at x and {value.shape} beside it: expected the same shape each time"
+            )
+        return value.reshape(-1).astype(np.float64)
+
+    def along(self, lines: Lines, which: Indices, steps: Array) -> tuple[Array, Array]:
+        """F at signed `steps` along the lines `which`, shape (points, outputs), and the steps really made."""
+        chunk = max(1, MOST_NUMBERS // max(self.point.flat.size, len(self.centre)))
+        values, made = [], []
+        for start in range(0, len(which), chunk):
+            part = slice(start, start + chunk)
+            rows, taken = lines.moved(which[part], steps[part])
+            values.append(self._many(rows))
+            self._note(values[-1])
+            made.append(taken)
+        return np.concatenate(values), np.concatenate(made)
+
+    def _many(self, rows: Array) -> Array:
+        if self._batched is not None and len(rows) > 1:
+            values = self._tried(self._batched, rows)
+            if values is not None:
+                self.n_evaluations += len(rows)
+                return values
+            self._batched = None
+        return np.array([self.at(row) for row in rows])
+
+    def _tried(self, batched: Callable[[Any], NDArray[Any]], rows: Array) -> Array | None:
+        try:
+            with self.surroundings(), np.errstate(all="ignore"):
+                values = batched(self.point.made_batch(rows))
+        except Exception:  # whatever a framework cannot batch is evaluated point by point
+            return None
+        expected = (len(rows), *self.shape)
+        if values.dtype.kind not in "fiub" or values.size != np.prod(expected):
+            return None
+        return values.reshape(len(rows), -1).astype(np.float64)
+
+    def vectorise(self, rows: Array, *, noise: Array) -> None:
+        """Evaluate in batches from now on, if that works on `rows`, agrees with single evaluations there, and is faster."""
+        frameworks = {leaf.framework for leaf in self.point.leaves}
+        if len(frameworks) != 1 or None in frameworks or len(rows) < TRIED:
+            return
+        batched = next(iter(frameworks)).mapped(self.f)
+        rows = rows[:TRIED]
+        if self._tried(batched, rows) is None:
+            return
+        began = time.perf_counter()
+        values = self._tried(batched, rows)
+        together = (time.perf_counter() - began) / len(rows)
+        began = time.perf_counter()
+        alone = np.array([self.at(row) for row in rows[:: max(1, len(rows) // COMPARED)]])
+        apart = (time.perf_counter() - began) / len(alone)
+        if values is None or together > apart:
+            return
+        values = values[:: max(1, len(rows) // COMPARED)]
+        # Batched kernels round in another order; a wrong one differs by more than rounding.
+        rounding = np.ldexp(np.abs(alone), 6 - self.digits)
+        if (np.abs(values - alone) <= 64 * noise + rounding).all():
+            self._batched, self.vectorised = batched, True
+
+    def rounding(self, values: Array) -> Array:
+        """Standard deviation of the rounding of such values to the dtype of f: uniform over one unit in their last place."""
+        _, exponent = np.frexp(values)
+        return np.maximum(np.ldexp(1 / np.sqrt(12), exponent - self.digits), 5e-324)

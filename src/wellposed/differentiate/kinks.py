@@ -1,0 +1,114 @@
+"""Kinks and cusps, from f(x+h) + f(x-h) - 2 f(x): no first derivative enters it, so what is left of it as h goes to 0 is a kink."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+DOUBT = 8 * 3.3
+"""Standard deviations of the noise, over the step, below which a jump is not believed: eight times its own deviation."""
+SAME = 0.5
+"""A jump stays a jump when it keeps this share of its size over a rung; of a smooth f it keeps 1/64."""
+LIKE_NOISE = 2.5
+"""Noise alone would grow fourfold over a rung; a kink stays, and a cusp of |x|^p grows by 4^(1-p)."""
+ENDLESS = 5
+"""Rungs over which something must grow before it is said to grow without end."""
+SLOWEST, FASTEST, REGULAR = 1.1, 4.5, 0.3
+"""Growth over a rung of what grows without end, at least and at most, and how much it may change from rung to rung."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Jumps:
+    """|slope to the right - slope to the left|, rung by rung.
+
+    bend(h) = jump h + f'' h^2 + O(h^4) for a smooth f on both sides; two rungs give the jump free of f''.
+    """
+
+    steps: list[Array] = field(default_factory=list)
+    bends: list[Array] = field(default_factory=list)
+    noises: list[Array] = field(default_factory=list)
+    seen: list[Array] = field(default_factory=list)
+    clear: list[NDArray[np.bool_]] = field(default_factory=list)
+    standing: list[Array] = field(default_factory=list)
+    """The jump that three rungs up to this one agree on, until a smaller step shows that it lies beside x and not at it."""
+
+    def add(self, step: Array, bend: Array, noise: Array) -> None:
+        h = step[:, None]
+        if self.steps:
+            ratio = self.steps[-1][:, None] / h
+            seen = np.abs((ratio**2 * bend - self.bends[-1]) / ((ratio**2 - ratio) * h))
+        else:
+            seen = np.zeros_like(bend)
+        doubt = DOUBT * noise / h
+        self.seen.append(np.nan_to_num(seen, nan=0.0, posinf=0.0))
+        self.clear.append(self.seen[-1] > doubt)
+        self.standing.append(self._standing(doubt))
+        self.steps.append(step)
+        self.bends.append(bend)
+        self.noises.append(noise)
+
+    def _standing(self, doubt: Array) -> Array:
+        now = self.seen[-1]
+        if len(self.seen) < 4:
+            return np.zeros_like(now)
+        three = np.stack(self.seen[-3:])
+        change = three[1:] / np.maximum(three[:-1], 5e-324)
+        agreed = np.logical_and.reduce(self.clear[-3:]) & ((change >= SAME) & (change <= LIKE_NOISE)).all(
+            axis=0
+        )
+        before = self.standing[-1]
+        gone = now + doubt < SAME * before
+        return np.where(agreed, three.max(axis=0), np.where(gone, 0.0, before))
+
+    def to_cover(self) -> Array:
+        """The jump that an answer from each rung must cover: what still stands at smaller steps is there at larger ones, too."""
+        return np.maximum.accumulate(np.stack(self.standing)[::-1], axis=0)[::-1]
+
+    def grow(self) -> NDArray[np.bool_]:
+        """Where the jump grows without end as the steps shrink: a cusp."""
+        return grows_without_end(self.seen, self.clear)
+
+    def at(self, louder: Array) -> Jumps:
+        """The same where noise is louder than thought."""
+        jumps = Jumps()
+        for step, bend, noise in zip(self.steps, self.bends, self.noises, strict=True):
+            jumps.add(step, bend, louder * noise)
+        return jumps
+
+    def take(self, kept: NDArray[np.bool_]) -> Jumps:
+        return Jumps(
+            **{
+                name: [a[kept] for a in getattr(self, name)]
+                for name in ("steps", "bends", "noises", "seen", "clear", "standing")
+            }
+        )
+
+
+def grows_without_end(sizes: list[Array], clear: list[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Where sizes that stand clear of the noise grow by the same factor from rung to rung, up to the smallest clear step.
+
+    By the same one: |x|^p / h grows regularly, while noise that is louder than thought grows by leaps.
+    """
+    before, factor, run = (np.zeros(sizes[0].shape) for _ in range(3))
+    for size, stands in zip(sizes, clear, strict=True):
+        grown = size / np.maximum(before, 5e-324)
+        regular = (
+            (grown > SLOWEST) & (grown < FASTEST) & (np.abs(grown / np.maximum(factor, 5e-324) - 1) < REGULAR)
+        )
+        run = np.where(stands, np.where(regular, run + 1, 0), run)
+        before, factor = np.where(stands, size, before), np.where(stands, grown, factor)
+    return run >= ENDLESS
+
+
+def vertical(slopes: list[Array], steps: list[Array], noise: Array) -> NDArray[np.bool_]:
+    """Where the slopes move ever further as the steps shrink, beyond what noise explains: a vertical tangent or a jump."""
+    changes = [np.nan_to_num(np.abs(b - a)) for a, b in itertools.pairwise(slopes)]
+    if not changes:
+        return np.zeros(slopes[0].shape, dtype=bool)
+    clear = [c > 10 * noise / h[:, None] for c, h in zip(changes, steps[1:], strict=True)]
+    return grows_without_end(changes, clear)

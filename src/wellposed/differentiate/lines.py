@@ -1,0 +1,127 @@
+"""Straight lines through x, along which f is differentiated: one for each element of x, or one direction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .points import Point
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+
+class Lines(Protocol):
+    """`which` names lines by number."""
+
+    @property
+    def point(self) -> Point: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def scales(self) -> Array:
+        """What counts as a large step on each line."""
+        ...
+
+    def near(self, which: Indices, steps: Array) -> Array:
+        """Steps near these that can be made to both sides alike."""
+        ...
+
+    def moved(self, which: Indices, steps: Array) -> tuple[Array, Array]:
+        """The points that signed steps lead to, one row each, and the steps really made."""
+        ...
+
+    def size(self, line: int) -> float:
+        """Of x itself along the line, in units of the step."""
+        ...
+
+    def resolution(self, line: int) -> float:
+        """The smallest step that changes x."""
+        ...
+
+    def inward(self, line: int) -> float:
+        """The sign of the steps towards zero, where floating-point numbers lie closer together."""
+        ...
+
+    def name(self, line: int) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ElementLines:
+    """One line for each element of x."""
+
+    point: Point
+    scales: Array
+
+    @property
+    def count(self) -> int:
+        return self.point.flat.size
+
+    def near(self, which: Indices, steps: Array) -> Array:
+        # What is representable away from zero is so towards zero, too: there the numbers lie closer together.
+        x = self.point.flat[which]
+        return np.abs(self.point.rounded(which, x + np.copysign(steps, x)) - x)
+
+    def moved(self, which: Indices, steps: Array) -> tuple[Array, Array]:
+        rows = np.repeat(self.point.flat[None], len(which), axis=0)
+        places = (np.arange(len(which)), which)
+        before = rows[places]
+        rows[places] = self.point.rounded(which, before + steps)
+        return rows, rows[places] - before
+
+    def size(self, line: int) -> float:
+        return float(np.abs(self.point.flat[line]))
+
+    def resolution(self, line: int) -> float:
+        return float(np.ldexp(abs(self.point.flat[line]), 1 - self.point.digits_of(line)))
+
+    def inward(self, line: int) -> float:
+        return -1.0 if self.point.flat[line] > 0 else 1.0
+
+    def name(self, line: int) -> str:
+        return self.point.name(line)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DirectionLine:
+    """One line along `direction`, a flat vector like x; a step of 1 moves x by it."""
+
+    point: Point
+    direction: Array
+    scales: Array
+
+    @property
+    def count(self) -> int:
+        return 1
+
+    def near(self, which: Indices, steps: Array) -> Array:
+        return steps
+
+    def moved(self, which: Indices, steps: Array) -> tuple[Array, Array]:
+        """The step really made is the projection of the move that is left after rounding.
+
+        What rounding adds across the direction is noise like any other, and shows as such in the values of f.
+        """
+        rows = self.point.rounded_rows(self.point.flat + steps[:, None] * self.direction)
+        unit = self.direction / (self.direction @ self.direction)
+        return rows, (rows - self.point.flat) @ unit
+
+    def size(self, line: int) -> float:
+        return float(self.scales[line])
+
+    def resolution(self, line: int) -> float:
+        moving = self.direction != 0
+        coarsest = np.ldexp(
+            np.abs(self.point.flat[moving]),
+            1 - min(self.point.digits_of(int(i)) for i in np.flatnonzero(moving)[:1]),
+        )
+        return float(np.max(coarsest / np.abs(self.direction[moving]), initial=0.0))
+
+    def inward(self, line: int) -> float:
+        return 1.0
+
+    def name(self, line: int) -> str:
+        return ""

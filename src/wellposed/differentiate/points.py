@@ -1,0 +1,263 @@
+"""The place x at which f is differentiated: floats, arrays and tensors, and nested containers of them, as one flat vector.
+
+A complex element is two neighbours in it, the real part and the imaginary one.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError
+
+Array = NDArray[np.float64]
+
+DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8, "complex128": 53, "complex64": 24}
+"""Binary digits of the numbers of each dtype."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Leaf:
+    """One number, array or tensor of x."""
+
+    path: str
+    like: Any
+    shape: tuple[int, ...]
+    dtype: str
+    framework: Any
+    """The module in `frameworks` that makes its arrays; None for NumPy's and Python's own."""
+    start: int
+    values: Array
+    """Flat; float64."""
+
+    @property
+    def is_complex(self) -> bool:
+        return self.dtype.startswith("complex")
+
+    @property
+    def digits(self) -> int:
+        return DIGITS.get(self.dtype, 53)
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.values.size
+
+    def made(self, flat: Array, *, wide: bool, rows: tuple[int, ...] = ()) -> Any:
+        """What f receives for these values, in float64 where `wide`; `rows` is the shape of a batch."""
+        numbers = np.ascontiguousarray(flat).view(np.complex128) if self.is_complex else flat
+        values = numbers.reshape(rows + self.shape)
+        if self.framework is not None:
+            return self.framework.made(values, self.like, wide=wide)
+        if isinstance(self.like, np.ndarray):
+            return values.astype(values.dtype if wide else self.like.dtype)
+        if not wide and isinstance(self.like, np.generic):
+            return self.like.dtype.type(values.item())
+        return values.item()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Point:
+    """`flat` is x as float64; see the module."""
+
+    structure: Any
+    leaves: tuple[Leaf, ...]
+    flat: Array
+    wide: bool
+    """Whether f receives float64; else the dtypes of x, and `flat` holds only what these can hold."""
+    coarse: bool = field(default=False)
+    """Whether any element has fewer digits than float64."""
+
+    def made(self, flat: Array) -> Any:
+        """What f receives: fresh containers and fresh arrays."""
+        return _filled(
+            self.structure,
+            iter([leaf.made(flat[leaf.start : leaf.stop], wide=self.wide) for leaf in self.leaves]),
+        )
+
+    def made_batch(self, rows: Array) -> Any:
+        """The same for many points at once, shape ``(n, size)``: every leaf has one more axis in front."""
+        leaves = [
+            leaf.made(rows[:, leaf.start : leaf.stop], wide=self.wide, rows=(len(rows),))
+            for leaf in self.leaves
+        ]
+        return _filled(self.structure, iter(leaves))
+
+    @property
+    def precision(self) -> str:
+        if self.wide:
+            return "float64"
+        return min((leaf.dtype for leaf in self.leaves), key=lambda d: DIGITS.get(d, 53))
+
+    def leaf_of(self, element: int) -> Leaf:
+        return next(leaf for leaf in self.leaves if leaf.start <= element < leaf.stop)
+
+    def digits_of(self, element: int) -> int:
+        return 53 if self.wide else self.leaf_of(element).digits
+
+    def rounded(self, which: NDArray[np.int64], values: Array) -> Array:
+        """These elements' values as f will see them."""
+        if not self.coarse:
+            return values
+        values = values.copy()
+        for leaf in self.leaves:
+            own = (which >= leaf.start) & (which < leaf.stop)
+            values[own] = rounded_to(values[own], leaf.dtype)
+        return values
+
+    def rounded_rows(self, rows: Array) -> Array:
+        if self.coarse:
+            for leaf in self.leaves:
+                rows[:, leaf.start : leaf.stop] = rounded_to(rows[:, leaf.start : leaf.stop], leaf.dtype)
+        return rows
+
+    def name(self, element: int) -> str:
+        """Such as ``element (0, 1)`` or ``element ['w'] (0, 1)``; empty for a bare number."""
+        leaf = self.leaf_of(element)
+        place = element - leaf.start
+        if leaf.is_complex:
+            place //= 2
+        index = tuple(map(int, np.unravel_index(place, leaf.shape)))
+        said = " ".join(filter(None, (leaf.path, str(index) if leaf.shape else "")))
+        return f"element {said}" if said else ""
+
+    def mirrored(
+        self, values: NDArray[Any], *, outputs: tuple[int, ...], join: Callable[[Any, Any], Any]
+    ) -> Any:
+        """`values`, shape (size, outputs...), in the structure of x, behind the axes of the outputs.
+
+        `join` makes one number of those of the real and the imaginary part.
+        """
+        found = []
+        for leaf in self.leaves:
+            part = values[leaf.start : leaf.stop]
+            part = join(part[0::2], part[1::2]) if leaf.is_complex else part
+            part = np.moveaxis(
+                part.reshape(leaf.shape + outputs), range(len(leaf.shape)), range(-len(leaf.shape), 0)
+            )
+            part = np.ascontiguousarray(part).reshape(outputs + leaf.shape)
+            found.append(read_only(part))
+        return _filled(self.structure, iter(found))
+
+
+def read_only(values: NDArray[Any]) -> Any:
+    """The array, or the plain number that it holds."""
+    if values.ndim == 0:
+        return values.item()
+    values = np.ascontiguousarray(values)
+    values.setflags(write=False)
+    return values
+
+
+def rounded_to(values: Array, dtype: str) -> Array:
+    """To the nearest number that the dtype holds, as float64."""
+    digits = DIGITS.get(dtype, 53)
+    if digits == 53:
+        return values
+    if dtype != "bfloat16":
+        with np.errstate(over="ignore"):
+            return values.astype({24: np.float32, 11: np.float16}[digits]).astype(np.float64)
+    mantissa, exponent = np.frexp(values)
+    return np.ldexp(np.round(np.ldexp(mantissa, digits)), exponent - digits)
+
+
+def framework_of(value: Any) -> Any:
+    """The module in `frameworks` for a tensor or a JAX array, else None; a framework that nobody imported is not loaded."""
+    torch, jax = sys.modules.get("torch"), sys.modules.get("jax")
+    if torch is not None and isinstance(value, torch.Tensor):
+        return import_module("..frameworks.torch.points", __package__)
+    if jax is not None and isinstance(value, jax.Array):
+        return import_module("..frameworks.jax.points", __package__)
+    return None
+
+
+def plain(value: Any) -> NDArray[Any]:
+    """A number, array or tensor as a NumPy array."""
+    framework = framework_of(value)
+    return np.asarray(value) if framework is None else framework.read(value)
+
+
+def opened(x: Any, *, wide: bool) -> Point:
+    """Read x, or raise an ArgumentError that says what is wrong with it."""
+    leaves: list[Leaf] = []
+    for path, like in _leaves(x, ""):
+        leaf = _leaf(like, path, start=leaves[-1].stop if leaves else 0)
+        leaves.append(leaf)
+    if not leaves or not leaves[-1].stop:
+        what = f"shape {leaves[0].shape}" if leaves else f"a {type(x).__name__} without numbers"
+        raise ArgumentError(f"x is empty ({what}): expected at least one element")
+    return Point(
+        structure=x,
+        leaves=tuple(leaves),
+        flat=np.concatenate([leaf.values for leaf in leaves]),
+        wide=wide,
+        coarse=not wide and any(leaf.digits < 53 for leaf in leaves),
+    )
+
+
+def _leaf(like: Any, path: str, *, start: int) -> Leaf:
+    where = f"x{path}"
+    if iter_once(like):
+        raise ArgumentError(
+            f"{where} is a {type(like).__name__}, which can be read only once: expected an array, a tensor or a number; "
+            "make a list of it"
+        )
+    try:
+        values = plain(like)
+    except Exception as error:
+        raise ArgumentError(
+            f"{where} is a {type(like).__name__}: expected an array, a tensor or a number"
+        ) from error
+    if values.dtype.kind not in "fc":
+        raise ArgumentError(
+            f"{where} is {described(like, values)}: expected floats; pass x as float (1.0 rather than 1, x.astype(float))"
+        )
+    kind = np.complex128 if values.dtype.kind == "c" else np.float64
+    held = np.array(values, dtype=kind, order="C").reshape(-1)
+    flat: Array = held.view(np.float64)
+    bad = int((~np.isfinite(held)).sum())
+    if bad:
+        noun = "value that is" if bad == 1 else "values that are"
+        raise ArgumentError(f"{where} holds {bad} {noun} not finite: expected finite ones")
+    framework = framework_of(like)
+    name = values.dtype.name if framework is None else framework.dtype_name(like)
+    return Leaf(
+        path=path, like=like, shape=values.shape, dtype=name, framework=framework, start=start, values=flat
+    )
+
+
+def iter_once(value: Any) -> bool:
+    return hasattr(value, "__next__")
+
+
+def described(value: Any, read: NDArray[Any]) -> str:
+    if value is None or read.dtype.kind == "O":
+        return f"a {type(value).__name__}"
+    return f"an array of shape {read.shape} and dtype {read.dtype}"
+
+
+def _leaves(x: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(x, dict):
+        for key, value in x.items():
+            yield from _leaves(value, f"{path}[{key!r}]")
+    elif isinstance(x, list | tuple):
+        for i, value in enumerate(x):
+            yield from _leaves(value, f"{path}[{i}]")
+    else:
+        yield path, x
+
+
+def _filled(structure: Any, leaves: Iterator[Any]) -> Any:
+    if isinstance(structure, dict):
+        filled = {key: _filled(value, leaves) for key, value in structure.items()}
+        return filled if type(structure) is dict else type(structure)(filled)
+    if isinstance(structure, tuple) and hasattr(structure, "_fields"):
+        return type(structure)(*(_filled(value, leaves) for value in structure))
+    if isinstance(structure, list | tuple):
+        return type(structure)(_filled(value, leaves) for value in structure)
+    return next(leaves)

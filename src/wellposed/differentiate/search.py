@@ -1,0 +1,203 @@
+"""Which steps to try, and how much noise to expect: learnt on a few lines of each group, and used on the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError
+from .differences import SHORT, Derivatives, climb, none_found
+from .function import MANY, Function
+from .lines import Indices, Lines
+from .noise import POINTS, noises_along
+from .tableau import RATIO
+
+Array = NDArray[np.float64]
+
+FINEST = 1.2566 * 2.0**-43
+"""Spacing of the noise probe, relative to x: about a thousand roundings. No power of two, nor is any other step: at x = 0 these
+would make values of f so round that no rounding shows."""
+COARSEST_SPACING = 4
+"""The same in units of the numbers' own spacing, where x has fewer digits."""
+WIDEST = 1e-3
+SMALLEST = 2.0**-200
+"""Share of the scale below which x counts as zero."""
+GROWTH = 32.0
+"""Between one spacing and the next: where f moved by a few of its roundings before, it cannot have made a wave now."""
+FIRST_STEP = 0.1257
+"""The first step of a ladder, relative to the scale of x: log and 1/x stay on their side."""
+PILOTS = 3
+"""Lines of each group that climb the whole ladder."""
+FURTHER = 64.0
+"""How many times larger the first step gets where the largest steps were the best ones."""
+OFTEN = 3
+SPARE = 3
+"""A line that follows starts this many rungs above the best rung of the pilots: as many as the extrapolation needs."""
+REPEATS = 8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """Derivatives along all lines, and what was learnt about f on the way."""
+
+    derivatives: Derivatives
+    deterministic: bool
+
+
+def search(function: Function, lines: Lines, groups: NDArray[np.int64], *, method: str) -> Found:
+    """Derivatives along `lines`; lines of the same number in `groups` share what is known of noise and of steps."""
+    spread = repeat_spread(function)
+    derivatives = none_found(lines.count, len(function.centre))
+    rng = np.random.default_rng(0)
+    for members in _members(groups):
+        pilots, others = _parted(members, rng)
+        noise = np.maximum(noise_along_lines(function, lines, pilots), spread)
+        first = FIRST_STEP * lines.scales
+        led = _thorough(function, lines, pilots, first=first[pilots], noise=noise, method=method)
+        derivatives.put(pilots, led)
+        if others.size:
+            start = _learnt(led, lines.scales[pilots]) * lines.scales[others]
+            noise = np.repeat(np.max(led.noise, axis=0, keepdims=True), len(others), axis=0)
+            if not spread.any():
+                _consider_batches(function, lines, others, start, noise[0])
+            derivatives.put(others, _quick(function, lines, others, start=start, noise=noise, method=method))
+    all_found(function, lines, derivatives)
+    return Found(derivatives=derivatives, deterministic=not spread.any())
+
+
+def repeat_spread(function: Function) -> Array:
+    """Standard deviation of f at x itself: 0 where a second evaluation gives the very same."""
+    again = function.again()
+    if np.array_equal(again, function.centre):
+        return np.zeros_like(again)
+    values = np.array([function.centre, again, *(function.again() for _ in range(REPEATS - 2))])
+    # Of few values the deviation may come out small: by as much as half of it in one of twenty times.
+    return 1.5 * values.std(axis=0, ddof=1)
+
+
+def _members(groups: NDArray[np.int64]) -> Iterator[Indices]:
+    order = np.argsort(groups, kind="stable")
+    cuts = np.flatnonzero(np.diff(groups[order])) + 1
+    yield from np.split(order, cuts)
+
+
+def _parted(members: Indices, rng: np.random.Generator) -> tuple[Indices, Indices]:
+    if len(members) <= PILOTS:
+        return members, members[:0]
+    chosen = np.zeros(len(members), dtype=bool)
+    chosen[rng.choice(len(members), PILOTS, replace=False)] = True
+    return members[chosen], members[~chosen]
+
+
+def noise_along_lines(function: Function, lines: Lines, which: Indices) -> Array:
+    """Standard deviation of the noise of each output along each line, shape (lines, outputs)."""
+    found = [_noise_along_line(function, lines, int(line)) for line in which]
+    return np.maximum(found, function.rounding(function.centre))
+
+
+def _noise_along_line(function: Function, lines: Lines, line: int) -> Array:
+    scale, inward = lines.scales[line], lines.inward(line)
+
+    def values(ts: Array) -> Array:
+        return function.along(lines, np.full(len(ts), line), ts)[0]
+
+    def spaced(wished: float) -> float:
+        return inward * float(lines.near(np.array([line]), np.array([wished]))[0])
+
+    size = min(lines.size(line), scale)
+    size = size if size > SMALLEST * scale else scale
+    finest = max(FINEST * size, COARSEST_SPACING * lines.resolution(line))
+    # Not x itself: a jump there would look like noise.
+    places = np.arange(1, POINTS + 1)
+    noise = noises_along(values, places, spacing=spaced(finest), widest=WIDEST * size, growth=GROWTH)
+    if not function.knows_digits:
+        values(inward * scale * FIRST_STEP * np.linspace(0.5, 1.0, MANY))
+    return noise
+
+
+def _thorough(
+    function: Function, lines: Lines, which: Indices, *, first: Array, noise: Array, method: str
+) -> Derivatives:
+    """The whole ladder; from larger steps again where these seem better still; to one side where f ends beside x."""
+    found = none_found(len(which), noise.shape[1])
+    if method != "one-sided":
+        found.put(..., climb(function, lines, which, first=first, noise=noise))
+        _further(function, lines, which, found, first=first, noise=noise)
+    if method != "two-sided":
+        _to_one_side(function, lines, which, found, first=first, noise=noise)
+    return found
+
+
+def _further(
+    function: Function, lines: Lines, which: Indices, found: Derivatives, *, first: Array, noise: Array
+) -> None:
+    """Where the best steps were the largest ones, try larger ones, and keep what is better and agrees."""
+    for i in range(1, OFTEN + 1):
+        fine = 4 * 2.0**-53 * np.abs(found.value)
+        limited = (
+            found.found & (found.top >= first[:, None] * FURTHER ** (i - 1) / RATIO) & (found.error > fine)
+        )
+        again = np.flatnonzero((limited & ~found.kink).any(axis=1))
+        if not again.size:
+            return
+        larger = climb(function, lines, which[again], first=first[again] * FURTHER**i, noise=noise[again])
+        old = {name: getattr(found, name)[again] for name in ("value", "error")}
+        agrees = np.abs(larger.value - old["value"]) <= old["error"]
+        better = larger.found & agrees & ~larger.kink & (larger.error < 0.5 * old["error"])
+        for name in vars(found):
+            array = getattr(found, name)
+            array[again] = np.where(better, getattr(larger, name), array[again])
+
+
+def _to_one_side(
+    function: Function, lines: Lines, which: Indices, found: Derivatives, *, first: Array, noise: Array
+) -> None:
+    for side in (1, -1):
+        missing = np.flatnonzero(~found.found.all(axis=1))
+        if not missing.size:
+            return
+        beside = climb(function, lines, which[missing], first=first[missing], noise=noise[missing], side=side)
+        for name in vars(found):
+            array = getattr(found, name)
+            array[missing] = np.where(
+                found.found[missing] & (name != "found"), array[missing], getattr(beside, name)
+            )
+
+
+def _learnt(led: Derivatives, scales: Array) -> float:
+    """Where a follower starts, relative to its scale: as many rungs above the pilots' best as extrapolation needs."""
+    steps = np.where(led.found, led.step, np.nan) / scales[:, None]
+    if np.isnan(steps).all():
+        return FIRST_STEP
+    return float(np.nanmax(steps)) * RATIO**SPARE
+
+
+def _quick(
+    function: Function, lines: Lines, which: Indices, *, start: Array, noise: Array, method: str
+) -> Derivatives:
+    if method == "one-sided":
+        return _thorough(function, lines, which, first=start, noise=noise, method=method)
+    found = climb(function, lines, which, first=start, noise=noise, ladder=SHORT)
+    if method == "auto":
+        _to_one_side(function, lines, which, found, first=start, noise=noise)
+    return found
+
+
+def _consider_batches(function: Function, lines: Lines, which: Indices, start: Array, noise: Array) -> None:
+    if not function.vectorised:
+        rows, _ = lines.moved(which[:64], lines.near(which[:64], start[:64]))
+        function.vectorise(rows, noise=noise)
+
+
+def all_found(function: Function, lines: Lines, derivatives: Derivatives) -> None:
+    lost = np.flatnonzero(~derivatives.found.all(axis=1))
+    if lost.size:
+        name = lines.name(int(lost[0]))
+        if function.refused is not None:
+            raise function.refused
+        raise ArgumentError(
+            f"f is not finite beside x{f' along {name}' if name else ''}: expected finite values within a small step of x"
+        )

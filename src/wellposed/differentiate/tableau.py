@@ -1,0 +1,155 @@
+"""Richardson's tableau over a ladder of steps, for many lines and outputs at once.
+
+L. F. Richardson, Phil. Trans. R. Soc. A 210 (1911); read as in C. J. F. Ridders, Adv. Eng. Software 4 (1982): every
+entry is a candidate, and the one with the smallest error bar is the answer. A bar adds what the noise can do to the entry, how far
+it lies from its neighbours in the tableau, and half of the jump where the slopes to both sides differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .kinks import Jumps
+
+Array = NDArray[np.float64]
+
+RATIO = 4.0
+"""Between one step of the ladder and the next."""
+COLUMNS = 4
+"""Errors of the order of step^2, ^4, ^6, ^8 (two-sided)."""
+NOISE_WIDTHS = 3.0
+"""Half-width in standard deviations of the noise; covers 99.7 % when the noise is Gaussian."""
+JUMP_SHARE = 0.51
+"""Half of the jump covers both one-sided slopes; and a little of what they still change."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Tableau:
+    """Grows by a row, one rung of the ladder, at a time.
+
+    Its arrays have the shape (columns, lines, outputs); what is missing, or touches a step at which f is not finite, is NaN.
+    """
+
+    noise: Array
+    """Standard deviation of each output's noise, shape (lines, outputs)."""
+    one_sided: bool
+    steps: list[Array] = field(default_factory=list)
+    values: list[Array] = field(default_factory=list)
+    truncations: list[Array] = field(default_factory=list)
+    deviations: list[Array] = field(default_factory=list)
+    """Standard deviation of an entry's noise."""
+    jumps: Jumps = field(default_factory=Jumps)
+
+    def add(self, step: Array, slope: Array, bend: Array, noise: Array) -> None:
+        """One more rung: `step` of shape (lines,), `slope` and `bend` = f(x+h) + f(x-h) - 2 f(x) of shape (lines, outputs).
+
+        `noise` is that of the values at this step, which may be larger than f(x) and so more coarsely rounded.
+        """
+        order, k = (1 if self.one_sided else 2), len(self.steps)
+        row = np.full((COLUMNS, *slope.shape), np.nan)
+        deviations = np.full_like(row, np.nan)
+        row[0] = slope
+        deviations[0] = (np.sqrt(2) if self.one_sided else np.sqrt(0.5)) * noise / step[:, None]
+        for j in range(1, min(k + 1, COLUMNS)):
+            factor = ((self.steps[k - j] / step) ** order)[:, None]
+            row[j] = row[j - 1] + (row[j - 1] - self.values[-1][j - 1]) / (factor - 1)
+            deviations[j] = (factor * deviations[j - 1] + self.deviations[-1][j - 1]) / (factor - 1)
+        self.jumps.add(step, bend, noise)
+        self.steps.append(step)
+        self.values.append(row)
+        self.deviations.append(deviations)
+        self.truncations.append(truncation(self.values[-3:], order=order))
+
+    def at(self, louder: Array) -> Tableau:
+        """The same where noise is louder than thought, by this factor for each line and output."""
+        return replace(
+            self,
+            noise=louder * self.noise,
+            deviations=[louder * a for a in self.deviations],
+            jumps=self.jumps.at(louder),
+        )
+
+    def take(self, kept: NDArray[np.bool_]) -> Tableau:
+        """The lines that are `kept`."""
+        return Tableau(
+            noise=self.noise[kept],
+            one_sided=self.one_sided,
+            steps=[a[kept] for a in self.steps],
+            values=[a[:, kept] for a in self.values],
+            truncations=[a[:, kept] for a in self.truncations],
+            deviations=[a[:, kept] for a in self.deviations],
+            jumps=self.jumps.take(kept),
+        )
+
+
+def truncation(rows: list[Array], *, order: int) -> Array:
+    """Twice the sum of the changes still to come in each column of the tableau, as a geometric series.
+
+    The changes shrink by a known factor in theory; what is seen is believed where it is slower, and one lucky small change is not
+    believed. `rows` are the last ones, at most three.
+    """
+    if len(rows) < 2:
+        return np.full_like(rows[-1], np.nan)
+    factor = (RATIO ** (order * np.arange(1.0, COLUMNS + 1)))[:, None, None]
+    change = np.abs(rows[-1] - rows[-2])
+    if len(rows) < 3:
+        return 2 * change
+    before = np.abs(rows[-2] - rows[-3])
+    alone = np.isnan(before)
+    change = np.fmax(change, before / (4 * factor))
+    shrinks = np.clip(np.where(before > 0, change / before, 0.0), 1 / factor, 0.9)
+    return np.where(alone, 2 * np.abs(rows[-1] - rows[-2]), 2 * change * shrinks / (1 - shrinks))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Entry:
+    """One entry of each line and output, shape (lines, outputs)."""
+
+    value: Array
+    error: Array
+    deviation: Array
+    rung: NDArray[np.int64]
+    column: NDArray[np.int64]
+
+
+def best_entry(tableau: Tableau, *, uncontradicted: bool = False) -> Entry:
+    """The entry with the smallest bar; or with the smallest once those are widened that smaller steps contradict."""
+    values, deviations = np.concatenate(tableau.values), np.concatenate(tableau.deviations)
+    jumps = np.repeat(tableau.jumps.to_cover(), COLUMNS, axis=0)
+    errors = np.concatenate(tableau.truncations) + NOISE_WIDTHS * deviations + JUMP_SHARE * jumps
+    errors = np.where(np.isfinite(errors), errors, np.inf)
+    if uncontradicted:
+        errors = contradicted(values, errors)
+    place = errors.argmin(axis=0)[None]
+    rung, column = np.divmod(place[0], COLUMNS)
+
+    def chosen(a: Array) -> Array:
+        return np.take_along_axis(a, place, axis=0)[0]
+
+    return Entry(
+        value=chosen(values), error=chosen(errors), deviation=chosen(deviations), rung=rung, column=column
+    )
+
+
+def chosen(first: NDArray[np.bool_], one: Entry, other: Entry) -> Entry:
+    """`one` where `first`, else `other`."""
+    return Entry(**{name: np.where(first, getattr(one, name), getattr(other, name)) for name in vars(one)})
+
+
+def contradicted(values: Array, errors: Array) -> Array:
+    """`errors`, widened where the best entry of a smaller step lies outside: steps longer than the waves of f, or across a pole,
+    may agree among themselves by chance.
+    """
+    rows = errors.reshape(-1, COLUMNS, *errors.shape[1:])
+    column = rows.argmin(axis=1)[:, None]
+    least = np.take_along_axis(rows, column, axis=1)[:, 0]
+    value = np.take_along_axis(values.reshape(rows.shape), column, axis=1)[:, 0]
+    widened = rows.copy()
+    for j in np.flatnonzero(np.isfinite(least).any(axis=tuple(range(1, least.ndim)))):
+        apart = np.abs(values.reshape(rows.shape)[:j] - value[j])
+        outside = apart > rows[:j] + least[j]
+        widened[:j] = np.where(outside, np.maximum(widened[:j], apart + least[j]), widened[:j])
+    return widened.reshape(errors.shape)

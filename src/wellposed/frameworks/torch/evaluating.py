@@ -1,0 +1,322 @@
+"""Running what is checked, each time from the same random state, buffers and caches; nothing of it stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...errors import ArgumentError, UserCodeError, WellposedError
+from . import forward_mode, second_order
+from .rewinding import Rewind
+from .running import seed_everything
+from .scratch import Scratch, real_view
+from .state import Reached, preserved, reach
+from .subjects import Subject, in_double, is_real_or_complex
+from .unreduced import Loss, factor_of
+from .weighing import Term, Weights, nodes_of, outputs_of, rounding, total
+
+Gradients = tuple[torch.Tensor | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """F once."""
+
+    value: float
+    terms: Sequence[Term]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Claim:
+    """What autograd says at one point: real views of the gradients, None where there is none."""
+
+    points: Sequence[torch.Tensor]
+    """Where it holds: a function that first limits its own weights, as with ``max_norm``, differentiates by the limited ones."""
+    value: float
+    rounding: float
+    gradients: Gradients
+
+
+@contextmanager
+def evaluating(subject: Subject, *, seed: int, replay: bool) -> Iterator[Evaluator]:
+    """A scope in which the subject can be run at any point; everything is as it was on the way out."""
+    points = tuple(real_view(leaf.tensor) for leaf in subject.leaves)
+    found = reach(subject.roots)
+    sources = [t.data for t in found.tensors]
+    with preserved(*subject.roots):
+        if replay:
+            _cast_in_place(found)
+        yield Evaluator(subject, found, sources, points, seed=seed, replay=replay)
+
+
+def _cast_in_place(found: Reached) -> None:
+    """Everything that the subject holds, in float64, until `preserved` gives the user's storage back."""
+    for tensor in found.tensors:
+        if is_real_or_complex(tensor):
+            tensor.data = in_double(tensor.data)
+
+
+class Evaluator:
+    """Runs a subject with its tensors wherever they were put, and counts."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        found: Reached,
+        sources: Sequence[torch.Tensor],
+        points: Sequence[torch.Tensor],
+        *,
+        seed: int,
+        replay: bool,
+    ) -> None:
+        self.subject, self.points = subject, tuple(points)
+        self.scratch = Scratch(subject.leaves, replay=replay)
+        moving = {id(leaf.tensor) for leaf in subject.leaves if leaf.is_parameter}
+        self._rewind = Rewind(
+            found, [None if id(t) in moving else s for t, s in zip(found.tensors, sources, strict=True)]
+        )
+        self._left: Rewind | None = None
+        self._centre = nan
+        self._seed, self._replay = seed, replay
+        self._weights = Weights(seed)
+        self._factor: float | None = None
+        self._second: Rewind | None = None
+        self._accumulated = False
+        self.n_forward = self.n_backward = 0
+        own = str(subject.dtype).removeprefix("torch.")
+        self.precision = f"float64 replay of {own}" if replay and own != "float64" else own
+        self.roundoff = max(torch.finfo(t.dtype).eps for t in self.scratch.tensors) / 2
+        sizes = [*subject.constants, *found.tensors]
+        self.batch_sizes = frozenset(int(t.shape[0]) for t in sizes if t.ndim) | {
+            int(t.numel()) for t in sizes if t.ndim
+        }
+
+    def place(self, points: Sequence[torch.Tensor], *, but: frozenset[int] = frozenset()) -> None:
+        """Put every tensor at the points, but some that are about to move."""
+        for i, point in enumerate(points):
+            if i not in but:
+                self.scratch.place(i, point)
+
+    def run(self, start: Rewind | None = None) -> Evaluation:
+        """F where the tensors are."""
+        with self._from(start):
+            terms = self._terms(self._called(self.scratch.tensors))
+            return Evaluation(value=float(total(terms).detach()), terms=terms)
+
+    def outputs(self) -> list[tuple[str, torch.Tensor]]:
+        """What the function returns at the user's own point, without its graph."""
+        self.place(self.points)
+        with self._from():
+            found = outputs_of(second_order.plain(self._called(self.scratch.tensors)))
+            return [(name, y.detach().clone()) for name, y in found]
+
+    def second_start(self) -> Rewind | None:
+        """The state that the first evaluation left, where F does not depend on it; else None.
+
+        A second step of training starts there: what it finds in a cache, or in a sum that was not cleared, makes its gradient a wrong one.
+        A hidden state that is meant to be carried on changes F as well, and then every evaluation starts as the first one did.
+        """
+        left, self._left = self._left, None
+        if left is None or left is self._second:
+            self._left = left
+            return left
+        self.place(self.points)
+        with suppress(WellposedError):
+            if self.run(left).value == self._centre:
+                self._left = self._second = left
+        return self._left
+
+    def claim(
+        self, points: Sequence[torch.Tensor], *, required: bool = True, start: Rewind | None = None
+    ) -> Claim:
+        """The gradient at the points.
+
+        Parameters
+        ----------
+        points
+            Real views of what the tensors are to hold.
+        required
+            False where a backward pass that cannot run is no error: the gradient is then None.
+        start
+            As `second_start` gives it.
+        """
+        claim = self._claimed(points, required=required, start=start)
+        put = self.scratch.settled(points)
+        if put is None:
+            return claim
+        again = self._claimed(put, required=required, start=start)
+        # What moves at every call ends nowhere: then the function is one of the weights that it was given.
+        return again if self.scratch.settled(put) is None else claim
+
+    def _claimed(self, points: Sequence[torch.Tensor], *, required: bool, start: Rewind | None) -> Claim:
+        try:
+            return self._claimed_once(points, required=required, start=start)
+        except _NeedsAccumulation:
+            self._accumulated = True
+            return self._claimed_once(points, required=required, start=start)
+
+    def _claimed_once(self, points: Sequence[torch.Tensor], *, required: bool, start: Rewind | None) -> Claim:
+        self.place(points)
+        first = isnan(self._centre)
+        with self._from(start):
+            returned = self._called(self.scratch.tensors)
+            if isinstance(returned, Loss):
+                summed, terms = self._loss(returned)
+            else:
+                terms = self._terms(returned)
+                summed = total(terms)
+            value = float(total(terms).detach())
+            if not np.isfinite(value):
+                raise ArgumentError(
+                    f"f returned a value that is not finite ({value}) at these inputs: expected finite outputs"
+                )
+            noise = rounding(terms)
+            del terms
+            gradients = self._backward(summed, required=required)
+            del summed, returned
+            if first:
+                self._look(points)
+                self._left, self._centre = self._rewind.left(self.subject.roots), value
+        return Claim(points=tuple(points), value=value, rounding=noise, gradients=gradients)
+
+    def _loss(self, loss: Loss) -> tuple[torch.Tensor, list[Term]]:
+        """The loss that the user computes, for its gradient, and that of the samples where it is the same."""
+        plain, each = loss.plain(), loss.each()
+        if isnan(self._centre) and each is not None:
+            self._factor = factor_of(plain, each, loss.factors(each))
+        whole = [Term(plain, 1.0)]
+        return total(whole), whole if each is None or self._factor is None else [Term(each, self._factor)]
+
+    def jvp(
+        self, tangents: Sequence[torch.Tensor | None], start: Rewind | None = None
+    ) -> tuple[float, float]:
+        """F where the tensors are, and its forward-mode derivative along the tangents (real views)."""
+        leaves, tensors = self.subject.leaves, self.scratch.tensors
+        shaped = [_shaped(t, like) for t, like in zip(tangents, tensors, strict=True)]
+        in_place = [leaf.is_parameter for leaf in leaves]
+        with self._from(start), forward_mode.duals(tensors, shaped, in_place) as placed:
+            self.scratch.mark()
+            summed = total(self._terms(self._called(placed)))
+            return float(summed.detach()), forward_mode.tangent_of(summed)
+
+    @contextmanager
+    def _from(self, start: Rewind | None = None) -> Iterator[None]:
+        """One evaluation that starts from the state at first, or another; after it all is as at first."""
+        before = torch.get_default_dtype()
+        if start is not None:
+            start()
+        seed_everything(self._seed)
+        if self._replay:
+            torch.set_default_dtype(torch.float64)
+        self.scratch.mark()
+        try:
+            with torch.enable_grad():
+                yield
+        finally:
+            torch.set_default_dtype(before)
+            self.scratch.forget_written()
+            self._rewind()
+
+    def _look(self, points: Sequence[torch.Tensor]) -> None:
+        """After a first evaluation: see what it wrote to without saying so."""
+        self._rewind.look()
+        self.scratch.look(points)
+
+    def _called(self, placed: Sequence[torch.Tensor]) -> Any:
+        self.n_forward += 1
+        try:
+            return self.subject.call(placed, in_double if self._replay else _same)
+        except WellposedError:
+            raise
+        except Exception as error:
+            raise self._explained(error, "f") from error
+
+    def _terms(self, returned: Any) -> list[Term]:
+        if not isinstance(returned, Loss):
+            return self._weights.terms(outputs_of(returned))
+        each = None if self._factor is None else returned.each()
+        if each is None or self._factor is None:
+            return [Term(returned.plain(), 1.0)]
+        return [Term(each, self._factor)]
+
+    def _backward(self, summed: torch.Tensor, *, required: bool) -> Gradients:
+        leaves = self.scratch.tensors
+        if self.subject.order == 2:
+            second_order.refuse_dead_ends(summed)
+        if not summed.requires_grad:
+            return (None,) * len(leaves)
+        self.n_backward += 1
+        try:
+            found = list(_gradients(summed, leaves, accumulated=self._accumulated))
+        except _NeedsAccumulation:
+            raise
+        except Exception as error:
+            if not required:
+                return (None,) * len(leaves)
+            raise self._explained(error, "the backward pass") from error
+        for i, (leaf, g) in enumerate(zip(self.subject.leaves, found, strict=True)):
+            if g is None:
+                continue
+            # A copy: a backward pass may return a tensor that is written to later, or one of those that move.
+            found[i] = own = _own(g)
+            del g
+            if not bool(torch.isfinite(own).all()):
+                raise ArgumentError(
+                    f"the gradient of {leaf.name} holds values that are not finite, while f is finite there"
+                )
+        return tuple(found)
+
+    def _explained(self, error: Exception, what: str) -> WellposedError:
+        refused = forward_mode.refused(error) if forward_mode.is_on() else None
+        if refused is None and self.subject.order == 2:
+            refused = second_order.refused(error)
+        return refused or UserCodeError(f"{what} raised {type(error).__name__}: {error}")
+
+
+def _same(value: torch.Tensor) -> torch.Tensor:
+    return value
+
+
+def _own(gradient: torch.Tensor) -> torch.Tensor:
+    dense = gradient if gradient.layout is torch.strided else gradient.to_dense()
+    return real_view(dense).clone(memory_format=torch.contiguous_format)
+
+
+def _shaped(tangent: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:
+    return torch.view_as_complex(tangent) if tangent is not None and like.is_complex() else tangent
+
+
+def _gradients(
+    summed: torch.Tensor, leaves: Sequence[torch.Tensor], *, accumulated: bool
+) -> Sequence[torch.Tensor | None]:
+    if not accumulated:
+        try:
+            return torch.autograd.grad(summed, list(leaves), allow_unused=True)
+        except RuntimeError as error:
+            if "use_reentrant" in str(error):
+                raise _NeedsAccumulation from error
+            raise
+    met = _accumulating(summed)
+    before = [t.grad for t in met]
+    try:
+        summed.backward()
+        return [leaf.grad for leaf in leaves]
+    finally:
+        for tensor, gradient in zip(met, before, strict=True):
+            tensor.grad = gradient
+
+
+class _NeedsAccumulation(Exception):  # noqa: N818 - a signal, not an error
+    """A re-entrant checkpoint runs with ``backward()`` alone, which adds to the ``.grad`` of whatever it meets."""
+
+
+def _accumulating(summed: torch.Tensor) -> list[torch.Tensor]:
+    """The tensors whose ``.grad`` a backward pass adds to, as far as the graph shows them."""
+    held = (getattr(node, "variable", None) for node in nodes_of(summed))
+    return [variable for variable in held if variable is not None]
