@@ -14,7 +14,7 @@ from benchmarks.opinfo_cases import Case, Unusable, cases, operations
 from benchmarks.opinfo_mutants import KINDS, plant
 from benchmarks.opinfo_trial import Trial, check
 
-EVERY = 18
+EVERY = 22
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def sampled(dtype: torch.dtype, *, offset: int = 0) -> list[Case]:
             found += cases(op, dtype, seed=0, samples=1)
         except Unusable:
             continue
-    assert len(found) > 15
+    assert len(found) > 12
     return found
 
 

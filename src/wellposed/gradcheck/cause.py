@@ -134,10 +134,11 @@ def _weight_decay(prober: Prober, evidence: Evidence) -> Cause | None:
         return None
     ratio, decay = (float(v) for v in solution / sizes)
     if abs(ratio - 1) < FACTOR:
-        much = "more" if decay > 0 else "less"
+        if decay < 0:  # one too much
+            return None
         return Cause(
             name="missing-l2",
-            detail=f"the numerical gradient holds {abs(decay):.6g} times the parameter {much}: a forgotten L2 term, λ = {decay:.4g}",
+            detail=f"the numerical gradient holds {decay:.6g} times the parameter more: a forgotten L2 term, λ = {decay:.4g}",
             elements=_furthest(point),
         )
     found = factor_cause(prober, ratio, EXACT, of="apart from an L2 term, the analytic gradient is")

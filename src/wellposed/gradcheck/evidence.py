@@ -12,7 +12,7 @@ from .directions import Array, Direction
 from .localize import measure
 from .probe import FLAG, Prober, Reading
 
-DIRECTIONS = 6
+DIRECTIONS = 5
 SHARP = 1e-5
 """Bar, relative to the error, that the readings aim at."""
 NAMEABLE = 0.1

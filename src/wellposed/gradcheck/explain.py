@@ -20,7 +20,7 @@ from .result import GradientCheck, TensorCheck, WorstElement
 
 FEW_ELEMENTS = 100
 """Below this a failing check compares every element."""
-MOST_EXPLAINED = 4
+MOST_EXPLAINED = 3
 """Failing tensors whose cause is sought."""
 FEWEST = 8
 """A tensor of fewer elements shows no cause."""

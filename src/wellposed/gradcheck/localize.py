@@ -20,8 +20,8 @@ FAINT = 1e-3
 """Part of the whole error below which a half counts as free of it."""
 MOSTLY = 0.2
 """Part of the error that may lie outside of the slice that is said to hold it."""
-CLEAR = 1 / 400
-"""Bar, relative to the error, that a measurement aims at: well below `FAINT` times `FLAG`."""
+CLEAR = 1 / 100
+"""Bar, relative to the error, that a halving aims at."""
 SAMPLED = 2
 
 

@@ -54,11 +54,14 @@ class Objective(Protocol):
         """Standard deviation of the rounding of the function's outputs, in units of F."""
         ...
 
-    def moved(self, direction: Direction | None, step: float, *, afresh: bool = False) -> Self | None:
+    def moved(
+        self, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
+    ) -> Self | None:
         """The same check at the moved point, with the gradient that is claimed there; None where it is only known here.
 
         The gradient is that of a second call, after the one here; `afresh` that of a first one, None where what the first call left behind
-        cannot be taken back. None as the direction asks for the gradient here once more.
+        cannot be taken back. None as the direction asks for the gradient here once more. The backward pass is given `upstream` times F's
+        gradient, and its result divided by that in float64: a pass that is linear in it rounds otherwise, and means the same.
         """
         ...
 
@@ -130,7 +133,7 @@ class NumpyObjective:
         return Sample(self._value(points), taken)
 
     def moved(
-        self, direction: Direction | None, step: float, *, afresh: bool = False
+        self, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
     ) -> NumpyObjective | None:
         if not callable(self._gradient) or afresh:
             return None

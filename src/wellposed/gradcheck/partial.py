@@ -35,10 +35,15 @@ def _in_slice(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
     where = f"{name}{box}"
     count = int(np.prod(box.shape))
     if box.size <= MOST_SPARSE:
-        return Cause(
-            name="sparse",
-            detail=f"only {box.size} of {count} elements {'is' if box.size == 1 else 'are'} wrong: {where}",
-            where=where,
+        return (
+            None
+            if not _explained_by(prober, evidence, np.flatnonzero(box.mask))
+            else Cause(
+                name="sparse",
+                detail=f"only {box.size} of {count} elements {'is' if box.size == 1 else 'are'} wrong: {where}",
+                where=where,
+                elements=tuple(int(k) for k in np.flatnonzero(box.mask)),
+            )
         )
     inside = prober.objective.gradient(evidence.tensor)[box.slices]
     if not np.any(inside):
@@ -57,6 +62,15 @@ def _in_slice(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
         )
         return replace(found, where=where, ratio=None) if found else None
     return None
+
+
+def _explained_by(prober: Prober, evidence: Evidence, elements: NDArray[np.integer]) -> bool:
+    """Whether these elements, measured one by one, account for what all the directions see."""
+    corrected = np.array(prober.objective.gradient(evidence.tensor))
+    for k in elements:
+        reading = element_reading(prober, evidence.tensor, int(k), start=evidence.clearest[1].step)
+        corrected.flat[k] += reading.error / evidence.scale
+    return evidence.explains(evidence.along(corrected))
 
 
 def _inside(prober: Prober, evidence: Evidence, box: Box) -> tuple[Array, Array]:

@@ -42,6 +42,16 @@ PLATEAUS = (1e-1, 2.5e-2, 6.25e-3, 1.5e-3)
 """Long steps, which cross the plateaus of a rounding to few bits."""
 UNSEEN = 4.0
 """An error that is so many times smaller along a longer step is not there."""
+UPSTREAM = ((1, 3), (-1, 5))
+"""Side and multiple of F of the gradients that show the rounding of the claimed one: products of few bits, which bfloat16 holds exactly."""
+SHORTEST_STEP = 1e-12
+SHORTEST_IN_ROUNDINGS = 64.0
+"""A step shorter than so many roundings of a typical element leaves too many elements where they are."""
+UNROUNDED = 0.1
+"""Part of the declared rounding of the outputs below which they are seen to be exact."""
+EXACT_STEPS = (0.4, 0.3, 0.2, 0.15, 0.1, 0.07)
+HALF = 1e-5
+"""A unit roundoff above this is that of float16 or bfloat16."""
 SUSPICIOUS = 100.0
 """Roundings of F in one value above which noise may be something else."""
 LOW_PRECISION = 1e-12
@@ -71,7 +81,12 @@ class Prober:
     def first_step(self) -> float:
         """Where noise and truncation balance when F bends on the scale of its arguments: the cube root of the relative noise."""
         size = max(abs(self.centre), float(np.linalg.norm(self.shares)), 1e-300)
-        return float(np.clip(max(self.noise / size, 1e-18) ** (1 / 3), 1e-7, LONGEST_FIRST_STEP))
+        shortest = max(1e-7, RATIO * self.shortest_step)
+        return float(np.clip(max(self.noise / size, 1e-18) ** (1 / 3), shortest, LONGEST_FIRST_STEP))
+
+    @property
+    def shortest_step(self) -> float:
+        return max(SHORTEST_STEP, SHORTEST_IN_ROUNDINGS * self.objective.roundoff)
 
     @property
     def reference(self) -> float:
@@ -119,21 +134,41 @@ class Prober:
             widest=max(1e-5, 64 * roundoff),
             first=self.centre,
         )
-        floor = max(self.objective.floor(), 2.0**-53 * abs(self.centre))
+        least = 2.0**-53 * abs(self.centre)
+        floor = max(self.objective.floor(), least)
+        if roundoff > HALF and (seen := self._rounding_seen()) < UNROUNDED * floor:
+            return max(seen, sigma, least)
         if sigma > SUSPICIOUS * max(floor, roundoff * abs(self.centre)):
             # A jump of F looks like noise along a few points, and like nothing in the median.
             sigma = min(sigma, self._noise_at(direction, spacing))
         return max(sigma, floor)
 
+    def _rounding_seen(self) -> float:
+        """The noise in ``F+ + F- - 2 F0``, which holds no gradient error and nothing at all of a linear F: three times its standard deviation.
+
+        Outputs that are copies or exact sums are not rounded, whatever their type.
+        """
+        direction = self.fresh(self.everything)
+        rungs = [self.rung(direction, step) for step in EXACT_STEPS]
+        if not all(rungs) or any(r.flat for r in rungs if r):
+            return inf
+        return 3 * float(np.sqrt(np.mean([(2 * r.step * r.even) ** 2 for r in rungs if r]) / 6))
+
     def _gradient_noise(self) -> tuple[float, ...]:
-        """The norm of the rounding in the claimed gradient of each tensor: its second difference over a few roundings of the point."""
+        """The norm of the rounding in the claimed gradient of each tensor: its second difference over a few roundings of the point.
+
+        The two that are compared come from other multiples of F, since rounding in a backward pass may depend on what comes from above alone.
+        """
         roundoff = self.objective.roundoff
         floors = [roundoff * n / 3**0.5 for n in self.norms]
         if roundoff < LOW_PRECISION:
             return tuple(floors)
         direction = self.fresh(self.everything)
         try:
-            sides = [self.objective.moved(direction, side * 4 * roundoff) for side in (1, -1)]
+            sides = [
+                self.objective.moved(direction, side * 4 * roundoff, upstream=upstream)
+                for side, upstream in UPSTREAM
+            ]
         except WellposedError:  # no gradient there: the floor is what is known
             return tuple(floors)
         up, down = sides
@@ -154,11 +189,6 @@ class Prober:
     def rounding_along(self, tensors: Sequence[int]) -> float:
         """What the rounding of the claimed gradient does to its derivative along a direction: standard deviation."""
         return float(np.linalg.norm([self.gradient_noise[i] * self.scales[i] for i in tensors]))
-
-    @property
-    def may_hide_noise(self) -> bool:
-        """Rounding coarser than the declared one was not looked for yet."""
-        return not self._searched.issuperset(HIDING)
 
     def finds_hidden_noise(self, spacings: tuple[float, ...] = HIDING) -> bool:
         """Look, once, for rounding coarser than the declared one, as of a cast inside F: no tiny step crosses it."""
@@ -229,7 +259,7 @@ class Prober:
                     too_short = max(too_short, reading.step)
                 else:
                     too_long = min(too_long, reading.step)
-            step = between(too_short, too_long)
+            step = between(too_short, too_long, shortest=RATIO * self.shortest_step)
             if step is None:
                 break
             pair = [self.rung(direction, step), self.rung(direction, step / RATIO)]

@@ -16,7 +16,6 @@ RATIO = 4.0
 JUMP = 64.0
 LONGEST_STEP = 4.0
 """Relative to the size of each tensor. Longer ones cross into where f saturates, and two of them agree on a slope that is not that of the point."""
-SHORTEST_STEP = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +92,7 @@ def limit(longer: Rung, shorter: Rung) -> float:
     return (a * shorter.odd - b * longer.odd) / (a - b)
 
 
-def between(too_short: float, too_long: float) -> float | None:
+def between(too_short: float, too_long: float, *, shortest: float) -> float | None:
     """The next step to try, or None when the search has closed in or run out of range."""
     if too_long == inf:
         step = too_short * JUMP
@@ -103,7 +102,7 @@ def between(too_short: float, too_long: float) -> float | None:
         return None
     else:
         step = (too_short * too_long) ** 0.5
-    return step if SHORTEST_STEP <= step <= LONGEST_STEP else None
+    return step if shortest <= step <= LONGEST_STEP else None
 
 
 def at_kink(found: Sequence[Reading]) -> bool:

@@ -25,6 +25,8 @@ SHORTER = 64.0
 """How much shorter a step confirms an error, where the noise permits."""
 ROOM = 4.0
 """Steps that can be shortened by less than this confirm nothing."""
+COARSE = 1e-3
+"""Bars above this part of the slope ask what else there is: rounding that was not declared, or kinks."""
 KINKED = 1e-3
 """Kinks below this part of the slope leave a direction as it is."""
 KINKS = 100.0
@@ -58,7 +60,9 @@ class Probed:
     @property
     def at_kink(self) -> bool:
         """A kink lies at the point, or kinks beside it are the most of what is not known."""
-        return any(r.at_kink for r in self.readings) or any(r.clear_kink > 0.25 * r.bar for r in self.random)
+        return any(r.at_kink for r in self.readings) or any(
+            abs(r.kink) > FLAG * r.kink_noise and r.clear_kink > 0.25 * r.bar for r in self.random
+        )
 
     @property
     def beyond_kinks(self) -> bool:
@@ -84,8 +88,9 @@ def probe(prober: Prober, group: Sequence[int], *, random: int) -> Probed:
     directions: list[Direction | None] = [prober.fresh(group) for _ in range(random)]
     directions += [prober.signs_of_gradient(group), prober.signs_of_parameters(group)]
     readings, kink = _read_all(prober, directions, wanted=wanted)
-    if any(r.bar > 1e-3 * share for _, r in readings):
-        if prober.finds_hidden_noise():
+    if any(r.bar > COARSE * share for _, r in readings):
+        suspicious = any(r.flagged or r.flat for _, r in readings)
+        if suspicious and prober.finds_hidden_noise():
             prober.finds_hidden_noise(COARSELY_HIDING)
             readings, kink = _read_all(prober, directions, wanted=wanted)
         readings, kink = _calmer(prober, readings, group, kink=kink, share=share, wanted=wanted)
@@ -100,7 +105,7 @@ def probe(prober: Prober, group: Sequence[int], *, random: int) -> Probed:
         else:
             doubt = _doubt(prober, direction, reading, kink=kink)
         if doubt is None and prober.contradicts(direction, reading):
-            if prober.finds_hidden_noise(COARSELY_HIDING):
+            if _declares_fine(prober) and prober.finds_hidden_noise(COARSELY_HIDING):
                 return probe(prober, group, random=random)
             doubt = abs(reading.error) / FLAG
         if doubt is None:
@@ -143,13 +148,13 @@ def _jointly(
     probed = Probed(readings=tuple(r for _, r in readings), flagged=None)
     if probed.joint_significance <= JOINTLY:
         return probed
-    if prober.objective.roundoff < LOW_PRECISION and prober.finds_hidden_noise(COARSELY_HIDING):
+    if _declares_fine(prober) and prober.finds_hidden_noise(COARSELY_HIDING):
         return probe(prober, group, random=len(probed.random))
     fresh, _ = _read_all(prober, [prober.fresh(group) for _ in probed.random], wanted=wanted)
     again = Probed(readings=tuple(r for _, r in fresh), flagged=None)
     direction, clearest = max(fresh, key=lambda pair: pair[1].significance)
     sure = again.joint_significance > JOINTLY and not (probed.at_kink or again.at_kink)
-    if sure and not prober.contradicts(direction, clearest):
+    if sure and _steady(prober, direction, clearest) and not prober.contradicts(direction, clearest):
         return replace(probed, flagged=clearest, direction=direction)
     doubt = max(probed.joint_significance, again.joint_significance)
     return Probed(readings=tuple(replace(r, bar=r.bar * doubt) for _, r in readings), flagged=None)
@@ -173,20 +178,30 @@ def _rms(values: Sequence[float]) -> float:
 
 def _confirming_step(prober: Prober, reading: Reading) -> float:
     """A step much shorter than the reading's own, whose noise is still small against the error."""
-    shortest = 64 * FLAG * prober.noise / abs(reading.error) if reading.error else inf
-    return min(reading.step, max(reading.step / SHORTER, shortest))
+    noisy = 64 * FLAG * prober.noise / abs(reading.error) if reading.error else inf
+    return min(reading.step, max(reading.step / SHORTER, noisy, 4 * prober.shortest_step))
 
 
 def _room(prober: Prober, reading: Reading) -> bool:
     return _confirming_step(prober, reading) * ROOM <= reading.step
 
 
+def _declares_fine(prober: Prober) -> bool:
+    """Float64, of which a coarser rounding somewhere inside is a surprise."""
+    return prober.objective.roundoff < LOW_PRECISION
+
+
 def _steady(prober: Prober, direction: Direction, reading: Reading) -> bool:
-    """Whether a much shorter step sees the same error, which noise and jumps would change with the step."""
-    if not _room(prober, reading):
-        return not prober.may_hide_noise
-    again = prober.read_pair(direction, _confirming_step(prober, reading))
-    return abs(again.error - reading.error) <= abs(reading.error) / 4 + FLAG * again.bar
+    """Whether a shorter step sees the same error, which noise and jumps would change, and which may be at home further off alone.
+
+    A long step can lie where F is straight too, with another slope.
+    """
+    if _room(prober, reading):
+        again = prober.read_pair(direction, _confirming_step(prober, reading))
+        return abs(again.error - reading.error) <= abs(reading.error) / 4 + FLAG * again.bar
+    again = prober.read_pair(direction, reading.step / ROOM)
+    same = abs(again.error - reading.error) <= abs(reading.error) / 2 + again.bar
+    return same and again.error * reading.error > 0 and abs(again.error) > again.bar
 
 
 def _doubt(prober: Prober, direction: Direction, reading: Reading, *, kink: float) -> float | None:

@@ -51,6 +51,7 @@ class JaxObjective:
         self.roundoff = max(epsilon(d) for d in self._dtypes) / 2
         self.batch_sizes = subject.batch_sizes
         self._weights: list[Array] = []
+        self._upstream = 1
         self._settle([leaf.numbers() for leaf in subject.leaves])
 
     @property
@@ -90,9 +91,12 @@ class JaxObjective:
         ]
         return 4 * self.roundoff * float(np.linalg.norm(shares))
 
-    def moved(self, direction: Direction | None, step: float, *, afresh: bool = False) -> JaxObjective | None:
+    def moved(
+        self, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
+    ) -> JaxObjective | None:
         """The same check elsewhere; functions that JAX can transform keep nothing from call to call, so every call is a first one."""
         other = copy.copy(self)
+        other._upstream = upstream
         moved = self._moved(direction, step)
         try:
             other._settle([moved.get(i, x) for i, x in enumerate(self._points)])
@@ -136,13 +140,16 @@ class JaxObjective:
         return found
 
     def _by_backward_pass(self, outputs: Outputs) -> list[NDArray[Any]]:
-        cotangents = [cotangent(w, y.dtype) for w, y in zip(self._weights, outputs, strict=True)]
+        cotangents = [
+            cotangent(self._upstream * w, y.dtype) for w, y in zip(self._weights, outputs, strict=True)
+        ]
         again, found = self._pulled(cotangents)
         if self._calls.compiled and differ(outputs, again):
             # f is not the same each time that it is traced: only operation by operation is it the function that the user runs.
             self._calls.compiled = False
             _, found = self._pulled(cotangents)
-        return [as_real_gradient(g) for g in found]
+        real = [as_real_gradient(g) for g in found]
+        return real if self._upstream == 1 else [as_double(g) / self._upstream for g in real]
 
     def _by_columns(self) -> list[NDArray[Any]]:
         """Of a function that has forward mode alone, as of a loop that runs until it has converged: one element at a time."""

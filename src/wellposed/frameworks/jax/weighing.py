@@ -30,7 +30,7 @@ def weight(key: Sequence[int], y: NDArray[Any], *, alone: bool) -> Array:
         return np.ones(shape)
     rng = np.random.default_rng(tuple(key))
     signs = rng.integers(0, 2, size=shape, dtype=np.int8) * 2 - 1
-    values = signs * rng.integers(32, 97, size=shape, dtype=np.int8) / 64
+    values = signs * rng.integers(4, 13, size=shape, dtype=np.int8) / 8
     # Once more through the type of the output: float8 holds fewer digits.
     return as_double(values.astype(real_dtype(y.dtype)))
 

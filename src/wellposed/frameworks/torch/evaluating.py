@@ -19,7 +19,7 @@ from .scratch import Scratch, real_view
 from .state import Reached, preserved, reach
 from .subjects import Subject, in_double, is_real_or_complex
 from .unreduced import Loss, factor_of
-from .weighing import Term, Weights, nodes_of, outputs_of, rounding, total
+from .weighing import Term, Weights, nodes_of, outputs_of, rounding, total, wide
 
 Gradients = tuple[torch.Tensor | None, ...]
 
@@ -88,6 +88,7 @@ class Evaluator:
         self._factor: float | None = None
         self._second: Rewind | None = None
         self._accumulated = False
+        self._upstream = 1
         self.n_forward = self.n_backward = 0
         own = str(subject.dtype).removeprefix("torch.")
         self.precision = f"float64 replay of {own}" if replay and own != "float64" else own
@@ -133,7 +134,12 @@ class Evaluator:
         return self._left
 
     def claim(
-        self, points: Sequence[torch.Tensor], *, required: bool = True, start: Rewind | None = None
+        self,
+        points: Sequence[torch.Tensor],
+        *,
+        required: bool = True,
+        start: Rewind | None = None,
+        upstream: int = 1,
     ) -> Claim:
         """The gradient at the points.
 
@@ -145,7 +151,10 @@ class Evaluator:
             False where a backward pass that cannot run is no error: the gradient is then None.
         start
             As `second_start` gives it.
+        upstream
+            What the backward pass is given times F's gradient, and what its result is divided by.
         """
+        self._upstream = upstream
         claim = self._claimed(points, required=required, start=start)
         put = self.scratch.settled(points)
         if put is None:
@@ -253,7 +262,8 @@ class Evaluator:
             return (None,) * len(leaves)
         self.n_backward += 1
         try:
-            found = list(_gradients(summed, leaves, accumulated=self._accumulated))
+            weighted = summed if self._upstream == 1 else summed * self._upstream
+            found = list(_gradients(weighted, leaves, accumulated=self._accumulated))
         except _NeedsAccumulation:
             raise
         except Exception as error:
@@ -264,7 +274,8 @@ class Evaluator:
             if g is None:
                 continue
             # A copy: a backward pass may return a tensor that is written to later, or one of those that move.
-            found[i] = own = _own(g)
+            own = _own(g)
+            found[i] = own if self._upstream == 1 else wide(own) / self._upstream
             del g
             if not bool(torch.isfinite(own).all()):
                 raise ArgumentError(

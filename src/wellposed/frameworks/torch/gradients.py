@@ -73,6 +73,8 @@ class TorchObjective:
         points: Sequence[torch.Tensor],
         mode: Mode,
         start: Rewind | None = None,
+        *,
+        upstream: int = 1,
     ) -> None:
         self._evaluator = evaluator
         self._mode: Mode = mode
@@ -82,7 +84,7 @@ class TorchObjective:
         self.shapes = tuple(tuple(p.shape) for p in points)
         self.precision, self.roundoff = evaluator.precision, evaluator.roundoff
         self.batch_sizes = evaluator.batch_sizes
-        claim = evaluator.claim(points, required=mode != "forward", start=start)
+        claim = evaluator.claim(points, required=mode != "forward", start=start, upstream=upstream)
         self._points, self._gradients, self._floor = claim.points, claim.gradients, claim.rounding
 
     @property
@@ -122,7 +124,7 @@ class TorchObjective:
         return 4 * self.roundoff * float(np.linalg.norm(shares))
 
     def moved(
-        self, direction: Direction | None, step: float, *, afresh: bool = False
+        self, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
     ) -> TorchObjective | None:
         """The same check elsewhere: as a second call, with what the first one left behind, or `afresh` as a first one.
 
@@ -135,11 +137,12 @@ class TorchObjective:
             for i in direction.tensors:
                 points[i] = self._evaluator.scratch.copy_of(i)
         try:
-            return TorchObjective(self._evaluator, points, self._mode, start)
+            return TorchObjective(self._evaluator, points, self._mode, start, upstream=upstream)
         except ArgumentError:  # f or its gradient is not finite there
             return None
         except UserCodeError:  # a graph that was kept cannot be gone through twice
-            return None if start is None else TorchObjective(self._evaluator, points, self._mode)
+            again = TorchObjective
+            return None if start is None else again(self._evaluator, points, self._mode, upstream=upstream)
 
     def _place(self) -> None:
         self._evaluator.place(self._points)

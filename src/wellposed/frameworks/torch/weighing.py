@@ -103,8 +103,8 @@ def random_weights(shape: Sequence[int], key: Sequence[int]) -> torch.Tensor:
     """Random numbers of either sign and size 1/2 to 3/2, which bfloat16 holds exactly."""
     rng = np.random.default_rng(tuple(key))
     signs = rng.integers(0, 2, size=tuple(shape), dtype=np.int8) * 2 - 1
-    sizes = rng.integers(32, 97, size=tuple(shape), dtype=np.int8)
-    return torch.from_numpy(np.asarray(signs * sizes / 64, dtype=np.float64))
+    sizes = rng.integers(4, 13, size=tuple(shape), dtype=np.int8)
+    return torch.from_numpy(np.asarray(signs * sizes / 8, dtype=np.float64))
 
 
 def total(terms: Sequence[Term]) -> torch.Tensor:
