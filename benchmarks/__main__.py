@@ -7,14 +7,24 @@ import sys
 
 from . import training_problems
 
-MOMENTS = ("moments_accuracy", "moments_speed", "files_speed")
+APART = (
+    "moments_accuracy",
+    "moments_speed",
+    "files_speed",
+    "difference_bars",
+    "gradient_bugs",
+    "gradient_names",
+    "gradient_cost",
+    "opinfo",
+    "kinks",
+)
 
 
 def main() -> None:
     for which in training_problems.SETS:
         training_problems.main(["--set", which])
         print()
-    for name in MOMENTS:  # each in a process of its own: what one has loaded must not slow down the next
+    for name in APART:  # each in a process of its own: what one has loaded must not slow down the next
         subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
         print(flush=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import inf, isfinite, nan
+from math import inf, isfinite, isinf, nan
 
 import numpy as np
 
@@ -43,7 +43,12 @@ def conclude(objective: Objective, *, seed: int, resolution: float) -> GradientC
         check = _without_trifles(explained(prober, outcomes, check))
     if beside is not None and beside.cause is not None:
         check = replace(check, cause=beside.cause.name, detail=f"{check.detail}; {beside.cause.detail}")
-    return replace(check, n_forward=objective.n_forward, n_backward=objective.n_backward)
+    return replace(
+        check,
+        detail="; ".join(filter(None, (check.detail, *objective.remarks))),
+        n_forward=objective.n_forward,
+        n_backward=objective.n_backward,
+    )
 
 
 def _without_trifles(check: GradientCheck) -> GradientCheck:
@@ -140,6 +145,11 @@ def _summary(
     if verdict == "inconclusive":
         unsure = max((t for t in tensors if t.verdict != "pass"), key=lambda t: t.resolution)
         detail = f"the gradient of {unsure.name} cannot be told to better than {unsure.resolution:.2g}, where {resolution:g} is needed"
+        if isinf(unsure.resolution):
+            detail = (
+                f"f raises or is not finite where {unsure.name} is moved a little to either side; "
+                f"is {unsure.name} a constant? then let only the others require a gradient"
+            )
         detail += f"; {note}" if note else ""
     passed = [t.resolution for t in tensors if t.verdict == "pass"]
     return GradientCheck(

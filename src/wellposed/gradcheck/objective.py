@@ -27,6 +27,8 @@ class Objective(Protocol):
     precision: str
     roundoff: float
     """Unit roundoff of the arithmetic that the function declares."""
+    remarks: tuple[str, ...]
+    """What is left out of the check, and why."""
     batch_sizes: frozenset[int]
     """Leading dimensions of the arrays in play: what a forgotten 1/m could have forgotten."""
 
@@ -78,6 +80,7 @@ class NumpyObjective:
     """A scalar NumPy function and its hand-written gradient."""
 
     precision = "float64"
+    remarks = ()
 
     def __init__(
         self, f: Callable[..., Any], inputs: Sequence[Any], gradient: Any, names: Sequence[str]

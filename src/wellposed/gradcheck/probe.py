@@ -205,8 +205,8 @@ class Prober:
         """The noise in steps of `spacing`: the median fourth difference, which the trend and a kink or two do not reach."""
         # Not at the point itself, where F may have a value of its own, as where it compares with ==.
         values = np.array([self.value(direction, spacing * k) for k in range(1, 12)])
-        if not np.isfinite(values).all():
-            return inf
+        if not np.isfinite(values).all():  # outside of where F is defined: it tells nothing
+            return 0.0
         return float(np.median(np.abs(np.diff(values, 4)))) / (0.6745 * 70**0.5)
 
     def contradicts(self, direction: Direction, reading: Reading) -> bool:

@@ -101,13 +101,13 @@ def probe(prober: Prober, group: Sequence[int], *, random: int) -> Probed:
         if not _steady(prober, direction, reading):
             if prober.finds_hidden_noise():
                 return probe(prober, group, random=random)
-            doubt: float | None = abs(reading.error) / FLAG
+            doubt: float | None = abs(reading.error)
         else:
             doubt = _doubt(prober, direction, reading, kink=kink)
         if doubt is None and prober.contradicts(direction, reading):
             if _declares_fine(prober) and prober.finds_hidden_noise(COARSELY_HIDING):
                 return probe(prober, group, random=random)
-            doubt = abs(reading.error) / FLAG
+            doubt = abs(reading.error)
         if doubt is None:
             return Probed(readings=tuple(r for _, r in readings), flagged=reading, direction=direction)
         # Seen once and not again: it counts as uncertainty, not as a pass and not as an accusation.
@@ -205,11 +205,11 @@ def _steady(prober: Prober, direction: Direction, reading: Reading) -> bool:
 
 
 def _doubt(prober: Prober, direction: Direction, reading: Reading, *, kink: float) -> float | None:
-    """None when fresh directions with the same signs confirm the flag; else the bar that it deserves.
+    """None when fresh directions with the same signs confirm the flag; else the bar that it deserves, all of the error.
 
     They take much shorter steps where the noise permits: a wrong gradient is as wrong there, and kinks beside the point are not.
     """
-    doubtful = abs(reading.error) / FLAG
+    doubtful = abs(reading.error)
     step = _confirming_step(prober, reading)
     for _ in range(1 if _room(prober, reading) else 2):
         again = prober.read_pair(prober.varied(direction), step).widened(kink)

@@ -49,7 +49,7 @@ class JaxObjective:
         replays = replay and subject.is_coarse
         self.precision = f"float64 replay of {subject.dtype}" if replays else str(subject.dtype)
         self.roundoff = max(epsilon(d) for d in self._dtypes) / 2
-        self.batch_sizes = subject.batch_sizes
+        self.batch_sizes, self.remarks = subject.batch_sizes, ()
         self._weights: list[Array] = []
         self._upstream = 1
         self._settle([leaf.numbers() for leaf in subject.leaves])

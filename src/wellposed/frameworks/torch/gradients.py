@@ -83,7 +83,7 @@ class TorchObjective:
         self.names = tuple(leaf.name for leaf in subject.leaves)
         self.shapes = tuple(tuple(p.shape) for p in points)
         self.precision, self.roundoff = evaluator.precision, evaluator.roundoff
-        self.batch_sizes = evaluator.batch_sizes
+        self.batch_sizes, self.remarks = evaluator.batch_sizes, subject.remarks
         claim = evaluator.claim(points, required=mode != "forward", start=start, upstream=upstream)
         self._points, self._gradients, self._floor = claim.points, claim.gradients, claim.rounding
 
@@ -154,6 +154,9 @@ class TorchObjective:
         taken = 0.0
         for i in moving:
             move = direction.move(i)  # type: ignore[union-attr]
+            row = self._evaluator.subject.leaves[i].still
+            if row is not None:
+                move[row] = 0.0
             taken += self._evaluator.scratch.move(i, self._points[i], move, step, self._gradients[i])
         return taken
 

@@ -29,6 +29,8 @@ class Leaf:
     name: str
     tensor: torch.Tensor
     is_parameter: bool
+    still: int | None = None
+    """A row that stays where it is: the padding of an embedding, which has no gradient by definition."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,6 +45,8 @@ class Subject:
     dtype: torch.dtype
     """The coarsest floating-point type among the leaves, before any replay."""
     order: int = 1
+    remarks: tuple[str, ...] = ()
+    """What is left out of the check, and why."""
 
 
 def is_real_or_complex(value: Any) -> bool:
@@ -79,7 +83,13 @@ def first_order(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: in
         call=call,
         constants=arguments.tensors,
         dtype=coarsest(leaves),
+        remarks=arguments.remarks,
     )
+
+
+def _holds_infinities(tensor: torch.Tensor) -> bool:
+    values = tensor.detach()
+    return bool(torch.isinf(values).any()) and not bool(torch.isnan(values).any())
 
 
 def _apart(inputs: Sequence[Leaf], parameters: Sequence[Leaf]) -> Iterator[Leaf]:
@@ -90,12 +100,23 @@ def _apart(inputs: Sequence[Leaf], parameters: Sequence[Leaf]) -> Iterator[Leaf]
 
 
 class _Arguments:
-    """The inputs as a tree: its floating-point tensors are the leaves to check, and everything else is constant."""
+    """The inputs as a tree: its floating-point tensors are the leaves to check, and everything else is constant.
+
+    Where some of them require a gradient, the others are constants too.
+    """
 
     def __init__(self, inputs: Sequence[Any], names: Sequence[str]) -> None:
         entries, self._tree = tree_flatten_with_path(list(inputs))
         self._values = [value for _, value in entries]
-        self._places = [i for i, v in enumerate(self._values) if is_real_or_complex(v)]
+        real = [i for i, v in enumerate(self._values) if is_real_or_complex(v)]
+        wanted = [i for i in real if self._values[i].requires_grad] or real
+        open_ended = [i for i in wanted if _holds_infinities(self._values[i])]
+        self._places = [i for i in wanted if i not in open_ended] or wanted
+        self.remarks = tuple(
+            f"{_named(entries[i][0], names)} holds infinities, as a mask does, and is taken for a constant"
+            for i in open_ended
+            if i not in self._places
+        )
         self.leaves = tuple(
             Leaf(
                 name=_named(entries[i][0], names),
@@ -111,9 +132,10 @@ class _Arguments:
 
     def fresh(self, placed: Sequence[torch.Tensor], cast: Cast) -> list[Any]:
         """Arguments that the function may write into; the first of the placed tensors are the inputs' leaves."""
+        checked = set(self._places)
         values = [
-            cast(v.detach().clone()) if isinstance(v, torch.Tensor) and not is_real_or_complex(v) else v
-            for v in self._values
+            cast(v.detach().clone()) if isinstance(v, torch.Tensor) and i not in checked else v
+            for i, v in enumerate(self._values)
         ]
         for i, tensor in zip(self._places, placed, strict=False):
             values[i] = as_given(tensor, self._values[i])
@@ -172,9 +194,20 @@ def _parameters(f: Any, *, alone: bool) -> Iterator[Leaf]:
         named = _of_modules(f)
     else:
         named = []
+    padding = _padding(modules_of(f)) if named else {}
     for name, parameter in named:
         if parameter.requires_grad:
-            yield Leaf(name=name, tensor=parameter, is_parameter=True)
+            yield Leaf(name=name, tensor=parameter, is_parameter=True, still=padding.get(id(parameter)))
+
+
+def _padding(modules: Sequence[nn.Module]) -> dict[int, int]:
+    """By the identity of an embedding's weights, the row that stands for padding."""
+    found = {}
+    for module in modules:
+        row = module.padding_idx if isinstance(module, nn.Embedding | nn.EmbeddingBag) else None
+        if row is not None:
+            found[id(module.weight)] = row
+    return found
 
 
 def _of_modules(f: Any) -> list[tuple[str, nn.Parameter]]:
@@ -223,7 +256,11 @@ def _problem(problem: Problem, inputs: Sequence[Any], seed: int) -> Subject:
     if not runner.trainable:
         raise ProblemError("the model has no parameter that requires a gradient: there is nothing to check")
     batch = batches(problem.train, count=1, seed=seed, has_loss=problem.loss is not None)[0].to(runner.device)
-    leaves = [Leaf(name=n, tensor=p, is_parameter=True) for n, p in runner.trainable.items()]
+    padding = _padding(modules_of(problem.model))
+    leaves = [
+        Leaf(name=n, tensor=p, is_parameter=True, still=padding.get(id(p)))
+        for n, p in runner.trainable.items()
+    ]
     unreduced = Unreduced(problem.loss)
 
     def call(placed: Sequence[torch.Tensor], cast: Cast) -> Any:
