@@ -39,10 +39,12 @@ def global_cause(prober: Prober, evidence: Evidence) -> Cause | None:
     """A cause that concerns the whole tensor, or None rather than a wrong name."""
     if not evidence.nameable:
         return None
-    if prober.norms[evidence.tensor] == 0:
+    if not evidence.slopes.any():
         return Cause(
             name="zero", detail="the analytic gradient is zero everywhere: detached, or never written"
         )
+    if not prober.objective.claims_gradient:  # no array to rearrange or to add to
+        return _scaled(prober, evidence)
     return (
         _scaled(prober, evidence)
         or _weight_decay(prober, evidence)

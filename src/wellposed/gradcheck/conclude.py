@@ -10,10 +10,11 @@ import numpy as np
 
 from ..errors import WellposedError
 from .elsewhere import AWAY, wrong_elsewhere
-from .examine import Outcome, examine_all
+from .examine import PATIENT, Outcome, examine_all
 from .explain import explained
 from .objective import Objective
 from .probe import Prober
+from .reading import FLAG
 from .result import GradientCheck, TensorCheck, Verdict
 from .suspect import MISSED
 
@@ -21,28 +22,22 @@ NOISY = 1e4
 """Roundings of F by which repeated evaluations may differ and still be rounding, as of atomic additions."""
 ASIDE = (0.1, 0.01)
 """How far from a kink the check goes, relative to each tensor's own size; the second where F is not finite at the first."""
+NO_SUBGRADIENT = "f has a kink at this point, and the gradient is none that the slopes to both sides allow; it is right a little way off"
+SETTLED = (
+    "right once the state that forward updates has come to rest, as the vectors of a spectral norm; until then f depends on the weights "
+    "through that state too, and the gradient takes it for a constant"
+)
 EXCELLENT = 1e-7
 """Ng's number below which he calls a gradient right."""
 
 
 def conclude(objective: Objective, *, seed: int, resolution: float) -> GradientCheck:
     """The whole check of one objective; a pass needs `resolution`."""
-    prober = Prober(objective, seed=seed)
-    if prober.wander > NOISY * objective.roundoff * max(abs(prober.centre), 1e-300):
-        return _unrepeatable(prober)
-    outcomes = examine_all(prober, resolution=resolution, stop_at_kink=True)
-    note = ""
-    if any(o.kink for o in outcomes.values() if o.verdict != "pass"):
-        prober, outcomes, note = _around_kink(prober, resolution=resolution)
-    beside = wrong_elsewhere(prober, resolution=resolution) if _verdict(outcomes) == "pass" else None
-    if beside is not None:
-        prober, outcomes = beside.prober, beside.outcomes
-        note = f"right at this point, and wrong {AWAY:.0%} beside it"
-    check = _summary(prober, outcomes, note=note, resolution=resolution)
-    if check.verdict == "fail":
-        check = _without_trifles(explained(prober, outcomes, check))
-    if beside is not None and beside.cause is not None:
-        check = replace(check, cause=beside.cause.name, detail=f"{check.detail}; {beside.cause.detail}")
+    check = _concluded(objective, seed=seed, resolution=resolution)
+    if check.verdict == "fail" and (calm := objective.settled()) is not None:
+        settled = _concluded(calm, seed=seed, resolution=resolution, here_alone=True)
+        if settled.verdict == "pass":
+            check = replace(settled, detail=SETTLED)
     return replace(
         check,
         detail="; ".join(filter(None, (check.detail, *objective.remarks))),
@@ -51,11 +46,45 @@ def conclude(objective: Objective, *, seed: int, resolution: float) -> GradientC
     )
 
 
-def _without_trifles(check: GradientCheck) -> GradientCheck:
+def _concluded(
+    objective: Objective, *, seed: int, resolution: float, here_alone: bool = False
+) -> GradientCheck:
+    """`here_alone`: what has come to rest here has not elsewhere."""
+    prober = Prober(objective, seed=seed)
+    if prober.wander > NOISY * objective.roundoff * max(abs(prober.centre), 1e-300):
+        return _unrepeatable(prober)
+    outcomes = examine_all(prober, resolution=resolution, stop_at_kink=True)
+    note = ""
+    if any(o.kink for o in outcomes.values() if o.verdict != "pass"):
+        prober, outcomes, note = _around_kink(prober, resolution=resolution)
+    check = _explained(prober, outcomes, note=note, resolution=resolution)
+    looks_elsewhere = check.verdict == "pass" and not here_alone
+    beside = wrong_elsewhere(prober, resolution=resolution) if looks_elsewhere else None
+    if beside is None:
+        return check
+    note = f"right at this point, and wrong {AWAY:.0%} beside it"
+    check = _explained(beside.prober, beside.outcomes, note=note, resolution=resolution)
+    if beside.cause is None or check.verdict != "fail":
+        return check
+    return replace(check, cause=beside.cause.name, detail=f"{check.detail}; {beside.cause.detail}")
+
+
+def _explained(
+    prober: Prober, outcomes: Mapping[int, Outcome], *, note: str, resolution: float
+) -> GradientCheck:
+    check = _summary(prober, outcomes, note=note, resolution=resolution)
+    return (
+        _without_trifles(explained(prober, outcomes, check), resolution) if check.verdict == "fail" else check
+    )
+
+
+def _without_trifles(check: GradientCheck, resolution: float) -> GradientCheck:
     """Errors that Ng's number calls none, as of a constant that is stored in float32, are told and fail nothing."""
     if any(t.verdict == "fail" and t.error >= EXCELLENT for t in check.tensors):
         return check
     worst = max(t.error for t in check.tensors if t.verdict == "fail")
+    if 2 * worst > resolution:
+        return check
     tensors = tuple(
         replace(t, verdict="pass", cause=None, resolution=max(t.resolution, 2 * t.error))
         if t.verdict == "fail"
@@ -96,6 +125,8 @@ def _around_kink(prober: Prober, *, resolution: float) -> tuple[Prober, Mapping[
             break
         beside = Prober(moved, seed=prober.seed)
         outcomes = examine_all(beside, resolution=resolution)
+        if _verdict(outcomes) == "pass" and _no_subgradient(prober):
+            return prober, {i: _doubted(o) for i, o in outcomes.items()}, NO_SUBGRADIENT
         if _verdict(outcomes) != "inconclusive":
             return beside, outcomes, f"f has a kink at this point, so it was checked {distance:.0%} beside it"
         break
@@ -103,11 +134,26 @@ def _around_kink(prober: Prober, *, resolution: float) -> tuple[Prober, Mapping[
     return prober, {i: _unsure(o) for i, o in outcomes.items()}, "f has a kink at this point"
 
 
+def _no_subgradient(prober: Prober) -> bool:
+    """Whether the gradient at a kink is none of those between the slopes to both sides.
+
+    Such a one differs from the mean slope by at most half of the jump, which is what the even part of the differences shows.
+    """
+    step = prober.good_step or prober.first_step
+    seen = [prober.read_pair(prober.fresh(prober.everything), step) for _ in range(PATIENT)]
+    allowed = [max(abs(r.kink), r.noise_bar) for r in seen]
+    return float(np.linalg.norm([r.error for r in seen])) > FLAG * float(np.linalg.norm(allowed))
+
+
+def _doubted(outcome: Outcome) -> Outcome:
+    return replace(outcome, verdict="inconclusive", resolution=max(outcome.resolution, 1.0))
+
+
 def _unsure(outcome: Outcome) -> Outcome:
     """At a kink there is no derivative, so an accusation made there does not hold."""
     if outcome.verdict != "fail" or not outcome.kink:
         return outcome
-    return replace(outcome, verdict="inconclusive", resolution=max(outcome.resolution, 1.0))
+    return _doubted(outcome)
 
 
 def _unrepeatable(prober: Prober) -> GradientCheck:

@@ -54,8 +54,8 @@ def random_numbers(shape: Sequence[int], key: Sequence[int]) -> Array:
     rng = np.random.default_rng(tuple(key))
     magnitudes = rng.integers(SMALLEST, LARGEST + 1, size=tuple(shape), dtype=np.int8)
     signs = rng.integers(0, 2, size=tuple(shape), dtype=np.int8)
-    values = magnitudes * (1 - 2 * signs)
-    return values / SPREAD
+    magnitudes *= 1 - 2 * signs
+    return np.divide(magnitudes, SPREAD, dtype=np.float64)
 
 
 def random_direction(
@@ -64,7 +64,7 @@ def random_direction(
     return Direction(
         kind="random",
         tensors=tuple(tensors),
-        made=lambda i: scales[i] * random_numbers(shapes[i], (*key, i)),
+        made=lambda i: _times(random_numbers(shapes[i], (*key, i)), scales[i]),
     )
 
 
@@ -72,7 +72,7 @@ def signs_of(
     kind: str, of: Callable[[int], Array], tensors: Sequence[int], scales: Sequence[float]
 ) -> Direction:
     """Along the signs of the gradient or of the parameters."""
-    return Direction(kind=kind, tensors=tuple(tensors), made=lambda i: scales[i] * np.sign(of(i)))
+    return Direction(kind=kind, tensors=tuple(tensors), made=lambda i: _times(np.sign(of(i)), scales[i]))
 
 
 def jittered(direction: Direction, shapes: Sequence[Sequence[int]], key: Sequence[int]) -> Direction:
@@ -80,6 +80,13 @@ def jittered(direction: Direction, shapes: Sequence[Sequence[int]], key: Sequenc
 
     def made(i: int) -> Array:
         rng = np.random.default_rng((*key, i))
-        return direction.move(i) * rng.uniform(0.5, 1.5, size=tuple(shapes[i]))
+        return _times(direction.move(i), rng.uniform(0.5, 1.5, size=tuple(shapes[i])))
 
     return Direction(kind=direction.kind, tensors=direction.tensors, made=made)
+
+
+def _times(values: Array, factor: float | Array) -> Array:
+    """In place: these arrays are as large as the model's largest tensor. A 0-d array stays an array."""
+    values = np.asarray(values)
+    values *= factor
+    return values

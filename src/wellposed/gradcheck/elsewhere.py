@@ -6,7 +6,7 @@ once more at another point, and tried along one direction there; only what that 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,13 @@ from .cause import Cause
 from .directions import Direction
 from .examine import Outcome, examine_all
 from .objective import Objective
-from .probe import FLAG, Prober, Reading
+from .probe import Prober
+from .reading import Reading
 
 AWAY = 0.1
 """How far off, relative to each tensor's own size."""
+LOUDER = 3
+"""A multiple of F whose gradient is that multiple too, unless it was computed before."""
 NEARER = 10.0
 """How much nearer the error is looked at again: that of a stale gradient shrinks with the distance."""
 
@@ -51,35 +54,36 @@ def wrong_elsewhere(prober: Prober, *, resolution: float) -> Elsewhere | None:
     return Elsewhere(prober=beside, outcomes=outcomes, cause=_cause(prober, direction, first))
 
 
-def stuck(prober: Prober, readings: Mapping[int, Reading]) -> dict[int, Cause]:
-    """Of tensors with a wrong gradient, those whose gradient stays the same to the bit where that of f changes.
-
-    `readings` holds for each tensor the one that accused it.
-    """
+def stored(prober: Prober, tensors: Sequence[int]) -> dict[int, Cause]:
+    """Of tensors with a wrong gradient, those whose gradient is a stored array: it depends neither on the point nor on what comes from above."""
     away = _moved(prober, prober.fresh(prober.everything), AWAY)
     if away is None:
         return {}
-    there = prober.at_other(away)
-    found = {}
-    for i, accused in readings.items():
-        ours = prober.objective.gradient(i)
-        if not np.any(ours) or not np.array_equal(ours, away.gradient(i)):
-            continue
-        direction = prober.fresh((i,))
-        a, b = prober.read_pair(direction, accused.step), there.read_pair(direction, accused.step)
-        if abs(a.numerical - b.numerical) > FLAG * (a.bar + b.bar):
-            found[i] = Cause(
-                name="stale",
-                detail=f"{AWAY:.0%} from here f has another gradient, and the analytic one is the same to the bit: it was computed earlier",
-            )
-    return found
+    stuck = [i for i in tensors if np.array_equal(prober.objective.gradient(i), away.gradient(i))]
+    return {
+        i: Cause(
+            name="stale",
+            detail="it is the same at every point and for every upstream gradient: it was computed earlier",
+        )
+        for i in ignoring_upstream(prober, stuck)
+    }
+
+
+def ignoring_upstream(prober: Prober, tensors: Sequence[int]) -> list[int]:
+    """Of some tensors, those whose gradient stays the same when F is multiplied."""
+    louder = _moved(prober, None, 0.0, upstream=LOUDER) if tensors else None
+    if louder is None:
+        return []
+    rounding = 8 * prober.objective.roundoff
+    pairs = {i: (prober.objective.gradient(i), LOUDER * louder.gradient(i)) for i in tensors}
+    return [i for i, (g, same) in pairs.items() if np.any(g) and np.allclose(g, same, rtol=rounding, atol=0)]
 
 
 def _moved(
-    prober: Prober, direction: Direction | None, step: float, *, afresh: bool = False
+    prober: Prober, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
 ) -> Objective | None:
     try:
-        return prober.objective.moved(direction, step, afresh=afresh)
+        return prober.objective.moved(direction, step, afresh=afresh, upstream=upstream)
     except WellposedError:  # F or its gradient is not finite there
         return None
 

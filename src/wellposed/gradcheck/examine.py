@@ -205,7 +205,7 @@ class _Search:
         """Passed if its own share stands far enough above what could hide; a gradient of zero is small against the largest share."""
         prober = self.prober
         # Nothing but rounding is left of the gradient of any tensor in the group.
-        zero = all(prober.shares[j] <= prober.rounding for j in group)
+        zero = all(prober.is_zero(j) for j in group)
         resolution = _relative(probed.sees, prober.reference if zero else prober.shares[i])
         return Outcome(
             verdict="pass" if resolution <= self.resolution else "inconclusive",

@@ -10,7 +10,7 @@ import numpy as np
 
 from .cause import Cause, factor_cause, global_cause
 from .directions import Array
-from .elsewhere import stuck
+from .elsewhere import ignoring_upstream, stored
 from .evidence import gather
 from .examine import Outcome
 from .localize import Box, element_reading, every_element, smallest_box, telling_elements
@@ -55,7 +55,8 @@ def explained(prober: Prober, outcomes: Mapping[int, Outcome], check: GradientCh
         unnamed = sum(f.cause is None for f in failures.values())
         sought = k < MOST_EXPLAINED and unnamed < MOST_UNNAMED
         failures[i] = _failure(prober, i, outcomes[i], sought=sought, localized=k == 0)
-    failures |= _stuck(prober, [failures[i] for i in failing[:MOST_EXPLAINED]])
+    failures |= _deaf(prober, [f for f in failures.values() if f.cause and not f.cause.telling])
+    failures |= _stored(prober, [failures[i] for i in failing[:MOST_EXPLAINED]])
     numerical = _numerical(prober, failures)
     if numerical is not None:
         failures = {i: _measured(prober, f, numerical[i]) for i, f in failures.items()}
@@ -76,11 +77,20 @@ def explained(prober: Prober, outcomes: Mapping[int, Outcome], check: GradientCh
     )
 
 
-def _stuck(prober: Prober, failures: Sequence[Failure]) -> dict[int, Failure]:
-    """The unnamed failures that turn out to be gradients of another point."""
-    unnamed = {f.tensor: f for f in failures if f.cause is None and f.outcome.reading}
-    readings = {i: f.outcome.reading for i, f in unnamed.items() if f.outcome.reading}
-    causes = stuck(prober, readings) if readings else {}
+def _deaf(prober: Prober, failures: Sequence[Failure]) -> dict[int, Failure]:
+    """Of those that are wrong by a factor, the ones whose backward pass ignores the gradient that comes from above."""
+    found = {}
+    for failure in failures:
+        if failure.cause and ignoring_upstream(prober, [failure.tensor]):
+            detail = "the backward pass ignores the gradient that comes from above, and is right only where that is 1"
+            found[failure.tensor] = replace(failure, cause=replace(failure.cause, detail=detail))
+    return found
+
+
+def _stored(prober: Prober, failures: Sequence[Failure]) -> dict[int, Failure]:
+    """The unnamed failures that turn out to be arrays computed before."""
+    unnamed = {f.tensor: f for f in failures if f.cause is None}
+    causes = stored(prober, list(unnamed)) if unnamed else {}
     return {i: replace(unnamed[i], cause=cause) for i, cause in causes.items()}
 
 
@@ -206,7 +216,8 @@ def _worst(prober: Prober, failure: Failure, numerical: list[Array] | None) -> W
     if not flagged:
         return None
     element, reading = max(flagged, key=lambda pair: abs(pair[1].error))
-    analytic = float(gradient.flat[element])
+    own = prober.objective.claims_gradient
+    analytic = float(gradient.flat[element]) if own else reading.slope / prober.scales[tensor]
     return WorstElement(
         name=prober.objective.names[tensor],
         index=tuple(int(k) for k in np.unravel_index(element, gradient.shape)) if gradient.ndim else (),

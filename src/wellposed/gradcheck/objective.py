@@ -27,6 +27,8 @@ class Objective(Protocol):
     precision: str
     roundoff: float
     """Unit roundoff of the arithmetic that the function declares."""
+    claims_gradient: bool
+    """Whether `gradient` is what is checked; in forward mode that is the derivative along a direction, and `gradient` only tells the scales."""
     remarks: tuple[str, ...]
     """What is left out of the check, and why."""
     batch_sizes: frozenset[int]
@@ -67,6 +69,13 @@ class Objective(Protocol):
         """
         ...
 
+    def settled(self) -> Self | None:
+        """The same check once the hidden state that every forward pass updates has come to rest; None where F depends on none.
+
+        Autograd takes such state for a constant, which is right where it has converged, as that of a power iteration.
+        """
+        ...
+
 
 @dataclass
 class Counts:
@@ -80,6 +89,7 @@ class NumpyObjective:
     """A scalar NumPy function and its hand-written gradient."""
 
     precision = "float64"
+    claims_gradient = True
     remarks = ()
 
     def __init__(
@@ -87,6 +97,12 @@ class NumpyObjective:
     ) -> None:
         self._f, self._gradient = f, gradient
         self._inputs = list(inputs)
+        for i, x in enumerate(inputs):
+            what = "a dict" if isinstance(x, dict) else "complex" if np.asarray(x).dtype.kind == "c" else ""
+            if what:
+                raise ArgumentError(
+                    f"input {i} is {what}: with gradient= expected float arrays; pass its entries, or real and imaginary part, by themselves"
+                )
         self._checked = [i for i, x in enumerate(inputs) if np.asarray(x).dtype.kind == "f"]
         if not self._checked:
             raise ArgumentError(
@@ -152,6 +168,9 @@ class NumpyObjective:
         # A gradient that was computed beforehand and is handed over as a function speaks of the given point alone.
         return None if direction and same else other
 
+    def settled(self) -> None:
+        """What a NumPy function keeps is its own."""
+
     def floor(self) -> float:
         return float(np.finfo(np.float32).eps) * abs(self._centre) / 12**0.5 if self._single else 0.0
 
@@ -184,6 +203,11 @@ class NumpyObjective:
         if isinstance(claimed, list) and len(points) == 1 and np.shape(claimed) == points[0].shape:
             listed = [claimed]
         if len(listed) == len(self._inputs) > len(points):
+            for i, g in enumerate(listed):
+                if g is not None and i not in self._checked and np.any(g):
+                    raise ArgumentError(
+                        f"gradient holds one of input {i}, a {type(self._inputs[i]).__name__}: expected None there, or a float array as the input"
+                    )
             listed = [listed[i] for i in self._checked]
         if len(listed) != len(points):
             raise ArgumentError(

@@ -22,7 +22,7 @@ FEWEST_ON_A_SIDE = 3
 
 def partial_cause(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
     """The cause of an error that no change of the whole gradient explains; None rather than a wrong name."""
-    if not evidence.nameable or not box.shape:
+    if not (evidence.nameable and box.shape and prober.objective.claims_gradient):
         return None
     if not box.is_whole:
         return _in_slice(prober, evidence, box)

@@ -45,8 +45,8 @@ UNSEEN = 4.0
 UPSTREAM = ((1, 3), (-1, 5))
 """Side and multiple of F of the gradients that show the rounding of the claimed one: products of few bits, which bfloat16 holds exactly."""
 SHORTEST_STEP = 1e-12
-SHORTEST_IN_ROUNDINGS = 64.0
-"""A step shorter than so many roundings of a typical element leaves too many elements where they are."""
+MANY_ROUNDINGS, FEW_ROUNDINGS = 64.0, 8.0
+"""A step shorter than so many roundings of a typical element leaves too many elements where they are; half precision cannot afford more."""
 UNROUNDED = 0.1
 """Part of the declared rounding of the outputs below which they are seen to be exact."""
 EXACT_STEPS = (0.4, 0.3, 0.2, 0.15, 0.1, 0.07)
@@ -54,6 +54,10 @@ HALF = 1e-5
 """A unit roundoff above this is that of float16 or bfloat16."""
 SUSPICIOUS = 100.0
 """Roundings of F in one value above which noise may be something else."""
+ROUNDINGS_OF_ZERO = 100.0
+"""Roundings of the largest gradient within which another one is zero."""
+SLOPES, FORWARD_STEP = 4, 1e-2
+"""Directions and length of step by which the size of a forward-mode derivative is told."""
 LOW_PRECISION = 1e-12
 """A unit roundoff above this is that of float32 or coarser."""
 
@@ -67,7 +71,7 @@ class Prober:
         count = len(objective.shapes)
         self.everything = tuple(range(count))
         self.scales = _tensor_scales(objective)
-        self.norms = tuple(float(np.linalg.norm(objective.gradient(i))) for i in self.everything)
+        self.norms = tuple(self._norm(i) for i in self.everything)
         self.shares = tuple(s * n for s, n in zip(self.scales, self.norms, strict=True))
         self.centre = objective.at(None, 0.0).value
         self.wander = self._wander()
@@ -86,17 +90,31 @@ class Prober:
 
     @property
     def shortest_step(self) -> float:
-        return max(SHORTEST_STEP, SHORTEST_IN_ROUNDINGS * self.objective.roundoff)
+        roundoff = self.objective.roundoff
+        return max(SHORTEST_STEP, (FEW_ROUNDINGS if roundoff > HALF else MANY_ROUNDINGS) * roundoff)
 
     @property
     def reference(self) -> float:
         """The largest share of any tensor: what a gradient of zero is small against."""
         return max(self.shares) or abs(self.centre) or 1.0
 
-    @property
-    def rounding(self) -> float:
-        """The share that rounding alone leaves of a gradient that is zero, as of a bias in front of a BatchNorm."""
-        return 100 * self.objective.roundoff * self.reference
+    def is_zero(self, tensor: int) -> bool:
+        """Nothing but rounding is left of the claimed gradient, as of a bias in front of a BatchNorm."""
+        if self.norms[tensor] == 0:
+            return True
+        if self.shares[tensor] > ROUNDINGS_OF_ZERO * self.objective.roundoff * self.reference:
+            return False
+        # Coarse arithmetic leaves more of it than small gradients are large: the rounding of this very gradient decides.
+        fine = self.objective.roundoff < LOW_PRECISION
+        return fine or self.norms[tensor] <= FLAG * self.gradient_noise[tensor]
+
+    def _norm(self, tensor: int) -> float:
+        """Of the claimed gradient; where only its derivatives along directions are claimed, as these tell it."""
+        if self.objective.claims_gradient:
+            return float(np.linalg.norm(self.objective.gradient(tensor)))
+        directions = [self.fresh((tensor,)) for _ in range(SLOPES)]
+        slopes = [self.objective.at(d, FORWARD_STEP).taken / FORWARD_STEP for d in directions]
+        return float(np.sqrt(np.mean(np.square(slopes)))) / self.scales[tensor]
 
     def fresh(self, tensors: Sequence[int]) -> Direction:
         """A random direction that was never taken before."""
@@ -161,7 +179,7 @@ class Prober:
         """
         roundoff = self.objective.roundoff
         floors = [roundoff * n / 3**0.5 for n in self.norms]
-        if roundoff < LOW_PRECISION:
+        if roundoff < LOW_PRECISION or not self.objective.claims_gradient:
             return tuple(floors)
         direction = self.fresh(self.everything)
         try:

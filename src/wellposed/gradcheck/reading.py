@@ -95,7 +95,9 @@ def limit(longer: Rung, shorter: Rung) -> float:
 def between(too_short: float, too_long: float, *, shortest: float) -> float | None:
     """The next step to try, or None when the search has closed in or run out of range."""
     if too_long == inf:
-        step = too_short * JUMP
+        step = min(too_short * JUMP, LONGEST_STEP)
+        if step < 2 * too_short:
+            return None
     elif too_short == 0.0:
         step = too_long / RATIO**2
     elif too_long / too_short <= RATIO:

@@ -148,7 +148,9 @@ def _jointly(
     probed = Probed(readings=tuple(r for _, r in readings), flagged=None)
     if probed.joint_significance <= JOINTLY:
         return probed
-    if _declares_fine(prober) and prober.finds_hidden_noise(COARSELY_HIDING):
+    # A staircase hides a part of the slope; what is off by less is no matter of stairs.
+    stairs = any(abs(r.error) > COARSE * abs(r.slope) for r in probed.readings)
+    if stairs and _declares_fine(prober) and prober.finds_hidden_noise(COARSELY_HIDING):
         return probe(prober, group, random=len(probed.random))
     fresh, _ = _read_all(prober, [prober.fresh(group) for _ in probed.random], wanted=wanted)
     again = Probed(readings=tuple(r for _, r in fresh), flagged=None)

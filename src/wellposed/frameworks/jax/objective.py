@@ -25,7 +25,7 @@ from .trees import (
     real_view,
     widened,
 )
-from .weighing import as_real_gradient, cotangent, differ, parts, rounding, weight
+from .weighing import as_real_gradient, cotangent, differ, is_lone, parts, rounding, weight
 
 if TYPE_CHECKING:
     from ...gradcheck.directions import Direction
@@ -50,6 +50,7 @@ class JaxObjective:
         self.precision = f"float64 replay of {subject.dtype}" if replays else str(subject.dtype)
         self.roundoff = max(epsilon(d) for d in self._dtypes) / 2
         self.batch_sizes, self.remarks = subject.batch_sizes, ()
+        self.claims_gradient = mode != "forward"
         self._weights: list[Array] = []
         self._upstream = 1
         self._settle([leaf.numbers() for leaf in subject.leaves])
@@ -104,6 +105,9 @@ class JaxObjective:
             return None
         return other
 
+    def settled(self) -> None:
+        """There is no state to settle."""
+
     @np.errstate(all="ignore")
     def _settle(self, points: Sequence[NDArray[Any]]) -> None:
         """Take this point as the one at which the gradient is claimed, and ask for it."""
@@ -140,16 +144,18 @@ class JaxObjective:
         return found
 
     def _by_backward_pass(self, outputs: Outputs) -> list[NDArray[Any]]:
-        cotangents = [
-            cotangent(self._upstream * w, y.dtype) for w, y in zip(self._weights, outputs, strict=True)
-        ]
+        # Never 1, so that a backward pass which forgets what comes from above is seen; 2 is exact in every precision.
+        upstream = self._upstream * (2 if is_lone(self._weights) else 1)
+        cotangents = [cotangent(upstream * w, y.dtype) for w, y in zip(self._weights, outputs, strict=True)]
         again, found = self._pulled(cotangents)
         if self._calls.compiled and differ(outputs, again):
             # f is not the same each time that it is traced: only operation by operation is it the function that the user runs.
             self._calls.compiled = False
             _, found = self._pulled(cotangents)
         real = [as_real_gradient(g) for g in found]
-        return real if self._upstream == 1 else [as_double(g) / self._upstream for g in real]
+        if upstream == 1:
+            return real
+        return [g / np.asarray(2, g.dtype) if upstream == 2 else as_double(g) / upstream for g in real]
 
     def _by_columns(self) -> list[NDArray[Any]]:
         """Of a function that has forward mode alone, as of a loop that runs until it has converged: one element at a time."""

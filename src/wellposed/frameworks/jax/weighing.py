@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import hypot, log2
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,10 @@ def weight(key: Sequence[int], y: NDArray[Any], *, alone: bool) -> Array:
     return as_double(values.astype(real_dtype(y.dtype)))
 
 
+def is_lone(weights: Sequence[Array]) -> bool:
+    return len(weights) == 1 and weights[0].size == 1
+
+
 def cotangent(weight: Array, dtype: np.dtype[Any]) -> NDArray[Any]:
     """JAX pulls back ``dF/dRe - i dF/dIm``."""
     if is_complex(dtype):
@@ -48,9 +53,10 @@ def as_real_gradient(g: NDArray[Any]) -> NDArray[Any]:
 
 
 def rounding(outputs: Outputs, weights: Sequence[Array]) -> float:
-    """Standard deviation of the outputs' rounding in F: each is uniform over one unit in its last place."""
+    """Standard deviation of the outputs' rounding in F: each is uniform over one unit in its last place; and of adding them up."""
     parts = [
-        epsilon(y.dtype) * float(np.linalg.norm(w * as_double(real_view(y))))
+        hypot(epsilon(y.dtype), 2.0**-52 * log2(1 + y.size) ** 0.5)
+        * float(np.linalg.norm(w * as_double(real_view(y))))
         for y, w in zip(outputs, weights, strict=True)
     ]
     return float(np.sqrt(np.sum(np.square(parts)) / 12))

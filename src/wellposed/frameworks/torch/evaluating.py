@@ -62,6 +62,10 @@ def _cast_in_place(found: Reached) -> None:
             tensor.data = in_double(tensor.data)
 
 
+SETTLING = 1000
+"""Forward passes at most that bring a power iteration to rest: what is left shrinks with the ratio of the two largest singular values."""
+
+
 class Evaluator:
     """Runs a subject with its tensors wherever they were put, and counts."""
 
@@ -82,6 +86,7 @@ class Evaluator:
             found, [None if id(t) in moving else s for t, s in zip(found.tensors, sources, strict=True)]
         )
         self._left: Rewind | None = None
+        self._changes_state = False
         self._centre = nan
         self._seed, self._replay = seed, replay
         self._weights = Weights(seed)
@@ -89,6 +94,9 @@ class Evaluator:
         self._second: Rewind | None = None
         self._accumulated = False
         self._upstream = 1
+        self._idle: frozenset[str] = frozenset()
+        self._lone = False
+        self._strangers = 0
         self.n_forward = self.n_backward = 0
         own = str(subject.dtype).removeprefix("torch.")
         self.precision = f"float64 replay of {own}" if replay and own != "float64" else own
@@ -132,6 +140,18 @@ class Evaluator:
             if self.run(left).value == self._centre:
                 self._left = self._second = left
         return self._left
+
+    def settled_start(self) -> Rewind | None:
+        """The state after so many forward passes at the user's point that F changes no more; None where it depends on none."""
+        if not self._changes_state or self.second_start() is not None:
+            return None
+        self.place(self.points)
+        with self._from():
+            values = [nan, nan]
+            while len(values) < SETTLING and abs(values[-1] - values[-2]) != 0.0:
+                values.append(float(total(self._terms(self._called(self.scratch.tensors))).detach()))
+                seed_everything(self._seed)
+            return self._rewind.left(self.subject.roots)
 
     def claim(
         self,
@@ -178,8 +198,15 @@ class Evaluator:
             if isinstance(returned, Loss):
                 summed, terms = self._loss(returned)
             else:
+                if first:
+                    self._idle = _without_gradient(outputs_of(returned))
                 terms = self._terms(returned)
                 summed = total(terms)
+            if first:
+                self._lone = (
+                    len(terms) == 1 and terms[0].tensor.numel() == 1 and not self.subject.given_upstream
+                )
+                self._strangers = self._unchecked(summed)
             value = float(total(terms).detach())
             if not np.isfinite(value):
                 raise ArgumentError(
@@ -192,6 +219,7 @@ class Evaluator:
             if first:
                 self._look(points)
                 self._left, self._centre = self._rewind.left(self.subject.roots), value
+                self._changes_state = self._left is not None
         return Claim(points=tuple(points), value=value, rounding=noise, gradients=gradients)
 
     def _loss(self, loss: Loss) -> tuple[torch.Tensor, list[Term]]:
@@ -248,7 +276,7 @@ class Evaluator:
 
     def _terms(self, returned: Any) -> list[Term]:
         if not isinstance(returned, Loss):
-            return self._weights.terms(outputs_of(returned))
+            return self._weights.terms([(n, y) for n, y in outputs_of(returned) if n not in self._idle])
         each = None if self._factor is None else returned.each()
         if each is None or self._factor is None:
             return [Term(returned.plain(), 1.0)]
@@ -262,7 +290,9 @@ class Evaluator:
             return (None,) * len(leaves)
         self.n_backward += 1
         try:
-            weighted = summed if self._upstream == 1 else summed * self._upstream
+            # Never 1, so that a backward pass which forgets what comes from above is seen; 2 is exact in every precision.
+            upstream = self._upstream * (2 if self._lone else 1)
+            weighted = summed if upstream == 1 else summed * upstream
             found = list(_gradients(weighted, leaves, accumulated=self._accumulated))
         except _NeedsAccumulation:
             raise
@@ -275,13 +305,32 @@ class Evaluator:
                 continue
             # A copy: a backward pass may return a tensor that is written to later, or one of those that move.
             own = _own(g)
-            found[i] = own if self._upstream == 1 else wide(own) / self._upstream
+            found[i] = own if upstream == 1 else own.div_(2) if upstream == 2 else wide(own) / upstream
             del g
             if not bool(torch.isfinite(own).all()):
                 raise ArgumentError(
                     f"the gradient of {leaf.name} holds values that are not finite, while f is finite there"
                 )
         return tuple(found)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What takes part and is not checked."""
+        found = list(self.subject.remarks)
+        found += [
+            f"{name} has no gradient, by declaration or by a detach, and is left out"
+            for name in sorted(self._idle)
+        ]
+        if self._strangers:
+            found.append(
+                f"{self._strangers} more tensors that require a gradient take part and are not checked: "
+                "pass them as inputs, or the module that holds them as f"
+            )
+        return tuple(found)
+
+    def _unchecked(self, summed: torch.Tensor) -> int:
+        ours = {id(t) for t in self.scratch.tensors}
+        return len({id(v) for v in _accumulating(summed) if id(v) not in ours})
 
     def _explained(self, error: Exception, what: str) -> WellposedError:
         refused = forward_mode.refused(error) if forward_mode.is_on() else None
@@ -292,6 +341,12 @@ class Evaluator:
 
 def _same(value: torch.Tensor) -> torch.Tensor:
     return value
+
+
+def _without_gradient(outputs: Sequence[tuple[str, torch.Tensor]]) -> frozenset[str]:
+    """The outputs that are no functions of the inputs to autograd, where others are."""
+    idle = frozenset(name for name, y in outputs if not y.requires_grad)
+    return idle if len(idle) < len(outputs) else frozenset()
 
 
 def _own(gradient: torch.Tensor) -> torch.Tensor:

@@ -75,7 +75,9 @@ class CustomCall:
             ]
             return torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64)
 
-        return self._named(against)
+        named = self._named(against)
+        named.given_upstream = True  # type: ignore[attr-defined]
+        return named
 
     def outputs(self, *, masked: bool = True) -> Function:
         """The outputs that a gradient flows to, as a function of `inputs`; zero, when `masked`, where no gradient reaches.

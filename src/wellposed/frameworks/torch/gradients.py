@@ -83,8 +83,10 @@ class TorchObjective:
         self.names = tuple(leaf.name for leaf in subject.leaves)
         self.shapes = tuple(tuple(p.shape) for p in points)
         self.precision, self.roundoff = evaluator.precision, evaluator.roundoff
-        self.batch_sizes, self.remarks = evaluator.batch_sizes, subject.remarks
+        self.batch_sizes = evaluator.batch_sizes
+        self.claims_gradient = mode != "forward"
         claim = evaluator.claim(points, required=mode != "forward", start=start, upstream=upstream)
+        self.remarks = evaluator.remarks
         self._points, self._gradients, self._floor = claim.points, claim.gradients, claim.rounding
 
     @property
@@ -144,6 +146,10 @@ class TorchObjective:
             again = TorchObjective
             return None if start is None else again(self._evaluator, points, self._mode, upstream=upstream)
 
+    def settled(self) -> TorchObjective | None:
+        start = self._evaluator.settled_start()
+        return None if start is None else TorchObjective(self._evaluator, self._points, self._mode, start)
+
     def _place(self) -> None:
         self._evaluator.place(self._points)
 
@@ -155,7 +161,10 @@ class TorchObjective:
         for i in moving:
             move = direction.move(i)  # type: ignore[union-attr]
             row = self._evaluator.subject.leaves[i].still
-            if row is not None:
+            g = self._gradients[i]
+            if (
+                row is not None and g is not None and not bool(g[row].any())
+            ):  # not where the weights are used otherwise too
                 move[row] = 0.0
             taken += self._evaluator.scratch.move(i, self._points[i], move, step, self._gradients[i])
         return taken

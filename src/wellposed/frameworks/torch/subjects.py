@@ -47,6 +47,8 @@ class Subject:
     order: int = 1
     remarks: tuple[str, ...] = ()
     """What is left out of the check, and why."""
+    given_upstream: bool = False
+    """The backward pass is to be given just what the function gives it, as where a real gradient is played back."""
 
 
 def is_real_or_complex(value: Any) -> bool:
@@ -84,6 +86,7 @@ def first_order(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: in
         constants=arguments.tensors,
         dtype=coarsest(leaves),
         remarks=arguments.remarks,
+        given_upstream=getattr(f, "given_upstream", False),
     )
 
 
@@ -112,7 +115,10 @@ class _Arguments:
         wanted = [i for i in real if self._values[i].requires_grad] or real
         open_ended = [i for i in wanted if _holds_infinities(self._values[i])]
         self._places = [i for i in wanted if i not in open_ended] or wanted
+        idle = [_named(entries[i][0], names) for i in real if i not in wanted]
         self.remarks = tuple(
+            f"{name} does not require a gradient, as others do, and is taken for a constant" for name in idle
+        ) + tuple(
             f"{_named(entries[i][0], names)} holds infinities, as a mask does, and is taken for a constant"
             for i in open_ended
             if i not in self._places

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from math import hypot, log2
 from typing import Any
 
 import numpy as np
@@ -68,9 +69,10 @@ class Term:
         return self.weight * wide(self.tensor)
 
     def rounding(self) -> float:
-        """Standard deviation of its rounding in F: each element is uniform over one unit in its last place."""
+        """Standard deviation of its rounding in F: that of each element, uniform over one unit in its last place, and of adding them up."""
         size = float(self.elements().detach().norm())
-        return torch.finfo(self.tensor.dtype).eps * size / 12**0.5
+        adding = 2.0**-52 * log2(1 + self.tensor.numel()) ** 0.5
+        return hypot(torch.finfo(self.tensor.dtype).eps, adding) * size / 12**0.5
 
 
 class Weights:
