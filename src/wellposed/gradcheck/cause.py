@@ -64,7 +64,7 @@ def factor_cause(
     prober: Prober, ratio: float, uncertainty: float, *, of: str = "the analytic gradient is"
 ) -> Cause | None:
     """The name of a factor; `ratio` is numerical over analytic, known to within a relative `uncertainty`."""
-    if abs(ratio + 1) < FACTOR:
+    if abs(ratio + 1) < max(FACTOR, min(uncertainty, 0.1)):
         return Cause(name="sign-flipped", detail=f"{of} the negative of the numerical one", ratio=ratio)
     factor = 1 / ratio if ratio else np.inf
     if not isfinite(factor) or abs(factor) > 1e6:

@@ -121,19 +121,24 @@ def check_gradients(
         n_forward=first.n_forward + second.n_forward,
         n_backward=first.n_backward + second.n_backward,
         detail=second.detail and f"of the gradient of the gradient: {second.detail}",
+        resolution=max(first.resolution, second.resolution),
+        low_precision_error=max(
+            (e for e in (first.low_precision_error, second.low_precision_error) if e is not None),
+            default=None,
+        ),
     )
 
 
 def _refuse(f: Any, *, mode: Any, order: Any, resolution: Any, replay: Any, seed: Any) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ArgumentError(f"seed={seed!r}: expected an integer of at least 0")
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise ArgumentError(f"seed={seed!r}: expected an integer of at least 0 and below 2**63")
     if mode not in MODES:
         raise ArgumentError(f"mode={mode!r}: expected one of {', '.join(MODES)}")
-    if isinstance(order, bool) or order not in (1, 2):
+    if type(order) is not int or order not in (1, 2):
         raise ArgumentError(f"order={order!r}: expected 1 or 2")
-    if not (isinstance(resolution, int | float) and 0 < resolution < 1):
+    if not (isinstance(resolution, int | float | np.floating) and 0 < resolution < 1):
         raise ArgumentError(f"resolution={resolution!r}: expected a number between 0 and 1, as 0.01 for 1 %")
-    if replay not in ("auto", True, False):
+    if not (isinstance(replay, bool) or (isinstance(replay, str) and replay == "auto")):
         raise ArgumentError(f"replay={replay!r}: expected 'auto', True or False")
     if not (callable(f) or isinstance(f, Problem)):
         raise ArgumentError(f"f is a {type(f).__name__}: expected a function, a module or a Problem")

@@ -20,6 +20,8 @@ Array = NDArray[np.float64]
 SMALLEST, LARGEST = 8, 127
 """Magnitudes of a random direction, before scaling: whole numbers, so that one byte an element makes them."""
 SPREAD = float(np.sqrt(np.mean(np.arange(SMALLEST, LARGEST + 1, dtype=np.float64) ** 2)))
+RANDOM, JITTER = 1, 2
+"""Last entry of the keys of random numbers: no two uses share a stream, and none ends in a zero, which NumPy takes for nothing."""
 SHOWN = {1: 0.009, 2: 0.094, 3: 0.19, 4: 0.27, 6: 0.38, 8: 0.46, 12: 0.55}
 """By number of random directions u of rms 1: the root mean square of <u, e> over them is at least this times |e|, but for a chance of 1 %.
 
@@ -64,7 +66,7 @@ def random_direction(
     return Direction(
         kind="random",
         tensors=tuple(tensors),
-        made=lambda i: _times(random_numbers(shapes[i], (*key, i)), scales[i]),
+        made=lambda i: _times(random_numbers(shapes[i], (*key, i, RANDOM)), scales[i]),
     )
 
 
@@ -79,7 +81,7 @@ def jittered(direction: Direction, shapes: Sequence[Sequence[int]], key: Sequenc
     """A fresh direction with the same signs: each element moves between half and one and a half times as far."""
 
     def made(i: int) -> Array:
-        rng = np.random.default_rng((*key, i))
+        rng = np.random.default_rng((*key, i, JITTER))
         return _times(direction.move(i), rng.uniform(0.5, 1.5, size=tuple(shapes[i])))
 
     return Direction(kind=direction.kind, tensors=direction.tensors, made=made)

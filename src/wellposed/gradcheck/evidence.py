@@ -30,8 +30,6 @@ class Evidence:
     scale: float
     directions: tuple[Direction, ...]
     readings: tuple[Reading, ...]
-    splits: tuple[tuple[Array, ...], ...] = ()
-    """For each direction the numerical derivative split along the first and the second axis of the outputs."""
 
     @property
     def slopes(self) -> Array:

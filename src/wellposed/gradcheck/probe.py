@@ -40,6 +40,8 @@ COARSELY_HIDING = (1e-4, 4e-3)
 """Spacings at which a rounding of two to five digits shows."""
 PLATEAUS = (1e-1, 2.5e-2, 6.25e-3, 1.5e-3)
 """Long steps, which cross the plateaus of a rounding to few bits."""
+STAIRS = (6.4e-3, 1.6e-3, 4e-4)
+"""Steps that are long against the stairs that float32 makes of F, and short against its bends."""
 UNSEEN = 4.0
 """An error that is so many times smaller along a longer step is not there."""
 UPSTREAM = ((1, 3), (-1, 5))
@@ -294,7 +296,20 @@ class Prober:
             bar=max(best.bar, self._disagreement(best, found)) + rounding,
             flat=all(r.flat for r in found),
             at_kink=at_kink(found),
+            torn=any(abs(r.error - best.error) > FLAG * (r.bar + best.bar) for r in found),
         )
+
+    def on_a_stair(self, seen: float) -> bool:
+        """Whether errors along longer steps stand clear and stay the same, where the short steps of the readings saw none beyond `seen`.
+
+        Of a smooth F they fall by 16 as the step does by 4, and those of kinks beside the point by 2 or more.
+        """
+        direction = self.fresh(self.everything)
+        far = [self.rung(direction, step) for step in STAIRS]
+        errors = [abs(r.odd) for r in far if r]
+        if len(errors) < len(STAIRS) or min(errors) <= 2 * FLAG * seen:
+            return False
+        return all(longer < 2 * shorter for longer, shorter in pairwise(errors))
 
     def _disagreement(self, best: Reading, found: Sequence[Reading]) -> float:
         """The bar that makes readings at other lengths agree with the best: a wrong gradient is as wrong at each, a staircase is not.

@@ -39,6 +39,8 @@ class Reading:
     """Standard deviation of `kink` from noise alone."""
     at_kink: bool = False
     """Two lengths of step see the same kink: it lies exactly at the point. Of a smooth function it would shrink."""
+    torn: bool = False
+    """Another length of step sees an error that lies further from this one than both bars allow: F may be a staircase."""
 
     @property
     def flagged(self) -> bool:

@@ -59,7 +59,7 @@ class GradientCheck:
 
     verdict: Verdict
     relative_error: float
-    """Ng's number, ``|g - n| / (|g| + |n|)`` over all tensors: exact below 257 elements of a failing check, else from random directions."""
+    """Ng's number, ``|g - n| / (|g| + |n|)`` over all tensors: exact below 101 elements of a failing check, else from random directions."""
     resolution: float
     """Smallest error, relative to a tensor's gradient norm, that this run would have seen."""
     cause: str | None
@@ -77,7 +77,7 @@ class GradientCheck:
     confidence: float = 0.99
     """The chance with which an error of the size of `resolution` shows along the random directions; larger errors show more surely."""
     mode: str = "reverse"
-    """``"reverse"``, ``"forward"`` or ``"both"``: which derivatives were checked."""
+    """``"reverse"``, ``"forward"`` or ``"forward-reverse"``: which derivatives were checked."""
     order: int = 1
     """2 when the gradient of the gradient was checked too."""
     low_precision_error: float | None = None

@@ -88,6 +88,8 @@ def probe(prober: Prober, group: Sequence[int], *, random: int) -> Probed:
     directions: list[Direction | None] = [prober.fresh(group) for _ in range(random)]
     directions += [prober.signs_of_gradient(group), prober.signs_of_parameters(group)]
     readings, kink = _read_all(prober, directions, wanted=wanted)
+    if any(r.torn for _, r in readings) and _declares_fine(prober) and prober.finds_hidden_noise():
+        return probe(prober, group, random=random)
     if any(r.bar > COARSE * share for _, r in readings):
         suspicious = any(r.flagged or r.flat for _, r in readings)
         if suspicious and prober.finds_hidden_noise():

@@ -62,7 +62,7 @@ def _cast_in_place(found: Reached) -> None:
             tensor.data = in_double(tensor.data)
 
 
-SETTLING = 1000
+SETTLING = 200
 """Forward passes at most that bring a power iteration to rest: what is left shrinks with the ratio of the two largest singular values."""
 
 
@@ -246,13 +246,13 @@ class Evaluator:
     def _from(self, start: Rewind | None = None) -> Iterator[None]:
         """One evaluation that starts from the state at first, or another; after it all is as at first."""
         before = torch.get_default_dtype()
-        if start is not None:
-            start()
-        seed_everything(self._seed)
-        if self._replay:
-            torch.set_default_dtype(torch.float64)
-        self.scratch.mark()
         try:
+            if start is not None:
+                start()
+            seed_everything(self._seed)
+            if self._replay:
+                torch.set_default_dtype(torch.float64)
+            self.scratch.mark()
             with torch.enable_grad():
                 yield
         finally:
@@ -317,6 +317,8 @@ class Evaluator:
     def remarks(self) -> tuple[str, ...]:
         """What takes part and is not checked."""
         found = list(self.subject.remarks)
+        padded = [leaf for leaf in self.subject.leaves if leaf.still is not None]
+        found += [f"row {leaf.still} of {leaf.name} is padding, and not checked" for leaf in padded]
         found += [
             f"{name} has no gradient, by declaration or by a detach, and is left out"
             for name in sorted(self._idle)

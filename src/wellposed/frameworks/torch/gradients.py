@@ -161,10 +161,7 @@ class TorchObjective:
         for i in moving:
             move = direction.move(i)  # type: ignore[union-attr]
             row = self._evaluator.subject.leaves[i].still
-            g = self._gradients[i]
-            if (
-                row is not None and g is not None and not bool(g[row].any())
-            ):  # not where the weights are used otherwise too
+            if row is not None:
                 move[row] = 0.0
             taken += self._evaluator.scratch.move(i, self._points[i], move, step, self._gradients[i])
         return taken

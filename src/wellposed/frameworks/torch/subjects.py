@@ -30,7 +30,7 @@ class Leaf:
     tensor: torch.Tensor
     is_parameter: bool
     still: int | None = None
-    """A row that stays where it is: the padding of an embedding, which has no gradient by definition."""
+    """A row that stays where it is: the padding of an embedding, whose look-ups have no gradient by definition."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
