@@ -103,7 +103,8 @@ def _rows(prober: Prober, factor: float) -> int | None:
     m = round(factor) if isfinite(factor) and abs(factor) < 1e9 else 0
     if m < 3 or abs(factor - m) > 1e-4 * m or m not in prober.objective.batch_sizes:
         return None
-    return None if any(m in shape[1:] for shape in prober.objective.shapes) else m
+    columns = any(m in shape[1:] for shape in prober.objective.shapes)
+    return None if columns and m not in prober.objective.data_sizes else m
 
 
 def _scaled(prober: Prober, evidence: Evidence) -> Cause | None:

@@ -22,7 +22,7 @@ NOISY = 1e4
 """Roundings of F by which repeated evaluations may differ and still be rounding, as of atomic additions."""
 ASIDE = (0.1, 0.01)
 """How far from a kink the check goes, relative to each tensor's own size; the second where F is not finite at the first."""
-NO_SUBGRADIENT = "f has a kink at this point, and the gradient is none that the slopes to both sides allow; it is right a little way off"
+NO_SUBGRADIENT = "f has a kink at this point, and the gradient lies far from the slopes to both sides; a little way off it is right"
 SETTLED = (
     "right once the state that forward updates has come to rest, and not before: f depends on the weights through that state too, which "
     "the gradient takes for a constant, as that of a spectral norm does; in eval mode this can be told"

@@ -33,6 +33,8 @@ class Objective(Protocol):
     """What is left out of the check, and why."""
     batch_sizes: frozenset[int]
     """Leading dimensions of the arrays in play: what a forgotten 1/m could have forgotten."""
+    data_sizes: frozenset[int]
+    """Those of arrays that are not checked themselves, and so are data."""
 
     @property
     def n_forward(self) -> int:
@@ -120,6 +122,7 @@ class NumpyObjective:
             *(a.shape for a in held),
         ]
         self.batch_sizes = frozenset(s[0] for s in shapes if s) | {int(np.prod(s)) for s in shapes if s}
+        self.data_sizes = frozenset(a.shape[0] for a in held if a.ndim)
         self.roundoff = UNIT_ROUNDOFF
         self._claim()
 

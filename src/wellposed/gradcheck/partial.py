@@ -18,6 +18,8 @@ from .probe import FLAG, Prober, Reading
 
 MOST_SPARSE = 3
 FEWEST_ON_A_SIDE = 3
+MOST_SHUFFLED = 16
+"""Slices that are measured one by one."""
 
 
 def partial_cause(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
@@ -26,7 +28,7 @@ def partial_cause(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
         return None
     if not box.is_whole:
         return _in_slice(prober, evidence, box)
-    return _on_one_side(prober, evidence) or _few_elements(prober, evidence)
+    return _on_one_side(prober, evidence) or _few_elements(prober, evidence) or _shuffled(prober, evidence)
 
 
 def _in_slice(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
@@ -83,6 +85,41 @@ def _inside(prober: Prober, evidence: Evidence, box: Box) -> tuple[Array, Array]
         ]
     )
     return slopes, slopes + evidence.errors
+
+
+def _shuffled(prober: Prober, evidence: Evidence) -> Cause | None:
+    """Slices in one another's places, whatever the order: each slice is measured by itself and found among the claimed ones."""
+    gradient = prober.objective.gradient(evidence.tensor)
+    for axis, length in enumerate(gradient.shape):
+        if not 3 <= length <= MOST_SHUFFLED or gradient.size == length:
+            continue
+        order = _order(prober, evidence, axis)
+        if sorted(order) == list(range(length)) and evidence.explains(
+            evidence.along(np.take(gradient, order, axis))
+        ):
+            return Cause(
+                name="permuted",
+                detail=f"the slices along axis {axis} of the analytic gradient are in another order: {order} belong at 0, 1, ...",
+            )
+    return None
+
+
+def _order(prober: Prober, evidence: Evidence, axis: int) -> list[int]:
+    """For each place along the axis the claimed slice that fits what is measured there best."""
+    direction, total = evidence.clearest
+    gradient = np.moveaxis(prober.objective.gradient(evidence.tensor), axis, 0)
+    moves = np.moveaxis(direction.move(evidence.tensor), axis, 0)
+    shape = prober.objective.shapes[evidence.tensor]
+    order = []
+    for k in range(len(gradient)):
+        whole = Box.whole(shape)
+        starts, stops = list(whole.starts), list(whole.stops)
+        starts[axis], stops[axis] = k, k + 1
+        mask = replace(whole, starts=tuple(starts), stops=tuple(stops)).mask
+        measured = measure(prober, direction.within(evidence.tensor, mask), total, share=1e-4).numerical
+        slopes = [float(np.vdot(claimed, moves[k])) for claimed in gradient]
+        order.append(int(np.argmin(np.abs(np.array(slopes) - measured))))
+    return order
 
 
 def _few_elements(prober: Prober, evidence: Evidence) -> Cause | None:
@@ -168,6 +205,7 @@ def _conditions(prober: Prober, tensor: int) -> Iterator[tuple[str, NDArray[np.b
     point, gradient = prober.objective.point(tensor), prober.objective.gradient(tensor)
     yield "{name} < 0", point < 0
     yield "{name} > 0", point > 0
+    yield "{name} is zero", point == 0
     yield "the analytic gradient is zero", gradient == 0
     yield "|{name}| > 1", np.abs(point) > 1
     yield "|{name}| < 1", np.abs(point) < 1

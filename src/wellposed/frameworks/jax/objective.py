@@ -50,6 +50,7 @@ class JaxObjective:
         self.precision = f"float64 replay of {subject.dtype}" if replays else str(subject.dtype)
         self.roundoff = max(epsilon(d) for d in self._dtypes) / 2
         self.batch_sizes, self.remarks = subject.batch_sizes, ()
+        self.data_sizes: frozenset[int] = frozenset()
         self.claims_gradient = mode != "forward"
         self._weights: list[Array] = []
         self._upstream = 1

@@ -101,7 +101,10 @@ class Evaluator:
         own = str(subject.dtype).removeprefix("torch.")
         self.precision = f"float64 replay of {own}" if replay and own != "float64" else own
         self.roundoff = max(torch.finfo(t.dtype).eps for t in self.scratch.tensors) / 2
+        checked = {id(leaf.tensor) for leaf in subject.leaves}
         sizes = [*subject.constants, *found.tensors]
+        data = (t for t in sizes if id(t) not in checked and not isinstance(t, torch.nn.Parameter))
+        self.data_sizes = frozenset(int(t.shape[0]) for t in data if t.ndim)
         self.batch_sizes = frozenset(int(t.shape[0]) for t in sizes if t.ndim) | {
             int(t.numel()) for t in sizes if t.ndim
         }

@@ -83,7 +83,7 @@ class TorchObjective:
         self.names = tuple(leaf.name for leaf in subject.leaves)
         self.shapes = tuple(tuple(p.shape) for p in points)
         self.precision, self.roundoff = evaluator.precision, evaluator.roundoff
-        self.batch_sizes = evaluator.batch_sizes
+        self.batch_sizes, self.data_sizes = evaluator.batch_sizes, evaluator.data_sizes
         self.claims_gradient = mode != "forward"
         claim = evaluator.claim(points, required=mode != "forward", start=start, upstream=upstream)
         self.remarks = evaluator.remarks
