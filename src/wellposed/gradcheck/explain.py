@@ -16,6 +16,7 @@ from .examine import Outcome
 from .localize import Box, element_reading, every_element, smallest_box, telling_elements
 from .partial import partial_cause
 from .probe import Prober
+from .reading import FLAG
 from .result import GradientCheck, TensorCheck, WorstElement
 
 FEW_ELEMENTS = 100
@@ -224,5 +225,5 @@ def _worst(prober: Prober, failure: Failure, numerical: list[Array] | None) -> W
         index=tuple(int(k) for k in np.unravel_index(element, gradient.shape)) if gradient.ndim else (),
         analytic=analytic,
         numerical=analytic + reading.error / prober.scales[tensor],
-        bar=reading.bar / prober.scales[tensor],
+        bar=FLAG * reading.bar / prober.scales[tensor],
     )

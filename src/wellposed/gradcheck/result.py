@@ -50,7 +50,7 @@ class WorstElement:
     analytic: float
     numerical: float
     bar: float = float("nan")
-    """Half-width around `numerical`: the true derivative lies within."""
+    """Half-width around `numerical` within which the derivative lies; a claim outside of it counts as wrong."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
