@@ -191,7 +191,7 @@ def _missing_term(prober: Prober, evidence: Evidence) -> Cause | None:
 def _terms(prober: Prober, tensor: int) -> Iterator[tuple[str, Array]]:
     objective = prober.objective
     point, shape, name = objective.point(tensor), objective.shapes[tensor], objective.names[tensor]
-    if point.any():
+    if (point > 0).any() and (point < 0).any():  # else it is a constant, and no sign of an L1 term
         yield f"sign({name}), as of an L1 term,", np.sign(point)
     for i, other in enumerate(objective.names):
         if i != tensor and objective.shapes[i] == shape:

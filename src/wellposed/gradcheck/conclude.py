@@ -36,7 +36,7 @@ def conclude(objective: Objective, *, seed: int, resolution: float) -> GradientC
     check = _concluded(objective, seed=seed, resolution=resolution)
     if check.verdict == "fail" and (calm := objective.settled()) is not None:
         settled = _concluded(calm, seed=seed, resolution=resolution, here_alone=True)
-        if settled.verdict == "pass":
+        if settled.verdict != "fail":
             check = _undecided(check, SETTLED)
     return replace(
         check,
