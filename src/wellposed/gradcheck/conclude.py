@@ -27,6 +27,7 @@ SETTLED = (
     "right once the state that forward updates has come to rest, and not before: f depends on the weights through that state too, which "
     "the gradient takes for a constant, as that of a spectral norm does; in eval mode this can be told"
 )
+FLAT = "f does not change at all around this point, and the gradient is zero"
 EXCELLENT = 1e-7
 """Ng's number below which he calls a gradient right."""
 
@@ -57,6 +58,8 @@ def _concluded(
     if _verdict(outcomes) == "pass" and _hides_stairs(prober, outcomes):
         outcomes = examine_all(prober, resolution=resolution, stop_at_kink=True)
     note = ""
+    if all(o.flat for o in outcomes.values()) and not any(prober.norms):
+        outcomes, note = _flat(prober, outcomes)
     if any(o.kink for o in outcomes.values() if o.verdict != "pass"):
         prober, outcomes, note = _around_kink(prober, resolution=resolution)
     check = _explained(prober, outcomes, note=note, resolution=resolution)
@@ -75,7 +78,14 @@ def _hides_stairs(prober: Prober, outcomes: Mapping[int, Outcome]) -> bool:
     """Whether F is a staircase of float32 somewhere inside, so that the short steps of float64 stood on one stair; its noise is known then."""
     seen = max(o.bar + o.error for o in outcomes.values())
     fine = prober.objective.roundoff < LOW_PRECISION
-    return fine and isfinite(seen) and prober.on_a_stair(seen) and prober.finds_hidden_noise()
+    return fine and isfinite(seen) and prober.finds_stairs(seen)
+
+
+def _flat(prober: Prober, outcomes: Mapping[int, Outcome]) -> tuple[Mapping[int, Outcome], str]:
+    """Of an F that does not change at all and a gradient of zero: coarse arithmetic may have lost a derivative that is not."""
+    if prober.objective.roundoff > LOW_PRECISION and prober.changes_further_off():
+        return {i: _doubted(o) for i, o in outcomes.items()}, FLAT + ", though it does further off"
+    return outcomes, FLAT
 
 
 def _explained(

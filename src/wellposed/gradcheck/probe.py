@@ -26,8 +26,10 @@ from .reading import (
     RATIO,
     Reading,
     Rung,
+    alike,
     at_kink,
     between,
+    kink_of,
     limit,
     nothing,
 )
@@ -38,12 +40,14 @@ HIDING = (1e-9, 1e-6)
 """Spacings at which a rounding of six or more digits shows."""
 COARSELY_HIDING = (1e-4, 4e-3)
 """Spacings at which a rounding of two to five digits shows."""
-PLATEAUS = (1e-1, 2.5e-2, 6.25e-3, 1.5e-3)
-"""Long steps, which cross the plateaus of a rounding to few bits."""
-STAIRS = (6.4e-3, 1.6e-3, 4e-4)
-"""Steps that are long against the stairs that float32 makes of F, and short against its bends."""
+PLATEAUS = (1e-1, 5e-2, 2.5e-2, 1.25e-2, 3e-3, 1.5e-3)
+"""Long steps, which cross the plateaus of a rounding to few bits, in pairs of which one is twice the other."""
+BEYOND_STAIRS = (5e-2, 4e-3, 3e-4)
+"""Long steps, so far apart that an error which stays the same is no bend of a smooth F."""
+CLIMBED = (1e-1, 2.5e-2, 6.25e-3, 1.6e-3, 4e-4, 1e-4)
+"""A closer look at the same."""
 UNSEEN = 4.0
-"""An error that is so many times smaller along a longer step is not there."""
+"""An error that is so many times smaller along a longer step is not there; along two of a pair, half as many will do."""
 UPSTREAM = ((1, 3), (-1, 5))
 """Side and multiple of F of the gradients that show the rounding of the claimed one: products of few bits, which bfloat16 holds exactly."""
 SHORTEST_STEP = 1e-12
@@ -230,13 +234,17 @@ class Prober:
         return float(np.median(np.abs(np.diff(values, 4)))) / (0.6745 * 70**0.5)
 
     def contradicts(self, direction: Direction, reading: Reading) -> bool:
-        """Whether two longer steps in a row see the claimed derivative confirmed; a wrong one is wrong at every length.
+        """Whether a pair of longer steps sees the claimed derivative confirmed; a wrong one is wrong at every length.
 
-        So it is where a rounding to few bits makes a staircase of F: steps shorter than a stair see none of its slope.
+        So it is where a rounding to few bits makes a staircase of F: steps shorter than a stair see none of its slope. The bend of a smooth F
+        may undo an error along one step, and then leaves three quarters of it along half of that step.
         """
-        rungs = [self.rung(direction, step) for step in PLATEAUS if step > 2 * reading.step]
-        seen = [min(abs(reading.error), abs(r.slope)) > UNSEEN * abs(r.odd) if r else False for r in rungs]
-        return any(a and b for a, b in pairwise(seen))
+        for pair in zip(PLATEAUS[::2], PLATEAUS[1::2], strict=True):
+            rungs = [self.rung(direction, step) for step in pair] if pair[1] > 2 * reading.step else []
+            seen = [min(abs(reading.error), abs(r.slope)) / max(abs(r.odd), 1e-300) for r in rungs if r]
+            if len(seen) == 2 and min(seen) > UNSEEN / 2 and max(seen) > UNSEEN:
+                return True
+        return False
 
     def hides_below_a_unit(self, direction: Direction, reading: Reading) -> bool:
         """Whether F, which did not change at all, changes along longer steps by more than the claimed derivative makes of the flat ones."""
@@ -249,6 +257,12 @@ class Prober:
             if not rung.flat:
                 return abs(rung.slope) * step / 8 < abs(rung.odd + rung.slope) * step
         return False
+
+    def changes_further_off(self) -> bool:
+        """Whether F changes along long steps; for an F that did not along the short ones."""
+        direction = self.fresh(self.everything)
+        rungs = [self.rung(direction, step) for step in (*BEYOND_STAIRS, 1.0, LONGEST_STEP)]
+        return any(r is None or not r.flat for r in rungs)
 
     def value(self, direction: Direction, step: float) -> float:
         """F at a moved point; not a number where it cannot be evaluated there."""
@@ -299,17 +313,26 @@ class Prober:
             torn=any(abs(r.error - best.error) > FLAG * (r.bar + best.bar) for r in found),
         )
 
-    def on_a_stair(self, seen: float) -> bool:
-        """Whether errors along longer steps stand clear and stay the same, where the short steps of the readings saw none beyond `seen`.
+    def finds_stairs(self, seen: float) -> bool:
+        """Look for stairs wider than the steps of the readings, which saw no error beyond `seen`; their rounding is known then.
 
-        Of a smooth F they fall by 16 as the step does by 4, and those of kinks beside the point by 2 or more.
+        Along longer steps an error stands clear and stays the same: that of a smooth F falls by 16 as the step does by 4. Kinks beside
+        the point do not explain it, as their part in ``s(h)`` is as large as that in ``r(h)``.
         """
         direction = self.fresh(self.everything)
-        far = [self.rung(direction, step) for step in STAIRS]
-        errors = [abs(r.odd) for r in far if r]
-        if len(errors) < len(STAIRS) or min(errors) <= 2 * FLAG * seen:
+        far = [self.rung(direction, step) for step in BEYOND_STAIRS]
+        if not any(a and b and alike(a, b, clear=2 * FLAG * seen) for a, b in pairwise(far)):
             return False
-        return all(longer < 2 * shorter for longer, shorter in pairwise(errors))
+        direction = self.fresh(self.everything)
+        climbed = [self.rung(direction, step) for step in CLIMBED]
+        for three in zip(climbed, climbed[1:], climbed[2:], strict=False):
+            pairs = [(a, b) for a, b in pairwise(three) if a and b]
+            same = [alike(a, b, clear=2 * FLAG * seen) and abs(kink_of(a, b)) < abs(b.odd) / UNSEEN for a, b in pairs]
+            if len(same) == 2 and all(same):
+                hidden = self._noise_at(direction, pairs[1][1].step / 4)
+                found, self.noise = hidden > 4 * self.noise, max(self.noise, hidden)
+                return found
+        return False
 
     def _disagreement(self, best: Reading, found: Sequence[Reading]) -> float:
         """The bar that makes readings at other lengths agree with the best: a wrong gradient is as wrong at each, a staircase is not.
@@ -350,7 +373,7 @@ class Prober:
     def _fit(self, longer: Rung, shorter: Rung, direction: Direction) -> Reading:
         error = limit(longer, shorter)
         bend = (longer.odd - shorter.odd) / (longer.step**2 - shorter.step**2)
-        kink = (longer.step * shorter.even - shorter.step * longer.even) / (longer.step - shorter.step)
+        kink = kink_of(longer, shorter)
         # The fit weighs the shorter step with 16/15, whose difference of two noisy values stands over 2 h.
         noise_bar = DEVIATIONS * 0.76 * self.noise / shorter.step
         reading = Reading(
