@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn.utils import parametrizations
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
@@ -468,3 +470,30 @@ def test_the_forward_mode_of_a_stateful_net(mode: Any) -> None:
     model = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Dropout(0.3), nn.Linear(6, 2))
     check = wp.check_gradients(model.double(), draw(8, 5), mode=mode)
     assert check, str(check)
+
+
+@pytest.mark.parametrize("line", [1, 2, 3, 5, 8, 13, 21])
+@pytest.mark.parametrize("function", [forward_ad.enter_dual_level, forward_ad.exit_dual_level])
+def test_ctrl_c_leaves_no_level_of_dual_numbers_open(function: Any, line: int) -> None:
+    passed = 0
+
+    def interrupt(frame: Any, event: str, _: Any) -> Any:
+        nonlocal passed
+        if frame.f_code is function.__code__:
+            passed += 1
+            if passed == line:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+            return interrupt
+        return None
+
+    before = sys.gettrace()
+    sys.settrace(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            wp.check_gradients(torch.sin, draw(4), mode="forward")
+    finally:
+        sys.settrace(before)
+    with forward_ad.dual_level():  # raises where one is open
+        pass
+    assert passed == line

@@ -179,6 +179,42 @@ def test_a_wrong_gradient_does_not_hide_on_a_stair_of_float32():
         assert wp.check_gradients(lambda x: x + detached(x), x, seed=seed).verdict != "pass"
 
 
+ROUNDED = {
+    "float32": lambda v: v.astype(np.float32).astype(float),
+    "six decimals": lambda v: np.round(v, 6),
+}
+
+
+@pytest.mark.parametrize("size", [1, 3, 20])
+@pytest.mark.parametrize("rounded", ROUNDED.values(), ids=ROUNDED)
+def test_a_forgotten_term_does_not_hide_on_stairs_wider_than_the_steps(rounded, size):
+    for seed in range(6):
+        x = 2 * np.random.default_rng(seed).normal(size=size)
+
+        def f(x):
+            return float(np.sum(rounded(10 + np.sin(x))) + np.sum(x * x))
+
+        if np.linalg.norm(np.cos(x)) < 0.05 * np.linalg.norm(2 * x):
+            continue
+        assert wp.check_gradients(f, x, gradient=2 * x, seed=seed).verdict != "pass"
+        assert wp.check_gradients(f, x, gradient=2 * x + np.cos(x), seed=seed).verdict != "fail"
+
+
+@pytest.mark.parametrize("frequency", [20, 200, 1000, 5000])
+def test_waves_are_no_stairs(frequency):
+    for seed in range(4):
+        x = draw(50, seed=seed)
+        assert wp.check_gradients(lambda x: x + 0.3 * torch.sin(frequency * x), x, seed=seed)
+
+
+def test_a_zero_gradient_of_a_float32_function_that_stands_still_tells_nothing():
+    zero = bent(torch.special.ndtr, lambda x, g: torch.zeros_like(g))
+    check = wp.check_gradients(zero, torch.tensor([-8.5, -9.0]), replay=False)
+    assert check.verdict == "inconclusive"
+    assert "does not change" in check.detail
+    assert wp.check_gradients(torch.floor, torch.tensor([0.3, 2.5])), "in float64 nothing was lost"
+
+
 def test_forward_mode_is_judged_by_its_own_size():
     class Forward(torch.autograd.Function):
         @staticmethod

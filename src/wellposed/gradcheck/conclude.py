@@ -16,6 +16,7 @@ from .objective import Objective
 from .probe import LOW_PRECISION, Prober
 from .reading import FLAG, Reading
 from .result import GradientCheck, TensorCheck, Verdict
+from .stairs import changes_further_off, finds_stairs
 from .suspect import MISSED
 
 NOISY = 1e4
@@ -78,12 +79,12 @@ def _hides_stairs(prober: Prober, outcomes: Mapping[int, Outcome]) -> bool:
     """Whether F is a staircase of float32 somewhere inside, so that the short steps of float64 stood on one stair; its noise is known then."""
     seen = max(o.bar + o.error for o in outcomes.values())
     fine = prober.objective.roundoff < LOW_PRECISION
-    return fine and isfinite(seen) and prober.finds_stairs(seen)
+    return fine and isfinite(seen) and finds_stairs(prober, seen)
 
 
 def _flat(prober: Prober, outcomes: Mapping[int, Outcome]) -> tuple[Mapping[int, Outcome], str]:
     """Of an F that does not change at all and a gradient of zero: coarse arithmetic may have lost a derivative that is not."""
-    if prober.objective.roundoff > LOW_PRECISION and prober.changes_further_off():
+    if prober.objective.roundoff > LOW_PRECISION and changes_further_off(prober):
         return {i: _doubted(o) for i, o in outcomes.items()}, FLAT + ", though it does further off"
     return outcomes, FLAT
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .directions import Array, Direction
-from .probe import FLAG, LONGEST_STEP, Prober, Reading
+from .probe import Prober
+from .reading import FLAG, LONGEST_STEP, Reading
 
 Indices = NDArray[np.integer]
 FAINT = 1e-3

@@ -22,32 +22,17 @@ from .objective import Objective
 from .reading import (
     DEVIATIONS,
     FLAG,
-    LONGEST_STEP,
     RATIO,
     Reading,
     Rung,
-    alike,
     at_kink,
     between,
-    kink_of,
     limit,
     nothing,
 )
 
 MOST_PAIRS = 4
 LONGEST_FIRST_STEP = 0.1
-HIDING = (1e-9, 1e-6)
-"""Spacings at which a rounding of six or more digits shows."""
-COARSELY_HIDING = (1e-4, 4e-3)
-"""Spacings at which a rounding of two to five digits shows."""
-PLATEAUS = (1e-1, 5e-2, 2.5e-2, 1.25e-2, 3e-3, 1.5e-3)
-"""Long steps, which cross the plateaus of a rounding to few bits, in pairs of which one is twice the other."""
-BEYOND_STAIRS = (5e-2, 4e-3, 3e-4)
-"""Long steps, so far apart that an error which stays the same is no bend of a smooth F."""
-CLIMBED = (1e-1, 2.5e-2, 6.25e-3, 1.6e-3, 4e-4, 1e-4)
-"""A closer look at the same."""
-UNSEEN = 4.0
-"""An error that is so many times smaller along a longer step is not there; along two of a pair, half as many will do."""
 UPSTREAM = ((1, 3), (-1, 5))
 """Side and multiple of F of the gradients that show the rounding of the claimed one: products of few bits, which bfloat16 holds exactly."""
 SHORTEST_STEP = 1e-12
@@ -85,7 +70,8 @@ class Prober:
         self.gradient_noise = self._gradient_noise()
         self.good_step: float | None = None
         """A length of step that gave a reading as sharp as was wanted: the next direction tries it first."""
-        self._searched: set[float] = set()
+        self.searched: set[float] = set()
+        """Spacings at which rounding inside F was looked for."""
 
     @property
     def first_step(self) -> float:
@@ -164,8 +150,16 @@ class Prober:
             return max(seen, sigma, least)
         if sigma > SUSPICIOUS * max(floor, roundoff * abs(self.centre)):
             # A jump of F looks like noise along a few points, and like nothing in the median.
-            sigma = min(sigma, self._noise_at(direction, spacing))
+            sigma = min(sigma, self.noise_at(direction, spacing))
         return max(sigma, floor)
+
+    def noise_at(self, direction: Direction, spacing: float) -> float:
+        """The noise in steps of `spacing`: the median fourth difference, which the trend and a kink or two do not reach."""
+        # Not at the point itself, where F may have a value of its own, as where it compares with ==.
+        values = np.array([self.value(direction, spacing * k) for k in range(1, 12)])
+        if not np.isfinite(values).all():  # outside of where F is defined: it tells nothing
+            return 0.0
+        return float(np.median(np.abs(np.diff(values, 4)))) / (0.6745 * 70**0.5)
 
     def _rounding_seen(self) -> float:
         """The noise in ``F+ + F- - 2 F0``, which holds no gradient error and nothing at all of a linear F: three times its standard deviation.
@@ -213,56 +207,6 @@ class Prober:
     def rounding_along(self, tensors: Sequence[int]) -> float:
         """What the rounding of the claimed gradient does to its derivative along a direction: standard deviation."""
         return float(np.linalg.norm([self.gradient_noise[i] * self.scales[i] for i in tensors]))
-
-    def finds_hidden_noise(self, spacings: tuple[float, ...] = HIDING) -> bool:
-        """Look, once, for rounding coarser than the declared one, as of a cast inside F: no tiny step crosses it."""
-        if self._searched.issuperset(spacings):
-            return False
-        self._searched.update(spacings)
-        direction = self.fresh(self.everything)
-        hidden = max(self._noise_at(direction, spacing) for spacing in spacings)
-        found = hidden > 4 * self.noise
-        self.noise = max(self.noise, hidden)
-        return found
-
-    def _noise_at(self, direction: Direction, spacing: float) -> float:
-        """The noise in steps of `spacing`: the median fourth difference, which the trend and a kink or two do not reach."""
-        # Not at the point itself, where F may have a value of its own, as where it compares with ==.
-        values = np.array([self.value(direction, spacing * k) for k in range(1, 12)])
-        if not np.isfinite(values).all():  # outside of where F is defined: it tells nothing
-            return 0.0
-        return float(np.median(np.abs(np.diff(values, 4)))) / (0.6745 * 70**0.5)
-
-    def contradicts(self, direction: Direction, reading: Reading) -> bool:
-        """Whether a pair of longer steps sees the claimed derivative confirmed; a wrong one is wrong at every length.
-
-        So it is where a rounding to few bits makes a staircase of F: steps shorter than a stair see none of its slope. The bend of a smooth F
-        may undo an error along one step, and then leaves three quarters of it along half of that step.
-        """
-        for pair in zip(PLATEAUS[::2], PLATEAUS[1::2], strict=True):
-            rungs = [self.rung(direction, step) for step in pair] if pair[1] > 2 * reading.step else []
-            seen = [min(abs(reading.error), abs(r.slope)) / max(abs(r.odd), 1e-300) for r in rungs if r]
-            if len(seen) == 2 and min(seen) > UNSEEN / 2 and max(seen) > UNSEEN:
-                return True
-        return False
-
-    def hides_below_a_unit(self, direction: Direction, reading: Reading) -> bool:
-        """Whether F, which did not change at all, changes along longer steps by more than the claimed derivative makes of the flat ones."""
-        step = reading.step
-        while reading.flat and step < LONGEST_STEP:
-            step *= 8
-            rung = self.rung(direction, step)
-            if rung is None:
-                return True
-            if not rung.flat:
-                return abs(rung.slope) * step / 8 < abs(rung.odd + rung.slope) * step
-        return False
-
-    def changes_further_off(self) -> bool:
-        """Whether F changes along long steps; for an F that did not along the short ones."""
-        direction = self.fresh(self.everything)
-        rungs = [self.rung(direction, step) for step in (*BEYOND_STAIRS, 1.0, LONGEST_STEP)]
-        return any(r is None or not r.flat for r in rungs)
 
     def value(self, direction: Direction, step: float) -> float:
         """F at a moved point; not a number where it cannot be evaluated there."""
@@ -313,27 +257,6 @@ class Prober:
             torn=any(abs(r.error - best.error) > FLAG * (r.bar + best.bar) for r in found),
         )
 
-    def finds_stairs(self, seen: float) -> bool:
-        """Look for stairs wider than the steps of the readings, which saw no error beyond `seen`; their rounding is known then.
-
-        Along longer steps an error stands clear and stays the same: that of a smooth F falls by 16 as the step does by 4. Kinks beside
-        the point do not explain it, as their part in ``s(h)`` is as large as that in ``r(h)``.
-        """
-        direction = self.fresh(self.everything)
-        far = [self.rung(direction, step) for step in BEYOND_STAIRS]
-        if not any(a and b and alike(a, b, clear=2 * FLAG * seen) for a, b in pairwise(far)):
-            return False
-        direction = self.fresh(self.everything)
-        climbed = [self.rung(direction, step) for step in CLIMBED]
-        for three in zip(climbed, climbed[1:], climbed[2:], strict=False):
-            pairs = [(a, b) for a, b in pairwise(three) if a and b]
-            same = [alike(a, b, clear=2 * FLAG * seen) and abs(kink_of(a, b)) < abs(b.odd) / UNSEEN for a, b in pairs]
-            if len(same) == 2 and all(same):
-                hidden = self._noise_at(direction, pairs[1][1].step / 4)
-                found, self.noise = hidden > 4 * self.noise, max(self.noise, hidden)
-                return found
-        return False
-
     def _disagreement(self, best: Reading, found: Sequence[Reading]) -> float:
         """The bar that makes readings at other lengths agree with the best: a wrong gradient is as wrong at each, a staircase is not.
 
@@ -373,7 +296,7 @@ class Prober:
     def _fit(self, longer: Rung, shorter: Rung, direction: Direction) -> Reading:
         error = limit(longer, shorter)
         bend = (longer.odd - shorter.odd) / (longer.step**2 - shorter.step**2)
-        kink = kink_of(longer, shorter)
+        kink = (longer.step * shorter.even - shorter.step * longer.even) / (longer.step - shorter.step)
         # The fit weighs the shorter step with 16/15, whose difference of two noisy values stands over 2 h.
         noise_bar = DEVIATIONS * 0.76 * self.noise / shorter.step
         reading = Reading(

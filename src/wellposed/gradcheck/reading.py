@@ -94,11 +94,6 @@ def limit(longer: Rung, shorter: Rung) -> float:
     return (a * shorter.odd - b * longer.odd) / (a - b)
 
 
-def kink_of(longer: Rung, shorter: Rung) -> float:
-    """What ``s(h) = k + a h`` keeps as h goes to 0."""
-    return (longer.step * shorter.even - shorter.step * longer.even) / (longer.step - shorter.step)
-
-
 def alike(longer: Rung, shorter: Rung, *, clear: float) -> bool:
     """Whether both see an error beyond `clear`, and the same within a factor of 2."""
     small, large = sorted((abs(longer.odd), abs(shorter.odd)))

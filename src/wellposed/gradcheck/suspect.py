@@ -13,8 +13,9 @@ from math import inf, isfinite
 import numpy as np
 
 from .directions import SHOWN, Direction
-from .probe import COARSELY_HIDING, LOW_PRECISION, Prober
+from .probe import LOW_PRECISION, Prober
 from .reading import FLAG, Reading
+from .stairs import COARSELY_HIDING, contradicts, finds_hidden_noise, hides_below_a_unit
 
 MISSED = 0.01
 """Chance that a dense error as large as the stated resolution hides from the random directions."""
@@ -88,12 +89,12 @@ def probe(prober: Prober, group: Sequence[int], *, random: int) -> Probed:
     directions: list[Direction | None] = [prober.fresh(group) for _ in range(random)]
     directions += [prober.signs_of_gradient(group), prober.signs_of_parameters(group)]
     readings, kink = _read_all(prober, directions, wanted=wanted)
-    if any(r.torn for _, r in readings) and _declares_fine(prober) and prober.finds_hidden_noise():
+    if any(r.torn for _, r in readings) and _declares_fine(prober) and finds_hidden_noise(prober):
         return probe(prober, group, random=random)
     if any(r.bar > COARSE * share for _, r in readings):
         suspicious = any(r.flagged or r.flat for _, r in readings)
-        if suspicious and prober.finds_hidden_noise():
-            prober.finds_hidden_noise(COARSELY_HIDING)
+        if suspicious and finds_hidden_noise(prober):
+            finds_hidden_noise(prober, COARSELY_HIDING)
             readings, kink = _read_all(prober, directions, wanted=wanted)
         readings, kink = _calmer(prober, readings, group, kink=kink, share=share, wanted=wanted)
     for place in sorted(range(len(readings)), key=lambda k: -readings[k][1].significance):
@@ -101,13 +102,13 @@ def probe(prober: Prober, group: Sequence[int], *, random: int) -> Probed:
         if not reading.flagged:
             break
         if not _steady(prober, direction, reading):
-            if prober.finds_hidden_noise():
+            if finds_hidden_noise(prober):
                 return probe(prober, group, random=random)
             doubt: float | None = abs(reading.error)
         else:
             doubt = _doubt(prober, direction, reading, kink=kink)
-        if doubt is None and prober.contradicts(direction, reading):
-            if _declares_fine(prober) and prober.finds_hidden_noise(COARSELY_HIDING):
+        if doubt is None and contradicts(prober, direction, reading):
+            if _declares_fine(prober) and finds_hidden_noise(prober, COARSELY_HIDING):
                 return probe(prober, group, random=random)
             doubt = abs(reading.error)
         if doubt is None:
@@ -152,13 +153,13 @@ def _jointly(
         return probed
     # A staircase hides a part of the slope; what is off by less is no matter of stairs.
     stairs = any(abs(r.error) > COARSE * abs(r.slope) for r in probed.readings)
-    if stairs and _declares_fine(prober) and prober.finds_hidden_noise(COARSELY_HIDING):
+    if stairs and _declares_fine(prober) and finds_hidden_noise(prober, COARSELY_HIDING):
         return probe(prober, group, random=len(probed.random))
     fresh, _ = _read_all(prober, [prober.fresh(group) for _ in probed.random], wanted=wanted)
     again = Probed(readings=tuple(r for _, r in fresh), flagged=None)
     direction, clearest = max(fresh, key=lambda pair: pair[1].significance)
     sure = again.joint_significance > JOINTLY and not (probed.at_kink or again.at_kink)
-    if sure and _steady(prober, direction, clearest) and not prober.contradicts(direction, clearest):
+    if sure and _steady(prober, direction, clearest) and not contradicts(prober, direction, clearest):
         return replace(probed, flagged=clearest, direction=direction)
     doubt = max(probed.joint_significance, again.joint_significance)
     return Probed(readings=tuple(replace(r, bar=r.bar * doubt) for _, r in readings), flagged=None)
@@ -219,4 +220,4 @@ def _doubt(prober: Prober, direction: Direction, reading: Reading, *, kink: floa
         again = prober.read_pair(prober.varied(direction), step).widened(kink)
         if not again.flagged or again.error * reading.error < 0:
             return max(again.bar, doubtful)
-    return doubtful if reading.flat and prober.hides_below_a_unit(direction, reading) else None
+    return doubtful if reading.flat and hides_below_a_unit(prober, direction, reading) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 import torch.autograd.forward_ad as forward_ad
@@ -21,19 +21,32 @@ def duals(
     tensors: Sequence[torch.Tensor], tangents: Sequence[torch.Tensor | None], is_parameter: Sequence[bool]
 ) -> Iterator[list[torch.Tensor]]:
     """The tensors with their tangents; a parameter carries it itself, wherever the function finds it."""
-    _load()
-    with forward_ad.dual_level():
-        placed = []
-        for tensor, tangent, in_place in zip(tensors, tangents, is_parameter, strict=True):
-            if tangent is None:
-                placed.append(tensor)
-            elif in_place:
-                with torch.no_grad():
-                    tensor.copy_(forward_ad.make_dual(tensor.detach().clone(), tangent))
-                placed.append(tensor)
-            else:
-                placed.append(forward_ad.make_dual(tensor, tangent))
-        yield placed
+    ours = not is_on()
+    try:
+        _load()
+        with forward_ad.dual_level():
+            placed = []
+            for tensor, tangent, in_place in zip(tensors, tangents, is_parameter, strict=True):
+                if tangent is None:
+                    placed.append(tensor)
+                elif in_place:
+                    with torch.no_grad():
+                        tensor.copy_(forward_ad.make_dual(tensor.detach().clone(), tangent))
+                    placed.append(tensor)
+                else:
+                    placed.append(forward_ad.make_dual(tensor, tangent))
+            yield placed
+    except BaseException:
+        if ours:
+            _close()
+        raise
+
+
+def _close() -> None:
+    """Leave the only level that torch has: Ctrl-C may come between its opening or closing it and its taking note of that."""
+    with suppress(RuntimeError):  # it is closed
+        torch._C._exit_dual_level(level=0)
+    forward_ad._current_level = -1
 
 
 def is_on() -> bool:
