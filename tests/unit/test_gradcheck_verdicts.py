@@ -207,6 +207,45 @@ def test_waves_are_no_stairs(frequency):
         assert wp.check_gradients(lambda x: x + 0.3 * torch.sin(frequency * x), x, seed=seed)
 
 
+def beside_a_large_one(part, wrong):
+    """A function with one gradient of order 1 and four that are `part` of it and less."""
+    doubled = bent(torch.sin, lambda x, g: wrong(g * x.cos()))
+
+    def f(a, b, c, d, e):
+        small = doubled(b).pow(2).sum() + 0.1 * c.tanh().sum() + 0.01 * d.exp().sum() + 1e-3 * (e**3).sum()
+        return (a**2).sum() + part * small
+
+    return f
+
+
+def element_flipped(g):
+    g = g.clone()
+    g[4, 1] *= -1
+    return g
+
+
+@pytest.mark.parametrize(("part", "passes"), [(1e-2, 40), (1e-4, 80), (1e-6, 130), (1e-8, 300)])
+def test_small_gradients_are_told_beside_large_ones(part, passes):
+    for seed in range(2):
+        tensors = [draw(20, seed=seed), *(draw(8, 9, seed=seed + k) for k in range(1, 5))]
+        right = wp.check_gradients(beside_a_large_one(part, lambda g: g), *tensors, seed=seed)
+        assert right, str(right)
+        assert right.n_forward <= passes
+        wrong = wp.check_gradients(beside_a_large_one(part, element_flipped), *tensors, seed=seed)
+        assert (wrong.verdict, wrong.where) == ("fail", "b[4, 1]")
+        flipped = wp.check_gradients(beside_a_large_one(part, torch.neg), *tensors, seed=seed)
+        assert (flipped.cause, flipped.where) == ("sign-flipped", "b")
+
+
+def test_gradients_that_vanish_in_a_deep_net_are_neither_passed_nor_pursued_for_ever():
+    torch.manual_seed(0)
+    layers = [layer for _ in range(25) for layer in (nn.Linear(16, 16), nn.Sigmoid())]
+    check = wp.check_gradients(nn.Sequential(*layers).double(), draw(8, 16))
+    assert check.verdict == "inconclusive"
+    assert "moving it changes f by" in check.detail
+    assert check.n_forward < 600
+
+
 def test_a_zero_gradient_of_a_float32_function_that_stands_still_tells_nothing():
     zero = bent(torch.special.ndtr, lambda x, g: torch.zeros_like(g))
     check = wp.check_gradients(zero, torch.tensor([-8.5, -9.0]), replay=False)

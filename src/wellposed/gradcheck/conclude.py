@@ -29,6 +29,8 @@ SETTLED = (
     "the gradient takes for a constant, as that of a spectral norm does; in eval mode this can be told"
 )
 FLAT = "f does not change at all around this point, and the gradient is zero"
+VANISHING = 1e-4
+"""Part of the largest share below which a tensor is too small to be told because of the others, and not by itself."""
 EXCELLENT = 1e-7
 """Ng's number below which he calls a gradient right."""
 
@@ -234,13 +236,19 @@ def _summary(
     total = float(np.linalg.norm(prober.shares))
     detail = note
     if verdict == "inconclusive":
-        unsure = max((t for t in tensors if t.verdict != "pass"), key=lambda t: t.resolution)
+        i, unsure = max(
+            ((i, t) for i, t in enumerate(tensors) if t.verdict != "pass"),
+            key=lambda pair: pair[1].resolution,
+        )
         detail = f"the gradient of {unsure.name} cannot be told to better than {unsure.resolution:.2g}, where {resolution:g} is needed"
         if isinf(unsure.resolution):
             detail = (
                 f"f raises or is not finite where {unsure.name} is moved a little to either side; "
                 f"is {unsure.name} a constant? then let only the others require a gradient"
             )
+        elif 0 < prober.shares[i] < VANISHING * prober.reference:
+            part = prober.shares[i] / prober.reference
+            detail += f"; moving it changes f by {part:.1g} of what the tensor with the largest gradient does, and f's own rounding is in the way"
         detail += f"; {note}" if note else ""
     passed = [t.resolution for t in tensors if t.verdict == "pass"]
     return GradientCheck(

@@ -46,6 +46,10 @@ class Direction:
         kept = tuple(i for i in self.tensors if i in set(tensors))
         return Direction(kind=self.kind, tensors=kept, made=self.made)
 
+    def times(self, factor: float) -> Direction:
+        """Moves so many times as long."""
+        return Direction(kind=self.kind, tensors=self.tensors, made=lambda i: _times(self.made(i), factor))
+
     def within(self, tensor: int, mask: NDArray[np.bool_]) -> Direction:
         """The same moves of the masked elements of one tensor; nothing else moves."""
         return Direction(kind=self.kind, tensors=(tensor,), made=lambda i: np.where(mask, self.made(i), 0.0))

@@ -14,15 +14,19 @@ from math import inf, isfinite, nan
 import numpy as np
 
 from .directions import SHOWN, Direction
-from .probe import Prober
-from .reading import FLAG, Reading
+from .probe import LOW_PRECISION, Prober
+from .reading import DEVIATIONS, FLAG, LONGEST_STEP, RATIO, Reading
 from .result import Verdict
-from .suspect import Probed, probe
+from .suspect import JOINTLY, Probed, probe
 
 TOGETHER, ALONE, PATIENT = 2, 4, 12
 """Random directions for a group, for a single tensor, and for one that more of them may settle."""
 MOST_ALONE = 24
 """Tensors of one group that are tried one by one; the others keep what the group said of them."""
+MOST_PASSES, MOST_COARSE_PASSES = 400, 1200
+"""Evaluations of F after which no other group is begun; coarse arithmetic needs more directions for the same."""
+BOOSTED = 1e-7
+"""A tensor moves at most so many times the largest share of its group, in units of the noise, further than the others."""
 MOST_FAILURES = 12
 """Tensors that fail before the search for more of them ends."""
 EXACT = 1e-6
@@ -69,14 +73,29 @@ class _Search:
     def __init__(self, prober: Prober, resolution: float, stop_at_kink: bool) -> None:
         self.prober, self.resolution, self.stop_at_kink = prober, resolution, stop_at_kink
         self.outcomes: dict[int, Outcome] = {}
+        fine = prober.objective.roundoff < LOW_PRECISION
+        self._until = prober.objective.n_forward + (MOST_PASSES if fine else MOST_COARSE_PASSES)
 
     @property
     def failures(self) -> int:
         return sum(o.verdict == "fail" for o in self.outcomes.values())
 
     def examine(self, group: tuple[int, ...], *, random: int) -> None:
-        if self.failures >= MOST_FAILURES:
+        """`group`: tensors that are tried together; those with small gradients move further, so as to show beside the others."""
+        if self.failures >= MOST_FAILURES or self.prober.objective.n_forward > self._until:
             return
+        with self.prober.boosting(self._boosts(group)):
+            self._examine(group, random=random)
+
+    def _boosts(self, group: tuple[int, ...]) -> dict[int, float]:
+        """As far as the larger ones can still be told, whose moves must be short then; none for all tensors at first."""
+        if len(group) == len(self.prober.everything):
+            return {}
+        shares = [self.prober.shares[i] for i in group]
+        most = max(1.0, BOOSTED * max(shares) / max(self.prober.noise, 1e-300))
+        return {i: min(max(shares) / s, most) if s else 1.0 for i, s in zip(group, shares, strict=True)}
+
+    def _examine(self, group: tuple[int, ...], *, random: int) -> None:
         probed = probe(self.prober, group, random=random)
         if self.stop_at_kink and self._unsettled_by(probed, group):
             self.outcomes |= {i: replace(self._accused(probed, i), verdict="inconclusive") for i in group}
@@ -89,7 +108,7 @@ class _Search:
         """Whether kinks leave the group unsettled."""
         if not probed.at_kink or probed.beyond_kinks:
             return False
-        smallest = min(self.prober.shares[i] for i in group)
+        smallest = min(self.prober.reach(i) for i in group)
         return probed.flagged is not None or probed.sees > self.resolution * smallest
 
     def _accuse(self, group: tuple[int, ...], probed: Probed) -> None:
@@ -134,7 +153,7 @@ class _Search:
         return {
             i: replace(self._accused(probed, i), factor=factor, factor_bar=uncertainty)
             for i in group
-            if abs(1 - factor) * self.prober.shares[i] > sees
+            if abs(1 - factor) * self.prober.reach(i) > sees
         }
 
     def _halved(self, group: tuple[int, ...], direction: Direction, total: Reading) -> dict[int, Reading]:
@@ -159,9 +178,7 @@ class _Search:
     def _blame_nobody(self, group: tuple[int, ...], probed: Probed) -> None:
         """An error of the whole that no part shows: none of them has passed, and none is to blame."""
         assert probed.flagged is not None
-        size = abs(probed.flagged.error) / float(
-            np.linalg.norm([self.prober.shares[i] for i in group]) or inf
-        )
+        size = abs(probed.flagged.error) / float(np.linalg.norm([self.prober.reach(i) for i in group]) or inf)
         for i in group:
             known = self.outcomes.get(i) or self._accused(probed, i)
             self.outcomes[i] = replace(known, verdict="inconclusive", resolution=max(known.resolution, size))
@@ -170,17 +187,26 @@ class _Search:
         """Pass what has a share large enough; try the rest without the others, and at last one by one."""
         found = {i: self._unflagged(probed, i, group) for i in group}
         self.outcomes |= found
-        rest = tuple(i for i in group if found[i].verdict != "pass")
-        if len(rest) == 1 and (len(group) > 1 or random < ALONE):
-            self.examine(rest, random=ALONE)
-        elif len(rest) == 1 and random == ALONE:
-            if found[rest[0]].resolution * SHOWN[ALONE] / SHOWN[PATIENT] <= self.resolution:
-                self.examine(rest, random=PATIENT)
-        elif len(rest) < len(group):
-            if rest:
-                self.examine(rest, random=TOGETHER)
-        elif len(group) > 1:
+        rest = tuple(i for i in group if found[i].verdict != "pass" and not self._is_hopeless(i))
+        if not rest:
+            return
+        if len(rest) < len(group):
+            self.examine(rest, random=ALONE if len(rest) == 1 else TOGETHER)
+        elif more := self._more_directions(min(found[i].resolution for i in rest), random):
+            self.examine(rest, random=more)
+        else:
             self._one_by_one(rest)
+
+    def _more_directions(self, finest: float, random: int) -> int | None:
+        """How many random directions can settle what so many did not."""
+        more = (m for m in (ALONE, PATIENT) if m > random)
+        return next((m for m in more if finest * SHOWN[random] / SHOWN[m] <= self.resolution), None)
+
+    def _is_hopeless(self, i: int) -> bool:
+        """Whether noise alone hides so small a gradient, even along the longest step."""
+        bar = DEVIATIONS * self.prober.noise * RATIO / LONGEST_STEP
+        hidden = JOINTLY * bar / SHOWN[ALONE] > self.resolution * self.prober.shares[i]
+        return hidden and not self.prober.is_zero(i)
 
     def _one_by_one(self, group: tuple[int, ...]) -> None:
         if len(group) > 1:
@@ -189,16 +215,17 @@ class _Search:
 
     def _accused(self, probed: Probed, i: int, reading: Reading | None = None) -> Outcome:
         reading = reading or probed.flagged
-        against = self.prober.shares[i] or self.prober.reference
+        against = self.prober.reach(i) or self.prober.reference
+        boost = self.prober.boosts.get(i, 1.0)
         return Outcome(
             verdict="fail",
-            error=probed.error,
-            bar=probed.bar,
+            error=probed.error / boost,
+            bar=probed.bar / boost,
             resolution=_relative(FLAG * reading.bar if reading else probed.sees, against),
             flat=all(r.flat for r in probed.readings),
             kink=probed.at_kink and not probed.beyond_kinks,
-            reading=reading,
-            direction=probed.direction,
+            reading=reading.times(1 / boost) if reading else None,
+            direction=probed.direction.times(1 / boost) if probed.direction else None,
         )
 
     def _unflagged(self, probed: Probed, i: int, group: Sequence[int]) -> Outcome:
@@ -206,11 +233,11 @@ class _Search:
         prober = self.prober
         # Nothing but rounding is left of the gradient of any tensor in the group.
         zero = all(prober.is_zero(j) for j in group)
-        resolution = _relative(probed.sees, prober.reference if zero else prober.shares[i])
+        resolution = _relative(probed.sees, prober.reference if zero else prober.reach(i))
         return Outcome(
             verdict="pass" if resolution <= self.resolution else "inconclusive",
-            error=probed.error,
-            bar=probed.bar,
+            error=probed.error / prober.boosts.get(i, 1.0),
+            bar=probed.bar / prober.boosts.get(i, 1.0),
             resolution=resolution,
             zero=zero,
             flat=all(r.flat for r in probed.readings),

@@ -60,6 +60,14 @@ class Reading:
         """The kink beyond what noise alone makes of it."""
         return max(self.kink**2 - self.kink_noise**2, 0.0) ** 0.5
 
+    def times(self, factor: float) -> Reading:
+        """What it says of moves so many times as long."""
+        if factor == 1:
+            return self
+        sizes = ("error", "bar", "slope", "kink", "noise_bar", "kink_noise")
+        scaled = {name: factor * getattr(self, name) for name in sizes}
+        return replace(self, **scaled, bend=factor**3 * self.bend, step=self.step / factor)
+
     def widened(self, kink: float) -> Reading:
         """With the kinks that the other directions saw: they have the same scale, and one may miss them by chance."""
         return replace(self, bar=self.bar + DEVIATIONS * max(kink - self.clear_kink, 0.0))
@@ -100,10 +108,10 @@ def alike(longer: Rung, shorter: Rung, *, clear: float) -> bool:
     return longer.odd * shorter.odd > 0 and clear < small and large < 2 * small
 
 
-def between(too_short: float, too_long: float, *, shortest: float) -> float | None:
+def between(too_short: float, too_long: float, *, shortest: float, longest: float) -> float | None:
     """The next step to try, or None when the search has closed in or run out of range."""
     if too_long == inf:
-        step = min(too_short * JUMP, LONGEST_STEP)
+        step = min(too_short * JUMP, longest)
         if step < 2 * too_short:
             return None
     elif too_short == 0.0:
@@ -112,7 +120,7 @@ def between(too_short: float, too_long: float, *, shortest: float) -> float | No
         return None
     else:
         step = (too_short * too_long) ** 0.5
-    return step if shortest <= step <= LONGEST_STEP else None
+    return step if shortest <= step <= longest else None
 
 
 def at_kink(found: Sequence[Reading]) -> bool:

@@ -29,7 +29,7 @@ def finds_hidden_noise(prober: Prober, spacings: tuple[float, ...] = HIDING) -> 
     if prober.searched.issuperset(spacings):
         return False
     prober.searched.update(spacings)
-    direction = prober.fresh(prober.everything)
+    direction = prober.whole()
     hidden = max(prober.noise_at(direction, spacing) for spacing in spacings)
     found = hidden > 4 * prober.noise
     prober.noise = max(prober.noise, hidden)
@@ -42,7 +42,7 @@ def finds_stairs(prober: Prober, seen: float) -> bool:
     Along longer steps an error stands clear and stays the same: that of a smooth F falls by 16 as the step does by 4. Kinks beside
     the point and waves make such errors too, but no jumps.
     """
-    direction = prober.fresh(prober.everything)
+    direction = prober.whole()
     far = [prober.rung(direction, step) for step in BEYOND_STAIRS]
     steps = [b.step for a, b in pairwise(far) if a and b and alike(a, b, clear=2 * FLAG * seen)]
     if not steps:
@@ -87,7 +87,8 @@ def contradicts(prober: Prober, direction: Direction, reading: Reading) -> bool:
     So it is where a rounding to few bits makes a staircase of F: steps shorter than a stair see none of its slope. The bend of a smooth F
     may undo an error along one step, and then leaves three quarters of it along half of that step.
     """
-    for pair in zip(PLATEAUS[::2], PLATEAUS[1::2], strict=True):
+    steps = [step * prober.longest_step / LONGEST_STEP for step in PLATEAUS]
+    for pair in zip(steps[::2], steps[1::2], strict=True):
         rungs = [prober.rung(direction, step) for step in pair] if pair[1] > 2 * reading.step else []
         seen = [min(abs(reading.error), abs(r.slope)) / max(abs(r.odd), 1e-300) for r in rungs if r]
         if len(seen) == 2 and min(seen) > UNSEEN / 2 and max(seen) > UNSEEN:
@@ -98,7 +99,7 @@ def contradicts(prober: Prober, direction: Direction, reading: Reading) -> bool:
 def hides_below_a_unit(prober: Prober, direction: Direction, reading: Reading) -> bool:
     """Whether F, which did not change at all, changes along longer steps by more than the claimed derivative makes of the flat ones."""
     step = reading.step
-    while reading.flat and step < LONGEST_STEP:
+    while reading.flat and step < prober.longest_step:
         step *= 8
         rung = prober.rung(direction, step)
         if rung is None:
@@ -110,6 +111,6 @@ def hides_below_a_unit(prober: Prober, direction: Direction, reading: Reading) -
 
 def changes_further_off(prober: Prober) -> bool:
     """Whether F changes along long steps; for an F that did not along the short ones."""
-    direction = prober.fresh(prober.everything)
+    direction = prober.whole()
     rungs = [prober.rung(direction, step) for step in (*BEYOND_STAIRS, 1.0, LONGEST_STEP)]
     return any(r is None or not r.flat for r in rungs)

@@ -84,7 +84,7 @@ class Probed:
 
 def probe(prober: Prober, group: Sequence[int], *, random: int) -> Probed:
     """Readings along random directions, sign(g) and sign(theta); it ends early with the first confirmed flag."""
-    share = float(np.linalg.norm([prober.shares[i] for i in group]))
+    share = float(np.linalg.norm([prober.reach(i) for i in group]))
     wanted = (1e-5 if len(group) > 1 else 1e-4) * (share or 0.01 * prober.reference)
     directions: list[Direction | None] = [prober.fresh(group) for _ in range(random)]
     directions += [prober.signs_of_gradient(group), prober.signs_of_parameters(group)]
