@@ -1,6 +1,6 @@
 """Directions in which a gradient is tried, each scaled tensor by tensor to the tensor's own size.
 
-A direction is made tensor by tensor when it is asked for, and again each time: nothing of the size of the model is held for it.
+A direction is made tensor by tensor when it is asked for, from one byte an element, and those of the last direction alone are held.
 
 A single wrong element shows in full along random signs, and two wrong elements of one size would cancel along half of them; random signs times
 random magnitudes of wide spread have neither weakness: see `SHOWN`. A common factor shows up to sqrt(n) times stronger along sign(g), and a
@@ -10,7 +10,8 @@ forgotten weight decay along sign(theta).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,16 +36,28 @@ class Direction:
 
     kind: str
     tensors: tuple[int, ...]
-    made: Callable[[int], Array]
+    made: Callable[[int], NDArray[Any]]
+    """Numbers of the shape of the tensor, small where that will do, of which `scaled` makes its move."""
+    unit: float = 1.0
+    """What the numbers are divided by."""
+    scales: Sequence[float] | None = None
+    """What they are multiplied by, one factor a tensor."""
 
     def move(self, tensor: int) -> Array:
         """A fresh float64 array of the shape of the tensor."""
-        return self.made(tensor)
+        return self.scaled(tensor, self.made(tensor))
+
+    def scaled(self, tensor: int, numbers: NDArray[Any]) -> Array:
+        """The move of the elements that have these of its numbers."""
+        moves = np.asarray(np.divide(numbers, self.unit, dtype=np.float64))  # of a 0-d array too
+        if self.scales is not None:
+            moves *= self.scales[tensor]
+        return moves
 
     def only(self, tensors: Sequence[int]) -> Direction:
         """The same moves of some of its tensors."""
-        kept = tuple(i for i in self.tensors if i in set(tensors))
-        return Direction(kind=self.kind, tensors=kept, made=self.made)
+        kept = set(tensors)
+        return replace(self, tensors=tuple(i for i in self.tensors if i in kept))
 
     def times(self, factor: float) -> Direction:
         """Moves so many times as long."""
@@ -52,16 +65,41 @@ class Direction:
 
     def within(self, tensor: int, mask: NDArray[np.bool_]) -> Direction:
         """The same moves of the masked elements of one tensor; nothing else moves."""
-        return Direction(kind=self.kind, tensors=(tensor,), made=lambda i: np.where(mask, self.made(i), 0.0))
+        return replace(self, tensors=(tensor,), made=lambda i: self.made(i) * mask)
+
+
+class Held:
+    """The direction that was moved along last, for the next step along it: what is one byte an element is not made again."""
+
+    def __init__(self) -> None:
+        self._direction: Direction | None = None
+        self._numbers: dict[int, NDArray[np.int8]] = {}
+
+    def numbers(self, direction: Direction, tensor: int) -> NDArray[Any]:
+        """As `direction.made` gives them."""
+        if direction is not self._direction:
+            self._direction, self._numbers = direction, {}
+        if tensor in self._numbers:
+            return self._numbers[tensor]
+        made = direction.made(tensor)
+        if made.dtype == np.int8:
+            self._numbers[tensor] = made
+        return made
 
 
 def random_numbers(shape: Sequence[int], key: Sequence[int]) -> Array:
     """Random signs times random magnitudes of rms 1; the same for the same key."""
+    return np.divide(_random_bytes(shape, key), SPREAD, dtype=np.float64)
+
+
+def _random_bytes(shape: Sequence[int], key: Sequence[int]) -> NDArray[np.int8]:
     rng = np.random.default_rng(tuple(key))
     magnitudes = rng.integers(SMALLEST, LARGEST + 1, size=tuple(shape), dtype=np.int8)
     signs = rng.integers(0, 2, size=tuple(shape), dtype=np.int8)
-    magnitudes *= 1 - 2 * signs
-    return np.divide(magnitudes, SPREAD, dtype=np.float64)
+    signs *= -2
+    signs += 1
+    magnitudes *= signs
+    return magnitudes
 
 
 def random_direction(
@@ -70,7 +108,9 @@ def random_direction(
     return Direction(
         kind="random",
         tensors=tuple(tensors),
-        made=lambda i: _times(random_numbers(shapes[i], (*key, i, RANDOM)), scales[i]),
+        made=lambda i: _random_bytes(shapes[i], (*key, i, RANDOM)),
+        unit=SPREAD,
+        scales=scales,
     )
 
 
@@ -78,7 +118,11 @@ def signs_of(
     kind: str, of: Callable[[int], Array], tensors: Sequence[int], scales: Sequence[float]
 ) -> Direction:
     """Along the signs of the gradient or of the parameters."""
-    return Direction(kind=kind, tensors=tuple(tensors), made=lambda i: _times(np.sign(of(i)), scales[i]))
+    return Direction(kind=kind, tensors=tuple(tensors), made=lambda i: _signs(of(i)), scales=scales)
+
+
+def _signs(values: Array) -> NDArray[np.int8]:
+    return np.sign(values, out=np.empty(values.shape, dtype=np.int8), casting="unsafe")
 
 
 def jittered(direction: Direction, shapes: Sequence[Sequence[int]], key: Sequence[int]) -> Direction:
@@ -86,13 +130,8 @@ def jittered(direction: Direction, shapes: Sequence[Sequence[int]], key: Sequenc
 
     def made(i: int) -> Array:
         rng = np.random.default_rng((*key, i, JITTER))
-        return _times(direction.move(i), rng.uniform(0.5, 1.5, size=tuple(shapes[i])))
+        moves = direction.move(i)
+        moves *= rng.uniform(0.5, 1.5, size=tuple(shapes[i]))
+        return moves
 
     return Direction(kind=direction.kind, tensors=direction.tensors, made=made)
-
-
-def _times(values: Array, factor: float | Array) -> Array:
-    """In place: these arrays are as large as the model's largest tensor. A 0-d array stays an array."""
-    values = np.asarray(values)
-    values *= factor
-    return values

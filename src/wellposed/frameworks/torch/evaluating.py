@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from math import isnan, nan
+from math import isfinite, isnan, nan
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...errors import ArgumentError, UserCodeError, WellposedError
+from ...gradcheck.directions import Held
 from . import forward_mode, second_order
 from .rewinding import Rewind
 from .running import seed_everything
-from .scratch import Scratch, real_view
+from .scratch import Place, Scratch, real_view
 from .state import Reached, preserved, reach
-from .subjects import Subject, in_double, is_real_or_complex
+from .subjects import Subject, in_double
 from .unreduced import Loss, factor_of
 from .weighing import Term, Weights, nodes_of, outputs_of, rounding, total, wide
 
@@ -36,7 +37,7 @@ class Evaluation:
 class Claim:
     """What autograd says at one point: real views of the gradients, None where there is none."""
 
-    points: Sequence[torch.Tensor]
+    places: Sequence[Place]
     """Where it holds: a function that first limits its own weights, as with ``max_norm``, differentiates by the limited ones."""
     value: float
     rounding: float
@@ -49,17 +50,12 @@ def evaluating(subject: Subject, *, seed: int, replay: bool) -> Iterator[Evaluat
     points = tuple(real_view(leaf.tensor) for leaf in subject.leaves)
     found = reach(subject.roots)
     sources = [t.data for t in found.tensors]
-    with preserved(*subject.roots):
-        if replay:
-            _cast_in_place(found)
-        yield Evaluator(subject, found, sources, points, seed=seed, replay=replay)
-
-
-def _cast_in_place(found: Reached) -> None:
-    """Everything that the subject holds, in float64, until `preserved` gives the user's storage back."""
-    for tensor in found.tensors:
-        if is_real_or_complex(tensor):
-            tensor.data = in_double(tensor.data)
+    with preserved(*subject.roots, cast=in_double if replay else None):
+        evaluator = Evaluator(subject, found, sources, points, seed=seed, replay=replay)
+        try:
+            yield evaluator
+        finally:
+            evaluator.close()
 
 
 SETTLING = 200
@@ -79,8 +75,10 @@ class Evaluator:
         seed: int,
         replay: bool,
     ) -> None:
-        self.subject, self.points = subject, tuple(points)
+        self.subject = subject
         self.scratch = Scratch(subject.leaves, replay=replay)
+        self.places = tuple(self.scratch.at(i, point) for i, point in enumerate(points))
+        self.held = Held()
         moving = {id(leaf.tensor) for leaf in subject.leaves if leaf.is_parameter}
         self._rewind = Rewind(
             found, [None if id(t) in moving else s for t, s in zip(found.tensors, sources, strict=True)]
@@ -109,11 +107,15 @@ class Evaluator:
             int(t.numel()) for t in sizes if t.ndim
         }
 
-    def place(self, points: Sequence[torch.Tensor], *, but: frozenset[int] = frozenset()) -> None:
-        """Put every tensor at the points, but some that are about to move."""
-        for i, point in enumerate(points):
+    def close(self) -> None:
+        """Let go of every copy: what was found outlives the scope, as the gradient that another one is held against."""
+        del self.scratch, self.held, self._rewind, self._left, self._second
+
+    def place(self, places: Sequence[Place], *, but: frozenset[int] = frozenset()) -> None:
+        """Put every tensor where it is to be, but some that are about to move."""
+        for i, place in enumerate(places):
             if i not in but:
-                self.scratch.place(i, point)
+                self.scratch.put(i, place)
 
     def run(self, start: Rewind | None = None) -> Evaluation:
         """F where the tensors are."""
@@ -123,7 +125,7 @@ class Evaluator:
 
     def outputs(self) -> list[tuple[str, torch.Tensor]]:
         """What the function returns at the user's own point, without its graph."""
-        self.place(self.points)
+        self.place(self.places)
         with self._from():
             found = outputs_of(second_order.plain(self._called(self.scratch.tensors)))
             return [(name, y.detach().clone()) for name, y in found]
@@ -138,7 +140,7 @@ class Evaluator:
         if left is None or left is self._second:
             self._left = left
             return left
-        self.place(self.points)
+        self.place(self.places)
         with suppress(WellposedError):
             if self.run(left).value == self._centre:
                 self._left = self._second = left
@@ -148,7 +150,7 @@ class Evaluator:
         """The state after so many forward passes at the user's point that F changes no more; None where it depends on none."""
         if not self._changes_state or self.second_start() is not None:
             return None
-        self.place(self.points)
+        self.place(self.places)
         with self._from():
             values = [nan, nan]
             while len(values) < SETTLING and abs(values[-1] - values[-2]) != 0.0:
@@ -158,18 +160,18 @@ class Evaluator:
 
     def claim(
         self,
-        points: Sequence[torch.Tensor],
+        places: Sequence[Place],
         *,
         required: bool = True,
         start: Rewind | None = None,
         upstream: int = 1,
     ) -> Claim:
-        """The gradient at the points.
+        """The gradient at the places.
 
         Parameters
         ----------
-        points
-            Real views of what the tensors are to hold.
+        places
+            Where the tensors are to be.
         required
             False where a backward pass that cannot run is no error: the gradient is then None.
         start
@@ -178,23 +180,23 @@ class Evaluator:
             What the backward pass is given times F's gradient, and what its result is divided by.
         """
         self._upstream = upstream
-        claim = self._claimed(points, required=required, start=start)
-        put = self.scratch.settled(points)
+        claim = self._claimed(places, required=required, start=start)
+        put = self.scratch.settled(places)
         if put is None:
             return claim
         again = self._claimed(put, required=required, start=start)
         # What moves at every call ends nowhere: then the function is one of the weights that it was given.
         return again if self.scratch.settled(put) is None else claim
 
-    def _claimed(self, points: Sequence[torch.Tensor], *, required: bool, start: Rewind | None) -> Claim:
+    def _claimed(self, places: Sequence[Place], *, required: bool, start: Rewind | None) -> Claim:
         try:
-            return self._claimed_once(points, required=required, start=start)
+            return self._claimed_once(places, required=required, start=start)
         except _NeedsAccumulation:
             self._accumulated = True
-            return self._claimed_once(points, required=required, start=start)
+            return self._claimed_once(places, required=required, start=start)
 
-    def _claimed_once(self, points: Sequence[torch.Tensor], *, required: bool, start: Rewind | None) -> Claim:
-        self.place(points)
+    def _claimed_once(self, places: Sequence[Place], *, required: bool, start: Rewind | None) -> Claim:
+        self.place(places)
         first = isnan(self._centre)
         with self._from(start):
             returned = self._called(self.scratch.tensors)
@@ -217,13 +219,14 @@ class Evaluator:
                 )
             noise = rounding(terms)
             del terms
-            gradients = self._backward(summed, required=required)
+            found = self._backward(summed, required=required)
             del summed, returned
+            gradients = self._owned(found)
             if first:
-                self._look(points)
+                self._look(places)
                 self._left, self._centre = self._rewind.left(self.subject.roots), value
                 self._changes_state = self._left is not None
-        return Claim(points=tuple(points), value=value, rounding=noise, gradients=gradients)
+        return Claim(places=tuple(places), value=value, rounding=noise, gradients=gradients)
 
     def _loss(self, loss: Loss) -> tuple[torch.Tensor, list[Term]]:
         """The loss that the user computes, for its gradient, and that of the samples where it is the same."""
@@ -263,10 +266,10 @@ class Evaluator:
             self.scratch.forget_written()
             self._rewind()
 
-    def _look(self, points: Sequence[torch.Tensor]) -> None:
+    def _look(self, places: Sequence[Place]) -> None:
         """After a first evaluation: see what it wrote to without saying so."""
         self._rewind.look()
-        self.scratch.look(points)
+        self.scratch.look(places)
 
     def _called(self, placed: Sequence[torch.Tensor]) -> Any:
         self.n_forward += 1
@@ -285,34 +288,44 @@ class Evaluator:
             return [Term(returned.plain(), 1.0)]
         return [Term(each, self._factor)]
 
-    def _backward(self, summed: torch.Tensor, *, required: bool) -> Gradients:
+    def _backward(self, summed: torch.Tensor, *, required: bool) -> list[torch.Tensor | None]:
+        """What autograd gives for `_times` times F."""
         leaves = self.scratch.tensors
         if self.subject.order == 2:
             second_order.refuse_dead_ends(summed)
         if not summed.requires_grad:
-            return (None,) * len(leaves)
+            return [None] * len(leaves)
         self.n_backward += 1
         try:
-            # Never 1, so that a backward pass which forgets what comes from above is seen; 2 is exact in every precision.
-            upstream = self._upstream * (2 if self._lone else 1)
-            weighted = summed if upstream == 1 else summed * upstream
-            found = list(_gradients(weighted, leaves, accumulated=self._accumulated))
+            weighted = summed if self._times == 1 else summed * self._times
+            return list(_gradients(weighted, leaves, accumulated=self._accumulated))
         except _NeedsAccumulation:
             raise
         except Exception as error:
             if not required:
-                return (None,) * len(leaves)
+                return [None] * len(leaves)
             raise self._explained(error, "the backward pass") from error
-        for i, (leaf, g) in enumerate(zip(self.subject.leaves, found, strict=True)):
+
+    @property
+    def _times(self) -> int:
+        # Never 1, so that a backward pass which forgets what comes from above is seen; 2 is exact in every precision.
+        return self._upstream * (2 if self._lone else 1)
+
+    def _owned(self, found: list[torch.Tensor | None]) -> Gradients:
+        """The gradients of F itself, one by one in place of those that autograd gave, large ones first: each fits where the last one was."""
+        sizes = [0 if g is None else g.numel() for g in found]
+        for i in sorted(range(len(found)), key=lambda i: -sizes[i]):
+            g, found[i] = found[i], None
             if g is None:
                 continue
             # A copy: a backward pass may return a tensor that is written to later, or one of those that move.
             own = _own(g)
-            found[i] = own if upstream == 1 else own.div_(2) if upstream == 2 else wide(own) / upstream
             del g
-            if not bool(torch.isfinite(own).all()):
+            times = self._times
+            found[i] = own if times == 1 else own.div_(2) if times == 2 else wide(own) / times
+            if not _is_finite(own):
                 raise ArgumentError(
-                    f"the gradient of {leaf.name} holds values that are not finite, while f is finite there"
+                    f"the gradient of {self.subject.leaves[i].name} holds values that are not finite, while f is finite there"
                 )
         return tuple(found)
 
@@ -352,6 +365,11 @@ def _without_gradient(outputs: Sequence[tuple[str, torch.Tensor]]) -> frozenset[
     """The outputs that are no functions of the inputs to autograd, where others are."""
     idle = frozenset(name for name, y in outputs if not y.requires_grad)
     return idle if len(idle) < len(outputs) else frozenset()
+
+
+def _is_finite(values: torch.Tensor) -> bool:
+    """Whether all of them are, without an array of answers: the extremes hold a NaN where there is one."""
+    return all(isfinite(float(extreme)) for extreme in torch.aminmax(values))
 
 
 def _own(gradient: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError
 from ...gradcheck.result import Sample
-from .evaluating import Evaluation, Evaluator, evaluating
+from .evaluating import Claim, Evaluation, Evaluator, Gradients, evaluating
 from .rewinding import Rewind
-from .scratch import to_array
+from .scratch import Place, Step, to_array
 from .second_order import second_order
 from .subjects import Subject, first_order, needs_replay
 from .weighing import parts
@@ -61,7 +62,10 @@ def checking(
 ) -> Iterator[TorchObjective]:
     """The subject as an objective, in float64 where `replay` says so; everything is as it was on the way out."""
     with evaluating(subject, seed=seed, replay=replay) as evaluator:
-        yield TorchObjective(evaluator, evaluator.points, mode)
+        objective = TorchObjective(evaluator, evaluator.places, mode)
+        yield objective
+        if replay:
+            objective.recall()  # for the native gradient, which is held against it
 
 
 class TorchObjective:
@@ -70,7 +74,7 @@ class TorchObjective:
     def __init__(
         self,
         evaluator: Evaluator,
-        points: Sequence[torch.Tensor],
+        places: Sequence[Place],
         mode: Mode,
         start: Rewind | None = None,
         *,
@@ -78,16 +82,18 @@ class TorchObjective:
     ) -> None:
         self._evaluator = evaluator
         self._mode: Mode = mode
-        self._start = start
+        self._start, self._upstream = start, upstream
         subject = evaluator.subject
         self.names = tuple(leaf.name for leaf in subject.leaves)
-        self.shapes = tuple(tuple(p.shape) for p in points)
+        self.shapes = tuple(tuple(p.tensor.shape) for p in places)
         self.precision, self.roundoff = evaluator.precision, evaluator.roundoff
         self.batch_sizes, self.data_sizes = evaluator.batch_sizes, evaluator.data_sizes
         self.claims_gradient = mode != "forward"
-        claim = evaluator.claim(points, required=mode != "forward", start=start, upstream=upstream)
+        self._places = tuple(places)
+        self._claimed: Gradients | None = None
+        claim = self._claim()
         self.remarks = evaluator.remarks
-        self._points, self._gradients, self._floor = claim.points, claim.gradients, claim.rounding
+        self._places, self._floor = claim.places, claim.rounding
 
     @property
     def n_forward(self) -> int:
@@ -98,8 +104,24 @@ class TorchObjective:
     def n_backward(self) -> int:
         return self._evaluator.n_backward
 
+    def recall(self) -> None:
+        """Ask for the gradient where it is not held."""
+        if self._claimed is None:
+            self._claim()
+
+    @property
+    def _gradients(self) -> Gradients:
+        return self._claim().gradients if self._claimed is None else self._claimed
+
+    def _claim(self) -> Claim:
+        claim = self._evaluator.claim(
+            self._places, required=self.claims_gradient, start=self._start, upstream=self._upstream
+        )
+        self._claimed = claim.gradients
+        return claim
+
     def point(self, tensor: int) -> Array:
-        return to_array(self._points[tensor])
+        return to_array(self._places[tensor].values())
 
     def gradient(self, tensor: int) -> Array:
         g = self._gradients[tensor]
@@ -122,7 +144,7 @@ class TorchObjective:
         if self._mode != "forward-reverse":
             return self._floor
         # The product of one pass forward and one back: each rounds about as often as the function is deep.
-        shares = [_norm(g) * _rms(p) for g, p in zip(self._gradients, self._points, strict=True)]
+        shares = [_norm(g) * _rms(p.values()) for g, p in zip(self._gradients, self._places, strict=True)]
         return 4 * self.roundoff * float(np.linalg.norm(shares))
 
     def moved(
@@ -130,49 +152,57 @@ class TorchObjective:
     ) -> TorchObjective | None:
         """The same check elsewhere: as a second call, with what the first one left behind, or `afresh` as a first one.
 
-        A gradient that differs between the two uses something that was kept.
+        A gradient that differs between the two uses something that was kept. A step away, the one here is let go meanwhile, and asked for
+        again where it is needed: each takes as much memory as the model.
         """
         start = None if afresh else self._evaluator.second_start()
-        points = list(self._points)
+        places = list(self._places)
         if direction is not None:
-            self._move(direction, step)
             for i in direction.tensors:
-                points[i] = self._evaluator.scratch.copy_of(i)
+                places[i] = replace(places[i], steps=(*places[i].steps, self._step(direction, i, step)))
+            if upstream == 1:  # that of a multiple of F is compared with the one here
+                self._claimed = None
         try:
-            return TorchObjective(self._evaluator, points, self._mode, start, upstream=upstream)
+            return TorchObjective(self._evaluator, places, self._mode, start, upstream=upstream)
         except ArgumentError:  # f or its gradient is not finite there
             return None
         except UserCodeError:  # a graph that was kept cannot be gone through twice
             again = TorchObjective
-            return None if start is None else again(self._evaluator, points, self._mode, upstream=upstream)
+            return None if start is None else again(self._evaluator, places, self._mode, upstream=upstream)
 
     def settled(self) -> TorchObjective | None:
         start = self._evaluator.settled_start()
-        return None if start is None else TorchObjective(self._evaluator, self._points, self._mode, start)
+        return None if start is None else TorchObjective(self._evaluator, self._places, self._mode, start)
 
     def _place(self) -> None:
-        self._evaluator.place(self._points)
+        self._evaluator.place(self._places)
 
     def _move(self, direction: Direction | None, step: float) -> float:
         """Move the tensors of the direction, and put the others where this objective is; what the gradient says of it."""
-        moving = () if direction is None else direction.tensors
-        self._evaluator.place(self._points, but=frozenset(moving))
-        taken = 0.0
-        for i in moving:
-            move = direction.move(i)  # type: ignore[union-attr]
-            row = self._evaluator.subject.leaves[i].still
-            if row is not None:
-                move[row] = 0.0
-            taken += self._evaluator.scratch.move(i, self._points[i], move, step, self._gradients[i])
-        return taken
+        if direction is None:
+            self._place()
+            return 0.0
+        gradients = self._gradients
+        self._evaluator.place(self._places, but=frozenset(direction.tensors))
+        move = self._evaluator.scratch.move
+        return sum(
+            move(i, self._places[i], self._step(direction, i, step), gradients[i]) for i in direction.tensors
+        )
+
+    def _step(self, direction: Direction, tensor: int, length: float) -> Step:
+        numbers = self._evaluator.held.numbers(direction, tensor)
+        row = self._evaluator.subject.leaves[tensor].still
+        if row is not None:
+            numbers[row] = 0
+        return Step(direction=direction, tensor=tensor, numbers=numbers, length=length)
 
     def _tangents(self, direction: Direction | None, step: float) -> tuple[list[torch.Tensor | None], float]:
         """How far each tensor moves, rounded to its type, after moving it; and what the gradient says of that."""
         self._move(direction, step)
-        tangents: list[torch.Tensor | None] = [None] * len(self._points)
+        tangents: list[torch.Tensor | None] = [None] * len(self._places)
         said = 0.0
         for i in () if direction is None else direction.tensors:
-            tangents[i] = tangent = self._evaluator.scratch.moved_by(i, self._points[i])
+            tangents[i] = tangent = self._evaluator.scratch.moved_by(i, self._places[i])
             g = self._gradients[i]
             if g is not None:
                 said += float((g.double() * tangent.double()).sum())

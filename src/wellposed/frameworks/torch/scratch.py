@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,8 +13,14 @@ from numpy.typing import NDArray
 from .arrays import WITHOUT_FLOAT64
 from .subjects import Leaf, double_of, is_dense
 
-_BLOCK = 1 << 17
+if TYPE_CHECKING:
+    from ...gradcheck.directions import Direction
+
+_BLOCK = 1 << 16
 """Elements moved at a time: float64 of them fit in a processor's cache."""
+
+Block = slice | None
+"""Some elements in the order of memory, or None: all of a tensor that has another order."""
 
 
 def real_view(tensor: torch.Tensor) -> torch.Tensor:
@@ -27,6 +34,60 @@ def to_array(tensor: torch.Tensor) -> NDArray[np.float64]:
     array = tensor.detach().cpu().double().numpy().view()
     array.setflags(write=False)
     return array
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step:
+    """A step of one tensor along a direction."""
+
+    direction: Direction
+    tensor: int
+    numbers: NDArray[Any]
+    """Those of the direction for the tensor."""
+    length: float
+
+    def from_(self, base: torch.Tensor, block: Block) -> torch.Tensor:
+        """Where a block in float64 ends up."""
+        numbers = self.numbers if block is None else self.numbers.reshape(-1)[block]
+        move = torch.from_numpy(self.direction.scaled(self.tensor, numbers)).to(base.device)
+        return torch.add(base, move, alpha=self.length, out=move)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Place:
+    """Where a leaf is: at the values of a tensor, or some steps from there, each rounded to the leaf's type.
+
+    What the steps lead to is made again, block by block, whenever it is needed: a copy would take eight times as much.
+    """
+
+    tensor: torch.Tensor
+    """A real view; it is never written."""
+    dtype: torch.dtype
+    """Of the leaf, as a real view."""
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def blocks(self) -> Iterator[Block]:
+        if not self.tensor.is_contiguous():
+            yield None
+        else:
+            yield from (slice(k, k + _BLOCK) for k in range(0, self.tensor.numel(), _BLOCK))
+
+    def wide(self, block: Block) -> torch.Tensor:
+        """The values of a block in float64."""
+        values = _double(_part(self.tensor, block))
+        for step in self.steps:
+            values = _double(step.from_(values, block).to(self.dtype))
+        return values
+
+    def values(self) -> torch.Tensor:
+        """All of them, in the type of the tensor where no step is taken."""
+        if not self.steps:
+            return self.tensor
+        found = torch.empty_like(self.tensor, dtype=self.dtype)
+        for block in self.blocks:
+            _part(found, block).copy_(self.wide(block))
+        return found
 
 
 class Scratch:
@@ -46,8 +107,8 @@ class Scratch:
         """What autograd sees: the parameters themselves, and copies of the inputs."""
         # Detached, and not `.data`: writing counts as a change of the tensor, as a step of an optimizer does.
         self._cells = [real_view(t) for t in self.tensors]
-        self._holds: list[Any] = [None] * len(leaves)
-        """For each cell the tensor whose values it has; None where it has moved or was written to."""
+        self._holds: list[Place | None] = [None] * len(leaves)
+        """For each cell the place whose values it has; None where it has moved or was written to."""
         self._versions = [0] * len(leaves)
         self._written: set[int] = set()
 
@@ -58,59 +119,71 @@ class Scratch:
         dtype = double_of(leaf.tensor.dtype) if replay else leaf.tensor.dtype
         return torch.empty(leaf.tensor.shape, dtype=dtype, device=leaf.tensor.device).requires_grad_()
 
-    def place(self, i: int, point: torch.Tensor) -> None:
-        """Give a leaf the values of a point, unless it has them."""
-        if self._holds[i] is not point:
-            self._cells[i].copy_(point)
-            self._holds[i] = point
+    def at(self, i: int, values: torch.Tensor) -> Place:
+        """The place of a leaf that has these values."""
+        return Place(tensor=values, dtype=self._cells[i].dtype)
 
-    def move(
-        self,
-        i: int,
-        point: torch.Tensor,
-        move: NDArray[np.float64],
-        step: float,
-        gradient: torch.Tensor | None,
-    ) -> float:
-        """Put a leaf at ``point + step * move``, rounded to its type; what the gradient says of the move really made."""
+    def put(self, i: int, place: Place) -> None:
+        """Give a leaf the values of a place, unless it has them."""
+        if self._holds[i] is place:
+            return
+        for block, cell in self._in_blocks(i, place):
+            cell.copy_(place.wide(block))
+        self._holds[i] = place
+
+    def move(self, i: int, place: Place, step: Step, gradient: torch.Tensor | None) -> float:
+        """Put a leaf a step from a place, rounded to its type; what the gradient says of the move really made."""
         self._holds[i] = None
         taken = 0.0
-        for cell, base, along, g in _blocks(self._cells[i], point, _tensor(move, point), gradient):
-            cell.copy_(torch.add(base, along, alpha=step))
-            if g is not None:
-                taken += _inner(g, _double(cell) - base)
+        for block, cell in self._in_blocks(i, place):
+            base = place.wide(block)
+            moved = step.from_(base, block)
+            cell.copy_(moved)
+            if gradient is not None:
+                made = torch.sub(_double(cell), base, out=moved)
+                taken += _inner(_double(_part(gradient, block)), made)
         return taken
 
-    def moved_by(self, i: int, point: torch.Tensor) -> torch.Tensor:
-        """How far a leaf is from a point, in its own type."""
-        return (_double(self._cells[i]) - _double(point)).to(self._cells[i].dtype)
-
-    def copy_of(self, i: int) -> torch.Tensor:
-        return self._cells[i].clone()
+    def moved_by(self, i: int, place: Place) -> torch.Tensor:
+        """How far a leaf is from a place, in its own type."""
+        return (_double(self._cells[i]) - _double(place.values())).to(self._cells[i].dtype)
 
     def mark(self) -> None:
         """Before an evaluation: whatever is written from here on was written by the function."""
         self._versions = [-1 if t.is_inference() else t._version for t in self.tensors]
 
-    def look(self, points: Sequence[torch.Tensor]) -> None:
-        """After an evaluation at the points: see which leaves the function writes to without saying so."""
-        for i, (cell, point) in enumerate(zip(self._cells, points, strict=True)):
-            if not torch.equal(cell, point.to(cell.dtype)):
-                self._written.add(i)
+    def look(self, places: Sequence[Place]) -> None:
+        """After an evaluation at the places: see which leaves the function writes to without saying so."""
+        self._written |= {i for i, place in enumerate(places) if not self._is_at(i, place)}
         self.forget_written()
 
-    def settled(self, points: Sequence[torch.Tensor]) -> list[torch.Tensor] | None:
-        """After an evaluation at the points: where the function has put its own leaves, or None where it left them."""
-        put = {
-            i for i in self._written if not torch.equal(self._cells[i], points[i].to(self._cells[i].dtype))
-        }
-        return [self.copy_of(i) if i in put else p for i, p in enumerate(points)] if put else None
+    def settled(self, places: Sequence[Place]) -> list[Place] | None:
+        """After an evaluation at the places: where the function has put its own leaves, or None where it left them."""
+        put = {i for i in self._written if not self._is_at(i, places[i])}
+        return (
+            [self.at(i, self._cells[i].clone()) if i in put else p for i, p in enumerate(places)]
+            if put
+            else None
+        )
 
     def forget_written(self) -> None:
         """After an evaluation: what the function wrote to is not where it was."""
         for i, tensor in enumerate(self.tensors):
             if i in self._written or (not tensor.is_inference() and tensor._version != self._versions[i]):
                 self._holds[i] = None
+
+    def _is_at(self, i: int, place: Place) -> bool:
+        return all(torch.equal(cell, place.wide(b).to(cell)) for b, cell in self._in_blocks(i, place))
+
+    def _in_blocks(self, i: int, place: Place) -> Iterator[tuple[Block, torch.Tensor]]:
+        """The leaf's own memory, block by block of the place."""
+        cell = self._cells[i]
+        blocks = place.blocks if cell.is_contiguous() else (None,)
+        return ((block, _part(cell, block)) for block in blocks)
+
+
+def _part(tensor: torch.Tensor, block: Block) -> torch.Tensor:
+    return tensor if block is None else tensor.view(-1)[block]
 
 
 def _alone(data: torch.Tensor) -> torch.Tensor:
@@ -126,26 +199,3 @@ def _inner(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def _double(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.cpu().double() if tensor.device.type in WITHOUT_FLOAT64 else tensor.double()
-
-
-def _tensor(move: NDArray[np.float64], point: torch.Tensor) -> torch.Tensor:
-    array = np.ascontiguousarray(move, dtype=np.float64).reshape(tuple(point.shape))
-    if not array.flags.writeable:
-        array = array.copy()
-    return torch.from_numpy(array)
-
-
-def _blocks(
-    cell: torch.Tensor, point: torch.Tensor, move: torch.Tensor, gradient: torch.Tensor | None
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]]:
-    """Pieces of the four, all but the first in float64; whole tensors where they do not lie in one line."""
-    tensors = [cell, point, move, *([] if gradient is None else [gradient])]
-    if all(t.is_contiguous() for t in tensors):
-        tensors = [t.view(-1) for t in tensors]
-        pieces = range(0, cell.numel(), _BLOCK)
-    else:
-        pieces = [None]
-    for start in pieces:
-        part = tensors if start is None else [t[start : start + _BLOCK] for t in tensors]
-        base = _double(part[1])
-        yield part[0], base, part[2].to(base.device), _double(part[3]) if gradient is not None else None

@@ -10,7 +10,7 @@ import copy
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
@@ -29,7 +29,7 @@ _DATA = (torch.utils.data.DataLoader, torch.utils.data.Dataset, torch.utils.data
 
 
 @contextmanager
-def preserved(*roots: Any) -> Iterator[None]:
+def preserved(*roots: Any, cast: Callable[[torch.Tensor], torch.Tensor] | None = None) -> Iterator[None]:
     """Restore everything that the roots hold, and every random state, on the way out.
 
     Parameters
@@ -38,6 +38,8 @@ def preserved(*roots: Any) -> Iterator[None]:
         Modules, optimizers, loss functions, datasets: what is reachable from them through attributes, closures,
         partials and bound methods is preserved: parameters, buffers, gradients, flags, hooks, plain attributes,
         generators, optimizer state.
+    cast
+        What the tensors hold meanwhile, made of what they held; None for copies.
     """
     found = reach(roots)
     with ExitStack() as undo:
@@ -48,7 +50,7 @@ def preserved(*roots: Any) -> Iterator[None]:
             _lend_optimizer_state(undo, optimizer)
         # Before any storage is lent: copies made in inference mode could not be differentiated.
         undo.enter_context(torch.inference_mode(False))
-        _lend_storage(undo, found.tensors)
+        _lend_storage(undo, found.tensors, cast or _same)
         undo.enter_context(torch.enable_grad())
         yield
 
@@ -215,8 +217,14 @@ def _lend_optimizer_state(undo: ExitStack, optimizer: torch.optim.Optimizer) -> 
     optimizer.state = lent  # the attribute itself is given back by _keep_attributes
 
 
-def _lend_storage(undo: ExitStack, tensors: list[torch.Tensor]) -> None:
-    """Point every tensor at a copy of its storage; tensors that share a storage go on sharing the copy."""
+def _same(data: torch.Tensor) -> torch.Tensor:
+    return data
+
+
+def _lend_storage(
+    undo: ExitStack, tensors: list[torch.Tensor], cast: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    """Point every tensor at a copy of its storage; tensors that share a storage go on sharing the copy, unless they are cast."""
     copies: dict[int, torch.UntypedStorage] = {}
     for tensor in tensors:
         if tensor.is_leaf:
@@ -230,7 +238,8 @@ def _lend_storage(undo: ExitStack, tensors: list[torch.Tensor]) -> None:
         # Given back before the gradient, which must fit the tensor's own type.
         version = None if tensor.is_inference() else tensor._version
         undo.callback(_restore_tensor, tensor, tensor.data, tensor.requires_grad, version)
-        tensor.data = _scratch(tensor, copies)
+        lent = cast(tensor.data)
+        tensor.data = lent if lent.dtype != tensor.dtype else _scratch(tensor, copies)
 
 
 def _scratch(tensor: torch.Tensor, copies: dict[int, torch.UntypedStorage]) -> torch.Tensor:
