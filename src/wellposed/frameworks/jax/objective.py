@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
@@ -11,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError
+from ...gradcheck.directions import Held
 from ...gradcheck.result import Sample
 from .calls import Calls, Outputs, is_wide
+from .places import Place, Step
 from .subject import Subject
 from .trees import (
     Array,
@@ -53,8 +56,14 @@ class JaxObjective:
         self.data_sizes: frozenset[int] = frozenset()
         self.claims_gradient = mode != "forward"
         self._weights: list[Array] = []
+        self._claimed: list[NDArray[Any]] | None = None
         self._upstream = 1
-        self._settle([leaf.numbers() for leaf in subject.leaves])
+        self._held = Held()
+        self._places = [
+            Place(held=leaf.numbers(), dtype=real_dtype(d))
+            for leaf, d in zip(subject.leaves, self._dtypes, strict=True)
+        ]
+        self._settle()
 
     @property
     def n_forward(self) -> int:
@@ -66,42 +75,65 @@ class JaxObjective:
         return self._calls.n_backward
 
     def point(self, tensor: int) -> Array:
-        return _frozen(as_double(self._points[tensor]))
+        return _frozen(as_double(self._places[tensor].values()))
 
     def gradient(self, tensor: int) -> Array:
         return _frozen(as_double(self._gradients[tensor]))
 
-    @np.errstate(all="ignore")
     def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
-        moved = self._moved(direction, step)
-        moves = {i: as_double(x) - as_double(self._points[i]) for i, x in moved.items()}
         if self._mode == "reverse":
-            return self._sample(self._forward(moved), self._along(moves), split=split)
-        pushed = self._pushed(moves)
-        if self._mode == "forward":
-            return self._sample(self._forward(moved), self._value(pushed), split=split)
-        sums = [y + dy for y, dy in zip(self._centre, pushed, strict=True)]
-        return self._sample(sums, self._along(moves), split=split)
+            return self._walked(direction, step, split=split)
+        moves = self._moves(direction, step)
+        with np.errstate(all="ignore"):
+            pushed = self._pushed(moves)
+            if self._mode == "forward":
+                return replace(self._walked(direction, step, split=split), taken=self._value(pushed))
+            sums = [y + dy for y, dy in zip(self._centre, pushed, strict=True)]
+            return self._sample(sums, self._along(moves), split=split)
+
+    @np.errstate(all="ignore")
+    def _walked(self, direction: Direction | None, step: float, *, split: bool) -> Sample:
+        """F where the direction leads, and what the gradient says of that."""
+        moving, gradients, taken = _moving(direction), self._gradients, dict[int, float]()
+
+        def moved(i: int) -> NDArray[Any]:
+            if direction is None or i not in moving:
+                return self._places[i].values()
+            values, taken[i] = self._places[i].moved(self._step(direction, i, step), gradients[i])
+            return values
+
+        outputs = self._calls.outputs(lambda: self._placed(moved))
+        return self._sample(self._real(outputs), sum(taken.values()), split=split)
 
     def floor(self) -> float:
         if self._mode != "forward-reverse":
             return self._output_noise
         # No output enters, but a product of one pass forward and one back, which round as often as f is deep.
         shares = [
-            float(np.linalg.norm(as_double(g))) * _rms(as_double(x))
-            for g, x in zip(self._gradients, self._points, strict=True)
+            float(np.linalg.norm(as_double(g))) * _rms(as_double(x.values()))
+            for g, x in zip(self._gradients, self._places, strict=True)
         ]
         return 4 * self.roundoff * float(np.linalg.norm(shares))
 
     def moved(
         self, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
     ) -> JaxObjective | None:
-        """The same check elsewhere; functions that JAX can transform keep nothing from call to call, so every call is a first one."""
+        """The same check elsewhere; functions that JAX can transform keep nothing from call to call, so every call is a first one.
+
+        A step away, the gradient here is let go meanwhile, and asked for again where it is needed: each takes as much memory as the model.
+        """
         other = copy.copy(self)
-        other._upstream = upstream
-        moved = self._moved(direction, step)
+        other._upstream, other._claimed = upstream, None
+        if direction is not None:
+            moving = _moving(direction)
+            other._places = [
+                place.stepped(self._step(direction, i, step)) if i in moving else place
+                for i, place in enumerate(self._places)
+            ]
+            if upstream == 1:  # that of a multiple of F is compared with the one here
+                self._claimed = None
         try:
-            other._settle([moved.get(i, x) for i, x in enumerate(self._points)])
+            other._settle()
         except ArgumentError:  # f or its gradient is not finite there
             return None
         return other
@@ -110,12 +142,9 @@ class JaxObjective:
         """There is no state to settle."""
 
     @np.errstate(all="ignore")
-    def _settle(self, points: Sequence[NDArray[Any]]) -> None:
-        """Take this point as the one at which the gradient is claimed, and ask for it."""
-        self._points = [
-            x.astype(real_dtype(d), copy=False) for x, d in zip(points, self._dtypes, strict=True)
-        ]
-        outputs = self._outputs({})
+    def _settle(self) -> None:
+        """Take this place as the one at which the gradient is claimed, and ask for it."""
+        outputs = self._outputs()
         if not self._weights:
             alone = len(outputs) == 1
             self._weights = [weight((self._seed, i), y, alone=alone) for i, y in enumerate(outputs)]
@@ -126,11 +155,18 @@ class JaxObjective:
                 f"f returned a value that is not finite ({value}) at these inputs: expected finite outputs"
             )
         self._output_noise = rounding(outputs, self._weights)
-        self._gradients = self._claimed(outputs)
+        self._claimed = self._claim(outputs)
         if self._mode != "reverse":
             self._pushed({})  # so that a function without forward mode is refused at once
 
-    def _claimed(self, outputs: Outputs) -> list[NDArray[Any]]:
+    @property
+    def _gradients(self) -> list[NDArray[Any]]:
+        if self._claimed is None:
+            self._claimed = self._claim(self._outputs())
+        return self._claimed
+
+    @np.errstate(all="ignore")
+    def _claim(self, outputs: Outputs) -> list[NDArray[Any]]:
         try:
             found = self._by_backward_pass(outputs)
         except UserCodeError:
@@ -153,19 +189,21 @@ class JaxObjective:
             # f is not the same each time that it is traced: only operation by operation is it the function that the user runs.
             self._calls.compiled = False
             _, found = self._pulled(cotangents)
-        real = [as_real_gradient(g) for g in found]
-        if upstream == 1:
-            return real
-        return [g / np.asarray(2, g.dtype) if upstream == 2 else as_double(g) / upstream for g in real]
+        for i in range(len(found)):  # one by one in place of those of JAX
+            g = as_real_gradient(found[i])
+            if upstream != 1:
+                g = g / np.asarray(2, g.dtype) if upstream == 2 else as_double(g) / upstream
+            found[i] = g
+        return found
 
     def _by_columns(self) -> list[NDArray[Any]]:
         """Of a function that has forward mode alone, as of a loop that runs until it has converged: one element at a time."""
-        count = sum(x.size for x in self._points)
+        count = sum(x.held.size for x in self._places)
         if count > MOST_COLUMNS:
             raise ArgumentError(
                 f"f has no backward pass, and {count} inputs: expected at most {MOST_COLUMNS} where only forward mode is there"
             )
-        found = [np.zeros(x.shape) for x in self._points]
+        found = [np.zeros(x.held.shape) for x in self._places]
         for i, g in enumerate(found):
             for index in np.ndindex(g.shape):
                 column = np.zeros(g.shape)
@@ -174,41 +212,46 @@ class JaxObjective:
         return found
 
     def _pulled(self, cotangents: Sequence[NDArray[Any]]) -> tuple[Outputs, Outputs]:
-        return self._calls.pullback(lambda: self._placed({}), cotangents)
+        return self._calls.pullback(self._here, cotangents)
 
     def _pushed(self, moves: dict[int, Array]) -> list[Array]:
         """The derivative of the outputs along the moves, by forward mode; a move is rounded to the type of its array once more."""
         tangents = []
-        for i, (x, dtype) in enumerate(zip(self._points, self._dtypes, strict=True)):
-            move = moves[i] if i in moves else np.zeros(x.shape)
+        for i, (shape, dtype) in enumerate(zip(self.shapes, self._dtypes, strict=True)):
+            move = moves[i] if i in moves else np.zeros(shape)
             tangents.append(complex_of(move, dtype) if is_complex(dtype) else move.astype(dtype))
-        return self._real(self._calls.pushforward(lambda: self._placed({}), tangents)[1])
+        return self._real(self._calls.pushforward(self._here, tangents)[1])
 
-    def _moved(self, direction: Direction | None, step: float) -> dict[int, NDArray[Any]]:
-        """The tensors of the direction where they end up, rounded to what they can hold."""
+    def _step(self, direction: Direction, tensor: int, length: float) -> Step:
+        numbers = self._held.numbers(direction, tensor)
+        return Step(direction=direction, tensor=tensor, numbers=numbers, length=length)
+
+    def _moves(self, direction: Direction | None, step: float) -> dict[int, Array]:
+        """How far the tensors of the direction really move, rounded to what they can hold."""
         if direction is None:
             return {}
+        places = {i: self._places[i] for i in direction.tensors}
         return {
-            i: (as_double(self._points[i]) + step * direction.move(i)).astype(real_dtype(self._dtypes[i]))
-            for i in direction.tensors
+            i: as_double(place.stepped(self._step(direction, i, step)).values()) - as_double(place.values())
+            for i, place in places.items()
         }
 
     def _along(self, moves: dict[int, Array]) -> float:
         """What the claimed gradient says of the moves."""
         return sum((float(np.vdot(as_double(self._gradients[i]), move)) for i, move in moves.items()), 0.0)
 
-    def _placed(self, moved: dict[int, NDArray[Any]]) -> list[jax.Array]:
+    def _placed(self, values: Callable[[int], NDArray[Any]]) -> list[jax.Array]:
         """Fresh arrays for each call: f may donate them."""
         return [
-            leaf.placed(moved.get(i, x), dtype)
-            for i, (leaf, x, dtype) in enumerate(zip(self._leaves, self._points, self._dtypes, strict=True))
+            leaf.placed(values(i), dtype)
+            for i, (leaf, dtype) in enumerate(zip(self._leaves, self._dtypes, strict=True))
         ]
 
-    def _outputs(self, moved: dict[int, NDArray[Any]]) -> Outputs:
-        return self._calls.outputs(lambda: self._placed(moved))
+    def _here(self) -> list[jax.Array]:
+        return self._placed(lambda i: self._places[i].values())
 
-    def _forward(self, moved: dict[int, NDArray[Any]]) -> list[Array]:
-        return self._real(self._outputs(moved))
+    def _outputs(self) -> Outputs:
+        return self._calls.outputs(self._here)
 
     def _real(self, outputs: Outputs) -> list[Array]:
         real = [as_double(real_view(y)) for y in outputs]
@@ -225,6 +268,10 @@ class JaxObjective:
         terms = [w * y for w, y in zip(self._weights, outputs, strict=True)]
         value = float(sum(np.sum(t) for t in terms))
         return Sample(value, taken, parts(terms) if split else ())
+
+
+def _moving(direction: Direction | None) -> frozenset[int]:
+    return frozenset(direction.tensors if direction else ())
 
 
 def _rms(array: Array) -> float:

@@ -62,9 +62,8 @@ def opened(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int, or
 
     def outputs(fresh: list[jax.Array]) -> list[jax.Array]:
         # Arrays that f closes over keep their type in a replay: promotion carries them into float64, rounded as they are.
-        values = [copied(value) for _, value in every]
-        for i, array in zip(places, fresh, strict=True):
-            values[i] = array
+        given = dict(zip(places, fresh, strict=True))
+        values = [given[i] if i in given else copied(value) for i, (_, value) in enumerate(every)]
         arguments = []
         for pairs, treedef in flat:
             arguments.append(jax.tree_util.tree_unflatten(treedef, values[: len(pairs)]))

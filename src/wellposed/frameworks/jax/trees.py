@@ -33,7 +33,10 @@ class Leaf:
         return cls(name=name, value=value, dtype=np.dtype(jax.dtypes.canonicalize_dtype(value.dtype)))
 
     def numbers(self) -> NDArray[Any]:
-        return real_view(np.array(self.value, dtype=self.dtype))
+        """What it holds, read-only; a copy where somebody else may write to it, as to an array of NumPy."""
+        if isinstance(self.value, np.ndarray):
+            return real_view(np.array(self.value, dtype=self.dtype, order="C"))
+        return real_view(np.asarray(self.value, dtype=self.dtype, order="C"))
 
     def placed(self, numbers: NDArray[Any], dtype: np.dtype[Any]) -> jax.Array:
         """A fresh JAX array of these numbers, where the user's array lies."""
