@@ -6,17 +6,20 @@
 
 ``passes``: a correct model of 1e6 float64 parameters; ``failing``: the 25 bugs, found, placed and named, at 1e3 to 1e6;
 ``elements``: one wrong element among 1e6, its place and factor drawn by lot, 100 times; ``time``: ratios to torch's modes in one run;
-``memory``: the peak at 1e7 parameters, in copies of the parameters above a bare forward and backward pass, each in its own process.
+``memory``: the peak at 1e7 parameters, in copies of them, beside that of a bare forward and backward pass, each in its own process: once
+where freed memory goes back to the system at once, so that it is that of live arrays, and once as the allocator does by itself.
 Forward passes are counted by the function itself, not taken from the check's word.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -30,6 +33,17 @@ from tests.cases.gradient_bugs import BUGS, Bend, Regression, draw, hand_written
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 FACTORS = (1.5, 0.0, 1.01)
 TRIALS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What memory is measured of."""
+
+    bare: Callable[[], object]
+    """One forward and backward pass."""
+    check: Callable[[], object]
+    size: int
+    """Bytes of the parameters."""
 
 
 class Counted:
@@ -173,46 +187,90 @@ def _times_of(problem: Regression, f: Callable[..., Tensor], *, slow: bool) -> s
     )
 
 
-def memory(dtypes: tuple[str, ...] = ("float64", "float32")) -> None:
-    for dtype in dtypes:
-        peaks = {what: _peak_in_a_process(what, dtype) for what in ("bare", "check")}
-        copies = {what: peak / size for what, (peak, size) in peaks.items()}
-        size = peaks["bare"][1]
+def memory() -> None:
+    click.echo(
+        "peak at 1e7 parameters above the start, in copies of them: live arrays (resident, with what the allocator keeps)"
+    )
+    for case in CASES:
+        bare, check = (_copies(case, what) for what in ("bare", "check"))
         click.echo(
-            f"{dtype}, parameters of {size / 2**20:.0f} MiB: a bare forward and backward pass peaks at {copies['bare']:.1f} copies of them "
-            f"(the gradient included), the check at {copies['check']:.1f}: {copies['check'] - copies['bare']:+.1f}"
+            f"  {case:<24} bare forward and backward pass {bare[0]:.1f} ({bare[1]:.1f})   check {check[0]:.1f} ({check[1]:.1f})   "
+            f"check - bare {check[0] - bare[0]:+.1f} ({check[1] - bare[1]:+.1f})"
         )
 
 
-def _peak_in_a_process(what: str, dtype: str) -> tuple[float, float]:
-    """Peak bytes above the start, and the bytes of the parameters."""
-    command = [sys.executable, "-m", "benchmarks.gradient_cost", "child", what, dtype]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    peak, size = done.stdout.split()[-2:]
-    return float(peak), float(size)
+def _copies(case: str, what: str) -> tuple[float, float]:
+    """Of live arrays, and of resident memory."""
+    command = [sys.executable, "-m", "benchmarks.gradient_cost", "child", case, what]
+    found = []
+    for settings in ({"MALLOC_MMAP_THRESHOLD_": "131072"}, {}):
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | settings)
+        found.append(float(done.stdout.split()[-1]))
+    return found[0], found[1]
 
 
-def child(what: str, dtype: str) -> None:
-    x = torch.randn(8, 1820, dtype=getattr(torch, dtype))
-    # Both load what they need on a small model first, so that the peak counts arrays and not imports.
-    _use(what, network(10, 1, x.dtype), x[:, :10].contiguous())
-    before = _peak_bytes()
-    model = network(1820, 3, x.dtype)
-    _use(what, model, x)
-    print(_peak_bytes() - before, sum(p.numel() * p.element_size() for p in model.parameters()))
+def child(case: str, what: str) -> None:
+    """Print the peak in copies of the parameters, which do not count themselves."""
+    getattr(CASES[case](10), what)()  # loads what is needed, so that the peak counts arrays and not imports
+    subject = CASES[case](1820)
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the most so far is what there is now
+    getattr(subject, what)()
+    print((_resident("VmHWM") - before) / subject.size)
 
 
-def _peak_bytes() -> float:
-    """Largest resident size so far. Linux: `getrusage` would report that of the parent process, where it was larger."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * float(status.partition("VmHWM:")[2].split()[0])
+def _resident(kind: str) -> float:
+    """Bytes, now or at the most so far. Linux: `getrusage` would report those of the parent process, where they were more."""
+    return 1024 * float(Path("/proc/self/status").read_text().partition(f"{kind}:")[2].split()[0])
 
 
-def _use(what: str, model: nn.Module, x: Tensor) -> None:
-    if what == "check":
-        wp.check_gradients(model, x)
-    else:
+def _module(width: int, dtype: torch.dtype) -> Subject:
+    model = network(width, 3, dtype)
+    x = torch.randn(8, width, dtype=dtype)
+
+    def bare() -> None:
         model(x).square().mean().backward()
+
+    size = sum(p.numel() * p.element_size() for p in model.parameters())
+    return Subject(bare=bare, check=lambda: wp.check_gradients(model, x), size=size)
+
+
+def _function(width: int) -> Subject:
+    inputs = [torch.randn(width, width, dtype=torch.float64) for _ in range(3)]
+
+    def f(*tensors: Tensor) -> Tensor:
+        return torch.stack([t.square().sum() for t in tensors]).sum()
+
+    def bare() -> None:
+        f(*[t.detach().requires_grad_() for t in inputs]).backward()
+
+    size = sum(t.numel() * t.element_size() for t in inputs)
+    return Subject(bare=bare, check=lambda: wp.check_gradients(f, *inputs), size=size)
+
+
+def _in_jax(width: int) -> Subject:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    keys = jax.random.split(jax.random.key(0), 3)
+    inputs = jax.block_until_ready([jax.random.normal(key, (width, width), dtype="float64") for key in keys])
+
+    def f(*arrays: jax.Array) -> jax.Array:
+        return sum((jax.numpy.square(a).sum() for a in arrays), jax.numpy.zeros(()))
+
+    def bare() -> None:
+        jax.block_until_ready(jax.jit(jax.grad(f, argnums=(0, 1, 2)))(*inputs))
+
+    size = sum(a.nbytes for a in inputs)
+    return Subject(bare=bare, check=lambda: wp.check_gradients(f, *inputs), size=size)
+
+
+CASES: dict[str, Callable[[int], Subject]] = {
+    "torch module, float64": lambda width: _module(width, torch.float64),
+    "torch module, float32": lambda width: _module(width, torch.float32),
+    "torch function, float64": _function,
+    "JAX function, float64": _in_jax,
+}
 
 
 PARTS: dict[str, Callable[..., None]] = {
