@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from wellposed.frameworks.held import Held
 from wellposed.gradcheck.directions import (
     RANDOM,
     SPREAD,
     Direction,
-    Held,
     jittered,
     random_direction,
     random_numbers,

@@ -68,25 +68,6 @@ class Direction:
         return replace(self, tensors=(tensor,), made=lambda i: self.made(i) * mask)
 
 
-class Held:
-    """The direction that was moved along last, for the next step along it: what is one byte an element is not made again."""
-
-    def __init__(self) -> None:
-        self._direction: Direction | None = None
-        self._numbers: dict[int, NDArray[np.int8]] = {}
-
-    def numbers(self, direction: Direction, tensor: int) -> NDArray[Any]:
-        """As `direction.made` gives them."""
-        if direction is not self._direction:
-            self._direction, self._numbers = direction, {}
-        if tensor in self._numbers:
-            return self._numbers[tensor]
-        made = direction.made(tensor)
-        if made.dtype == np.int8:
-            self._numbers[tensor] = made
-        return made
-
-
 def random_numbers(shape: Sequence[int], key: Sequence[int]) -> Array:
     """Random signs times random magnitudes of rms 1; the same for the same key."""
     return np.divide(_random_bytes(shape, key), SPREAD, dtype=np.float64)

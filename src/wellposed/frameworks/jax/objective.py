@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError
-from ...gradcheck.directions import Held
 from ...gradcheck.result import Sample
+from ..held import Held
 from .calls import Calls, Outputs, is_wide
 from .places import Place, Step
 from .subject import Subject

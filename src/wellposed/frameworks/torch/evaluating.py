@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from math import isfinite, isnan, nan
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...errors import ArgumentError, UserCodeError, WellposedError
-from ...gradcheck.directions import Held
+from ..held import Held
 from . import forward_mode, second_order
+from .backward import Gradients, NeedsAccumulation, accumulating, gradients_of, is_finite, own_copy
 from .rewinding import Rewind
 from .running import seed_everything
 from .scratch import Place, Scratch, real_view
 from .state import Reached, preserved, reach
 from .subjects import Subject, in_double
 from .unreduced import Loss, factor_of
-from .weighing import Term, Weights, nodes_of, outputs_of, rounding, total, wide
-
-Gradients = tuple[torch.Tensor | None, ...]
+from .weighing import Term, Weights, outputs_of, rounding, total, wide
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -191,7 +190,7 @@ class Evaluator:
     def _claimed(self, places: Sequence[Place], *, required: bool, start: Rewind | None) -> Claim:
         try:
             return self._claimed_once(places, required=required, start=start)
-        except _NeedsAccumulation:
+        except NeedsAccumulation:
             self._accumulated = True
             return self._claimed_once(places, required=required, start=start)
 
@@ -298,8 +297,8 @@ class Evaluator:
         self.n_backward += 1
         try:
             weighted = summed if self._times == 1 else summed * self._times
-            return list(_gradients(weighted, leaves, accumulated=self._accumulated))
-        except _NeedsAccumulation:
+            return list(gradients_of(weighted, leaves, accumulated=self._accumulated))
+        except NeedsAccumulation:
             raise
         except Exception as error:
             if not required:
@@ -319,11 +318,11 @@ class Evaluator:
             if g is None:
                 continue
             # A copy: a backward pass may return a tensor that is written to later, or one of those that move.
-            own = _own(g)
+            own = own_copy(g)
             del g
             times = self._times
             found[i] = own if times == 1 else own.div_(2) if times == 2 else wide(own) / times
-            if not _is_finite(own):
+            if not is_finite(own):
                 raise ArgumentError(
                     f"the gradient of {self.subject.leaves[i].name} holds values that are not finite, while f is finite there"
                 )
@@ -348,7 +347,7 @@ class Evaluator:
 
     def _unchecked(self, summed: torch.Tensor) -> int:
         ours = {id(t) for t in self.scratch.tensors}
-        return len({id(v) for v in _accumulating(summed) if id(v) not in ours})
+        return len({id(v) for v in accumulating(summed) if id(v) not in ours})
 
     def _explained(self, error: Exception, what: str) -> WellposedError:
         refused = forward_mode.refused(error) if forward_mode.is_on() else None
@@ -367,45 +366,5 @@ def _without_gradient(outputs: Sequence[tuple[str, torch.Tensor]]) -> frozenset[
     return idle if len(idle) < len(outputs) else frozenset()
 
 
-def _is_finite(values: torch.Tensor) -> bool:
-    """Whether all of them are, without an array of answers: the extremes hold a NaN where there is one."""
-    return all(isfinite(float(extreme)) for extreme in torch.aminmax(values))
-
-
-def _own(gradient: torch.Tensor) -> torch.Tensor:
-    dense = gradient if gradient.layout is torch.strided else gradient.to_dense()
-    return real_view(dense).clone(memory_format=torch.contiguous_format)
-
-
 def _shaped(tangent: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:
     return torch.view_as_complex(tangent) if tangent is not None and like.is_complex() else tangent
-
-
-def _gradients(
-    summed: torch.Tensor, leaves: Sequence[torch.Tensor], *, accumulated: bool
-) -> Sequence[torch.Tensor | None]:
-    if not accumulated:
-        try:
-            return torch.autograd.grad(summed, list(leaves), allow_unused=True)
-        except RuntimeError as error:
-            if "use_reentrant" in str(error):
-                raise _NeedsAccumulation from error
-            raise
-    met = _accumulating(summed)
-    before = [t.grad for t in met]
-    try:
-        summed.backward()
-        return [leaf.grad for leaf in leaves]
-    finally:
-        for tensor, gradient in zip(met, before, strict=True):
-            tensor.grad = gradient
-
-
-class _NeedsAccumulation(Exception):  # noqa: N818 - a signal, not an error
-    """A re-entrant checkpoint runs with ``backward()`` alone, which adds to the ``.grad`` of whatever it meets."""
-
-
-def _accumulating(summed: torch.Tensor) -> list[torch.Tensor]:
-    """The tensors whose ``.grad`` a backward pass adds to, as far as the graph shows them."""
-    held = (getattr(node, "variable", None) for node in nodes_of(summed))
-    return [variable for variable in held if variable is not None]

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError
 from ...gradcheck.result import Sample
-from .evaluating import Claim, Evaluation, Evaluator, Gradients, evaluating
+from .backward import Gradients
+from .evaluating import Claim, Evaluation, Evaluator, evaluating
 from .rewinding import Rewind
 from .scratch import Place, Step, to_array
 from .second_order import second_order
