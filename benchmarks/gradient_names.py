@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import click
@@ -93,21 +94,15 @@ def described(answer: Answer) -> str:
     )
 
 
-@click.command(help=__doc__)
-@click.option("--family", multiple=True, type=click.Choice(FAMILIES), default=FAMILIES)
-@click.option("--seed", default=0, show_default=True)
-@click.option("--draw", default=0, show_default=True, help="Another number draws other weights and data.")
-@click.option(
-    "--all", "every", is_flag=True, help="A line for every case, not only for those that are not right."
-)
-def main(family: tuple[str, ...], seed: int, draw: int, every: bool) -> None:
-    Draw.first = 1000 * draw
-    answers = [ask(case, seed) for case in all_named_bugs() if case.family in family]
+def report(cases: Sequence[NamedBug], *, seed: int, every: bool) -> None:
+    """Ask all of them, and print the table and what was not right."""
+    answers = [ask(case, seed) for case in cases]
     click.echo(
         f"{'family':<16} {'cases':>5} {'right':>6} {'none':>5} {'wrong':>6} {'missed':>7}  {'number':>7} {'place':>7} {'forward':>8}"
     )
-    for one in family:
-        click.echo(row(one, [a for a in answers if a.case.family == one]))
+    for one in FAMILIES:
+        if of_one := [a for a in answers if a.case.family == one]:
+            click.echo(row(one, of_one))
     asked = [a for a in answers if a.case.family not in UNASKED]
     if asked:
         click.echo(row("all named", asked))
@@ -120,6 +115,18 @@ def main(family: tuple[str, ...], seed: int, draw: int, every: bool) -> None:
         fine = a.score == RIGHT or (a.score == NONE and a.case.family in UNASKED)
         if every or not fine or a.number is False or a.place is False:
             click.echo(described(a))
+
+
+@click.command(help=__doc__)
+@click.option("--family", multiple=True, type=click.Choice(FAMILIES), default=FAMILIES)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--draw", default=0, show_default=True, help="Another number draws other weights and data.")
+@click.option(
+    "--all", "every", is_flag=True, help="A line for every case, not only for those that are not right."
+)
+def main(family: tuple[str, ...], seed: int, draw: int, every: bool) -> None:
+    Draw.first = 1000 * draw
+    report([case for case in all_named_bugs() if case.family in family], seed=seed, every=every)
 
 
 if __name__ == "__main__":
