@@ -175,7 +175,7 @@ def permutations() -> list[NamedBug]:
         case(family, "rotary: halves for pairs", bent(ops.ROTARY, 9, changed(0, interleaved))),
         case(family, "attention: the two heads of v swapped", bent(ops.ATTENTION, 9, changed(2, lambda d: d.flip(0)))),
         case(family, "dense: rows in shuffled order", bent(ops.DENSE, 40, changed(1, lambda d: d[mixed]))),
-        case(family, "cosine: a shuffled, gather for scatter", bent(ops.COSINE, 40, changed(0, lambda d: d[mixed]), F32)),
+        case(family, "cosine: a shuffled, gather for scatter", bent(ops.COSINE, 40, changed(0, lambda d: d[mixed[mixed < 10]]), F32)),
         case(family, "cosine: columns shuffled", bent(ops.COSINE, 40, changed(1, lambda d: d[:, mixed]))),
         case(family, "max pool: shifted by a pixel each way", bent(ops.MAX_POOL, 12, changed(0, lambda d: d.roll((1, 1), (2, 3))))),
         case(family, "batch norm: two channels swapped", bent(ops.BATCH_NORM, 16, changed(0, swapped(0, 1, 1))), **two),
