@@ -147,7 +147,7 @@ def _numerical(prober: Prober, failures: Mapping[int, Failure]) -> list[Array] |
     few = sum(int(np.prod(s)) for s in prober.objective.shapes) <= FEW_ELEMENTS
     if not (few and prober.objective.claims_gradient):
         return None
-    return every_element(prober, {i: f.step for i, f in failures.items() if f.step is not None})
+    return every_element(prober, {i: r for i, f in failures.items() if (r := f.outcome.reading)})
 
 
 def _common_cause(prober: Prober, failures: Sequence[Failure]) -> Cause | None:

@@ -11,15 +11,21 @@ from numpy.typing import NDArray
 
 from .cause import Cause, factor_cause
 from .directions import Array, Direction
-from .evidence import Evidence
-from .localize import FAINT, Box, element_reading, heaviest_element, measure
+from .evidence import EXACT, SHARPLY, Evidence, rms
+from .localize import FAINT, Box, element_direction, element_reading, heaviest_element, measure
 from .objective import Objective, Sample
 from .probe import FLAG, Prober, Reading
 
 MOST_SPARSE = 3
 FEWEST_ON_A_SIDE = 3
-MOST_SHUFFLED = 16
-"""Slices that are measured one by one."""
+CONFIRMING = 3
+"""Directions along which a part must be free of error."""
+CLEARLY = 1e-2
+"""Part of the largest element above which one is clearly not zero."""
+MOST_MEASURED = 12
+"""Elements or slices of a large tensor that are measured one by one."""
+UNLIKELY = 0.1
+"""How many of the candidates may be expected to fit a measurement by chance; several measurements must fit."""
 
 
 def partial_cause(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
@@ -28,7 +34,12 @@ def partial_cause(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
         return None
     if not box.is_whole:
         return _in_slice(prober, evidence, box)
-    return _on_one_side(prober, evidence) or _few_elements(prober, evidence) or _shuffled(prober, evidence)
+    return (
+        _on_one_side(prober, evidence)
+        or _few_elements(prober, evidence)
+        or _blocked(prober, evidence)
+        or _shuffled(prober, evidence)
+    )
 
 
 def _in_slice(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
@@ -47,23 +58,29 @@ def _in_slice(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
                 elements=tuple(int(k) for k in np.flatnonzero(box.mask)),
             )
         )
-    inside = prober.objective.gradient(evidence.tensor)[box.slices]
-    if not np.any(inside):
+    if not np.any(prober.objective.gradient(evidence.tensor)[box.slices]):
+        if not _free_of_error(prober, evidence, ~box.mask):
+            return None
         return Cause(
             name="mask", detail=f"only {where} is wrong: the analytic gradient is zero there", where=where
         )
     slopes, numerical = _inside(prober, evidence, box)
-    ratio = float(slopes @ numerical / (slopes @ slopes))
-    bars = evidence.bars + 1e-7 * np.abs(numerical)
-    if np.all(np.abs(numerical - ratio * slopes) <= FLAG * bars):
-        found = factor_cause(
-            prober,
-            ratio,
-            float(bars.max() / np.abs(numerical).max()),
-            of=f"only {where} is wrong: there the analytic gradient is",
+    if np.all(np.abs(numerical) <= FLAG * evidence.bars) and evidence.sharp:
+        return Cause(
+            name="mask", detail=f"only {where} is wrong: the numerical gradient is zero there", where=where
         )
-        return replace(found, where=where, ratio=None) if found else None
-    return None
+    ratio = float(slopes @ numerical / (slopes @ slopes))
+    bars = evidence.bars + EXACT * np.abs(numerical)
+    # A factor is told by an error that stands clear of the bars, and itself by what is left to multiply.
+    uncertainty = rms(bars) / (abs(ratio) * rms(slopes)) if ratio else np.inf
+    if max(rms(bars) / rms(evidence.errors), uncertainty) > SHARPLY:
+        return None
+    if np.any(np.abs(numerical - ratio * slopes) > FLAG * bars):
+        return None
+    found = factor_cause(
+        prober, ratio, FLAG * uncertainty, of=f"only {where} is wrong: there the analytic gradient is"
+    )
+    return replace(found, where=where, ratio=None) if found else None
 
 
 def _explained_by(prober: Prober, evidence: Evidence, elements: NDArray[np.integer]) -> bool:
@@ -88,38 +105,50 @@ def _inside(prober: Prober, evidence: Evidence, box: Box) -> tuple[Array, Array]
 
 
 def _shuffled(prober: Prober, evidence: Evidence) -> Cause | None:
-    """Slices in one another's places, whatever the order: each slice is measured by itself and found among the claimed ones."""
+    """Slices in one another's places, whatever the order: some are measured by themselves and found among the claimed ones."""
     gradient = prober.objective.gradient(evidence.tensor)
+    rng = np.random.default_rng((prober.seed, 3))
     for axis, length in enumerate(gradient.shape):
-        if not 3 <= length <= MOST_SHUFFLED or gradient.size == length:
+        if length < 3 or (gradient.size == length and length <= 2 * MOST_SPARSE):
             continue
-        order = _order(prober, evidence, axis)
-        if sorted(order) == list(range(length)) and evidence.explains(
-            evidence.along(np.take(gradient, order, axis))
-        ):
-            return Cause(
-                name="permuted",
-                detail=f"the slices along axis {axis} of the analytic gradient are in another order: {order} belong at 0, 1, ...",
-            )
+        places = np.sort(rng.permutation(length)[:MOST_MEASURED])
+        order = _order(prober, evidence, axis, places)
+        displaced = sum(a != b for a, b in zip(order, places, strict=False))
+        if len(set(order)) < len(places) or displaced < min(3, length):
+            continue
+        if len(places) == length and not evidence.explains(evidence.along(np.take(gradient, order, axis))):
+            continue
+        said = ", ".join(f"{a} belongs at {b}" for a, b in zip(order[:4], places[:4], strict=True))
+        return Cause(
+            name="permuted",
+            detail=f"the slices along axis {axis} of the analytic gradient are in another order: {said}, ...",
+        )
     return None
 
 
-def _order(prober: Prober, evidence: Evidence, axis: int) -> list[int]:
-    """For each place along the axis the claimed slice that fits what is measured there best."""
+def _order(prober: Prober, evidence: Evidence, axis: int, places: NDArray[np.integer]) -> list[int]:
+    """For each of some places along the axis the one claimed slice that fits what is measured there; as far as each has one."""
     direction, total = evidence.clearest
-    gradient = np.moveaxis(prober.objective.gradient(evidence.tensor), axis, 0)
+    gradient = np.moveaxis(prober.objective.gradient(evidence.tensor), axis, 0).reshape(-1)
     moves = np.moveaxis(direction.move(evidence.tensor), axis, 0)
-    shape = prober.objective.shapes[evidence.tensor]
+    claimed = gradient.reshape(len(moves), -1)
     order = []
-    for k in range(len(gradient)):
-        whole = Box.whole(shape)
-        starts, stops = list(whole.starts), list(whole.stops)
-        starts[axis], stops[axis] = k, k + 1
-        mask = replace(whole, starts=tuple(starts), stops=tuple(stops)).mask
-        measured = measure(prober, direction.within(evidence.tensor, mask), total, share=1e-4).numerical
-        slopes = [float(np.vdot(claimed, moves[k])) for claimed in gradient]
-        order.append(int(np.argmin(np.abs(np.array(slopes) - measured))))
+    for k in places:
+        mask = _slice_mask(prober.objective.shapes[evidence.tensor], axis, int(k))
+        reading = measure(prober, direction.within(evidence.tensor, mask), total, share=1e-4)
+        slopes = claimed @ moves[k].reshape(-1)
+        near = np.abs(slopes - reading.numerical) <= FLAG * reading.bar + EXACT * np.abs(slopes).max()
+        # So few of them lie so near by chance that one that fits is the one.
+        if near.sum() != 1 or not FLAG * reading.bar * len(slopes) < UNLIKELY * np.ptp(slopes):
+            break
+        order.append(int(np.argmax(near)))
     return order
+
+
+def _slice_mask(shape: tuple[int, ...], axis: int, k: int) -> NDArray[np.bool_]:
+    mask = np.zeros(shape, dtype=bool)
+    mask[(slice(None),) * axis + (k,)] = True
+    return mask
 
 
 def _few_elements(prober: Prober, evidence: Evidence) -> Cause | None:
@@ -187,18 +216,47 @@ def _patched(prober: Prober, tensor: int, gradient: Array) -> Prober:
 
 def _on_one_side(prober: Prober, evidence: Evidence) -> Cause | None:
     """The error lies on one side of a simple condition on the tensor or its gradient, and the other side is free of it."""
-    tensor = evidence.tensor
-    direction, total = evidence.clearest
-    name = prober.objective.names[tensor]
-    for condition, mask in _conditions(prober, tensor):
+    name = prober.objective.names[evidence.tensor]
+    for condition, mask in _conditions(prober, evidence.tensor):
         if min(mask.sum(), (~mask).sum()) < FEWEST_ON_A_SIDE:
             continue
-        if _free(prober, direction.within(tensor, ~mask), total):
+        if _free_of_error(prober, evidence, ~mask):
             return Cause(
                 name="mask",
                 detail=f"wrong only where {condition.format(name=name)}: {int(mask.sum())} of {mask.size} elements",
             )
     return None
+
+
+def _blocked(prober: Prober, evidence: Evidence) -> Cause | None:
+    """What the forward pass blocks, whatever its condition: elements are right or have a numerical derivative of zero, and both are met."""
+    tensor = evidence.tensor
+    gradient = prober.objective.gradient(tensor).reshape(-1)
+    clear = np.flatnonzero(np.abs(gradient) > CLEARLY * np.abs(gradient).max())
+    if len(clear) < MOST_MEASURED:
+        return None
+    tried = np.random.default_rng((prober.seed, 4)).permutation(clear)[: 2 * MOST_MEASURED]
+    _, total = evidence.clearest
+    share = 1e-3 / gradient.size**0.5
+    zero: list[int] = []
+    right: list[int] = []
+    for k in tried:
+        if len(zero) + len(right) >= MOST_MEASURED and min(len(zero), len(right)) > 1:
+            break
+        reading = measure(prober, element_direction(prober, tensor, int(k)), total, share=share)
+        within = FLAG * reading.bar + EXACT * abs(reading.slope)
+        if within > SHARPLY * abs(reading.slope) or min(abs(reading.numerical), abs(reading.error)) > within:
+            return None
+        (zero if abs(reading.numerical) <= within else right).append(int(k))
+    unclaimed = prober.objective.gradient(tensor) == 0
+    if min(len(zero), len(right)) < 2 or not _free_of_error(prober, evidence, unclaimed):
+        return None
+    return Cause(
+        name="mask",
+        detail=f"of {len(zero) + len(right)} elements that were tried {len(zero)} have a numerical gradient of zero, and not an analytic one: what "
+        "the forward pass blocks there, the backward pass lets through",
+        elements=(zero[0],),
+    )
 
 
 def _conditions(prober: Prober, tensor: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:
@@ -209,6 +267,15 @@ def _conditions(prober: Prober, tensor: int) -> Iterator[tuple[str, NDArray[np.b
     yield "the analytic gradient is zero", gradient == 0
     yield "|{name}| > 1", np.abs(point) > 1
     yield "|{name}| < 1", np.abs(point) < 1
+
+
+def _free_of_error(prober: Prober, evidence: Evidence, mask: NDArray[np.bool_]) -> bool:
+    """Whether the gradient is right inside the mask: along a second direction too, since errors may cancel along one."""
+    if not mask.any():
+        return True
+    _, total = evidence.clearest
+    seen = evidence.directions[:CONFIRMING]
+    return all(_free(prober, d.within(evidence.tensor, mask), total) for d in seen)
 
 
 def _free(prober: Prober, direction: Direction, total: Reading) -> bool:

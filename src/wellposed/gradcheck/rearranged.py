@@ -30,7 +30,10 @@ def rearranged(evidence: Evidence, gradient: Array) -> Rearranged | None:
     for name, detail, candidate in _candidates(gradient):
         if evidence.explains(evidence.along(candidate)):
             return Rearranged(name, detail, candidate)
-    return (_rolled(evidence, gradient) or _swapped(evidence, gradient)) if evidence.sharp else None
+    if not evidence.sharp:
+        return None
+    found = _rolled(evidence, gradient) or _swapped(evidence, gradient)
+    return found if found and evidence.explains(evidence.along(found.gradient)) else None
 
 
 def _candidates(gradient: Array) -> Iterator[tuple[str, str, Array]]:
@@ -78,32 +81,29 @@ def _chunks(gradient: Array, axis: int) -> Iterator[tuple[str, str, Array]]:
 
 
 def _rolled(evidence: Evidence, gradient: Array) -> Rearranged | None:
-    """Rolled along one axis by any number: all shifts at once, as a circular correlation."""
-    for axis, length in enumerate(gradient.shape):
-        if length < 2:
-            continue
-        fits = np.ones(length, dtype=bool)
-        transformed = np.fft.rfft(gradient, axis=axis)
-        others = tuple(k for k in range(gradient.ndim) if k != axis)
-        for direction, reading in zip(evidence.directions, evidence.readings, strict=True):
-            moved = np.fft.rfft(direction.move(evidence.tensor), axis=axis)
-            slopes = np.fft.irfft((np.conj(transformed) * moved).sum(axis=others), n=length)
-            rounding = 1e-12 * np.abs(slopes).max()
-            fits &= (
-                np.abs(slopes - reading.numerical)
-                <= FLAG * reading.bar + EXACT * abs(reading.numerical) + rounding
-            )
-        shifts = np.flatnonzero(fits)
-        if len(shifts) != 1 or not shifts[0]:
-            continue
-        shift = int(shifts[0])
-        by = -shift if shift <= length // 2 else length - shift
-        return Rearranged(
-            "permuted",
-            f"the analytic gradient is rolled by {by} along axis {axis}",
-            np.roll(gradient, shift, axis),
+    """Rolled by any number along any of its axes: all shifts at once, as a circular correlation."""
+    fits = np.ones(gradient.shape, dtype=bool)
+    transformed = np.conj(np.fft.fftn(gradient))
+    for direction, reading in zip(evidence.directions, evidence.readings, strict=True):
+        slopes = np.fft.ifftn(transformed * np.fft.fftn(direction.move(evidence.tensor))).real
+        rounding = 1e-12 * np.abs(slopes).max()
+        fits &= (
+            np.abs(slopes - reading.numerical)
+            <= FLAG * reading.bar + EXACT * abs(reading.numerical) + rounding
         )
-    return None
+    found = np.argwhere(fits)
+    if len(found) != 1 or not found[0].any():
+        return None
+    shifts = [(axis, int(k)) for axis, k in enumerate(found[0]) if k]
+    by = [
+        f"{-k if 2 * k <= gradient.shape[axis] else gradient.shape[axis] - k} along axis {axis}"
+        for axis, k in shifts
+    ]
+    return Rearranged(
+        "permuted",
+        f"the analytic gradient is rolled by {' and by '.join(by)}",
+        np.roll(gradient, tuple(int(k) for k in found[0]), tuple(range(gradient.ndim))),
+    )
 
 
 def _swapped(evidence: Evidence, gradient: Array) -> Rearranged | None:
