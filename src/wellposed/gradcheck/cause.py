@@ -6,19 +6,23 @@ name is given only when the hypothesis explains the error within the error bars,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
 import numpy as np
 
 from .directions import Array
-from .evidence import EXACT, Evidence, rms, split_numerical
+from .evidence import EXACT, Evidence, rms, split_along, split_numerical
 from .probe import FLAG, Prober
 from .rearranged import rearranged
 
 FACTOR = 1e-3
 """Agreement at which a factor counts as the whole number or the sign that it is near."""
+DIGITS = 4
+"""Of a number that somebody wrote down."""
+MOST_ROWS = 24
+"""Rows of a tensor that are measured one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,13 +176,15 @@ def _low_precision(prober: Prober, evidence: Evidence) -> Cause | None:
 
 def _missing_term(prober: Prober, evidence: Evidence) -> Cause | None:
     """The error is a multiple of one simple array of the same shape."""
-    for what, term in _terms(prober, evidence.tensor):
+    for what, term, written in _terms(prober, evidence.tensor):
         if term.size < 4:
             continue
         slopes = evidence.along(term)
         if not np.any(slopes):
             continue
         weight = float(slopes @ evidence.errors / (slopes @ slopes))
+        if written and not _is_written(weight, FLAG * rms(evidence.bars) / rms(slopes)):
+            continue
         if evidence.explains(evidence.slopes + weight * slopes):
             return Cause(
                 name="missing-term",
@@ -188,15 +194,38 @@ def _missing_term(prober: Prober, evidence: Evidence) -> Cause | None:
     return None
 
 
-def _terms(prober: Prober, tensor: int) -> Iterator[tuple[str, Array]]:
+def _is_written(value: float, uncertainty: float) -> bool:
+    """Whether it is a number of few digits, as somebody writes down: what a gradient is off by for another reason has many."""
+    fine = uncertainty < 1e-6 * abs(value)
+    return fine and abs(float(f"{value:.{DIGITS}g}") - value) <= uncertainty + EXACT * abs(value)
+
+
+def _terms(prober: Prober, tensor: int) -> Iterator[tuple[str, Array, bool]]:
+    """Terms that may be missing, in words; True for those that count only with a number that somebody wrote down."""
     objective = prober.objective
     point, shape, name = objective.point(tensor), objective.shapes[tensor], objective.names[tensor]
     if (point > 0).any() and (point < 0).any():  # else it is a constant, and no sign of an L1 term
-        yield f"sign({name}), as of an L1 term,", np.sign(point)
+        yield f"sign({name}), as of an L1 term,", np.sign(point), False
+    yield "a constant, as of a sum,", np.ones(shape), True
+    for weights in getattr(objective, "output_weights", ()):
+        if (term := _summed_to(weights, shape)) is not None:
+            yield "what comes from above, as of a residual connection,", term, False
     for i, other in enumerate(objective.names):
         if i != tensor and objective.shapes[i] == shape:
-            yield other, objective.point(i)
-            yield f"the gradient of {other}", objective.gradient(i)
+            yield other, objective.point(i), False
+            yield f"the gradient of {other}", objective.gradient(i), False
+
+
+def _summed_to(weights: Array, shape: tuple[int, ...]) -> Array | None:
+    """What comes from above, for a tensor that is added to the outputs: summed over the axes along which it is spread out."""
+    if len(shape) > weights.ndim:
+        return None
+    leading = tuple(range(weights.ndim - len(shape)))
+    inner = weights.shape[len(leading) :]
+    if any(n not in (1, m) for n, m in zip(shape, inner, strict=True)):
+        return None
+    spread = tuple(len(leading) + k for k, n in enumerate(shape) if n == 1)
+    return weights.sum(axis=(*leading, *spread)).reshape(shape)
 
 
 def _rearranged(prober: Prober, evidence: Evidence) -> Cause | None:
@@ -212,6 +241,13 @@ def _left_out(prober: Prober, evidence: Evidence) -> Cause | None:
     splits = split_numerical(prober, evidence)
     if not splits:
         return None
+    found = _stretch(evidence, splits)
+    if found is None or found.name == "mask":
+        return _overwritten(prober, evidence) or found
+    return found
+
+
+def _stretch(evidence: Evidence, splits: Sequence[tuple[Array, ...]]) -> Cause | None:
     for axis in range(len(splits[0])):
         parts = np.stack([s[axis] for s in splits])
         count = parts.shape[1]
@@ -222,6 +258,36 @@ def _left_out(prober: Prober, evidence: Evidence) -> Cause | None:
             if count > 2 and len(fits) == 1:
                 return _outputs_cause(which(int(fits[0]), count), axis)
     return None
+
+
+def _overwritten(prober: Prober, evidence: Evidence) -> Cause | None:
+    """`=` for `+=`, row by row: of what several outputs add to a row, as of a word that comes again, one alone is left."""
+    gradient = prober.objective.gradient(evidence.tensor)
+    if not gradient.ndim or len(gradient) < 2:
+        return None
+    direction, total = evidence.clearest
+    rng = np.random.default_rng((prober.seed, 5))
+    lost: list[int] = []
+    for row in np.sort(rng.permutation(len(gradient))[:MOST_ROWS]):
+        mask = np.zeros(gradient.shape, dtype=bool)
+        mask[row] = True
+        split = split_along(prober, direction.within(evidence.tensor, mask), total.step)
+        if not split:
+            return None
+        claimed = float(np.vdot(gradient[row], direction.move(evidence.tensor)[row]))
+        within = FLAG * total.bar + EXACT * max(np.abs(split[0]).max(), abs(claimed))
+        if abs(split[0].sum() - claimed) <= within:
+            continue
+        alone = any(np.any(np.abs(parts - claimed) <= within) for parts in split)
+        if not alone or abs(claimed) <= within:
+            return None
+        lost.append(int(row))
+    if len(lost) < 2:
+        return None
+    return Cause(
+        name="accumulate",
+        detail=f"of all that the outputs add to a row the analytic gradient holds one alone, as in row {lost[0]}: overwritten where it should be summed",
+    )
 
 
 def _stretches(parts: Array) -> Iterator[tuple[Array, Callable[[int, int], tuple[str, bool]]]]:

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import WellposedError
 from .cause import Cause
-from .directions import Direction
+from .directions import Array, Direction
 from .examine import Outcome, examine_all
 from .objective import Objective
 from .probe import Prober
@@ -25,6 +26,8 @@ LOUDER = 3
 """A multiple of F whose gradient is that multiple too, unless it was computed before."""
 NEARER = 10.0
 """How much nearer the error is looked at again: that of a stale gradient shrinks with the distance."""
+MOST_HELD, FEWEST_AT_RANDOM = 6, 4
+"""Tensors that are moved by themselves, and the fewest of their elements that must have a value of their own."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,9 +52,10 @@ def wrong_elsewhere(prober: Prober, *, resolution: float) -> Elsewhere | None:
         return None
     beside = Prober(away, seed=prober.seed)
     outcomes = examine_all(beside, resolution=resolution, stop_at_kink=True)
-    if not any(o.verdict == "fail" for o in outcomes.values()):
+    wrong = [i for i, o in outcomes.items() if o.verdict == "fail"]
+    if not wrong:
         return None
-    return Elsewhere(prober=beside, outcomes=outcomes, cause=_cause(prober, direction, first))
+    return Elsewhere(prober=beside, outcomes=outcomes, cause=_cause(prober, direction, first, wrong))
 
 
 def stored(prober: Prober, tensors: Sequence[int]) -> dict[int, Cause]:
@@ -97,7 +101,7 @@ def _reading(prober: Prober, at: Objective, step: float) -> Reading:
     return other.read_pair(other.fresh(other.everything), step)
 
 
-def _cause(prober: Prober, direction: Direction, first: Reading) -> Cause | None:
+def _cause(prober: Prober, direction: Direction, first: Reading, wrong: Sequence[int]) -> Cause | None:
     """Why it is wrong there: every call adds to the last, or it is the gradient of an earlier point."""
     again = _moved(prober, None, 0.0)
     if again is not None and not _same_claim(prober.objective, again):
@@ -107,7 +111,7 @@ def _cause(prober: Prober, direction: Direction, first: Reading) -> Cause | None
         )
     fresh, away = _moved(prober, direction, AWAY, afresh=True), _moved(prober, direction, AWAY)
     if fresh and away and _same_claim(fresh, away):
-        return None  # nothing was kept: it is wrong there whatever was called before
+        return _held(prober, direction, wrong)  # nothing was kept where that could be taken back
     near = _moved(prober, direction, AWAY / NEARER)
     if near is None or prober.good_step is None:
         return None
@@ -118,3 +122,32 @@ def _cause(prober: Prober, direction: Direction, first: Reading) -> Cause | None
         name="stale",
         detail="right where it is first asked for, and the further from there the more wrong: it uses what that first call saved",
     )
+
+
+def _held(prober: Prober, direction: Direction, wrong: Sequence[int]) -> Cause | None:
+    """Whether the wrong gradient knows a tensor as it was at first: it is right there, and stays what it was when that tensor moves.
+
+    Values that are zero or alike might be right by chance, as where a forgotten term is zero too: only others move.
+    """
+    for j in direction.tensors[:MOST_HELD]:
+        at_random = _at_random(prober.objective.point(j))
+        if at_random.sum() < FEWEST_AT_RANDOM:
+            continue
+        alone = _moved(prober, direction.within(j, at_random), AWAY)
+        if alone is None:
+            continue
+        same = [i for i in wrong if np.array_equal(prober.objective.gradient(i), alone.gradient(i))]
+        other, step = prober.at_other(alone), prober.good_step or prober.first_step
+        if any(other.read_pair(other.fresh((i,)), step).flagged for i in same):
+            name = prober.objective.names[j]
+            return Cause(
+                name="stale",
+                detail=f"it stays the same when {name} moves, and was right for the first {name} it met: it uses what was saved then",
+            )
+    return None
+
+
+def _at_random(point: Array) -> NDArray[np.bool_]:
+    """The elements whose value no other has, and that are not zero."""
+    _, place, count = np.unique(np.abs(point), return_inverse=True, return_counts=True)
+    return (count[place.reshape(point.shape)] == 1) & (point != 0)

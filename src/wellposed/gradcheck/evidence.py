@@ -99,12 +99,18 @@ def split_numerical(prober: Prober, evidence: Evidence) -> Sequence[tuple[Array,
     """The numerical derivatives along the evidence's directions, split over the outputs; empty where the outputs cannot be split."""
     found = []
     for direction, reading in zip(evidence.directions, evidence.readings, strict=True):
-        above = prober.objective.at(direction, reading.step, split=True).parts
-        below = prober.objective.at(direction, -reading.step, split=True).parts
-        if not above or not below:
+        split = split_along(prober, direction, reading.step)
+        if not split:
             return ()
-        found.append(tuple((a - b) / (2 * reading.step) for a, b in zip(above, below, strict=True)))
+        found.append(split)
     return found
+
+
+def split_along(prober: Prober, direction: Direction, step: float) -> tuple[Array, ...]:
+    """The numerical derivative along one direction, split over the first axis of the outputs and over the second, as far as they have them."""
+    above = prober.objective.at(direction, step, split=True).parts
+    below = prober.objective.at(direction, -step, split=True).parts
+    return tuple((a - b) / (2 * step) for a, b in zip(above, below, strict=True))
 
 
 def rms(values: Array) -> float:

@@ -59,7 +59,7 @@ def _in_slice(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
             )
         )
     if not np.any(prober.objective.gradient(evidence.tensor)[box.slices]):
-        if not _free_of_error(prober, evidence, ~box.mask):
+        if not (_free_of_error(prober, evidence, ~box.mask) and _all_wrong(prober, evidence, box.mask)):
             return None
         return Cause(
             name="mask", detail=f"only {where} is wrong: the analytic gradient is zero there", where=where
@@ -220,7 +220,7 @@ def _on_one_side(prober: Prober, evidence: Evidence) -> Cause | None:
     for condition, mask in _conditions(prober, evidence.tensor):
         if min(mask.sum(), (~mask).sum()) < FEWEST_ON_A_SIDE:
             continue
-        if _free_of_error(prober, evidence, ~mask):
+        if _free_of_error(prober, evidence, ~mask) and _all_wrong(prober, evidence, mask):
             return Cause(
                 name="mask",
                 detail=f"wrong only where {condition.format(name=name)}: {int(mask.sum())} of {mask.size} elements",
@@ -236,14 +236,12 @@ def _blocked(prober: Prober, evidence: Evidence) -> Cause | None:
     if len(clear) < MOST_MEASURED:
         return None
     tried = np.random.default_rng((prober.seed, 4)).permutation(clear)[: 2 * MOST_MEASURED]
-    _, total = evidence.clearest
-    share = 1e-3 / gradient.size**0.5
     zero: list[int] = []
     right: list[int] = []
     for k in tried:
         if len(zero) + len(right) >= MOST_MEASURED and min(len(zero), len(right)) > 1:
             break
-        reading = measure(prober, element_direction(prober, tensor, int(k)), total, share=share)
+        reading = _of_element(prober, evidence, int(k))
         within = FLAG * reading.bar + EXACT * abs(reading.slope)
         if within > SHARPLY * abs(reading.slope) or min(abs(reading.numerical), abs(reading.error)) > within:
             return None
@@ -276,6 +274,20 @@ def _free_of_error(prober: Prober, evidence: Evidence, mask: NDArray[np.bool_]) 
     _, total = evidence.clearest
     seen = evidence.directions[:CONFIRMING]
     return all(_free(prober, d.within(evidence.tensor, mask), total) for d in seen)
+
+
+def _all_wrong(prober: Prober, evidence: Evidence, mask: NDArray[np.bool_]) -> bool:
+    """Whether every element of the mask is wrong, as far as a few tell: of a few wrong ones, many conditions hold by chance."""
+    rng = np.random.default_rng((prober.seed, 6))
+    tried = rng.permutation(np.flatnonzero(mask))[:MOST_MEASURED]
+    return all(_of_element(prober, evidence, int(k)).flagged for k in tried)
+
+
+def _of_element(prober: Prober, evidence: Evidence, element: int) -> Reading:
+    """One element by itself, sharp enough to tell an error of its size."""
+    direction = element_direction(prober, evidence.tensor, element)
+    share = 1e-3 / float(np.prod(prober.objective.shapes[evidence.tensor])) ** 0.5
+    return measure(prober, direction, evidence.clearest[1], share=share)
 
 
 def _free(prober: Prober, direction: Direction, total: Reading) -> bool:
