@@ -17,6 +17,7 @@ from .cases import (
     names_heldout_jax,
     names_heldout_nameless,
     names_heldout_numpy,
+    names_heldout_second,
     names_heldout_torch,
 )
 from .cases.named_bugs import FAMILIES, NamedBug
@@ -31,6 +32,7 @@ SETS = {
         names_heldout_jax,
         names_heldout_nameless,
     ),
+    "second": (names_heldout_second,),
 }
 
 
