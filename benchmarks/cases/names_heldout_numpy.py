@@ -210,7 +210,7 @@ def others() -> list[NamedBug]:
         case("not nameable", "factors: the gradient of u for that of v", matrix_factors("copied"), right=nameless),
         case("transposed", "recurrence: outer product the other way", recurrence("transposed")),
         case("sign-flipped", "recurrence", recurrence("negated")),
-        case("hidden", "recurrence: first step alone", recurrence("last step"), right=("accumulate", "missing-term")),
+        case("hidden", "recurrence: first step alone", recurrence("last step"), right=("accumulate", "zero")),
         case("not nameable", "recurrence: w for w.T", recurrence("no transpose"), right=nameless),
         case("hidden", "recurrence: nothing through time", recurrence("truncated"), right=("missing-term", "accumulate")),
     ]  # fmt: skip

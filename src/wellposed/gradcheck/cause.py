@@ -19,6 +19,8 @@ from .rearranged import rearranged
 
 FACTOR = 1e-3
 """Agreement at which a factor counts as the whole number or the sign that it is near."""
+EXACT_ROWS, COARSE_ROWS = 1e-4, 5e-2
+"""How near a factor must come to a number of rows, where it is sharp and where noise leaves it vague."""
 DIGITS = 4
 """Of a number that somebody wrote down."""
 MOST_ROWS = 24
@@ -55,7 +57,6 @@ def global_cause(prober: Prober, evidence: Evidence) -> Cause | None:
         or _low_precision(prober, evidence)
         or _missing_term(prober, evidence)
         or _rearranged(prober, evidence)
-        or _left_out(prober, evidence)
     )
 
 
@@ -73,14 +74,14 @@ def factor_cause(
     factor = 1 / ratio if ratio else np.inf
     if not isfinite(factor) or abs(factor) > 1e6:
         return None
-    many = _rows(prober, factor)
+    many = _rows(prober, factor, uncertainty)
     if many:
         return Cause(
             name="missing-mean",
             detail=f"{of} {many} times the numerical one, and an array in play has {many} rows: a forgotten 1/m",
             ratio=ratio,
         )
-    few = _rows(prober, ratio)
+    few = _rows(prober, ratio, uncertainty)
     if few:
         return Cause(
             name="scaled",
@@ -102,11 +103,15 @@ def _rounded(value: float, uncertainty: float) -> str:
     return next(close, texts[-1])
 
 
-def _rows(prober: Prober, factor: float) -> int | None:
+def _rows(prober: Prober, factor: float, uncertainty: float) -> int | None:
     """The number of rows of an array in play that a factor is equal to; what counts the columns of another is no number of rows."""
-    m = round(factor) if isfinite(factor) and abs(factor) < 1e9 else 0
-    if m < 3 or abs(factor - m) > 1e-4 * m or m not in prober.objective.batch_sizes:
+    if not isfinite(factor):
         return None
+    within = min(max(uncertainty, EXACT_ROWS), COARSE_ROWS) * abs(factor)
+    near = [m for m in prober.objective.batch_sizes if m >= 3 and abs(factor - m) <= within]
+    if len(near) != 1:
+        return None
+    (m,) = near
     columns = any(m in shape[1:] for shape in prober.objective.shapes)
     return None if columns and m not in prober.objective.data_sizes else m
 
@@ -206,8 +211,10 @@ def _terms(prober: Prober, tensor: int) -> Iterator[tuple[str, Array, bool]]:
     point, shape, name = objective.point(tensor), objective.shapes[tensor], objective.names[tensor]
     if (point > 0).any() and (point < 0).any():  # else it is a constant, and no sign of an L1 term
         yield f"sign({name}), as of an L1 term,", np.sign(point), False
-    yield "a constant, as of a sum,", np.ones(shape), True
-    for weights in getattr(objective, "output_weights", ()):
+    weighted: Sequence[Array] | None = getattr(objective, "output_weights", None)
+    if weighted is not None and not weighted:  # the weights of outputs are numbers of few digits, and so are their means
+        yield "a constant, as of a sum,", np.ones(shape), True
+    for weights in weighted or ():
         if (term := _summed_to(weights, shape)) is not None:
             yield "what comes from above, as of a residual connection,", term, False
     for i, other in enumerate(objective.names):
@@ -236,8 +243,10 @@ def _rearranged(prober: Prober, evidence: Evidence) -> Cause | None:
     return Cause(name=found.name, detail=found.detail, elements=_furthest(found.gradient - gradient))
 
 
-def _left_out(prober: Prober, evidence: Evidence) -> Cause | None:
+def left_out(prober: Prober, evidence: Evidence) -> Cause | None:
     """The outputs of some samples or time steps do not count in the analytic gradient: one of them, the first few, the last few, or all but one."""
+    if not (evidence.nameable and prober.objective.claims_gradient):
+        return None
     splits = split_numerical(prober, evidence)
     if not splits:
         return None

@@ -22,8 +22,8 @@ from .reading import Reading
 
 AWAY = 0.1
 """How far off, relative to each tensor's own size."""
-LOUDER = 3
-"""A multiple of F whose gradient is that multiple too, unless it was computed before."""
+LOUDER = -3
+"""A multiple of F whose gradient is that multiple too, unless it was computed before; negative, since signs and normed gradients know no size."""
 NEARER = 10.0
 """How much nearer the error is looked at again: that of a stale gradient shrinks with the distance."""
 MOST_HELD, FEWEST_AT_RANDOM = 6, 4

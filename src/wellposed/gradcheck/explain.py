@@ -8,13 +8,13 @@ from math import isfinite
 
 import numpy as np
 
-from .cause import Cause, factor_cause, global_cause
+from .cause import Cause, factor_cause, global_cause, left_out
 from .directions import Array
 from .elsewhere import ignoring_upstream, stored
-from .evidence import gather
+from .evidence import EXACT, NAMEABLE, gather, rms
 from .examine import Outcome
-from .localize import Box, element_reading, every_element, smallest_box, telling_elements
-from .partial import partial_cause
+from .localize import CLEAR, Box, element_reading, every_element, measure, smallest_box, telling_elements
+from .partial import scattered_cause, slice_cause
 from .probe import Prober
 from .reading import FLAG
 from .result import GradientCheck, TensorCheck, WorstElement
@@ -25,6 +25,7 @@ MOST_EXPLAINED = 3
 """Failing tensors whose cause is sought."""
 FEWEST = 8
 """A tensor of fewer elements shows no cause."""
+FACTOR_TRIALS = 3
 MOST_UNNAMED = 2
 """Failing tensors without a name before the search for names ends."""
 
@@ -104,7 +105,7 @@ def _relative(prober: Prober, i: int, outcome: Outcome) -> float:
 def _failure(prober: Prober, i: int, outcome: Outcome, *, sought: bool, localized: bool) -> Failure:
     box = Box.whole(prober.objective.shapes[i])
     norm = prober.norms[i]
-    if outcome.factor is not None:
+    if outcome.factor is not None and (not sought or _is_factor(prober, i, outcome)):
         return Failure(
             tensor=i,
             outcome=outcome,
@@ -122,7 +123,10 @@ def _failure(prober: Prober, i: int, outcome: Outcome, *, sought: bool, localize
     if cause is None and localized:
         direction, total = evidence.clearest
         box = smallest_box(prober, i, direction, total)
-        cause = partial_cause(prober, evidence, box)
+        cause = slice_cause(prober, evidence, box)
+    cause = cause or left_out(prober, evidence)
+    if cause is None and localized:
+        cause = scattered_cause(prober, evidence, box)
     ratio = cause.ratio if cause else None
     return Failure(
         tensor=i,
@@ -131,6 +135,22 @@ def _failure(prober: Prober, i: int, outcome: Outcome, *, sought: bool, localize
         numerical_norm=evidence.numerical_norm if ratio is None else abs(ratio) * norm,
         cause=cause,
         box=box,
+    )
+
+
+def _is_factor(prober: Prober, i: int, outcome: Outcome) -> bool:
+    """Whether the factor explains the error along random directions too, and they see it clearly.
+
+    Along the signs of the gradient any error adds up that leans its way, while the bars of other directions may hide the rest.
+    """
+    assert outcome.factor is not None
+    if outcome.reading is None:
+        return True
+    seen = [measure(prober, prober.fresh((i,)), outcome.reading, share=CLEAR) for _ in range(FACTOR_TRIALS)]
+    left = [abs(r.numerical - outcome.factor * r.slope) for r in seen]
+    clear = rms(np.array([r.bar for r in seen])) <= NAMEABLE * rms(np.array([r.error for r in seen]))
+    return clear and all(
+        a <= FLAG * r.bar + EXACT * abs(r.numerical) for a, r in zip(left, seen, strict=True)
     )
 
 

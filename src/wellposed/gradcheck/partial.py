@@ -17,7 +17,7 @@ from .objective import Objective, Sample
 from .probe import FLAG, Prober, Reading
 
 MOST_SPARSE = 3
-FEWEST_ON_A_SIDE = 3
+FEWEST_ON_A_SIDE = 4
 CONFIRMING = 3
 """Directions along which a part must be free of error."""
 CLEARLY = 1e-2
@@ -28,12 +28,17 @@ UNLIKELY = 0.1
 """How many of the candidates may be expected to fit a measurement by chance; several measurements must fit."""
 
 
-def partial_cause(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
-    """The cause of an error that no change of the whole gradient explains; None rather than a wrong name."""
-    if not (evidence.nameable and box.shape and prober.objective.claims_gradient):
+def slice_cause(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
+    """The cause of an error that one slice holds; None rather than a wrong name."""
+    if box.is_whole or not (evidence.nameable and prober.objective.claims_gradient):
         return None
-    if not box.is_whole:
-        return _in_slice(prober, evidence, box)
+    return _in_slice(prober, evidence, box)
+
+
+def scattered_cause(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
+    """The cause of an error that lies all over the tensor, and that no change of the whole gradient explains."""
+    if not (box.is_whole and box.shape and evidence.nameable and prober.objective.claims_gradient):
+        return None
     return (
         _on_one_side(prober, evidence)
         or _few_elements(prober, evidence)
