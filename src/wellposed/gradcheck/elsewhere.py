@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from ..errors import WellposedError
 from .cause import Cause
 from .directions import Array, Direction
+from .evidence import LEFT_OVER, Evidence, rms
 from .examine import Outcome, examine_all
+from .localize import measure
 from .objective import Objective
 from .probe import Prober
-from .reading import Reading
+from .reading import FLAG, Reading
 
 AWAY = 0.1
 """How far off, relative to each tensor's own size."""
@@ -26,6 +28,11 @@ LOUDER = -3
 """A multiple of F whose gradient is that multiple too, unless it was computed before; negative, since signs and normed gradients know no size."""
 NEARER = 10.0
 """How much nearer the error is looked at again: that of a stale gradient shrinks with the distance."""
+HALF_FORMATS = (("float16", 11), ("bfloat16", 8))
+COARSEST = 2.0**-6
+"""The largest error, relative to the gradient, that rounding to bfloat16 explains."""
+CONFIRMED, VANISHED = 2, 0.01
+"""Directions, and the part of an error that may be left, where an error has vanished."""
 MOST_HELD, FEWEST_AT_RANDOM = 6, 4
 """Tensors that are moved by themselves, and the fewest of their elements that must have a value of their own."""
 
@@ -81,6 +88,40 @@ def ignoring_upstream(prober: Prober, tensors: Sequence[int]) -> list[int]:
     rounding = 8 * prober.objective.roundoff
     pairs = {i: (prober.objective.gradient(i), LOUDER * louder.gradient(i)) for i in tensors}
     return [i for i, (g, same) in pairs.items() if np.any(g) and np.allclose(g, same, rtol=rounding, atol=0)]
+
+
+def rounded_on_the_way(prober: Prober, evidence: Evidence) -> Cause | None:
+    """Whether the gradient is right where every tensor holds numbers of few bits: then it rounds them to so many.
+
+    The error of another kind is there as well, since the point is hardly another.
+    """
+    if not evidence.nameable or evidence.error_norm > COARSEST * prober.norms[evidence.tensor]:
+        return None
+    error = rms(evidence.errors)
+    for name, bits in HALF_FORMATS:
+        at = _moved(prober, _to_bits(prober, bits), 1.0)
+        if at is None:
+            continue
+        other = prober.at_other(at)
+        fresh = (other.fresh((evidence.tensor,)) for _ in range(CONFIRMED))
+        seen = [measure(other, d, evidence.clearest[1], share=VANISHED) for d in fresh]
+        if all(abs(r.error) <= max(FLAG * r.bar, VANISHED * error) <= LEFT_OVER * error for r in seen):
+            return Cause(
+                name="low-precision",
+                detail=f"right where all tensors hold {name} numbers, and not between them: it was computed from rounded ones",
+            )
+    return None
+
+
+def _to_bits(prober: Prober, bits: int) -> Direction:
+    """From the point to the nearest that holds numbers of so many bits."""
+
+    def made(i: int) -> Array:
+        point = prober.objective.point(i)
+        mantissa, exponent = np.frexp(point)
+        return np.ldexp(np.round(mantissa * 2.0**bits) / 2.0**bits, exponent) - point
+
+    return Direction(kind="rounding", tensors=prober.everything, made=made)
 
 
 def _moved(

@@ -10,7 +10,7 @@ import numpy as np
 
 from .cause import Cause, factor_cause, global_cause, left_out
 from .directions import Array
-from .elsewhere import ignoring_upstream, stored
+from .elsewhere import ignoring_upstream, rounded_on_the_way, stored
 from .evidence import EXACT, NAMEABLE, gather, rms
 from .examine import Outcome
 from .localize import CLEAR, Box, element_reading, every_element, measure, smallest_box, telling_elements
@@ -124,7 +124,7 @@ def _failure(prober: Prober, i: int, outcome: Outcome, *, sought: bool, localize
         direction, total = evidence.clearest
         box = smallest_box(prober, i, direction, total)
         cause = slice_cause(prober, evidence, box)
-    cause = cause or left_out(prober, evidence)
+    cause = cause or left_out(prober, evidence) or rounded_on_the_way(prober, evidence)
     if cause is None and localized:
         cause = scattered_cause(prober, evidence, box)
     ratio = cause.ratio if cause else None

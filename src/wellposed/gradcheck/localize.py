@@ -174,19 +174,16 @@ def _among(prober: Prober, tensor: int, direction: Direction, elements: Indices)
 
 
 def every_element(prober: Prober, accused: dict[int, Reading]) -> list[Array]:
-    """The numerical gradient of every tensor, element by element, with the steps that suit those accused: mostly two evaluations each."""
-    found = []
-    for i, shape in enumerate(prober.objective.shapes):
-        numerical = np.array(prober.objective.gradient(i))
-        for k in range(int(np.prod(shape))):
-            direction = element_direction(prober, i, k)
-            if i in accused:
-                reading = measure(prober, direction, accused[i], share=ELEMENTWISE)
-            else:
-                reading = prober.read_once(direction, prober.first_step, 0.0)
+    """The numerical gradient of every tensor: of those accused element by element, mostly with two evaluations each.
+
+    The others have passed, and theirs is the claimed one as far as the check can see.
+    """
+    found = [np.array(prober.objective.gradient(i)) for i in prober.everything]
+    for i, like in accused.items():
+        for k in range(found[i].size):
+            reading = measure(prober, element_direction(prober, i, k), like, share=ELEMENTWISE)
             if np.isfinite(reading.bar):
-                numerical.flat[k] += reading.error / prober.scales[i]
-        found.append(numerical)
+                found[i].flat[k] += reading.error / prober.scales[i]
     return found
 
 

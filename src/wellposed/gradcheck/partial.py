@@ -238,9 +238,9 @@ def _blocked(prober: Prober, evidence: Evidence) -> Cause | None:
     tensor = evidence.tensor
     gradient = prober.objective.gradient(tensor).reshape(-1)
     clear = np.flatnonzero(np.abs(gradient) > CLEARLY * np.abs(gradient).max())
-    if len(clear) < MOST_MEASURED:
+    if len(clear) < 2 * MOST_MEASURED:
         return None
-    tried = np.random.default_rng((prober.seed, 4)).permutation(clear)[: 2 * MOST_MEASURED]
+    tried = np.random.default_rng((prober.seed, 4)).choice(clear, 2 * MOST_MEASURED, replace=False)
     zero: list[int] = []
     right: list[int] = []
     for k in tried:
@@ -284,7 +284,8 @@ def _free_of_error(prober: Prober, evidence: Evidence, mask: NDArray[np.bool_]) 
 def _all_wrong(prober: Prober, evidence: Evidence, mask: NDArray[np.bool_]) -> bool:
     """Whether every element of the mask is wrong, as far as a few tell: of a few wrong ones, many conditions hold by chance."""
     rng = np.random.default_rng((prober.seed, 6))
-    tried = rng.permutation(np.flatnonzero(mask))[:MOST_MEASURED]
+    inside = np.flatnonzero(mask)
+    tried = rng.choice(inside, min(MOST_MEASURED, len(inside)), replace=False)
     return all(_of_element(prober, evidence, int(k)).flagged for k in tried)
 
 

@@ -83,9 +83,11 @@ def _chunks(gradient: Array, axis: int) -> Iterator[tuple[str, str, Array]]:
 def _rolled(evidence: Evidence, gradient: Array) -> Rearranged | None:
     """Rolled by any number along any of its axes: all shifts at once, as a circular correlation."""
     fits = np.ones(gradient.shape, dtype=bool)
-    transformed = np.conj(np.fft.fftn(gradient))
+    axes = tuple(range(gradient.ndim))
+    transformed = np.conj(np.fft.rfftn(gradient))
     for direction, reading in zip(evidence.directions, evidence.readings, strict=True):
-        slopes = np.fft.ifftn(transformed * np.fft.fftn(direction.move(evidence.tensor))).real
+        moved = np.fft.rfftn(direction.move(evidence.tensor))
+        slopes = np.fft.irfftn(transformed * moved, s=gradient.shape, axes=axes)
         rounding = 1e-12 * np.abs(slopes).max()
         fits &= (
             np.abs(slopes - reading.numerical)
@@ -102,7 +104,7 @@ def _rolled(evidence: Evidence, gradient: Array) -> Rearranged | None:
     return Rearranged(
         "permuted",
         f"the analytic gradient is rolled by {' and by '.join(by)}",
-        np.roll(gradient, tuple(int(k) for k in found[0]), tuple(range(gradient.ndim))),
+        np.roll(gradient, tuple(int(k) for k in found[0]), axes),
     )
 
 
