@@ -80,7 +80,9 @@ def signs() -> list[NamedBug]:
 def factors() -> list[NamedBug]:
     family = "scaled"
 
-    def one(name: str, op: Operation, size: int, which: int, f: float, dtype: torch.dtype = F64, **say: Any) -> NamedBug:
+    def one(
+        name: str, op: Operation, size: int, which: int, f: float, dtype: torch.dtype = F64, **say: Any
+    ) -> NamedBug:
         return case(family, name, bent(op, size, changed(which, times(f)), dtype), number=f, **say)
 
     window = {"right": ("scaled", "missing-mean")}
@@ -113,10 +115,14 @@ def zeros() -> list[NamedBug]:
         case(family, "dense: x", bent(ops.DENSE, 15, nothing)),
         case(family, "attention: keys return None", bent(ops.ATTENTION, 9, changed(1, lambda _: None))),
         case(family, "conv1d: bias never written", bent(ops.CONV1D, 30, changed(2, torch.zeros_like))),
-        case(family, "layer norm: beta, float32", bent(ops.LAYER_NORM, 50, changed(2, torch.zeros_like), F32)),
+        case(
+            family, "layer norm: beta, float32", bent(ops.LAYER_NORM, 50, changed(2, torch.zeros_like), F32)
+        ),
         case(family, "lstm: the cell state", bent(ops.LSTM, 6, changed(2, torch.zeros_like))),
         case(family, "rms norm: all", bent(ops.RMS_NORM, 100, all_changed(torch.zeros_like))),
-        case(family, "bilinear: the tensor in the middle", bent(ops.BILINEAR, 8, changed(1, torch.zeros_like))),
+        case(
+            family, "bilinear: the tensor in the middle", bent(ops.BILINEAR, 8, changed(1, torch.zeros_like))
+        ),
         case(family, "interpolation", bent(ops.INTERPOLATE, 20, nothing)),
         case(family, "solve: the matrix", bent(ops.SOLVE, 4, nothing)),
         case(family, "scatter, 1e4", bent(ops.SCATTER, 2500, nothing)),
@@ -230,7 +236,9 @@ def few_wrong() -> list[NamedBug]:
 def lost_terms() -> list[NamedBug]:
     family = "missing-term"
 
-    def added(op: Operation, extra: Callable[..., Tensor], alter: Alter, size: int, dtype: torch.dtype = F64) -> Callable[[Drawn], Built]:
+    def added(
+        op: Operation, extra: Callable[..., Tensor], alter: Alter, size: int, dtype: torch.dtype = F64
+    ) -> Callable[[Drawn], Built]:
         def make(draw: Drawn) -> Built:
             return altered(turned(op.forward, extra), alter), op.inputs(draw, size, dtype), None
 

@@ -12,7 +12,9 @@ from .named_bugs import Built, NamedBug
 from .names_heldout import Drawn, case
 
 
-def ruled(forward: Callable[..., Any], backward: Callable[..., Any], *shapes: tuple[int, ...]) -> Callable[[Drawn], Built]:
+def ruled(
+    forward: Callable[..., Any], backward: Callable[..., Any], *shapes: tuple[int, ...]
+) -> Callable[[Drawn], Built]:
     """A function with its own rule ``backward(g, *inputs)``."""
 
     def make(draw: Drawn) -> Built:
@@ -23,7 +25,9 @@ def ruled(forward: Callable[..., Any], backward: Callable[..., Any], *shapes: tu
     return make
 
 
-def pulled(forward: Callable[..., Any], change: Callable[..., Any], *shapes: tuple[int, ...]) -> Callable[[Drawn], Built]:
+def pulled(
+    forward: Callable[..., Any], change: Callable[..., Any], *shapes: tuple[int, ...]
+) -> Callable[[Drawn], Built]:
     """The right gradients, given to ``change(*gradients)``."""
     return ruled(forward, lambda g, *x: tuple(change(*jax.vjp(forward, *x)[1](g))), *shapes)
 

@@ -20,11 +20,18 @@ def case(name: str, make: Callable[[Drawn], Built], *vague: str) -> NamedBug:
     return named("not nameable", name, make, right=(), vague=vague)
 
 
-def unary(forward: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor], *shape: int, dtype: torch.dtype = F64) -> Callable[[Drawn], Built]:
+def unary(
+    forward: Callable[[Tensor], Tensor],
+    slope: Callable[[Tensor], Tensor],
+    *shape: int,
+    dtype: torch.dtype = F64,
+) -> Callable[[Drawn], Built]:
     return lambda draw: (own(forward, lambda g, x: g * slope(x)), (draw(*shape, dtype=dtype),), None)
 
 
-def positive(forward: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor], *shape: int) -> Callable[[Drawn], Built]:
+def positive(
+    forward: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor], *shape: int
+) -> Callable[[Drawn], Built]:
     return lambda draw: (own(forward, lambda g, x: g * slope(x)), (draw(*shape).abs() + 0.3,), None)
 
 
@@ -48,8 +55,14 @@ def slopes() -> list[NamedBug]:
     ]  # fmt: skip
 
 
-def bent(operation: Operation, size: int, which: int, change: Callable[[Tensor], Any], dtype: torch.dtype = F64) -> Callable[[Drawn], Built]:
-    return lambda draw: (altered(operation.forward, changed(which, change)), operation.inputs(draw, size, dtype), None)
+def bent(
+    operation: Operation, size: int, which: int, change: Callable[[Tensor], Any], dtype: torch.dtype = F64
+) -> Callable[[Drawn], Built]:
+    return lambda draw: (
+        altered(operation.forward, changed(which, change)),
+        operation.inputs(draw, size, dtype),
+        None,
+    )
 
 
 def row_through(dtype: torch.dtype, row: int) -> Callable[[Tensor], Tensor]:
@@ -156,7 +169,9 @@ def layers() -> list[NamedBug]:
         return g, g.sum(1)
 
     def cosine_short(g: Tensor, a: Tensor, b: Tensor) -> Any:
-        return g[:, None] * b / (a.norm(dim=1) * b.norm(dim=1))[:, None], pulled_back(ops.cosine, (a, b), g)[1]
+        return g[:, None] * b / (a.norm(dim=1) * b.norm(dim=1))[:, None], pulled_back(ops.cosine, (a, b), g)[
+            1
+        ]
 
     def solved(a: Tensor, b: Tensor) -> Tensor:
         return torch.linalg.solve(a + 4 * torch.eye(len(a), dtype=a.dtype), b)
@@ -183,8 +198,6 @@ def layers() -> list[NamedBug]:
         return g * (1 - s + s * (1 - t**2)), g * (h - t) * s * (1 - s)
 
     term = ("missing-term",)
-    x_y = (lambda draw: (draw(12, 7), draw(7)),)
-    del x_y
     return [
         case("softmax: the diagonal of its Jacobian", lambda draw: (own(lambda z: torch.softmax(z, 1), softmax_diagonal), (draw(9, 6),), None), *term),
         case("softmax: sum over the wrong axis", lambda draw: (own(lambda z: torch.softmax(z, 1), softmax_wrong_axis), (draw(8, 8),), None)),

@@ -75,10 +75,22 @@ class Net:
         return gw1, gb1, gw2, gb2
 
 
-def net(*bugs: str, hidden: int = 10, features: int = 8, decay: float = 0.0, classes: int = 4, rows: int = 30) -> Callable[[Drawn], Built]:
+def net(
+    *bugs: str, hidden: int = 10, features: int = 8, decay: float = 0.0, classes: int = 4, rows: int = 30
+) -> Callable[[Drawn], Built]:
     def make(draw: Drawn) -> Built:
-        n = Net(x=draw.array(rows, features), labels=draw.below(classes, rows).numpy(), decay=decay, bugs=frozenset(bugs))
-        parameters = (draw.array(features, hidden) * 0.5, draw.array(hidden) * 0.1, draw.array(hidden, classes) * 0.5, draw.array(classes) * 0.1)
+        n = Net(
+            x=draw.array(rows, features),
+            labels=draw.below(classes, rows).numpy(),
+            decay=decay,
+            bugs=frozenset(bugs),
+        )
+        parameters = (
+            draw.array(features, hidden) * 0.5,
+            draw.array(hidden) * 0.1,
+            draw.array(hidden, classes) * 0.5,
+            draw.array(classes) * 0.1,
+        )
         return n.loss, parameters, n.gradient
 
     return make  # fmt: skip
@@ -126,7 +138,12 @@ def regression(bug: str, rows: int = 40, features: int = 6, decay: float = 0.0) 
 
         def gradient(w: Array) -> Array:
             p = 1 / (1 + np.exp(-x @ w))
-            delta = {"t - p": t - p, "raw": x @ w - t, "p(1-p)": (p - t) * p * (1 - p), "rounded": np.round(p) - t}
+            delta = {
+                "t - p": t - p,
+                "raw": x @ w - t,
+                "p(1-p)": (p - t) * p * (1 - p),
+                "rounded": np.round(p) - t,
+            }
             d = delta.get(bug, p - t)
             g = x.T @ d if bug == "sum" else x.T @ d / rows
             if bug == "reversed":

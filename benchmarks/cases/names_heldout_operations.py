@@ -60,7 +60,9 @@ def embedding(table: Tensor) -> Tensor:
 
 def scatter(source: Tensor) -> Tensor:
     index = (torch.arange(len(source)) * 3) % max(2, len(source) // 2)
-    return torch.zeros(max(2, len(source) // 2), source.shape[1], dtype=source.dtype).index_add(0, index, source)
+    return torch.zeros(max(2, len(source) // 2), source.shape[1], dtype=source.dtype).index_add(
+        0, index, source
+    )
 
 
 def cross_entropy(z: Tensor) -> Tensor:
@@ -86,23 +88,20 @@ ATTENTION = Operation(forward=attention, shapes=lambda n: ((2, n, 8), (2, n, 8),
 LAYER_NORM = Operation(
     forward=lambda x, g, b: F.layer_norm(x, (x.shape[-1],), g, b), shapes=lambda n: ((6, n), (n,), (n,))
 )
-GROUP_NORM = Operation(
-    forward=lambda x, g: F.group_norm(x, 2, g), shapes=lambda n: ((3, n, 5, 5), (n,))
-)
+GROUP_NORM = Operation(forward=lambda x, g: F.group_norm(x, 2, g), shapes=lambda n: ((3, n, 5, 5), (n,)))
 BATCH_NORM = Operation(forward=batch_norm, shapes=lambda n: ((12, n), (n,), (n,)))
 RMS_NORM = Operation(forward=rms_norm, shapes=lambda n: ((9, n), (n,)))
 EMBEDDING = Operation(forward=embedding, shapes=lambda n: ((n, 6),))
 SCATTER = Operation(forward=scatter, shapes=lambda n: ((n, 4),))
 CROSS_ENTROPY = Operation(forward=cross_entropy, shapes=lambda n: ((n, 10),))
-RNN_STEP = Operation(
-    forward=rnn_step, shapes=lambda n: ((4, n), (4, 6), (n, 6), (6, 6), (6,))
-)
+RNN_STEP = Operation(forward=rnn_step, shapes=lambda n: ((4, n), (4, 6), (n, 6), (6, 6), (6,)))
 RNN = Operation(forward=rnn, shapes=lambda n: ((6, 4, n), (n, n)))
 LSTM = Operation(forward=lstm_gates, shapes=lambda n: ((5, n), (n, 32), (5, 8)))
 AVERAGE_POOL = Operation(forward=lambda x: F.avg_pool2d(x, 2), shapes=lambda n: ((2, 3, n, n),))
 MAX_POOL = Operation(forward=lambda x: F.max_pool2d(x, 2), shapes=lambda n: ((2, 3, n, n),))
 BILINEAR = Operation(
-    forward=lambda x, t, y: torch.einsum("bi,ijk,bj->bk", x, t, y), shapes=lambda n: ((6, n), (n, n, 4), (6, n))
+    forward=lambda x, t, y: torch.einsum("bi,ijk,bj->bk", x, t, y),
+    shapes=lambda n: ((6, n), (n, n, 4), (6, n)),
 )
 INTERPOLATE = Operation(
     forward=lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False),

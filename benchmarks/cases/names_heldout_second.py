@@ -19,11 +19,15 @@ from .names_heldout_jax import pulled, ruled
 Forward = Callable[..., Tensor]
 
 
-def bent(forward: Forward, alter: Alter, *shapes: tuple[int, ...], dtype: torch.dtype = F64) -> Callable[[Drawn], Built]:
+def bent(
+    forward: Forward, alter: Alter, *shapes: tuple[int, ...], dtype: torch.dtype = F64
+) -> Callable[[Drawn], Built]:
     return lambda draw: (altered(forward, alter), tuple(draw(*s, dtype=dtype) for s in shapes), None)
 
 
-def written(forward: Forward, backward: Callable[..., Any], *shapes: tuple[int, ...], dtype: torch.dtype = F64) -> Callable[[Drawn], Built]:
+def written(
+    forward: Forward, backward: Callable[..., Any], *shapes: tuple[int, ...], dtype: torch.dtype = F64
+) -> Callable[[Drawn], Built]:
     return lambda draw: (own(forward, backward), tuple(draw(*s, dtype=dtype) for s in shapes), None)
 
 
@@ -41,7 +45,9 @@ def squeeze_excite(x: Tensor, w: Tensor) -> Tensor:
 
 
 def linear_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return torch.einsum("btd,btde->bte", F.elu(q) + 1, torch.cumsum(torch.einsum("btd,bte->btde", F.elu(k) + 1, v), 1))
+    return torch.einsum(
+        "btd,btde->bte", F.elu(q) + 1, torch.cumsum(torch.einsum("btd,bte->btde", F.elu(k) + 1, v), 1)
+    )
 
 
 def scan(a: Tensor, x: Tensor) -> Tensor:
@@ -96,7 +102,9 @@ def neg(d: Tensor) -> Tensor:
 
 def named() -> list[NamedBug]:
     def vae(mu: Tensor, log_var: Tensor) -> Tensor:
-        return ((torch.sin(mu) + torch.exp(0.5 * log_var)) ** 2).sum() - 0.5 * (1 + log_var - mu**2 - log_var.exp()).sum()
+        return ((torch.sin(mu) + torch.exp(0.5 * log_var)) ** 2).sum() - 0.5 * (
+            1 + log_var - mu**2 - log_var.exp()
+        ).sum()
 
     def without_prior(gradients: Any, g: Tensor, inputs: Any) -> None:
         gradients[0] = gradients[0] - g * inputs[0]
@@ -213,7 +221,9 @@ def nameless() -> list[NamedBug]:
         return d
 
     def fresh(seed: int, p: float) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda g, x: g * (torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)) > p) / (1 - p)
+        return lambda g, x: (
+            g * (torch.rand(x.shape, generator=torch.Generator().manual_seed(seed)) > p) / (1 - p)
+        )
 
     def dropped(p: float) -> Forward:
         return lambda x: x * (torch.rand(x.shape, generator=torch.Generator().manual_seed(77)) > p) / (1 - p)

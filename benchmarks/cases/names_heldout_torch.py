@@ -17,7 +17,10 @@ from .names_heldout import F32, F64, Drawn, altered, case, own, pulled_back
 
 
 def mean_forgotten(
-    forward: Callable[..., Tensor], count: Callable[..., float], *shapes: tuple[int, ...], dtype: torch.dtype = F64
+    forward: Callable[..., Tensor],
+    count: Callable[..., float],
+    *shapes: tuple[int, ...],
+    dtype: torch.dtype = F64,
 ) -> Callable[[Drawn], Built]:
     """The mean over ``count(*inputs)`` is missing in all gradients."""
 
@@ -64,9 +67,13 @@ class Decayed(torch.nn.Module):
         return fit + sum((self.penalty(w.detach()) for w in weights), start=torch.zeros((), dtype=x.dtype))
 
 
-def decayed(penalty: Callable[[Tensor], Tensor], width: int, dtype: torch.dtype = F64) -> Callable[[Drawn], Built]:
+def decayed(
+    penalty: Callable[[Tensor], Tensor], width: int, dtype: torch.dtype = F64
+) -> Callable[[Drawn], Built]:
     def make(draw: Drawn) -> Built:
-        net = torch.nn.Sequential(torch.nn.Linear(6, width), torch.nn.Tanh(), torch.nn.Linear(width, 2)).to(dtype)
+        net = torch.nn.Sequential(torch.nn.Linear(6, width), torch.nn.Tanh(), torch.nn.Linear(width, 2)).to(
+            dtype
+        )
         with torch.no_grad():
             for p in net.parameters():
                 p.copy_(draw(*p.shape) * 0.4)
@@ -88,7 +95,12 @@ def problem(penalty: float, draw: Drawn) -> wp.Problem:
     return wp.Problem(model=net, loss=loss, train=(draw(64, 5, dtype=F32), draw(64, 3, dtype=F32)))
 
 
-def one_layer(decay: float, forward: Callable[[Tensor, Tensor], Tensor], *shapes: tuple[int, ...], dtype: torch.dtype = F64) -> Callable[[Drawn], Built]:
+def one_layer(
+    decay: float,
+    forward: Callable[[Tensor, Tensor], Tensor],
+    *shapes: tuple[int, ...],
+    dtype: torch.dtype = F64,
+) -> Callable[[Drawn], Built]:
     def whole(x: Tensor, w: Tensor) -> Tensor:
         return forward(x, w) + 0.5 * decay * (w**2).sum()
 
@@ -161,13 +173,12 @@ def sums() -> list[NamedBug]:
         return g @ w.mT, d, g.sum(0)
 
     def taps(g: Tensor, x: Tensor, k: Tensor) -> Any:
-        dx, dk = pulled_back(F.conv1d, (x, k), g)
-        del dk
+        dx, _ = pulled_back(F.conv1d, (x, k), g)
         last = g.shape[-1] - 1
         return dx, torch.einsum("bo,bij->oij", g[..., last], x[..., last : last + k.shape[-1]])
 
     def images(g: Tensor, x: Tensor, k: Tensor) -> Any:
-        return tuple(pulled_back(F.conv2d, (x, k), g)[:1]) + (pulled_back(F.conv2d, (x[-1:], k), g[-1:])[1],)
+        return pulled_back(F.conv2d, (x, k), g)[0], pulled_back(F.conv2d, (x[-1:], k), g[-1:])[1]
 
     def gamma(g: Tensor, x: Tensor, gamma: Tensor) -> Any:
         dx, _ = pulled_back(ops.rms_norm, (x, gamma), g)
@@ -216,7 +227,9 @@ def remembering(forward: Callable[..., Tensor], stale: int) -> Callable[..., Any
 def olds() -> list[NamedBug]:
     family = "stale"
 
-    def warmed(forward: Callable[..., Tensor], stale: int, *shapes: tuple[int, ...], dtype: torch.dtype = F64) -> Callable[[Drawn], Built]:
+    def warmed(
+        forward: Callable[..., Tensor], stale: int, *shapes: tuple[int, ...], dtype: torch.dtype = F64
+    ) -> Callable[[Drawn], Built]:
         """Called once with another batch before the check."""
 
         def make(draw: Drawn) -> Built:
@@ -229,7 +242,9 @@ def olds() -> list[NamedBug]:
 
         return make
 
-    def cold(forward: Callable[..., Tensor], stale: int, *shapes: tuple[int, ...]) -> Callable[[Drawn], Built]:
+    def cold(
+        forward: Callable[..., Tensor], stale: int, *shapes: tuple[int, ...]
+    ) -> Callable[[Drawn], Built]:
         return lambda draw: (remembering(forward, stale), tuple(draw(*s) for s in shapes), None)
 
     never = {"right": ("stale",)}

@@ -212,7 +212,8 @@ def _terms(prober: Prober, tensor: int) -> Iterator[tuple[str, Array, bool]]:
     if (point > 0).any() and (point < 0).any():  # else it is a constant, and no sign of an L1 term
         yield f"sign({name}), as of an L1 term,", np.sign(point), False
     weighted: Sequence[Array] | None = getattr(objective, "output_weights", None)
-    if weighted is not None and not weighted:  # the weights of outputs are numbers of few digits, and so are their means
+    # The weights of several outputs are numbers of few digits, and so are their means.
+    if weighted is not None and not weighted:
         yield "a constant, as of a sum,", np.ones(shape), True
     for weights in weighted or ():
         if (term := _summed_to(weights, shape)) is not None:
