@@ -13,7 +13,7 @@ from math import isfinite
 import numpy as np
 
 from .directions import Array
-from .evidence import EXACT, Evidence, rms, split_along, split_numerical
+from .evidence import EXACT, NAMEABLE, Evidence, rms, split_along, split_numerical
 from .probe import FLAG, Prober
 from .rearranged import rearranged
 
@@ -258,6 +258,9 @@ def left_out(prober: Prober, evidence: Evidence) -> Cause | None:
 
 
 def _stretch(evidence: Evidence, splits: Sequence[tuple[Array, ...]]) -> Cause | None:
+    # What is left must stand as clear of the bars as what is missing does, or any small rest fits.
+    if FLAG * rms(evidence.bars) > NAMEABLE * min(rms(evidence.slopes), rms(evidence.errors)):
+        return None
     for axis in range(len(splits[0])):
         parts = np.stack([s[axis] for s in splits])
         count = parts.shape[1]
@@ -289,7 +292,7 @@ def _overwritten(prober: Prober, evidence: Evidence) -> Cause | None:
         if abs(split[0].sum() - claimed) <= within:
             continue
         alone = any(np.any(np.abs(parts - claimed) <= within) for parts in split)
-        if not alone or abs(claimed) <= within:
+        if not alone or within > NAMEABLE * abs(claimed):
             return None
         lost.append(int(row))
     if len(lost) < 2:

@@ -15,7 +15,7 @@ from .probe import FLAG, Prober, Reading
 DIRECTIONS = 5
 SHARP = 1e-5
 """Bar, relative to the error, that the readings aim at."""
-NAMEABLE = 0.1
+NAMEABLE = 0.03
 """Largest bar, relative to the error, at which a bug may be named."""
 SHARPLY = 0.02
 """The same where many candidates are tried, of which one might fit by chance."""
