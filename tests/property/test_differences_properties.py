@@ -31,6 +31,19 @@ def test_a_factor_on_f_is_a_factor_on_value_and_bar(seed, power):
 
 @quick
 @given(SEEDS, POWERS)
+def test_a_factor_on_a_staircase_is_a_factor_on_value_and_bar(seed, power):
+    smooth, x = drawn(seed)
+
+    def f(t):
+        return float(np.float32(np.sin(t[0]))) + smooth(t)
+
+    once, scaled = wp.numerical_gradient(f, x), wp.numerical_gradient(lambda t: f(t) * 2.0**power, x)
+    assert np.array_equal(scaled.value, once.value * 2.0**power)
+    assert np.allclose(scaled.error, once.error * 2.0**power, rtol=1e-12)
+
+
+@quick
+@given(SEEDS, POWERS)
 def test_a_change_of_units_of_x_changes_nothing_else(seed, power):
     f, x = drawn(seed)
     unit = 2.0**power

@@ -15,23 +15,24 @@ from numpy.typing import NDArray
 from .function import Function
 from .kinks import vertical
 from .lines import Indices, Lines
-from .loudness import approached, looks_like_noise, louder_above, louder_below
+from .loudness import approached, looks_like_noise, louder_below, quiet_below, steady_below
+from .parting import parting_of
+from .stairs import reread
 from .tableau import NOISE_WIDTHS, RATIO, Tableau, best_entry, chosen
 
 Array = NDArray[np.float64]
 
 LONGEST = 20
 """Rungs of a ladder: the last step is 4e11 times smaller than the first."""
+UNEVEN, GOLDEN = 0.03, 0.618
+"""Share by which steps leave the fourfold ladder, each by another part: where the values of f lie on a grid, as those of a rounding do,
+slopes along steps of a whole ratio would often be the very same, by chance."""
 NOISE_SHARE = 10.0
 """A bar is settled when noise has at least a tenth of it: a bar of truncation alone may be chance, where the steps are longer
 than the waves of f."""
-
-
 ROUNDINGS = (2.0, 8.0)
 """How many times the rounding to the dtype of f the noise in a value beside x is thought to be, at least and at most, from
 what it is at x: values beside x may be larger, and so may the terms they are made of."""
-
-
 DOUBTFUL = 8.0
 """Noise that is this much louder than thought may be none, but waves of f shorter than the steps, or a pole between them."""
 
@@ -62,6 +63,12 @@ class Derivatives:
     kink: NDArray[np.bool_]
     noise: Array
     one_sided: NDArray[np.bool_]
+    steady: NDArray[np.bool_]
+    """Whether the next rungs below the best one see the same slope but for the noise."""
+    stairs: NDArray[np.bool_]
+    """Whether f is a staircase beside smooth terms."""
+    torn: NDArray[np.bool_]
+    """Whether f jumps beside x, and the steps were too short to tell whether it does so again."""
     found: NDArray[np.bool_]
     """False where f was finite on too few steps."""
 
@@ -73,7 +80,10 @@ class Derivatives:
 def none_found(lines: int, outputs: int) -> Derivatives:
     shape = (lines, outputs)
     reals = {name: np.full(shape, np.nan) for name in ("value", "step", "top", "noise")}
-    flags = {name: np.zeros(shape, dtype=bool) for name in ("kink", "one_sided", "found")}
+    flags = {
+        name: np.zeros(shape, dtype=bool)
+        for name in ("kink", "one_sided", "steady", "stairs", "torn", "found")
+    }
     return Derivatives(error=np.full(shape, np.inf), **reals, **flags)
 
 
@@ -84,18 +94,23 @@ def climb(
     *,
     first: Array,
     noise: Array,
+    coarse: NDArray[np.bool_] | None = None,
     side: int = 0,
     ladder: Ladder = FULL,
 ) -> Derivatives:
     """The derivatives along the lines `which`, from a first step of `first`; `noise` has the shape (lines, outputs).
 
-    `side` 0 takes two-sided differences, +1 and -1 one-sided ones on that side.
+    `coarse` says, in the same shape, where it is known for a rounding inside f. `side` 0 takes two-sided differences, +1 and -1
+    one-sided ones on that side.
     """
     derivatives = none_found(len(which), noise.shape[1])
     open_ = np.arange(len(which))
-    tableau = Tableau(noise=noise, one_sided=bool(side))
+    if coarse is None:
+        coarse = np.zeros(noise.shape, dtype=bool)
+    tableau = Tableau(noise=noise, coarse=coarse, side=side)
     for k in range(LONGEST):
-        rung = rung_of(function, lines, which[open_], first[open_] / RATIO**k, side, tableau.noise)
+        steps = first[open_] / RATIO**k * (1 + UNEVEN * (k * GOLDEN % 1))
+        rung = rung_of(function, lines, which[open_], steps, side, tableau.noise, coarse=tableau.coarse)
         with np.errstate(all="ignore"):
             tableau.add(rung.step, rung.slope, rung.bend, rung.noise)
             done = _settled(tableau, ladder) | (rung.step == 0)
@@ -103,7 +118,7 @@ def climb(
             done[:] = True
         if done.any():
             with np.errstate(all="ignore"):
-                derivatives.put(open_[done], _read(tableau.take(done), function.digits))
+                derivatives.put(open_[done], _read(function, lines, which[open_[done]], tableau.take(done)))
             tableau, open_ = tableau.take(~done), open_[~done]
         if not open_.size:
             break
@@ -121,7 +136,16 @@ class Rung:
     """Standard deviation of the noise in the values of f that went in."""
 
 
-def rung_of(function: Function, lines: Lines, which: Indices, h: Array, side: int, noise: Array) -> Rung:
+def rung_of(
+    function: Function,
+    lines: Lines,
+    which: Indices,
+    h: Array,
+    side: int,
+    noise: Array,
+    *,
+    coarse: NDArray[np.bool_] | None = None,
+) -> Rung:
     centre = function.centre
     with np.errstate(all="ignore"):
         h = lines.near(which, h)
@@ -135,7 +159,8 @@ def rung_of(function: Function, lines: Lines, which: Indices, h: Array, side: in
             right, left = moved[: len(which)], moved[len(which) :]
             slope = (up - down) / (right - left)[:, None]
             step, bend = (right - left) / 2, (up - centre) + (down - centre)
-        roundings = np.clip(noise / function.rounding(centre), *ROUNDINGS)
+        most = ROUNDINGS[1] if coarse is None else np.where(coarse, np.inf, ROUNDINGS[1])
+        roundings = np.clip(noise / function.rounding(centre), ROUNDINGS[0], most)
         rounding = roundings * function.rounding(np.maximum(np.abs(up), np.abs(down)))
     missing = ~np.isfinite(slope) | ~np.isfinite(bend)
     return Rung(
@@ -161,26 +186,33 @@ def _settled(tableau: Tableau, ladder: Ladder) -> NDArray[np.bool_]:
     return np.asarray(settled.all(axis=1))
 
 
-def _read(tableau: Tableau, digits: int) -> Derivatives:
+def _read(function: Function, lines: Lines, which: Indices, tableau: Tableau) -> Derivatives:
     best = best_entry(tableau)
     endless = (
         vertical([row[0] for row in tableau.values], tableau.steps, tableau.noise) | tableau.jumps.grow()
     )
-    louder = np.maximum(louder_below(tableau, best), louder_above(tableau, best))
+    louder = louder_below(tableau, best)
     deeper = best_entry(tableau, uncontradicted=True)
     apart = np.abs(best.value - deeper.value) > best.error + deeper.error
     chance = ~(approached(tableau, best) & looks_like_noise(tableau, best))
     smooth = (louder > DOUBTFUL) & apart & approached(tableau, deeper) & chance
+    # Or the steps were longer than something else that only shorter ones see: stairs, or many kinks.
+    hidden = (
+        (louder > DOUBTFUL) & apart & quiet_below(tableau, deeper) & parting_of(tableau, deeper).suspicious
+    )
+    smooth |= hidden
     louder = np.where(smooth, 1.0, louder)
     if (louder > 1).any():
         tableau = tableau.at(louder)
         best = best_entry(tableau)
     best = chosen(smooth, deeper, best)
+    reading = reread(function, lines, which, tableau, best)
+    tableau, best = reading.tableau, reading.best
     jump = np.take_along_axis(tableau.jumps.to_cover(), best.rung[None], axis=0)[0]
     found = np.isfinite(best.error)
     step = _step(tableau, best.rung)
     # The slope's own rounding, and that of values which were smaller at x than beside it.
-    rounding = np.ldexp(np.abs(best.value), 1 - digits) + 5e-324 / step
+    rounding = np.ldexp(np.abs(best.value), 1 - function.digits) + 5e-324 / step
     return Derivatives(
         value=best.value,
         error=np.where(endless, np.inf, best.error + rounding),
@@ -189,6 +221,9 @@ def _read(tableau: Tableau, digits: int) -> Derivatives:
         kink=found & (endless | (jump > 0)),
         noise=tableau.noise,
         one_sided=np.full(found.shape, tableau.one_sided),
+        steady=steady_below(tableau, best),
+        stairs=reading.stairs,
+        torn=reading.torn,
         found=found,
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from .differences import Derivatives, none_found, rung_of
+from .differences import none_found, rung_of
 from .function import Function
 from .lines import ElementLines
 from .search import Found, all_found, noise_along_lines, repeat_spread
@@ -27,19 +29,16 @@ def fixed_step(function: Function, lines: ElementLines, *, step: float, method: 
     jump = np.abs(whole.bend) / h
     change = np.abs(2 * np.abs(half.bend) / h - jump)
     kink = (jump > 0) & (change < 0.25 * jump - 8 * noise / h)
-    found = none_found(len(which), 1)
-    found.put(
-        ...,
-        Derivatives(
-            value=slope,
-            error=np.where(kink, np.maximum(error, jump / 2), error),
-            step=h,
-            top=h,
-            kink=kink,
-            noise=noise,
-            one_sided=np.full(slope.shape, bool(side)),
-            found=np.isfinite(slope),
-        ),
+    found = replace(
+        none_found(len(which), 1),
+        value=slope,
+        error=np.where(kink, np.maximum(error, jump / 2), error),
+        step=h,
+        top=h,
+        kink=kink,
+        noise=noise,
+        one_sided=np.full(slope.shape, bool(side)),
+        found=np.isfinite(slope),
     )
     all_found(function, lines, found)
     return Found(derivatives=found, deterministic=not spread.any())

@@ -33,7 +33,8 @@ class Jumps:
     bends: list[Array] = field(default_factory=list)
     noises: list[Array] = field(default_factory=list)
     seen: list[Array] = field(default_factory=list)
-    clear: list[NDArray[np.bool_]] = field(default_factory=list)
+    doubts: list[Array] = field(default_factory=list)
+    """What noise alone may look like."""
     standing: list[Array] = field(default_factory=list)
     """The jump that three rungs up to this one agree on, until a smaller step shows that it lies beside x and not at it."""
 
@@ -46,7 +47,7 @@ class Jumps:
             seen = np.zeros_like(bend)
         doubt = DOUBT * noise / h
         self.seen.append(np.nan_to_num(seen, nan=0.0, posinf=0.0))
-        self.clear.append(self.seen[-1] > doubt)
+        self.doubts.append(doubt)
         self.standing.append(self._standing(doubt))
         self.steps.append(step)
         self.bends.append(bend)
@@ -58,9 +59,8 @@ class Jumps:
             return np.zeros_like(now)
         three = np.stack(self.seen[-3:])
         change = three[1:] / np.maximum(three[:-1], 5e-324)
-        agreed = np.logical_and.reduce(self.clear[-3:]) & ((change >= SAME) & (change <= LIKE_NOISE)).all(
-            axis=0
-        )
+        clear = (three > np.stack(self.doubts[-3:])).all(axis=0)
+        agreed = clear & ((change >= SAME) & (change <= LIKE_NOISE)).all(axis=0)
         before = self.standing[-1]
         gone = now + doubt < SAME * before
         return np.where(agreed, three.max(axis=0), np.where(gone, 0.0, before))
@@ -71,7 +71,7 @@ class Jumps:
 
     def grow(self) -> NDArray[np.bool_]:
         """Where the jump grows without end as the steps shrink: a cusp."""
-        return grows_without_end(self.seen, self.clear)
+        return grows_without_end(self.seen, self.doubts)
 
     def at(self, louder: Array) -> Jumps:
         """The same where noise is louder than thought."""
@@ -84,23 +84,26 @@ class Jumps:
         return Jumps(
             **{
                 name: [a[kept] for a in getattr(self, name)]
-                for name in ("steps", "bends", "noises", "seen", "clear", "standing")
+                for name in ("steps", "bends", "noises", "seen", "doubts", "standing")
             }
         )
 
 
-def grows_without_end(sizes: list[Array], clear: list[NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """Where sizes that stand clear of the noise grow by the same factor from rung to rung, up to the smallest clear step.
+def grows_without_end(sizes: list[Array], doubts: list[Array]) -> NDArray[np.bool_]:
+    """Where sizes that stand clear of the noise grow by the same factor from rung to rung, up to the smallest step that could tell.
 
-    By the same one: |x|^p / h grows regularly, while noise that is louder than thought grows by leaps.
+    By the same one: |x|^p / h grows regularly, while noise that is louder than thought grows by leaps. Beside a kink the growth
+    ends at a step that is shorter than the way to it.
     """
     before, factor, run = (np.zeros(sizes[0].shape) for _ in range(3))
-    for size, stands in zip(sizes, clear, strict=True):
+    for size, doubt in zip(sizes, doubts, strict=True):
+        stands = size > doubt
         grown = size / np.maximum(before, 5e-324)
         regular = (
             (grown > SLOWEST) & (grown < FASTEST) & (np.abs(grown / np.maximum(factor, 5e-324) - 1) < REGULAR)
         )
-        run = np.where(stands, np.where(regular, run + 1, 0), run)
+        ended = ~stands & (before > doubt)
+        run = np.where(stands & regular, run + 1, np.where(stands | ended, 0, run))
         before, factor = np.where(stands, size, before), np.where(stands, grown, factor)
     return run >= ENDLESS
 
@@ -110,5 +113,4 @@ def vertical(slopes: list[Array], steps: list[Array], noise: Array) -> NDArray[n
     changes = [np.nan_to_num(np.abs(b - a)) for a, b in itertools.pairwise(slopes)]
     if not changes:
         return np.zeros(slopes[0].shape, dtype=bool)
-    clear = [c > 10 * noise / h[:, None] for c, h in zip(changes, steps[1:], strict=True)]
-    return grows_without_end(changes, clear)
+    return grows_without_end(changes, [10 * noise / h[:, None] for h in steps[1:]])

@@ -1,4 +1,4 @@
-"""Whether the noise is louder than thought: what the ladder shows of it, above and below its best rung.
+"""Whether the noise is louder than thought: what the ladder shows of it below its best rung.
 
 What parts a slope from the answer, times its step, falls as step^3 for a smooth f, as step beside a kink, and keeps its size
 where it is noise. All arrays have the shape (lines, outputs).
@@ -16,8 +16,8 @@ Flags = NDArray[np.bool_]
 
 CLEAR = 8.0
 """Standard deviations of the noise."""
-ABRUPT = 64.0
-"""A smooth approach passes through at least one rung that is nearer than this, in standard deviations of the noise."""
+WIDEST = 4.0
+"""Standard deviations that noise hardly exceeds; that of stairs cannot."""
 SPREAD = 4
 """Rungs over which noise must keep its size."""
 FLAT = 0.6
@@ -26,37 +26,33 @@ FLAT = 0.6
 
 def louder_below(tableau: Tableau, best: Entry) -> Array:
     """How much louder than thought the noise is, from the best entry's column below it: there only noise parts it from the answer."""
-    total, count = np.zeros_like(best.value), np.zeros(best.value.shape)
-    for rung, (values, deviations) in enumerate(zip(tableau.values, tableau.deviations, strict=True)):
-        value = np.take_along_axis(values, best.column[None], axis=0)[0]
-        deviation = np.take_along_axis(deviations, best.column[None], axis=0)[0]
-        seen = np.maximum(np.abs(value - best.value) - best.error, 0.0) / deviation
-        below = (rung > best.rung) & np.isfinite(seen)
-        total += np.where(below, seen, 0.0) ** 2
-        count += below
-    return np.where(count >= 2, np.maximum(np.sqrt(total / np.maximum(count, 1)), 1.0), 1.0)
+    seen, count = _seen_below(tableau, best)
+    rms = np.sqrt((seen**2).sum(axis=0) / np.maximum(count, 1))
+    return np.where(count >= 2, np.maximum(rms, 1.0), 1.0)
 
 
-def louder_above(tableau: Tableau, best: Entry) -> Array:
-    """The same at steps above the best one, where the smallest steps hide it.
+def quiet_below(tableau: Tableau, best: Entry) -> Flags:
+    """Whether the entries of the best one's column below it, two at least, differ from it by no more than the noise."""
+    seen, count = _seen_below(tableau, best)
+    return (count >= 2) & (seen.max(axis=0) < WIDEST)
 
-    An inner term of few digits stands still over a tiny step, and what is left of f moves smoothly: (c + sin x) - c + x in
-    float32 has the slope 1 there. Over larger steps its roundings show. They end abruptly, as no smooth f does; and so does a kink
-    beside x, but that one bends f by as much as it changes the slope.
-    """
+
+def steady_below(tableau: Tableau, best: Entry) -> Flags:
+    """Whether the slopes of the three rungs below the best one differ from it by no more than the noise."""
     away, rungs = _away(tableau, best.value)
-    deviations = _slope_noise(tableau)
-    clear = (away > CLEAR * deviations) & (rungs < best.rung)
-    last = np.where(clear, rungs, -1).max(axis=0)
-    places = np.maximum(last - np.arange(3)[:, None, None], 0)
-    steps = np.stack(tableau.steps)[:, :, None]
-    bends = np.abs(np.nan_to_num(np.stack(tableau.jumps.bends)))
-    slopes_apart = np.take_along_axis(away / steps, places, axis=0).sum(axis=0)
-    bent = np.take_along_axis(bends / steps, places, axis=0).sum(axis=0)
-    here = np.take_along_axis(away, places[:1], axis=0)[0]
-    louder = here / np.take_along_axis(deviations, places[:1], axis=0)[0]
-    hidden = (last >= 1) & (louder > ABRUPT) & ~approached(tableau, best) & (bent < slopes_apart)
-    return np.where(hidden, louder, 1.0)
+    near = (rungs > best.rung) & (rungs <= best.rung + 3)
+    return np.asarray(~(near & (away > WIDEST * _slope_noise(tableau))).any(axis=0))
+
+
+def _seen_below(tableau: Tableau, best: Entry) -> tuple[Array, Array]:
+    """What parts each entry below the best one, in its column, from it, in standard deviations of its noise; and how many there are."""
+    rungs = np.arange(len(tableau.steps))[:, None, None]
+    column = best.column[None, None]
+    values = np.take_along_axis(np.stack(tableau.values), column, axis=1)[:, 0]
+    deviations = np.take_along_axis(np.stack(tableau.deviations), column, axis=1)[:, 0]
+    seen = np.maximum(np.abs(values - best.value) - best.error, 0.0) / deviations
+    below = (rungs > best.rung) & np.isfinite(seen)
+    return np.where(below, seen, 0.0), below.sum(axis=0)
 
 
 def looks_like_noise(tableau: Tableau, best: Entry) -> Flags:

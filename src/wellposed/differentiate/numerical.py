@@ -39,7 +39,7 @@ def numerical_gradient(
     """The gradient of a scalar function by differences, with an error bar that covers.
 
     Two-sided differences over a ladder of steps, each step the one really taken; the noise of f is estimated, and the step
-    follows from it. A lone number takes some 25 evaluations of f, each element of a large array about 9: tens of
+    follows from it. A lone number takes some 30 evaluations of f, each element of a large array about 9: tens of
     thousands of elements are better checked with `check_gradients`, which needs tens of evaluations in all. `x` is never changed.
 
     Parameters

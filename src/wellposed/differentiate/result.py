@@ -24,7 +24,7 @@ class NumericalGradient:
     kink: Any
     """True where the slopes to both sides differ, at x or so near that no step can tell: there is no derivative there."""
     noise: float
-    """Standard deviation of the noise in one value of f, in units of f: of rounding, and of f itself when it is random."""
+    """Standard deviation of the noise in one value of f, in units of f: of rounding, wherever inside f, and of f itself when it is random."""
     n_evaluations: int
     method: str
     """``"two-sided"``, ``"one-sided"``, or ``"mixed"`` when f ends beside some elements of ``x``."""

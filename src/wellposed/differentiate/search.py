@@ -34,6 +34,8 @@ PILOTS = 3
 FURTHER = 64.0
 """How many times larger the first step gets where the largest steps were the best ones."""
 OFTEN = 3
+TELLING = 0.01
+"""Largest bar, as a share of the value, with which larger steps along a staircase must agree before they are believed."""
 SPARE = 3
 """A line that follows starts this many rungs above the best rung of the pilots: as many as the extrapolation needs."""
 REPEATS = 8
@@ -63,7 +65,9 @@ def search(function: Function, lines: Lines, groups: NDArray[np.int64], *, metho
             noise = np.repeat(np.max(led.noise, axis=0, keepdims=True), len(others), axis=0)
             if not spread.any():
                 _consider_batches(function, lines, others, start, noise[0])
-            derivatives.put(others, _quick(function, lines, others, start=start, noise=noise, method=method))
+            coarse = np.repeat(led.stairs.any(axis=0, keepdims=True), len(others), axis=0)
+            quick = _quick(function, lines, others, start=start, noise=noise, coarse=coarse, method=method)
+            derivatives.put(others, quick)
     all_found(function, lines, derivatives)
     return Found(derivatives=derivatives, deterministic=not spread.any())
 
@@ -125,6 +129,7 @@ def _thorough(
     found = none_found(len(which), noise.shape[1])
     if method != "one-sided":
         found.put(..., climb(function, lines, which, first=first, noise=noise))
+        _torn(function, lines, which, found, first=first, noise=noise)
         _further(function, lines, which, found, first=first, noise=noise)
     if method != "two-sided":
         _to_one_side(function, lines, which, found, first=first, noise=noise)
@@ -140,16 +145,42 @@ def _further(
         limited = (
             found.found & (found.top >= first[:, None] * FURTHER ** (i - 1) / RATIO) & (found.error > fine)
         )
-        again = np.flatnonzero((limited & ~found.kink).any(axis=1))
+        # A wide bar agrees with anything, such as the flat ends of a tanh.
+        limited &= ~found.kink & (~found.stairs | (found.error < TELLING * np.abs(found.value)))
+        again = np.flatnonzero(limited.any(axis=1))
         if not again.size:
             return
-        larger = climb(function, lines, which[again], first=first[again] * FURTHER**i, noise=noise[again])
-        old = {name: getattr(found, name)[again] for name in ("value", "error")}
+        old = {name: getattr(found, name)[again] for name in ("value", "error", "stairs")}
+        larger = climb(
+            function,
+            lines,
+            which[again],
+            first=first[again] * FURTHER**i,
+            noise=found.noise[again],
+            coarse=old["stairs"],
+        )
         agrees = np.abs(larger.value - old["value"]) <= old["error"]
         better = larger.found & agrees & ~larger.kink & (larger.error < 0.5 * old["error"])
-        for name in vars(found):
-            array = getattr(found, name)
-            array[again] = np.where(better, getattr(larger, name), array[again])
+        better &= larger.steady | ~old["stairs"]
+        _put(found, again, better | (larger.stairs & ~old["stairs"]), larger)
+        found.stairs[again] |= old["stairs"]
+
+
+def _torn(
+    function: Function, lines: Lines, which: Indices, found: Derivatives, *, first: Array, noise: Array
+) -> None:
+    """Where f jumps beside x, somewhat larger steps tell whether it does so again and again."""
+    again = np.flatnonzero(found.torn.any(axis=1))
+    if again.size:
+        larger = climb(function, lines, which[again], first=first[again] * RATIO**2, noise=noise[again])
+        _put(found, again, found.torn[again] & larger.stairs, larger)
+
+
+def _put(found: Derivatives, lines: Indices, where: NDArray[np.bool_], other: Derivatives) -> None:
+    """What `other` found of these lines, where it is to be believed."""
+    for name in vars(found):
+        array = getattr(found, name)
+        array[lines] = np.where(where, getattr(other, name), array[lines])
 
 
 def _to_one_side(
@@ -160,11 +191,7 @@ def _to_one_side(
         if not missing.size:
             return
         beside = climb(function, lines, which[missing], first=first[missing], noise=noise[missing], side=side)
-        for name in vars(found):
-            array = getattr(found, name)
-            array[missing] = np.where(
-                found.found[missing] & (name != "found"), array[missing], getattr(beside, name)
-            )
+        _put(found, missing, ~found.found[missing], beside)
 
 
 def _learnt(led: Derivatives, scales: Array) -> float:
@@ -176,11 +203,18 @@ def _learnt(led: Derivatives, scales: Array) -> float:
 
 
 def _quick(
-    function: Function, lines: Lines, which: Indices, *, start: Array, noise: Array, method: str
+    function: Function,
+    lines: Lines,
+    which: Indices,
+    *,
+    start: Array,
+    noise: Array,
+    coarse: NDArray[np.bool_],
+    method: str,
 ) -> Derivatives:
     if method == "one-sided":
         return _thorough(function, lines, which, first=start, noise=noise, method=method)
-    found = climb(function, lines, which, first=start, noise=noise, ladder=SHORT)
+    found = climb(function, lines, which, first=start, noise=noise, coarse=coarse, ladder=SHORT)
     if method == "auto":
         _to_one_side(function, lines, which, found, first=start, noise=noise)
     return found

@@ -35,13 +35,20 @@ class Tableau:
 
     noise: Array
     """Standard deviation of each output's noise, shape (lines, outputs)."""
-    one_sided: bool
+    coarse: NDArray[np.bool_]
+    """Whether the noise is known for a rounding inside f, which grows with the values."""
+    side: int
+    """0: two-sided differences; +1 and -1: one-sided ones on that side."""
     steps: list[Array] = field(default_factory=list)
     values: list[Array] = field(default_factory=list)
     truncations: list[Array] = field(default_factory=list)
     deviations: list[Array] = field(default_factory=list)
     """Standard deviation of an entry's noise."""
     jumps: Jumps = field(default_factory=Jumps)
+
+    @property
+    def one_sided(self) -> bool:
+        return self.side != 0
 
     def add(self, step: Array, slope: Array, bend: Array, noise: Array) -> None:
         """One more rung: `step` of shape (lines,), `slope` and `bend` = f(x+h) + f(x-h) - 2 f(x) of shape (lines, outputs).
@@ -72,11 +79,25 @@ class Tableau:
             jumps=self.jumps.at(louder),
         )
 
+    def down_to(self, last: NDArray[np.int64]) -> Tableau:
+        """Without the rungs below `last`, a number for each line and output."""
+
+        def cut(arrays: list[Array]) -> list[Array]:
+            return [np.where(k > last, np.nan, a) for k, a in enumerate(arrays)]
+
+        return replace(
+            self,
+            values=cut(self.values),
+            truncations=cut(self.truncations),
+            deviations=cut(self.deviations),
+        )
+
     def take(self, kept: NDArray[np.bool_]) -> Tableau:
         """The lines that are `kept`."""
         return Tableau(
             noise=self.noise[kept],
-            one_sided=self.one_sided,
+            coarse=self.coarse[kept],
+            side=self.side,
             steps=[a[kept] for a in self.steps],
             values=[a[:, kept] for a in self.values],
             truncations=[a[:, kept] for a in self.truncations],
