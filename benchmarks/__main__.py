@@ -14,6 +14,7 @@ APART = (
     "difference_bars",
     "gradient_bugs",
     "gradient_names",
+    "gradient_names_heldout",
     "gradient_cost",
     "opinfo",
     "kinks",

@@ -200,6 +200,26 @@ def test_rows_of_a_batch_are_told_through_the_noise_of_float32() -> None:
     assert (check.cause, "300" in check.detail) == ("missing-mean", True)
 
 
+def test_residual_that_backward_forgets_is_a_missing_term() -> None:
+    f = function(lambda x: x + x.sin(), lambda g, x: g * x.cos())
+    check = wp.check_gradients(f, normal(9, 8))
+    assert check.cause == "missing-term"
+    assert "holds 1 times what comes from above" in check.detail
+
+
+def test_sum_of_detached_weights_is_a_missing_term() -> None:
+    check = wp.check_gradients(lambda w: (w**3).mean() + 0.3 * w.detach().sum(), normal(40))
+    assert check.cause == "missing-term"
+    assert "0.3 times a constant" in check.detail
+
+
+def test_gradient_less_its_mean_lacks_no_term() -> None:
+    f = linear(lambda x, g: x.mT @ g - (x.mT @ g).mean())
+    bias = function(lambda x, b: x + b, lambda g, x, b: (g, g.sum(0) - g.sum(0).mean()))
+    assert wp.check_gradients(f, normal(8, 9), normal(9, 5, seed=1)).cause is None
+    assert wp.check_gradients(bias, normal(8, 9), normal(9, seed=1)).cause is None
+
+
 def test_naming_nothing_stays_cheap() -> None:
     noise = normal(40, 30, seed=4)
     check = wp.check_gradients(linear(lambda x, g: noise * (x.mT @ g)), normal(8, 40), normal(40, 30, seed=1))

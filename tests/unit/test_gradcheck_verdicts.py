@@ -52,6 +52,14 @@ def test_a_bug_of_one_precision_is_not_hidden_by_the_replay(dtype, factor):
     assert check.low_precision_error == pytest.approx(abs(factor - 1), rel=0.1)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_what_comes_from_above_is_not_rounded_unseen(dtype):
+    rounding = bent(torch.sin, lambda x, g: g.bfloat16().to(g.dtype) * x.cos())
+    check = wp.check_gradients(rounding, draw(20, 10, dtype=dtype))
+    assert check.verdict == "fail"
+    assert 1e-4 < check.relative_error < 1e-2
+
+
 def test_a_small_gradient_is_not_a_zero_one():
     doubled = bent(lambda b: b**2, lambda b, g: 4 * g * b)
     a, b = draw(20, dtype=torch.float32), draw(20, dtype=torch.float32, seed=1)

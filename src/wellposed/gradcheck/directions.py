@@ -61,7 +61,7 @@ class Direction:
 
     def times(self, factor: float) -> Direction:
         """Moves so many times as long."""
-        return Direction(kind=self.kind, tensors=self.tensors, made=lambda i: _times(self.made(i), factor))
+        return replace(self, unit=self.unit / factor)
 
     def within(self, tensor: int, mask: NDArray[np.bool_]) -> Direction:
         """The same moves of the masked elements of one tensor; nothing else moves."""

@@ -36,6 +36,9 @@ class Objective(Protocol):
     data_sizes: frozenset[int]
     """Those of arrays that are not checked themselves, and so are data."""
 
+    output_weights: tuple[Array, ...]
+    """What the elements of each output count in F; empty where f returns one number."""
+
     @property
     def n_forward(self) -> int:
         """Evaluations so far, here and at the points that this one was moved to."""
@@ -93,6 +96,7 @@ class NumpyObjective:
     precision = "float64"
     claims_gradient = True
     remarks = ()
+    output_weights = ()
 
     def __init__(
         self, f: Callable[..., Any], inputs: Sequence[Any], gradient: Any, names: Sequence[str]

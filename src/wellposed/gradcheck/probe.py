@@ -373,7 +373,8 @@ class Prober:
 
 def _tensor_scales(objective: Objective) -> tuple[float, ...]:
     """The size of a typical element of each tensor, its rms; a tensor of zeros gets the median of the others, or 1."""
-    rms = [float(np.sqrt(np.mean(np.square(objective.point(i))))) for i in range(len(objective.shapes))]
+    points = (objective.point(i) for i in range(len(objective.shapes)))
+    rms = [float(np.linalg.norm(p)) / p.size**0.5 for p in points]
     known = [r for r in rms if r > 0]
     fallback = float(np.median(known)) if known else 1.0
     return tuple(r or fallback for r in rms)

@@ -87,13 +87,23 @@ def contradicts(prober: Prober, direction: Direction, reading: Reading) -> bool:
     So it is where a rounding to few bits makes a staircase of F: steps shorter than a stair see none of its slope. The bend of a smooth F
     may undo an error along one step, and then leaves three quarters of it along half of that step.
     """
-    steps = [step * prober.longest_step / LONGEST_STEP for step in PLATEAUS]
-    for pair in zip(steps[::2], steps[1::2], strict=True):
-        rungs = [prober.rung(direction, step) for step in pair] if pair[1] > 2 * reading.step else []
-        seen = [min(abs(reading.error), abs(r.slope)) / max(abs(r.odd), 1e-300) for r in rungs if r]
-        if len(seen) == 2 and min(seen) > UNSEEN / 2 and max(seen) > UNSEEN:
-            return True
+    unit = prober.longest_step / LONGEST_STEP
+    for longer, shorter in zip(PLATEAUS[::2], PLATEAUS[1::2], strict=True):
+        if shorter * unit <= 2 * reading.step:
+            return False
+        seen = _vanishes(prober, direction, reading, longer * unit)
+        # The second is taken where the first one did not say no.
+        if seen > UNSEEN / 2:
+            also = _vanishes(prober, direction, reading, shorter * unit)
+            if also > UNSEEN / 2 and max(seen, also) > UNSEEN:
+                return True
     return False
+
+
+def _vanishes(prober: Prober, direction: Direction, reading: Reading, step: float) -> float:
+    """How many times smaller the error is along another step, and than the claimed derivative there."""
+    rung = prober.rung(direction, step)
+    return min(abs(reading.error), abs(rung.slope)) / max(abs(rung.odd), 1e-300) if rung else 0.0
 
 
 def hides_below_a_unit(prober: Prober, direction: Direction, reading: Reading) -> bool:

@@ -51,6 +51,7 @@ class JaxObjective:
         self.shapes = tuple(real_shape(leaf.value) for leaf in subject.leaves)
         replays = replay and subject.is_coarse
         self.precision = f"float64 replay of {subject.dtype}" if replays else str(subject.dtype)
+        self._spacing = epsilon(subject.dtype)
         self.roundoff = max(epsilon(d) for d in self._dtypes) / 2
         self.batch_sizes, self.remarks = subject.batch_sizes, ()
         self.data_sizes: frozenset[int] = frozenset()
@@ -73,6 +74,10 @@ class JaxObjective:
     @property
     def n_backward(self) -> int:
         return self._calls.n_backward
+
+    @property
+    def output_weights(self) -> tuple[Array, ...]:
+        return () if is_lone(self._weights) else tuple(self._weights)
 
     def point(self, tensor: int) -> Array:
         return _frozen(as_double(self._places[tensor].values()))
@@ -147,7 +152,9 @@ class JaxObjective:
         outputs = self._outputs()
         if not self._weights:
             alone = len(outputs) == 1
-            self._weights = [weight((self._seed, i), y, alone=alone) for i, y in enumerate(outputs)]
+            self._weights = [
+                weight((self._seed, i), y, spacing=self._spacing, alone=alone) for i, y in enumerate(outputs)
+            ]
         self._centre = self._real(outputs)
         value = self._value(self._centre)
         if not np.isfinite(value):

@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import ArgumentError
 from .calls import Calls, Pure, is_wide
 from .reached import held_arrays
-from .trees import Leaf, coarsest, copied, flattened, is_checked, refuse_unusable, widened
+from .trees import Leaf, coarsest, copied, epsilon, flattened, is_checked, refuse_unusable, widened
 from .weighing import cotangent, weight
 
 
@@ -99,7 +99,7 @@ def _gradient_of(first: Subject, seed: int) -> Subject:
     cotangents = tuple(
         Leaf.of(
             "grad of output" if alone else f"grad of output[{i}]",
-            cotangent(weight((seed, 2, i), y, alone=alone), y.dtype),
+            cotangent(weight((seed, 2, i), y, spacing=epsilon(y.dtype), alone=alone), y.dtype),
         )
         for i, y in enumerate(found)
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..output_weights import random_weights
 from .calls import Outputs
 from .trees import Array, as_double, complex_of, epsilon, is_complex, real_dtype, real_shape, real_view
 
@@ -24,16 +25,13 @@ def parts(terms: Sequence[Array]) -> tuple[Array, ...]:
     return tuple(found)
 
 
-def weight(key: Sequence[int], y: NDArray[Any], *, alone: bool) -> Array:
-    """What an output counts in F: 1 for a lone number, else fixed random numbers of either sign that bfloat16 holds exactly."""
+def weight(key: Sequence[int], y: NDArray[Any], *, spacing: float, alone: bool) -> Array:
+    """What an output counts in F: 1 for a lone number, else fixed random numbers, for code whose numbers have this spacing next to 1."""
     shape = real_shape(y)
     if alone and int(np.prod(shape)) == 1:
         return np.ones(shape)
-    rng = np.random.default_rng(tuple(key))
-    signs = rng.integers(0, 2, size=shape, dtype=np.int8) * 2 - 1
-    values = signs * rng.integers(4, 13, size=shape, dtype=np.int8) / 8
     # Once more through the type of the output: float8 holds fewer digits.
-    return as_double(values.astype(real_dtype(y.dtype)))
+    return as_double(random_weights(shape, key, spacing=spacing).astype(real_dtype(y.dtype)))
 
 
 def is_lone(weights: Sequence[Array]) -> bool:

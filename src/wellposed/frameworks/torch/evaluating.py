@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError, WellposedError
 from ..held import Held
@@ -86,7 +87,7 @@ class Evaluator:
         self._changes_state = False
         self._centre = nan
         self._seed, self._replay = seed, replay
-        self._weights = Weights(seed)
+        self._weights = Weights(seed, torch.finfo(subject.dtype).eps)
         self._factor: float | None = None
         self._second: Rewind | None = None
         self._accumulated = False
@@ -105,6 +106,10 @@ class Evaluator:
         self.batch_sizes = frozenset(int(t.shape[0]) for t in sizes if t.ndim) | {
             int(t.numel()) for t in sizes if t.ndim
         }
+
+    @property
+    def output_weights(self) -> tuple[NDArray[np.float64], ...]:
+        return self._weights.drawn()
 
     def close(self) -> None:
         """Let go of every copy: what was found outlives the scope, as the gradient that another one is held against."""

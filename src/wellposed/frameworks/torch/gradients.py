@@ -121,6 +121,10 @@ class TorchObjective:
         self._claimed = claim.gradients
         return claim
 
+    @property
+    def output_weights(self) -> tuple[Array, ...]:
+        return self._evaluator.output_weights
+
     def point(self, tensor: int) -> Array:
         return to_array(self._places[tensor].values())
 

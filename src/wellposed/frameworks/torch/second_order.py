@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from ...errors import ArgumentError, UserCodeError, WellposedError
+from ..output_weights import random_weights
 from .subjects import Cast, Leaf, Subject, checked_leaves, coarsest
 from .unreduced import Loss
-from .weighing import nodes_of, outputs_of, random_weights
+from .weighing import nodes_of, outputs_of
 
 _DEAD_ENDS = ("Error", "NotImplemented")
 """What autograd calls the nodes that raise when a gradient comes to them; it leaves them out where it can."""
@@ -21,6 +22,11 @@ _NO_SECOND_ORDER = (
     "does not support double backward",
     "twice",
 )
+
+
+def _cotangent(y: torch.Tensor, key: Sequence[int]) -> torch.Tensor:
+    drawn = random_weights(y.shape, key, spacing=torch.finfo(y.dtype).eps)
+    return torch.from_numpy(drawn).to(y.device, y.dtype)
 
 
 def second_order(subject: Subject, outputs: Sequence[tuple[str, torch.Tensor]], *, seed: int) -> Subject:
@@ -38,7 +44,7 @@ def second_order(subject: Subject, outputs: Sequence[tuple[str, torch.Tensor]], 
     cotangents = tuple(
         Leaf(
             name=f"grad of {name}",
-            tensor=random_weights(y.shape, (seed, 2, i)).to(y.device, y.dtype),
+            tensor=_cotangent(y, (seed, 2, i)),
             is_parameter=False,
         )
         for i, (name, y) in enumerate(outputs)

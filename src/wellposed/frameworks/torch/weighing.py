@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import ArgumentError
+from ..output_weights import random_weights
 from .arrays import WITHOUT_FLOAT64
 
 _DEEPEST = 8
@@ -78,35 +79,32 @@ class Term:
 class Weights:
     """The weights of the outputs: the same at every evaluation."""
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, spacing: float) -> None:
+        self._seed, self._spacing = seed, spacing
         self._drawn: dict[int, torch.Tensor] = {}
 
     def terms(self, outputs: Sequence[tuple[str, torch.Tensor]]) -> list[Term]:
         alone = len(outputs) == 1
         return [Term(y, self._of(i, name, y, alone)) for i, (name, y) in enumerate(outputs)]
 
+    def drawn(self) -> tuple[NDArray[np.float64], ...]:
+        """Those of the outputs of more than one element."""
+        return tuple(w.cpu().numpy() for _, w in sorted(self._drawn.items()))
+
     def _of(self, i: int, name: str, y: torch.Tensor, alone: bool) -> torch.Tensor | float:
         if alone and y.numel() == 1:
             return 1.0
         if i not in self._drawn:
-            self._drawn[i] = random_weights(y.shape, (self._seed, i)).to(
-                "cpu" if y.device.type in WITHOUT_FLOAT64 else y.device
-            )
+            drawn = random_weights(y.shape, (self._seed, i), spacing=self._spacing)
+            # Once more through the type of the output, which autograd gives them.
+            rounded = torch.from_numpy(drawn).to(y.dtype).double()
+            self._drawn[i] = rounded.to("cpu" if y.device.type in WITHOUT_FLOAT64 else y.device)
         if self._drawn[i].shape != y.shape:
             raise ArgumentError(
                 f"{name} of f changed its shape between two calls, from {tuple(self._drawn[i].shape)} to "
                 f"{tuple(y.shape)}: expected the same shape each time"
             )
         return self._drawn[i]
-
-
-def random_weights(shape: Sequence[int], key: Sequence[int]) -> torch.Tensor:
-    """Random numbers of either sign and size 1/2 to 3/2, which bfloat16 holds exactly."""
-    rng = np.random.default_rng(tuple(key))
-    signs = rng.integers(0, 2, size=tuple(shape), dtype=np.int8) * 2 - 1
-    sizes = rng.integers(4, 13, size=tuple(shape), dtype=np.int8)
-    return torch.from_numpy(np.asarray(signs * sizes / 8, dtype=np.float64))
 
 
 def total(terms: Sequence[Term]) -> torch.Tensor:
