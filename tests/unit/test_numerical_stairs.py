@@ -182,3 +182,12 @@ def test_stairs_that_no_step_crosses_leave_the_rest():
     """What cannot be seen: the stair is wider than the longest step."""
     found = wp.numerical_gradient(lambda x: round(x / 10) + np.sin(x), 1.0)
     assert abs(found.value - np.cos(1)) <= found.error < 1e-9
+
+
+@pytest.mark.parametrize("offset", [0.0, 300.0, 1e3, 1e4, 1e6])
+@pytest.mark.parametrize("beside", [0.01, 0.3, 1.0])
+def test_steps_that_are_longer_than_all_that_f_does_are_not_believed(offset: float, beside: float) -> None:
+    x = offset + beside
+    z = x - offset
+    found = wp.numerical_gradient(lambda t: np.exp(-((t - offset) ** 2)), x)
+    assert abs(found.value + 2 * z * np.exp(-(z**2))) <= found.error < 1e-6 * max(1, offset)

@@ -16,9 +16,9 @@ from .function import Function
 from .kinks import vertical
 from .lines import Indices, Lines
 from .loudness import approached, looks_like_noise, louder_below, quiet_below, steady_below
-from .parting import parting_of
+from .parting import CLEAR, parting_of
 from .stairs import reread
-from .tableau import NOISE_WIDTHS, RATIO, Tableau, best_entry, chosen
+from .tableau import NOISE_WIDTHS, RATIO, Entry, Tableau, best_entry, chosen
 
 Array = NDArray[np.float64]
 
@@ -33,6 +33,8 @@ than the waves of f."""
 ROUNDINGS = (2.0, 8.0)
 """How many times the rounding to the dtype of f the noise in a value beside x is thought to be, at least and at most, from
 what it is at x: values beside x may be larger, and so may the terms they are made of."""
+ANOTHER = 1e-2
+"""Part of a slope by which it is another one."""
 DOUBTFUL = 8.0
 """Noise that is this much louder than thought may be none, but waves of f shorter than the steps, or a pole between them."""
 
@@ -183,7 +185,29 @@ def _settled(tableau: Tableau, ladder: Ladder) -> NDArray[np.bool_]:
         & (last >= best.rung + ladder.past_best)
         & (best.error - noise <= NOISE_SHARE * noise)
     )
+    if ladder is FULL:
+        settled &= ~(_leaves(tableau, best) | _stands_alone(tableau))
     return np.asarray(settled.all(axis=1))
+
+
+def _leaves(tableau: Tableau, best: Entry) -> NDArray[np.bool_]:
+    """Whether the last slope is quite another one than the best entry, and not as noise makes it, fourfold from rung to rung, twice in a row.
+
+    Then the best entry's steps may be longer than all that f does near x.
+    """
+    away = [np.abs(row[0] - best.value) for row in tableau.values[-3:]]
+    clear = away[-1] > best.error + CLEAR * tableau.deviations[-1][0]
+    growth = np.stack([away[-1] / away[-2], away[-2] / away[-3]])
+    noisy = ((growth > RATIO / 2) & (growth < RATIO**2)).all(axis=0)
+    return clear & ~noisy & (away[-1] > ANOTHER * np.abs(tableau.values[-1][0]))
+
+
+def _stands_alone(tableau: Tableau) -> NDArray[np.bool_]:
+    """Whether f at x differs from f to both sides by as much at the last step as at the one before: all that f does lies between."""
+    if len(tableau.jumps.bends) < 2:
+        return np.zeros(tableau.noise.shape, dtype=bool)
+    longer, last = (np.abs(b) for b in tableau.jumps.bends[-2:])
+    return (last > CLEAR * tableau.noise) & (last > longer / 2)
 
 
 def _read(function: Function, lines: Lines, which: Indices, tableau: Tableau) -> Derivatives:

@@ -141,7 +141,7 @@ def best_entry(tableau: Tableau, *, uncontradicted: bool = False) -> Entry:
     values, deviations = np.concatenate(tableau.values), np.concatenate(tableau.deviations)
     jumps = np.repeat(tableau.jumps.to_cover(), COLUMNS, axis=0)
     errors = np.concatenate(tableau.truncations) + NOISE_WIDTHS * deviations + JUMP_SHARE * jumps
-    errors = np.where(np.isfinite(errors), errors, np.inf)
+    errors = np.where(np.isfinite(errors) & np.isfinite(values), errors, np.inf)
     if uncontradicted:
         errors = contradicted(values, errors)
     place = errors.argmin(axis=0)[None]
