@@ -254,6 +254,31 @@ def test_gradients_that_vanish_in_a_deep_net_are_neither_passed_nor_pursued_for_
     assert check.n_forward < 600
 
 
+@pytest.mark.parametrize("offset", [1e4, 1e6, 1e8])
+def test_steps_are_short_where_f_varies_far_less_than_its_argument_is_large(offset):
+    for seed in range(4):
+        x = offset + draw(20, seed=seed)
+        assert wp.check_gradients(lambda x: torch.sin(x - offset), x, seed=seed)
+        averaged_away = wp.check_gradients(lambda x: x + torch.sin(x.detach() - offset), x, seed=seed)
+        assert averaged_away.verdict == "fail"
+
+
+def test_elements_of_very_different_size_do_not_hide_each_other():
+    for seed in range(3):
+        x = torch.cat([1e3 * draw(3, seed=seed), draw(20, seed=seed + 9)])
+        assert wp.check_gradients(lambda x: x + torch.tanh(x), x, seed=seed).verdict != "fail"
+        assert wp.check_gradients(lambda x: x + torch.tanh(x.detach()), x, seed=seed).verdict != "pass"
+
+
+def test_a_zero_gradient_says_how_small_a_true_one_could_be():
+    zero = bent(torch.sin, lambda x, g: torch.zeros_like(g))
+    a, b = draw(9), draw(9, seed=1)
+    seen = wp.check_gradients(lambda a, b: a.tanh().sum() + 1e-8 * zero(b).sum(), a, b)
+    assert (seen.verdict, seen.where) == ("fail", "b")
+    told = wp.check_gradients(lambda a, b: a.tanh().sum() + 0 * zero(b).sum(), a, b)
+    assert "the gradient of b is zero, as far as one above" in told.detail
+
+
 def test_a_zero_gradient_of_a_float32_function_that_stands_still_tells_nothing():
     zero = bent(torch.special.ndtr, lambda x, g: torch.zeros_like(g))
     check = wp.check_gradients(zero, torch.tensor([-8.5, -9.0]), replay=False)

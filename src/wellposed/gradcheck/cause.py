@@ -211,11 +211,9 @@ def _terms(prober: Prober, tensor: int) -> Iterator[tuple[str, Array, bool]]:
     point, shape, name = objective.point(tensor), objective.shapes[tensor], objective.names[tensor]
     if (point > 0).any() and (point < 0).any():  # else it is a constant, and no sign of an L1 term
         yield f"sign({name}), as of an L1 term,", np.sign(point), False
-    weighted: Sequence[Array] | None = getattr(objective, "output_weights", None)
-    # The weights of several outputs are numbers of few digits, and so are their means.
-    if weighted is not None and not weighted:
+    if not objective.output_weights:
         yield "a constant, as of a sum,", np.ones(shape), True
-    for weights in weighted or ():
+    for weights in objective.output_weights:
         if (term := _summed_to(weights, shape)) is not None:
             yield "what comes from above, as of a residual connection,", term, False
     for i, other in enumerate(objective.names):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf, isfinite, isinf, nan
 
@@ -12,8 +12,9 @@ from ..errors import WellposedError
 from .elsewhere import AWAY, wrong_elsewhere
 from .examine import PATIENT, Outcome, examine_all
 from .explain import explained
+from .gradient_noise import LOW_PRECISION
 from .objective import Objective
-from .probe import LOW_PRECISION, Prober
+from .probe import Prober
 from .reading import FLAG, Reading
 from .result import GradientCheck, TensorCheck, Verdict
 from .stairs import changes_further_off, finds_stairs
@@ -29,6 +30,8 @@ SETTLED = (
     "the gradient takes for a constant, as that of a spectral norm does; in eval mode this can be told"
 )
 FLAT = "f does not change at all around this point, and the gradient is zero"
+SHOWN_ZEROS = 3
+"""Names of tensors without a gradient that are told."""
 VANISHING = 1e-4
 """Part of the largest share below which a tensor is too small to be told because of the others, and not by itself."""
 EXCELLENT = 1e-7
@@ -250,6 +253,8 @@ def _summary(
             part = prober.shares[i] / prober.reference
             detail += f"; moving it changes f by {part:.1g} of what the tensor with the largest gradient does, and f's own rounding is in the way"
         detail += f"; {note}" if note else ""
+    elif told := _zeros(outcomes, tensors):
+        detail = "; ".join(filter(None, (detail, told)))
     passed = [t.resolution for t in tensors if t.verdict == "pass"]
     return GradientCheck(
         verdict=verdict,
@@ -267,6 +272,17 @@ def _summary(
         seed=prober.seed,
         confidence=1 - MISSED,
     )
+
+
+def _zeros(outcomes: Mapping[int, Outcome], tensors: Sequence[TensorCheck]) -> str:
+    """Which claimed gradients are zero beside others that are not, and how small one would have been missed."""
+    zeros = [i for i, o in outcomes.items() if o.zero and o.verdict == "pass"]
+    if not zeros or len(zeros) == len(tensors):
+        return ""
+    names = ", ".join(tensors[i].name for i in zeros[:SHOWN_ZEROS])
+    more = f" and of {len(zeros) - SHOWN_ZEROS} more" if len(zeros) > SHOWN_ZEROS else ""
+    size = max(tensors[i].resolution for i in zeros)
+    return f"the gradient of {names}{more} is zero, as far as one above {size:.1g} of the largest would have been seen"
 
 
 def _tensor(prober: Prober, i: int, outcome: Outcome) -> TensorCheck:

@@ -37,7 +37,7 @@ class Direction:
     kind: str
     tensors: tuple[int, ...]
     made: Callable[[int], NDArray[Any]]
-    """Numbers of the shape of the tensor, small where that will do, of which `scaled` makes its move."""
+    """Numbers of the shape of the tensor, a fresh array each time, small where that will do, of which `scaled` makes its move."""
     unit: float = 1.0
     """What the numbers are divided by."""
     scales: Sequence[float] | None = None
@@ -58,10 +58,6 @@ class Direction:
         """The same moves of some of its tensors."""
         kept = set(tensors)
         return replace(self, tensors=tuple(i for i in self.tensors if i in kept))
-
-    def times(self, factor: float) -> Direction:
-        """Moves so many times as long."""
-        return replace(self, unit=self.unit / factor)
 
     def within(self, tensor: int, mask: NDArray[np.bool_]) -> Direction:
         """The same moves of the masked elements of one tensor; nothing else moves."""

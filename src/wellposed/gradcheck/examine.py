@@ -14,13 +14,16 @@ from math import inf, isfinite, nan
 import numpy as np
 
 from .directions import SHOWN, Direction
-from .probe import LOW_PRECISION, Prober
+from .gradient_noise import LOW_PRECISION
+from .probe import Prober
 from .reading import DEVIATIONS, FLAG, LONGEST_STEP, RATIO, Reading
 from .result import Verdict
 from .suspect import JOINTLY, Probed, probe
 
 TOGETHER, ALONE, PATIENT = 2, 4, 12
 """Random directions for a group, for a single tensor, and for one that more of them may settle."""
+EACH = 12
+"""Evaluations that a direction takes, where it is not an easy one."""
 MOST_ALONE = 24
 """Tensors of one group that are tried one by one; the others keep what the group said of them."""
 MOST_PASSES, MOST_COARSE_PASSES = 400, 1200
@@ -53,7 +56,6 @@ class Outcome:
     """Relative uncertainty of `factor`."""
     reading: Reading | None = None
     """What gave a failure away."""
-    direction: Direction | None = None
 
 
 def examine_all(prober: Prober, *, resolution: float, stop_at_kink: bool = False) -> dict[int, Outcome]:
@@ -199,7 +201,8 @@ class _Search:
 
     def _more_directions(self, finest: float, random: int) -> int | None:
         """How many random directions can settle what so many did not."""
-        more = (m for m in (ALONE, PATIENT) if m > random)
+        left = self._until - self.prober.objective.n_forward
+        more = (m for m in (ALONE, PATIENT) if m > random and m * EACH <= left)
         return next((m for m in more if finest * SHOWN[random] / SHOWN[m] <= self.resolution), None)
 
     def _is_hopeless(self, i: int) -> bool:
@@ -225,7 +228,6 @@ class _Search:
             flat=all(r.flat for r in probed.readings),
             kink=probed.at_kink and not probed.beyond_kinks,
             reading=reading.times(1 / boost) if reading else None,
-            direction=probed.direction.times(1 / boost) if probed.direction else None,
         )
 
     def _unflagged(self, probed: Probed, i: int, group: Sequence[int]) -> Outcome:

@@ -12,19 +12,21 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from itertools import pairwise
-from math import inf, isfinite, nan
+from math import inf, nan
 
 import numpy as np
 
-from ..differentiate.noise import noise_along
+from ..differentiate.noise import POINTS, noise_along
 from ..errors import WellposedError
 from .directions import Direction, jittered, random_direction, signs_of
+from .gradient_noise import LOW_PRECISION, gradient_noise
 from .objective import Objective
 from .reading import (
     DEVIATIONS,
     FLAG,
     LONGEST_STEP,
     RATIO,
+    Look,
     Reading,
     Rung,
     at_kink,
@@ -34,10 +36,12 @@ from .reading import (
 )
 
 MOST_PAIRS = 4
+HUGE = 1e150
+"""Differences above this are none that can be squared."""
 LONGEST_FIRST_STEP = 0.1
-UPSTREAM = ((1, 3), (-1, 5))
-"""Side and multiple of F of the gradients that show the rounding of the claimed one: products of few bits, which bfloat16 holds exactly."""
 SHORTEST_STEP = 1e-12
+TINY = 4096
+"""Roundings between the values that tell the noise."""
 MANY_ROUNDINGS, FEW_ROUNDINGS = 64.0, 8.0
 """A step shorter than so many roundings of a typical element leaves too many elements where they are; half precision cannot afford more."""
 UNROUNDED = 0.1
@@ -51,8 +55,6 @@ ROUNDINGS_OF_ZERO = 100.0
 """Roundings of the largest gradient within which another one is zero."""
 SLOPES, FORWARD_STEP = 4, 1e-2
 """Directions and length of step by which the size of a forward-mode derivative is told."""
-LOW_PRECISION = 1e-12
-"""A unit roundoff above this is that of float32 or coarser."""
 
 
 class Prober:
@@ -72,8 +74,14 @@ class Prober:
         self.wander = self._wander()
         self.size = max(abs(self.centre), float(np.linalg.norm(self.shares)), 1e-300)
         """What F bends by, over a move by 1 of all that moves."""
+        self.look: Look | None = None
+        """What the moves of the table that tells the noise say of the error, along steps far shorter than those of readings."""
+        self.limit = LONGEST_STEP
+        """The longest step: shorter where F has waves shorter than its arguments are large."""
+        self.has_waves = False
+        """Whether it had for any group of tensors."""
         self.noise = max(self._noise_at_rest(), self.wander)
-        self.gradient_noise = self._gradient_noise()
+        self.gradient_noise = gradient_noise(self)
         self.good_step: float | None = None
         """A length of step that gave a reading as sharp as was wanted: the next direction tries it first."""
         self.searched: set[float] = set()
@@ -84,17 +92,23 @@ class Prober:
         """Where noise and truncation balance when F bends on the scale of its arguments: the cube root of the relative noise."""
         furthest = max(self.boosts.values(), default=1.0)
         balance = max(self.noise / (self.size * furthest**2), 1e-18) ** (1 / 3)
-        shortest = max(1e-7, RATIO * self.shortest_step)
-        return float(np.clip(balance, shortest, max(shortest, LONGEST_FIRST_STEP / furthest)))
+        shortest = max(1e-7 / furthest, RATIO * self.shortest_step)
+        step = float(np.clip(balance, shortest, max(shortest, LONGEST_FIRST_STEP / furthest)))
+        return min(step, self.longest_step / RATIO)
 
     @property
     def longest_step(self) -> float:
-        return LONGEST_STEP / max(self.boosts.values(), default=1.0)
+        return self.limit / max(self.boosts.values(), default=1.0)
 
     @property
     def shortest_step(self) -> float:
         roundoff = self.objective.roundoff
         return max(SHORTEST_STEP, (FEW_ROUNDINGS if roundoff > HALF else MANY_ROUNDINGS) * roundoff)
+
+    @property
+    def finest_step(self) -> float:
+        """Shorter than steps between which anything is read: so many roundings alone."""
+        return MANY_ROUNDINGS * self.objective.roundoff
 
     @property
     def reference(self) -> float:
@@ -122,15 +136,16 @@ class Prober:
     @contextmanager
     def boosting(self, boosts: Mapping[int, float]) -> Iterator[None]:
         """Directions of these tensors alone: each moves so many times further, with steps that suit them together; {} changes nothing."""
-        before = self.boosts, self.good_step, self.size
+        before = self.boosts, self.good_step, self.size, self.look, self.limit
         if boosts:
-            self.boosts, self.good_step = boosts, None
+            self.boosts, self.good_step, self.limit = boosts, None, LONGEST_STEP
+            self.look = self._looked(self.fresh(tuple(boosts))) if self.has_waves else None
             self.size = float(np.linalg.norm([self.reach(i) for i in boosts])) or self.size
         try:
             yield
         finally:
             if boosts:
-                self.boosts, self.good_step, self.size = before
+                self.boosts, self.good_step, self.size, self.look, self.limit = before
 
     def reach(self, tensor: int) -> float:
         """The slope that the claimed gradient makes of a move of the tensor."""
@@ -174,13 +189,21 @@ class Prober:
     def _noise_at_rest(self) -> float:
         direction = self.fresh(self.everything)
         roundoff = self.objective.roundoff
-        spacing = 4096 * roundoff if roundoff < LOW_PRECISION else 8 * roundoff
+        spacing = TINY * roundoff if roundoff < LOW_PRECISION else 8 * roundoff
+        unexplained: dict[float, float] = {}
+
+        def value(t: float) -> float:
+            found, unexplained[t] = self._apart(direction, t)
+            return found
+
         sigma, _ = noise_along(
-            lambda t: self.value(direction, t),
+            value,
             spacing=spacing,
             widest=max(1e-5, 64 * roundoff),
             first=self.centre,
         )
+        if roundoff < LOW_PRECISION:
+            self.look = Look.of(direction, list(unexplained.items())[1 - POINTS :])
         least = 2.0**-53 * abs(self.centre)
         floor = max(self.objective.floor(), least)
         if roundoff > HALF and (seen := self._rounding_seen()) < UNROUNDED * floor:
@@ -189,6 +212,23 @@ class Prober:
             # A jump of F looks like noise along a few points, and like nothing in the median.
             sigma = min(sigma, self.noise_at(direction, spacing))
         return max(sigma, floor)
+
+    def _apart(self, direction: Direction, step: float) -> tuple[float, float]:
+        """F at a moved point, and what the claimed gradient leaves unexplained of its change; not numbers where it cannot be evaluated."""
+        try:
+            moved = self.objective.at(direction, step)
+        except WellposedError:
+            return nan, nan
+        return moved.value, moved.value - self.centre - moved.taken
+
+    def unexplained(self, direction: Direction, step: float) -> float:
+        return self._apart(direction, step)[1]
+
+    def _looked(self, direction: Direction) -> Look | None:
+        furthest = max(self.boosts.values(), default=1.0)
+        spacing = max(TINY / furthest, MANY_ROUNDINGS) * self.objective.roundoff
+        steps = [k * spacing for k in range(1, POINTS)]
+        return Look.of(direction, [(t, self.unexplained(direction, t)) for t in steps])
 
     def noise_at(self, direction: Direction, spacing: float) -> float:
         """The noise in steps of `spacing`: the median fourth difference, which the trend and a kink or two do not reach."""
@@ -209,34 +249,10 @@ class Prober:
             return inf
         return 3 * float(np.sqrt(np.mean([(2 * r.step * r.even) ** 2 for r in rungs if r]) / 6))
 
-    def _gradient_noise(self) -> tuple[float, ...]:
-        """The norm of the rounding in the claimed gradient of each tensor: its second difference over a few roundings of the point.
-
-        The two that are compared come from other multiples of F, since rounding in a backward pass may depend on what comes from above alone.
-        """
-        roundoff = self.objective.roundoff
-        floors = [roundoff * n / 3**0.5 for n in self.norms]
-        if roundoff < LOW_PRECISION or not self.objective.claims_gradient:
-            return tuple(floors)
-        direction = self.fresh(self.everything)
-        try:
-            sides = [
-                self.objective.moved(direction, side * 4 * roundoff, upstream=upstream)
-                for side, upstream in UPSTREAM
-            ]
-        except WellposedError:  # no gradient there: the floor is what is known
-            return tuple(floors)
-        up, down = sides
-        if up is None or down is None:
-            return tuple(floors)
-        return tuple(
-            float(np.linalg.norm(up.gradient(i) + down.gradient(i) - 2 * self.objective.gradient(i))) / 6**0.5
-            for i in self.everything
-        )
-
     def at_other(self, objective: Objective) -> Prober:
         """The same prober for another objective that is as noisy and has tensors of the same size: another point, another gradient."""
         other = copy(self)
+        other.searched = set(self.searched)
         other.objective = objective
         other.centre = objective.at(None, 0.0).value
         return other
@@ -246,11 +262,7 @@ class Prober:
         return float(np.linalg.norm([self.gradient_noise[i] * self._lengths()[i] for i in tensors]))
 
     def value(self, direction: Direction, step: float) -> float:
-        """F at a moved point; not a number where it cannot be evaluated there."""
-        try:
-            return self.objective.at(direction, step).value
-        except WellposedError:
-            return nan
+        return self._apart(direction, step)[0]
 
     def read(self, direction: Direction, *, wanted: float, start: float | None = None) -> Reading:
         """The error along a direction; pairs of steps are tried until the bar is below `wanted`.
@@ -359,7 +371,7 @@ class Prober:
             above, below = self.objective.at(direction, step), self.objective.at(direction, -step)
         except WellposedError:  # outside of where F is defined: it was evaluated at the point itself without
             return None
-        if not (isfinite(above.value) and isfinite(below.value)):
+        if not all(abs(v) < HUGE * step for v in (above.value, below.value, above.taken, below.taken)):
             return None
         taken = above.taken - below.taken
         return Rung(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
+import numpy as np
+
 from .directions import Direction
 
 FLAG = 4.0
@@ -71,6 +73,34 @@ class Reading:
     def widened(self, kink: float) -> Reading:
         """With the kinks that the other directions saw: they have the same scale, and one may miss them by chance."""
         return replace(self, bar=self.bar + DEVIATIONS * max(kink - self.clear_kink, 0.0))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Look:
+    """The gradient's error along steps that are as short as rounding permits."""
+
+    direction: Direction
+    error: float
+    step: float
+    sharpness: float
+    """Standard deviation of `error` over that of F's noise."""
+
+    @classmethod
+    def of(cls, direction: Direction, unexplained: Sequence[tuple[float, float]]) -> Look | None:
+        """The slope at 0 of what the gradient leaves unexplained, by step; None where F is not finite at one of them."""
+        t, u = np.array(unexplained).T
+        if not np.isfinite(u).all():
+            return None
+        unit = float(t.max())
+        fit = np.linalg.pinv(np.stack([t / unit, (t / unit) ** 2], axis=1))[0] / unit
+        return cls(direction=direction, error=float(fit @ u), step=unit, sharpness=float(np.linalg.norm(fit)))
+
+    def bar(self, noise: float) -> float:
+        return DEVIATIONS * self.sharpness * noise
+
+    def denies(self, error: float, bar: float, *, noise: float) -> bool:
+        """Whether an error along longer steps, with this bar, is another one."""
+        return abs(error - self.error) > FLAG * (bar + self.bar(noise))
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import nan
+from math import log2
 
-from ..errors import WellposedError
+import numpy as np
+
 from .directions import Direction
+from .gradient_noise import LOW_PRECISION
 from .probe import Prober
-from .reading import FLAG, LONGEST_STEP, Reading, alike
+from .reading import FLAG, LONGEST_STEP, RATIO, Look, Reading, alike
 
 HIDING = (1e-9, 1e-6)
 """Spacings at which a rounding of six or more digits shows."""
@@ -18,8 +20,15 @@ PLATEAUS = (1e-1, 5e-2, 2.5e-2, 1.25e-2, 3e-3, 1.5e-3)
 """Long steps, which cross the plateaus of a rounding to few bits, in pairs of which one is twice the other."""
 BEYOND_STAIRS = (5e-2, 4e-3, 3e-4)
 """Long steps, so far apart that an error which stays the same is no bend of a smooth F."""
-HALVINGS, SURVIVED = 24, 8
-"""Halvings in search of a jump, and how many of the last a jump survives."""
+SURVIVED, QUIET = 8, 3
+"""Halvings that a jump survives, and after how many that miss nothing there is none."""
+WITHOUT_JUMPS = 64.0
+"""What is missed without a jump is 256 times smaller by then, and more; many small jumps add up to 16 times less."""
+CLEAR, MOST_JUMPS = 32.0, 1e4
+"""A jump stands out from noise that is a few times what it is thought to be; and noise is not made of more jumps than the square."""
+FARTHER = 16.0
+STRAIGHT = 1e-3
+"""Part of the slope that a bend may make of it along steps that are still short."""
 UNSEEN = 4.0
 """An error that is so many times smaller along a longer step is not there; along two of a pair, half as many will do."""
 
@@ -30,10 +39,48 @@ def finds_hidden_noise(prober: Prober, spacings: tuple[float, ...] = HIDING) -> 
         return False
     prober.searched.update(spacings)
     direction = prober.whole()
-    hidden = max(prober.noise_at(direction, spacing) for spacing in spacings)
-    found = hidden > 4 * prober.noise
-    prober.noise = max(prober.noise, hidden)
-    return found
+    fine = prober.objective.roundoff < LOW_PRECISION
+    noises = {spacing: prober.noise_at(direction, spacing) for spacing in spacings}
+    # Waves that are shorter than the spacing look like noise, and have no jumps; coarse arithmetic has them anyway.
+    hidden = [
+        noise
+        for spacing, noise in noises.items()
+        if noise > 4 * prober.noise
+        and not (fine and not jumps(prober, direction, 11 * spacing, rounding=noise))
+    ]
+    prober.noise = max([prober.noise, *hidden])
+    return bool(hidden)
+
+
+def explains(prober: Prober, look: Look) -> bool:
+    """Find out, once, why the shortest steps see another error than the long ones: stairs, whose rounding is known then, or waves.
+
+    Of waves the steps must be short.
+    """
+    if prober.limit < LONGEST_STEP:
+        return False
+    share = float(np.linalg.norm([prober.reach(i) for i in look.direction.tensors]))
+    same = max(abs(look.error) / FARTHER, STRAIGHT * share)
+    step = look.step
+    while step * FARTHER < LONGEST_STEP:
+        rung = prober.rung(look.direction, step * FARTHER)
+        if rung is None or look.denies(rung.odd, same, noise=prober.noise):
+            break
+        step *= FARTHER
+    if step == look.step:  # it stands beside a jump itself
+        return False
+    noise = prober.noise_at(look.direction, step * FARTHER)
+    if any(jumps(prober, look.direction, side * step * FARTHER, rounding=noise) for side in (1, -1)):
+        return _heard(prober, noise)
+    prober.limit, prober.good_step, prober.has_waves = max(step, RATIO**2 * prober.shortest_step), None, True
+    return True
+
+
+def _heard(prober: Prober, noise: float) -> bool:
+    """Whether this is more noise than was known; it is known then."""
+    louder = noise > 4 * prober.noise
+    prober.noise = max(prober.noise, noise)
+    return louder
 
 
 def finds_stairs(prober: Prober, seen: float) -> bool:
@@ -42,6 +89,8 @@ def finds_stairs(prober: Prober, seen: float) -> bool:
     Along longer steps an error stands clear and stays the same: that of a smooth F falls by 16 as the step does by 4. Kinks beside
     the point and waves make such errors too, but no jumps.
     """
+    if prober.has_waves:
+        return False
     direction = prober.whole()
     far = [prober.rung(direction, step) for step in BEYOND_STAIRS]
     steps = [b.step for a, b in pairwise(far) if a and b and alike(a, b, clear=2 * FLAG * seen)]
@@ -49,36 +98,42 @@ def finds_stairs(prober: Prober, seen: float) -> bool:
         return False
     if finds_hidden_noise(prober):
         return True
-    if not _jumps(prober, direction, steps[-1]):
-        return False
-    hidden = prober.noise_at(direction, steps[-1] / 4)
-    found, prober.noise = hidden > 4 * prober.noise, max(prober.noise, hidden)
-    return found
+    noise = prober.noise_at(direction, steps[-1] / 4)
+    return jumps(prober, direction, steps[-1], rounding=noise) and _heard(prober, noise)
 
 
-def _jumps(prober: Prober, direction: Direction, step: float) -> bool:
-    """Whether F jumps on the way: halved again and again, what changes across the half that holds a jump stays as large."""
-    near, far = 0.0, step
-    at_near, at_far = (_unexplained(prober, direction, t) for t in (near, far))
-    changes = []
-    for _ in range(HALVINGS):
-        middle = (near + far) / 2
-        at_middle = _unexplained(prober, direction, middle)
-        if abs(at_middle - at_near) > abs(at_far - at_middle):
-            far, at_far = middle, at_middle
+def jumps(prober: Prober, direction: Direction, step: float = PLATEAUS[0], *, rounding: float = 0.0) -> bool:
+    """Whether F jumps on the way: halved again and again, the half that holds a jump goes on missing its middle by as much.
+
+    The middle of the values at two ends misses the value in the middle by half of the jump between them; of waves that becomes 4 times
+    less, and of a kink 2 times less, in each half. Jumps that make noise of the size `rounding` are not much smaller than that.
+    """
+    least = max(CLEAR * prober.noise, rounding / MOST_JUMPS)
+
+    def value(t: float) -> float:
+        return prober.unexplained(direction, t)
+
+    near, middle, far = 0.0, step / 2, step
+    ends = [value(near), value(middle), value(far)]
+    missed: list[float] = []
+    for _ in range(int(log2(abs(step) / prober.finest_step))):
+        left, right = value((near + middle) / 2), value((middle + far) / 2)
+        halves = ([ends[0], left, ends[1]], [ends[1], right, ends[2]])
+        sizes = [abs(a + c - 2 * b) for a, b, c in halves]
+        missed.append(max(sizes))
+        if not max(missed[-QUIET:]) > least:
+            return False
+        if missed[-1] <= least:  # two equal jumps lie to both sides of the middle
+            sizes = [abs(c - a) for a, _, c in halves]
+        if sizes[0] > sizes[1]:
+            far, ends = middle, halves[0]
         else:
-            near, at_near = middle, at_middle
-        changes.append(abs(at_far - at_near))
-    return changes[-1] > max(0.5 * changes[-1 - SURVIVED], FLAG * prober.noise)
-
-
-def _unexplained(prober: Prober, direction: Direction, step: float) -> float:
-    """What F changed by beyond the claimed derivative."""
-    try:
-        moved = prober.objective.at(direction, step)
-    except WellposedError:
-        return nan
-    return moved.value - moved.taken
+            near, ends = middle, halves[1]
+        middle = (near + far) / 2
+    if len(missed) <= SURVIVED:
+        return False
+    # At a pole it grows.
+    return max(least, missed[-1 - SURVIVED] / WITHOUT_JUMPS) < missed[-1] < 2 * max(missed[:SURVIVED])
 
 
 def contradicts(prober: Prober, direction: Direction, reading: Reading) -> bool:

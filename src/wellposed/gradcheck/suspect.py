@@ -13,16 +13,17 @@ from math import inf, isfinite
 import numpy as np
 
 from .directions import SHOWN, Direction
-from .probe import LOW_PRECISION, Prober
-from .reading import FLAG, Reading
-from .stairs import COARSELY_HIDING, contradicts, finds_hidden_noise, hides_below_a_unit
+from .gradient_noise import LOW_PRECISION
+from .probe import Prober
+from .reading import FLAG, Look, Reading
+from .stairs import COARSELY_HIDING, contradicts, explains, finds_hidden_noise, hides_below_a_unit, jumps
 
 MISSED = 0.01
 """Chance that a dense error as large as the stated resolution hides from the random directions."""
 JOINTLY = 1.5
 """Root mean square of the readings in bars, over all random directions, at which they are suspected together: three standard deviations
 of the noise on each of them."""
-SHORTER = 64.0
+SHORTER = 2.0**14
 """How much shorter a step confirms an error, where the noise permits."""
 ROOM = 4.0
 """Steps that can be shortened by less than this confirm nothing."""
@@ -87,9 +88,18 @@ def probe(prober: Prober, group: Sequence[int], *, random: int) -> Probed:
     share = float(np.linalg.norm([prober.reach(i) for i in group]))
     wanted = (1e-5 if len(group) > 1 else 1e-4) * (share or 0.01 * prober.reference)
     directions: list[Direction | None] = [prober.fresh(group) for _ in range(random)]
+    if prober.look is not None:
+        directions[0] = prober.look.direction
     directions += [prober.signs_of_gradient(group), prober.signs_of_parameters(group)]
     readings, kink = _read_all(prober, directions, wanted=wanted)
     if any(r.torn for _, r in readings) and _declares_fine(prober) and finds_hidden_noise(prober):
+        return probe(prober, group, random=random)
+    look = prober.look
+    if (
+        look is not None
+        and _parts(prober, look, readings[0][1], coarse=COARSE * share)
+        and explains(prober, look)
+    ):
         return probe(prober, group, random=random)
     if any(r.bar > COARSE * share for _, r in readings):
         suspicious = any(r.flagged or r.flat for _, r in readings)
@@ -110,12 +120,20 @@ def probe(prober: Prober, group: Sequence[int], *, random: int) -> Probed:
         if doubt is None and contradicts(prober, direction, reading):
             if _declares_fine(prober) and finds_hidden_noise(prober, COARSELY_HIDING):
                 return probe(prober, group, random=random)
-            doubt = abs(reading.error)
+            # Waves that are shorter than long steps leave nothing of their slope there, and have no jumps.
+            if not _declares_fine(prober) or jumps(prober, direction):
+                doubt = abs(reading.error)
         if doubt is None:
             return Probed(readings=tuple(r for _, r in readings), flagged=reading, direction=direction)
         # Seen once and not again: it counts as uncertainty, not as a pass and not as an accusation.
         readings[place] = (direction, replace(reading, bar=max(reading.bar, doubt)))
     return _jointly(prober, readings, group, wanted=wanted)
+
+
+def _parts(prober: Prober, look: Look, reading: Reading, *, coarse: float) -> bool:
+    """Whether far shorter steps along the same direction see another error, or see it better than a reading that sees little."""
+    vague = reading.bar > max(coarse, FLAG * look.bar(prober.noise))
+    return vague or look.denies(reading.error, reading.bar, noise=prober.noise)
 
 
 def _calmer(

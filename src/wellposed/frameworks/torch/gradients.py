@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Subject", "TorchObjective", "checking", "like_tensor", "needs_replay", "opened", "to_numpy"]
 
 Array = NDArray[np.float64]
+HEAVY = 1 << 20
+"""Elements above which a gradient is let go while another is asked for."""
 Mode = Literal["reverse", "forward", "forward-reverse"]
 
 
@@ -165,7 +167,8 @@ class TorchObjective:
         if direction is not None:
             for i in direction.tensors:
                 places[i] = replace(places[i], steps=(*places[i].steps, self._step(direction, i, step)))
-            if upstream == 1:  # that of a multiple of F is compared with the one here
+            # That of a multiple of F is compared with the one here. A small one is kept: a graph that f holds can be gone through only once.
+            if upstream == 1 and sum(map(np.prod, self.shapes)) > HEAVY:
                 self._claimed = None
         try:
             return TorchObjective(self._evaluator, places, self._mode, start, upstream=upstream)

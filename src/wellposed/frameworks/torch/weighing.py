@@ -88,7 +88,7 @@ class Weights:
         return [Term(y, self._of(i, name, y, alone)) for i, (name, y) in enumerate(outputs)]
 
     def drawn(self) -> tuple[NDArray[np.float64], ...]:
-        """Those of the outputs of more than one element."""
+        """Those of all outputs; none where f returns one number."""
         return tuple(w.cpu().numpy() for _, w in sorted(self._drawn.items()))
 
     def _of(self, i: int, name: str, y: torch.Tensor, alone: bool) -> torch.Tensor | float:
