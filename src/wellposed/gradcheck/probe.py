@@ -362,6 +362,7 @@ class Prober:
             # That of F+ + F- - 2 F0 over 2 h, the shorter step with 4/3.
             kink_noise=1.7 * self.noise / shorter.step,
             flat=longer.flat and shorter.flat,
+            still=longer.flat and shorter.flat,
         )
         # Kinks show in the even part as much as in the odd one, each with a sign of its own.
         return replace(reading, bar=reading.bar + DEVIATIONS * reading.clear_kink)

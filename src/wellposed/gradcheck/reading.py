@@ -37,6 +37,9 @@ class Reading:
     """The coefficient of h^2 in r(h)."""
     noise_bar: float
     flat: bool
+    """F did not change at any length of step."""
+    still: bool = False
+    """It did not at the two steps that this one comes from."""
     kink_noise: float = 0.0
     """Standard deviation of `kink` from noise alone."""
     at_kink: bool = False

@@ -164,7 +164,7 @@ def _vanishes(prober: Prober, direction: Direction, reading: Reading, step: floa
 def hides_below_a_unit(prober: Prober, direction: Direction, reading: Reading) -> bool:
     """Whether F, which did not change at all, changes along longer steps by more than the claimed derivative makes of the flat ones."""
     step = reading.step
-    while reading.flat and step < prober.longest_step:
+    while reading.still and step < prober.longest_step:
         step *= 8
         rung = prober.rung(direction, step)
         if rung is None:

@@ -238,4 +238,4 @@ def _doubt(prober: Prober, direction: Direction, reading: Reading, *, kink: floa
         again = prober.read_pair(prober.varied(direction), step).widened(kink)
         if not again.flagged or again.error * reading.error < 0:
             return max(again.bar, doubtful)
-    return doubtful if reading.flat and hides_below_a_unit(prober, direction, reading) else None
+    return doubtful if reading.still and hides_below_a_unit(prober, direction, reading) else None
