@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,25 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ..gradcheck.directions import Direction
+
+BLOCK = 1 << 16
+"""Elements moved at a time: float64 of them fit in a processor's cache."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Step:
+    """A step of one tensor along a direction."""
+
+    direction: Direction
+    tensor: int
+    numbers: NDArray[Any]
+    """Those of the direction for the tensor."""
+    length: float
+
+    def moves(self, block: slice | None) -> NDArray[np.float64]:
+        """How far the elements of a block move for a step of 1: a fresh array; None for all of them."""
+        numbers = self.numbers if block is None else self.numbers.reshape(-1)[block]
+        return self.direction.scaled(self.tensor, numbers)
 
 
 class Held:

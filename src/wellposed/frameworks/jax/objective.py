@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError
 from ...gradcheck.result import Sample
-from ..held import Held
+from ..held import Held, Step
 from .calls import Calls, Outputs, is_wide
-from .places import Place, Step
+from .places import Place
 from .subject import Subject
 from .trees import (
     Array,

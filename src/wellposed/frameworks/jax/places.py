@@ -4,36 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..held import BLOCK, Step
 from .trees import Array, as_double
-
-if TYPE_CHECKING:
-    from ...gradcheck.directions import Direction
-
-_BLOCK = 1 << 16
-"""Elements moved at a time: float64 of them fit in a processor's cache."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Step:
-    """A step of one array along a direction."""
-
-    direction: Direction
-    tensor: int
-    numbers: NDArray[Any]
-    """Those of the direction for the array."""
-    length: float
-
-    def from_(self, base: Array, block: slice) -> Array:
-        """Where a block ends up."""
-        move = self.direction.scaled(self.tensor, self.numbers.reshape(-1)[block])
-        move *= self.length
-        move += base
-        return move
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,15 +44,23 @@ class Place:
         values, slopes = found.reshape(-1), gradient.reshape(-1)
         for block in self._blocks():
             base = self._wide(block)
-            values[block] = step.from_(base, block)
+            values[block] = _stepped(step, base, block)
             taken += float(np.dot(as_double(slopes[block]), as_double(values[block]) - base))
         return found, taken
 
     def _wide(self, block: slice) -> Array:
         values = as_double(self.held.reshape(-1)[block].astype(self.dtype, copy=False))
         for step in self.steps:
-            values = as_double(step.from_(values, block).astype(self.dtype, copy=False))
+            values = as_double(_stepped(step, values, block).astype(self.dtype, copy=False))
         return values
 
     def _blocks(self) -> Iterator[slice]:
-        return (slice(k, k + _BLOCK) for k in range(0, self.held.size, _BLOCK))
+        return (slice(k, k + BLOCK) for k in range(0, self.held.size, BLOCK))
+
+
+def _stepped(step: Step, base: Array, block: slice) -> Array:
+    """Where a block ends up."""
+    moved = step.moves(block)
+    moved *= step.length
+    moved += base
+    return moved

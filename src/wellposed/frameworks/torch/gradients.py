@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError
 from ...gradcheck.result import Sample
+from ..held import Step
 from .backward import Gradients
 from .evaluating import Claim, Evaluation, Evaluator, evaluating
 from .rewinding import Rewind
-from .scratch import Place, Step, to_array
+from .scratch import Place, to_array
 from .second_order import second_order
 from .subjects import Subject, first_order, needs_replay
 from .weighing import parts

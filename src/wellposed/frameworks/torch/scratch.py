@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..held import BLOCK, Step
 from .arrays import WITHOUT_FLOAT64
 from .subjects import Leaf, double_of, is_dense
-
-if TYPE_CHECKING:
-    from ...gradcheck.directions import Direction
-
-_BLOCK = 1 << 16
-"""Elements moved at a time: float64 of them fit in a processor's cache."""
 
 Block = slice | None
 """Some elements in the order of memory, or None: all of a tensor that has another order."""
@@ -34,23 +28,6 @@ def to_array(tensor: torch.Tensor) -> NDArray[np.float64]:
     array = tensor.detach().cpu().double().numpy().view()
     array.setflags(write=False)
     return array
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Step:
-    """A step of one tensor along a direction."""
-
-    direction: Direction
-    tensor: int
-    numbers: NDArray[Any]
-    """Those of the direction for the tensor."""
-    length: float
-
-    def from_(self, base: torch.Tensor, block: Block) -> torch.Tensor:
-        """Where a block in float64 ends up."""
-        numbers = self.numbers if block is None else self.numbers.reshape(-1)[block]
-        move = torch.from_numpy(self.direction.scaled(self.tensor, numbers)).to(base.device)
-        return torch.add(base, move, alpha=self.length, out=move)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,13 +48,13 @@ class Place:
         if not self.tensor.is_contiguous():
             yield None
         else:
-            yield from (slice(k, k + _BLOCK) for k in range(0, self.tensor.numel(), _BLOCK))
+            yield from (slice(k, k + BLOCK) for k in range(0, self.tensor.numel(), BLOCK))
 
     def wide(self, block: Block) -> torch.Tensor:
         """The values of a block in float64."""
         values = _double(_part(self.tensor, block))
         for step in self.steps:
-            values = _double(step.from_(values, block).to(self.dtype))
+            values = _double(_stepped(step, values, block).to(self.dtype))
         return values
 
     def values(self) -> torch.Tensor:
@@ -88,6 +65,12 @@ class Place:
         for block in self.blocks:
             _part(found, block).copy_(self.wide(block))
         return found
+
+
+def _stepped(step: Step, base: torch.Tensor, block: Block) -> torch.Tensor:
+    """Where a block in float64 ends up."""
+    move = torch.from_numpy(step.moves(block)).to(base.device)
+    return torch.add(base, move, alpha=step.length, out=move)
 
 
 class Scratch:
@@ -137,7 +120,7 @@ class Scratch:
         taken = 0.0
         for block, cell in self._in_blocks(i, place):
             base = place.wide(block)
-            moved = step.from_(base, block)
+            moved = _stepped(step, base, block)
             cell.copy_(moved)
             if gradient is not None:
                 made = torch.sub(_double(cell), base, out=moved)
