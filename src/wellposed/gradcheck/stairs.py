@@ -57,8 +57,9 @@ def explains(prober: Prober, look: Look) -> bool:
 
     Of waves the steps must be short.
     """
-    stands_still = prober.value(look.direction, look.step) == prober.centre
-    if stands_still or prober.limit < LONGEST_STEP:
+    if prober.limit < LONGEST_STEP:
+        return False
+    if prober.value(look.direction, look.step) == prober.centre:  # it stands on one stair
         return False
     share = float(np.linalg.norm([prober.reach(i) for i in look.direction.tensors]))
     same = max(abs(look.error) / FARTHER, STRAIGHT * share)
