@@ -697,7 +697,8 @@ def test_a_forward_pass_that_writes_to_its_weight_starts_from_the_users_weight()
 
 
 def test_a_limited_weight_is_checked_where_the_function_has_put_it():
-    model = nn.Embedding(5, 3, max_norm=0.5).double()
+    weight = 1 + draw(5, 3).abs()  # every row is longer than the limit
+    model = nn.Embedding(5, 3, max_norm=0.5, _weight=weight)
     before = model.weight.detach().clone()
     with objective(model, torch.tensor([0, 3])) as o:
         norms = np.linalg.norm(o.point(0), axis=1)
