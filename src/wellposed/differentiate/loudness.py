@@ -9,13 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .parting import CLEAR
 from .tableau import RATIO, Entry, Tableau
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-CLEAR = 8.0
-"""Standard deviations of the noise."""
 WIDEST = 4.0
 """Standard deviations that noise hardly exceeds; that of stairs cannot."""
 SPREAD = 4
