@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.wellposed-installed
 
-.PHONY: help install demo test test-all lint types bench clean
+.PHONY: help install demo test test-all explore lint types bench clean
 help:  ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
@@ -30,6 +30,9 @@ test: lint types  ## everything that CI runs
 
 test-all: lint types  ## the slow tests too
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+explore: $(INSTALLED)  ## the tests of laws on random examples, other ones in every run
+	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -n 2 tests/property
 
 bench: $(INSTALLED)  ## the benchmarks' tables
 	$(BIN)/python -m benchmarks
