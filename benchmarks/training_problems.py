@@ -2,10 +2,11 @@
 
 ::
 
-    python -m benchmarks.training_problems [--set shared|calibration|heldout] [--only NAME] [--verbose]
+    python -m benchmarks.training_problems [--set shared|calibration|heldout|field] [--only NAME] [--verbose]
 
 One row a problem: every sick one, the healthy twin of every sick one, and every healthy one. The rules may
-be tuned on ``shared`` and ``calibration``; of ``heldout`` only totals and the rules behind false alarms are
+be tuned on ``shared`` and ``calibration``; ``field`` holds rebuilt public reports and published faulty programs on three
+seeds each; of ``heldout`` only totals and the rules behind false alarms are
 printed. In front, ``.`` is as it should be, ``~`` found but another code first, ``x`` missed, ``!`` a false
 alarm, ``C`` a crash.
 """
@@ -27,6 +28,7 @@ SETS = {
     "shared": ("tests.cases",),
     "calibration": ("benchmarks.cases.calibration",),
     "heldout": ("benchmarks.cases.heldout",),
+    "field": ("benchmarks.cases.field_training", "benchmarks.cases.deepfd"),
 }
 WORKERS = 2
 
