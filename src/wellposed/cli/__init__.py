@@ -63,8 +63,8 @@ def commands() -> None:
     A problem is written train.py:problem or pkg.mod:problem: a wellposed.Problem, a (model, loss, data)
     tuple, or a function without arguments that returns one.
 
-    Exit codes: 0 ready, 1 findings, 2 wrong usage, 3 your own code crashed, 4 not examined: nothing was
-    found, but something that matters could not be looked at, and the last line says what to pass.
+    Exit codes: 0 ready, 1 findings, 2 wrong usage, 3 your own code crashed, 4 not examined (nothing was
+    found, but something that matters could not be looked at; the last line says what to pass).
     """
     _note_settings_without_effect()
 
@@ -216,7 +216,10 @@ def rules(key: str | None, form: str) -> None:
 @arguments.form
 @arguments.verbose
 def report(file: Path, form: str, verbose: bool) -> int:
-    """Show again a report that `wellposed check -o` saved, with its exit code."""
+    """Show again a report that `wellposed check -o` saved.
+
+    The exit code is that of the check.
+    """
     from ..report import Report
 
     return _show_report(Report.from_json(file.read_bytes()), form, verbose=verbose)

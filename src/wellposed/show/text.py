@@ -168,7 +168,7 @@ def _warnings_of_the_check(report: Report, width: int) -> Iterator[Text]:
     if report.traces:
         yield Text("changed and not put back:", style="bold yellow")
     for sentence in report.traces:
-        yield from labelled("-", sentence, width=width, indent=2, column=2)
+        yield from labelled("-", sentence, width=width, indent=2, column=0)
 
 
 def _by_reason(skipped: list[Skipped]) -> dict[str, list[str]]:
