@@ -13,8 +13,8 @@ from importlib import resources
 from pathlib import Path
 
 from wellposed.limits import Limits
+from wellposed.report import FAMILIES
 from wellposed.rules import RULES
-from wellposed.rules.explain import FAMILIES
 from wellposed.rules.table import Rule
 
 TARGET = Path(__file__).with_name("rules.md")

@@ -1,5 +1,6 @@
-"""The pytest plugin: a failed assertion about a gradient check shows the check.
+"""The pytest plugin: a failed assertion about a report, a fix or a gradient check shows it.
 
+    assert wp.check(problem)
     assert wp.check_gradients(f, x)
 
 It stands beside the package, so that pytest starts without importing wellposed: a check that failed has imported it.
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from importlib import import_module
 from textwrap import dedent
 from types import FrameType
 from typing import Any
@@ -17,37 +19,42 @@ from typing import Any
 _WIDTH = 76
 """pytest puts four columns in front of every line."""
 _MOST = 3
-"""Checks that one assertion shows."""
+"""Results that one assertion shows."""
+_SHOWN = {
+    ("wellposed.report", "Report"): ("wellposed.show.text", "render"),
+    ("wellposed.fixing", "Fix"): ("wellposed.show.fixed", "render_fix"),
+    ("wellposed.gradcheck.result", "GradientCheck"): ("wellposed.show.gradient", "render_gradients"),
+}
+"""Which results, and what renders them; module and name of both."""
 
 
 def pytest_runtest_makereport(item: Any, call: Any) -> None:
-    """Add the checks that a failed assertion is about to the error, as notes, which every style of traceback shows."""
-    kind = getattr(sys.modules.get("wellposed.gradcheck.result"), "GradientCheck", None)
-    if kind is None or call.excinfo is None or not isinstance(call.excinfo.value, AssertionError):
+    """Add the results that a failed assertion is about to the error, as notes, which every style of traceback shows."""
+    if call.excinfo is None or not isinstance(call.excinfo.value, AssertionError):
         return
+    kinds = {vars(sys.modules[m])[name]: by for (m, name), by in _SHOWN.items() if m in sys.modules}
     error = call.excinfo.value
-    for note in _notes(_checks(call.excinfo.traceback, kind)):
+    for note in _notes(_results(call.excinfo.traceback, kinds), kinds):
         # The error of a fixture is raised again in every test that asks for it.
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
 
 
-def _notes(checks: list[Any]) -> Iterator[str]:
-    if checks:
-        from wellposed.show.gradient import render_gradients
+def _notes(results: list[Any], kinds: dict[type, tuple[str, str]]) -> Iterator[str]:
+    for result in results[:_MOST]:
+        module, name = kinds[type(result)]
+        yield "\n" + getattr(import_module(module), name)(result, width=_WIDTH)
+    if len(results) > _MOST:
+        yield f"\nand {len(results) - _MOST} more checks"
 
-        yield from ("\n" + render_gradients(check, width=_WIDTH) for check in checks[:_MOST])
-    if len(checks) > _MOST:
-        yield f"\nand {len(checks) - _MOST} more checks"
 
-
-def _checks(traceback: Any, kind: type) -> list[Any]:
-    """The checks that the innermost statement speaks of which speaks of any; of several, those that did not pass."""
+def _results(traceback: Any, kinds: Container[type]) -> list[Any]:
+    """The results that the innermost statement speaks of which speaks of any; of several, those that are not true."""
     for entry in reversed(list(traceback)):
         within = [v for value in _spoken_of(entry) for v in _opened(value)]
-        found = list({id(v): v for v in within if type(v) is kind}.values())
+        found = list({id(v): v for v in within if type(v) in kinds}.values())
         if found:
-            return [check for check in found if not check] or found
+            return [result for result in found if not result] or found
     return []
 
 
@@ -55,7 +62,7 @@ def _spoken_of(entry: Any) -> Iterator[Any]:
     """The values of the names in a statement, and what pytest, or unittest, holds of its parts."""
     frame: FrameType = entry.frame.raw
     names = _names(dedent(str(entry.statement)))
-    # In assertTrue(check), the check is its argument.
+    # In assertTrue(result), the result is its argument.
     everything = frame.f_globals.get("__name__") == "unittest.case"
     for name, value in frame.f_locals.items():
         if everything or name in names or not name.isidentifier():  # pytest's own names, as "@py_assert1"

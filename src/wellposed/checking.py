@@ -61,7 +61,8 @@ def check(
     Returns
     -------
     Report
-        Findings with the root cause first; what passed; what was skipped and why.
+        Findings with the root cause first; what passed; what was skipped and why. True only when its verdict is
+        ``"ready"``: nothing counts against the problem, and what matters was looked at.
 
     Raises
     ------
@@ -99,6 +100,7 @@ def check(
         findings=tuple(sorted(verdicts.findings, key=_causal_rank)),
         passed=verdicts.passed,
         skipped=verdicts.skipped,
+        core=tuple(rule.code for rule in chosen if rule.core),
         measurements={_key(kind): _plain(profile) for kind, profile in measured.items()},
         environment=_environment(problem, seed, time.perf_counter() - started),
     )

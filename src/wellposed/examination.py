@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .contract.labels import probe_labels
-from .contract.result import LabelProfile, ObjectiveProfile, WiringProfile
+from .contract.result import LabelProfile, ObjectiveProfile, TrainableProfile, WiringProfile
 from .gradcheck.result import CustomBackwards
 from .interventions import Interventions, answer
 from .limits import Limits
@@ -25,6 +25,15 @@ _HELD_OUT = 4
 _PROBE_ROWS = 256
 
 Progress = Callable[[str], None]
+
+_NO_PARAMETERS = Unmeasured(
+    reason="no trainable parameters were found: the check reads those of PyTorch modules",
+    needs="give a torch.nn.Module; with Keras set KERAS_BACKEND=torch before importing keras",
+)
+_NO_TARGET_COUNTS = Unmeasured(
+    reason="no target counts: all are codes that the loss leaves out, as -100",
+    needs="give batches with targets that count",
+)
 
 
 @dataclass
@@ -75,7 +84,8 @@ class Examination:
         p, has_loss = self.problem, self.problem.loss is not None
         matrix = inputs_matrix(p.train, name="train", has_loss=has_loss, seed=self.seed)
         if matrix is None or matrix.ndim < 2:
-            self.measured[InputProfile] = Unmeasured(reason="the inputs are not one floating-point tensor")
+            reason = "the inputs are not one floating-point tensor"
+            self.measured[InputProfile] = Unmeasured(reason=reason, outcome="not applicable")
             return
         validation = None
         if p.validation is not None:
@@ -90,6 +100,7 @@ class Examination:
             for kind in (
                 ObjectiveProfile,
                 SignalProfile,
+                TrainableProfile,
                 TrainingProfile,
                 WiringProfile,
                 LabelProfile,
@@ -151,13 +162,18 @@ class Examination:
         )
 
     def _objective(self) -> None:
-        from .frameworks.torch.objectives import profile_objective
+        from .frameworks.torch.objectives import no_target_counts, profile_objective
 
-        self.has_loss = self.runner.evaluate(self.batches[0]).loss is not None
+        loss = self.runner.evaluate(self.batches[0]).loss
+        self.has_loss = loss is not None
+        self.measured[TrainableProfile] = self._trainable(loss)
         if not self.has_loss:
-            reason = "no loss: the model returns none and none was given"
-            for kind in (ObjectiveProfile, TrainingProfile, WiringProfile, LabelProfile, CustomBackwards):
-                self.measured[kind] = Unmeasured(reason=reason)
+            self._unmeasured(_no_loss(self.batches[0]))
+            return
+        squares = [s for values in self.first.gradient_squares.values() for s in values]
+        if no_target_counts(self.runner, self.batches, squares):
+            self.has_loss = False
+            self._unmeasured(_NO_TARGET_COUNTS)
             return
         self.progress("probing the loss")
         profile = answer(
@@ -166,6 +182,17 @@ class Examination:
         if self.first.output:
             profile = replace(profile, output_at=self.first.output)
         self.measured[ObjectiveProfile] = replace(profile, targets=self._whole_targets(profile))
+
+    def _unmeasured(self, why: Unmeasured) -> None:
+        for kind in (ObjectiveProfile, TrainingProfile, WiringProfile, LabelProfile, CustomBackwards):
+            self.measured[kind] = why
+
+    def _trainable(self, loss: Any) -> TrainableProfile | Unmeasured:
+        parameters, trainable = len(self.runner.parameters), len(self.runner.trainable)
+        if not parameters:
+            return _NO_PARAMETERS
+        connected = None if loss is None else bool(loss.requires_grad)
+        return TrainableProfile(parameters=parameters, trainable=trainable, connected=connected)
 
     def _probe_batch(self) -> Any:
         """Rows from all batches at hand: one batch may hold a single class, whose best constant prediction is perfect."""
@@ -192,8 +219,11 @@ class Examination:
             return
         objective: ObjectiveProfile = self.measured[ObjectiveProfile]
         reason = None
+        if not self.runner.parameters:
+            self.measured[TrainingProfile] = self.measured[WiringProfile] = _NO_PARAMETERS
+            return
         if not self.runner.trainable:
-            reason = "the model has no trainable parameters"
+            reason = "the model has no trainable parameters: all are frozen (WP610)"
         elif not math.isfinite(objective.initial):
             reason = "the loss is not finite at initialization"
         elif self.first.nonfinite is not None:
@@ -325,7 +355,7 @@ class Examination:
 
     def _labels(self) -> None:
         reason = "needs tables or images with one target a row: of an order in time the probes see little"
-        self.measured.setdefault(LabelProfile, Unmeasured(reason=reason))
+        self.measured.setdefault(LabelProfile, Unmeasured(reason=reason, outcome="not applicable"))
         tabular = isinstance(self.measured[InputProfile], InputProfile) and self.matrix.ndim != 3
         if not self.has_loss or not tabular or self.whole is None:
             return
@@ -358,6 +388,11 @@ class Examination:
         self.measured[CustomBackwards] = check_custom_functions(
             lambda: self.runner.evaluate(self.batches[0]).loss, names=self.runner.names(), seed=self.seed
         )
+
+
+def _no_loss(batch: Any) -> Unmeasured:
+    needs = "pass loss=..." + ("" if batch.labels is not None else " and data of pairs (inputs, targets)")
+    return Unmeasured(reason="no loss was given, and the model returns none", needs=needs)
 
 
 def _finite_inputs(batch: Any) -> bool:

@@ -10,10 +10,11 @@ from .checking import check, problem_from
 from .errors import ProblemError
 from .problem import Problem, checked_seed
 from .racing import race
-from .report import Report
+from .report import Report, Verdict
 
 _RACE_STEPS = 60
 _RACE_SEEDS = 3
+_NOTHING_TRAINS = "no parameter trains (WP610), so nothing can be measured to be better"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +30,9 @@ class Remedy:
     """Why it was withheld; empty for one that was applied."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Fix:
-    """A mended problem, what was done to it, and the proof."""
+    """A mended problem, what was done to it, and the proof; true only when the mended problem is ready."""
 
     problem: Problem
     """The problem with the remedies applied; the user's own is untouched unless ``in_place=True``."""
@@ -45,6 +46,18 @@ class Fix:
     """The `Normalizer` of the targets when one was fitted: ``inverse`` turns predictions back."""
     recipe: Any = None
     """One entry a parameter when weights were redrawn."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict of the check `after` the fix."""
+        return self.after.verdict
+
+    def __bool__(self) -> bool:
+        return bool(self.after)
+
+    def __repr__(self) -> str:
+        """One line: what a failed assertion shows of it."""
+        return f"<Fix {len(self.applied)} applied, {len(self.withheld)} withheld; after it {self.after!r}>"
 
     def __str__(self) -> str:
         from .show.fixed import render_fix
@@ -117,12 +130,14 @@ def fix(
     tried = kept
     withheld: list[Remedy] = []
     together = "standardised inputs and targets" in before.measurements.get("training", {}).get("what_if", {})
-    for i, (codes, propose) in enumerate(_REMEDIES):
+    nothing_trains = "WP610" in before.codes
+    for i, (codes, propose) in enumerate(() if nothing_trains else _REMEDIES):
         called_for = tuple(f.code for f in tried.report.findings if f.code in codes)
         pending = tried.applied[len(kept.applied) :]
         if together and propose is _normalise_targets and pending:
             called_for = called_for or pending[-1].codes
-        if (tried.report.ok and not pending) or not called_for:
+        nothing_counts = not tried.report.errors and not tried.report.warnings
+        if (nothing_counts and not pending) or not called_for:
             continue  # a note alone asks for nothing; beside an error it may be its cause
         proposal = propose(tried.problem, seed)
         remedy = Remedy(name=proposal.name, codes=tuple(dict.fromkeys(called_for)), summary=proposal.summary)
@@ -148,6 +163,8 @@ def fix(
         else:
             kept = tried
     withheld += _left_to_the_author(kept.report, handled={c for r in withheld for c in r.codes})
+    if nothing_trains:
+        withheld = [r if "WP610" in r.codes else replace(r, reason=_NOTHING_TRAINS) for r in withheld]
     result = kept.problem
     if in_place and "recipe" in kept.extras:
         from .frameworks.torch.copying import write_back
@@ -235,16 +252,14 @@ def _redraw_weights(problem: Problem, seed: int) -> _Proposal:
         return _Proposal(name="redraw weights", problem=problem, summary="", refused=refused, extras={})
     batch = calibration_batch(copied, seed=seed)
     done = initialize(copied.model, batch, seed=seed)
-    redrawn = sum(entry.action == "redrawn" for entry in done.recipe)
+    drawn = sum(entry.gain is not None and entry.action != "left alone" for entry in done.recipe)
     return _Proposal(
         name="redraw weights",
         problem=copied,
-        summary=f"{redrawn} weights drawn with the gain of the activation that follows, and calibrated on the data",
-        refused=""
-        if done.kept and redrawn
-        else done.reason
-        if redrawn
-        else "no weight of this model may be redrawn",
+        summary=f"{drawn} weights drawn with the gain of the activation that follows, and calibrated on the data"
+        if drawn
+        else "",
+        refused="" if done.kept else f"rolled back, {done.reason}" if drawn else done.reason,
         extras={"recipe": done.recipe},
     )
 

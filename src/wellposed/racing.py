@@ -37,7 +37,10 @@ class Lane:
 
 @dataclass(frozen=True, kw_only=True)
 class Race:
-    """Two problems trained side by side. The seeds vary the order of the batches and what the model draws."""
+    """Two problems trained side by side; true only when the second is better, as `improved` says.
+
+    The seeds vary the order of the batches and what the model draws.
+    """
 
     before: Lane
     after: Lane
@@ -64,6 +67,9 @@ class Race:
         """Whether the second side is worse by more than the seeds scatter."""
         lost = sum(a > b for a, b in zip(self.after.held_out, self.before.held_out, strict=True))
         return self.after.median > self.before.median and lost >= math.ceil(0.8 * len(self.after.held_out))
+
+    def __bool__(self) -> bool:
+        return self.improved
 
     def __str__(self) -> str:
         from .show.race import render_race

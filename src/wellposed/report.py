@@ -20,6 +20,21 @@ SCHEMA = 1
 """Version of the JSON form; raised when a reader of the old form would misread the new one."""
 
 
+FAMILIES = {
+    "WP0": "loading",
+    "WP1": "data",
+    "WP2": "signals",
+    "WP3": "initialization",
+    "WP4": "gradients",
+    "WP5": "objective",
+    "WP6": "wiring",
+}
+"""The first three characters of a code, and what its family is called."""
+
+Verdict = Literal["ready", "not ready", "not examined"]
+"""``"not ready"``: an error or a warning. ``"not examined"``: neither, and a family that matters was not looked at."""
+
+
 class Severity(StrEnum):
     """How bad a finding is."""
 
@@ -34,6 +49,10 @@ class Severity(StrEnum):
     def label(self) -> str:
         return {"error": "FAIL", "warning": "WARN", "note": "NOTE"}[self.value]
 
+
+Outcome = Literal["skip", "not applicable", "inconclusive"]
+"""``"skip"``: a rule lacks what it needs. ``"not applicable"``: there is nothing here that it could judge.
+``"inconclusive"``: it measured and could not tell."""
 
 Confidence = Literal["confirmed", "measured"]
 """``"confirmed"``: taking the cause away on a copy took the symptom away. ``"measured"``: the number stands alone."""
@@ -67,13 +86,42 @@ class Skipped:
 
     code: str
     reason: str
-    outcome: Literal["skip", "inconclusive"] = "skip"
-    """``"skip"``: it does not apply, or lacks what it needs. ``"inconclusive"``: it measured and could not tell."""
+    outcome: Outcome = "skip"
+    needs: str = ""
+    """What would let it look, such as ``"pass loss=..."``; empty where nothing is known to."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How far the rules of one family came."""
+
+    family: str
+    chosen: int
+    """Rules that were asked."""
+    judged: int
+    """Rules that gave a verdict: passed, or found something."""
+    left: tuple[Skipped, ...]
+    """The others, each with its reason."""
+    examined: bool
+    """False when no core rule of the family gave a verdict though one applies: what the family asks is open."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unexamined:
+    """A family that matters and was not looked at."""
+
+    family: str
+    reason: str
+    needs: str = ""
+    """What to pass or to change, so that it can be."""
+
+    def __str__(self) -> str:
+        return f"{self.family}: {self.reason}" + (f" ({self.needs})" if self.needs else "")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Report:
-    """Everything that one check found, in a form that prints, saves and loads.
+    """Everything that one check found, in a form that prints, saves and loads; true only when it is ready.
 
     `findings` are ordered: the root cause first, its consequences after it.
     """
@@ -86,7 +134,76 @@ class Report:
     """The numbers behind the verdicts: plain dicts, lists and scalars, one entry a profile."""
     environment: dict[str, str] = field(default_factory=dict)
     """What ran where: versions, the model, the seed, the seconds."""
+    core: tuple[str, ...] = ()
+    """Codes of the chosen rules that answer what their family asks. Where none of a family's gave a verdict, though
+    one applies, the family was not examined, whatever its other rules passed."""
+    traces: tuple[str, ...] = ()
+    """What the check changed in the user's program and could not put back, a sentence each; empty nearly always."""
     schema: int = SCHEMA
+
+    @property
+    def verdict(self) -> Verdict:
+        """``"ready"``: nothing counts against the problem, and what matters was looked at.
+
+        ``"not ready"``: there is an error or a warning. ``"not examined"``: there is none, but a family that matters
+        could not be looked at (see `unexamined`), or no rule gave a verdict.
+
+        Examples
+        --------
+        >>> import torch, wellposed as wp
+        >>> _ = torch.manual_seed(0)
+        >>> report = wp.check(torch.nn.Linear(4, 1), None, (torch.randn(64, 4), torch.randn(64, 1)))
+        >>> report.verdict, bool(report)
+        ('not examined', False)
+        >>> for family in report.unexamined:
+        ...     print(family)
+        objective: no loss was given, and the model returns none (pass loss=...)
+        wiring: no loss was given, and the model returns none (pass loss=...)
+        """
+        if self.errors or self.warnings:
+            return "not ready"
+        return "not examined" if self.unexamined or not self._judged else "ready"
+
+    def __bool__(self) -> bool:
+        return self.verdict == "ready"
+
+    @property
+    def coverage(self) -> tuple[Coverage, ...]:
+        """How many of the chosen rules gave a verdict, family by family, and why the others did not."""
+        return tuple(c for prefix in FAMILIES if (c := self._coverage(prefix)).chosen)
+
+    @property
+    def unexamined(self) -> tuple[Unexamined, ...]:
+        """The families that matter and were not looked at: why, and what to pass.
+
+        Where no rule at all gave a verdict, every chosen family is one of them.
+        """
+        families = self.coverage
+        return tuple(
+            self._unexamined(c) for c in families if not c.examined or not any(c.judged for c in families)
+        )
+
+    @property
+    def _judged(self) -> frozenset[str]:
+        return frozenset((*self.codes, *self.passed))
+
+    def _coverage(self, prefix: str) -> Coverage:
+        judged = {code for code in self._judged if code.startswith(prefix)}
+        left = tuple(s for s in self.skipped if s.code.startswith(prefix))
+        open_ = any(s.code in self.core and s.outcome != "not applicable" for s in left)
+        return Coverage(
+            family=FAMILIES[prefix],
+            chosen=len(judged) + len(left),
+            judged=len(judged),
+            left=left,
+            examined=not open_ or not judged.isdisjoint(self.core),
+        )
+
+    def _unexamined(self, family: Coverage) -> Unexamined:
+        """With the reason of a core rule, of one that says what it needs where there is one."""
+        core = [s for s in family.left if s.code in self.core and s.outcome != "not applicable"]
+        said = min(core or family.left, key=lambda s: not s.needs)
+        return Unexamined(family=family.family, reason=said.reason, needs=said.needs)
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -102,8 +219,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """True when there is no error and no warning; notes never count."""
-        return not self.errors and not self.warnings
+        """True when the verdict is ``"ready"``, as `bool` of the report is."""
+        return bool(self)
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -117,17 +234,27 @@ class Report:
         return replace(self, findings=tuple(named))
 
     def raise_for_findings(self) -> None:
-        """Raise `FindingsError` unless the report is `ok`; for scripts and CI."""
-        if not self.ok:
-            worst = (self.errors + self.warnings)[0]
-            raise FindingsError(
-                f"{len(self.errors)} failed, {len(self.warnings)} warned; first: "
-                f"{worst.code} {worst.name} at {worst.where}: {worst.summary}"
-            )
+        """Raise `FindingsError` unless the verdict is ``"ready"``; for scripts and CI.
+
+        It is raised of what was not examined too. A family that is left out on purpose (``ignore="WP5"``) is not asked for.
+        """
+        if not self:
+            raise FindingsError(self._in_words())
+
+    def _in_words(self) -> str:
+        """The verdict in one line, with the worst finding or what was not examined."""
+        worst = next(iter(self.errors + self.warnings), None)
+        if worst is not None:
+            counts = f"{len(self.errors)} failed, {len(self.warnings)} warned"
+            return f"{counts}; first: {worst.code} {worst.name} at {worst.where}: {worst.summary}"
+        if self:
+            return "ready"
+        return "not examined: " + ("; ".join(map(str, self.unexamined)) or "no rule was chosen")
 
     def to_json(self) -> str:
         """The whole report as JSON; `Report.from_json` reads it back."""
         plain = msgspec.to_builtins(self)
+        plain |= {"verdict": self.verdict, "unexamined": msgspec.to_builtins(self.unexamined)}
         return msgspec.json.format(msgspec.json.encode(_finite(plain)), indent=2).decode()
 
     @staticmethod
@@ -145,6 +272,10 @@ class Report:
                 f"the report has schema {report.schema}, this version reads {SCHEMA}: use the version that wrote it"
             )
         return report
+
+    def __repr__(self) -> str:
+        """One line: what a failed assertion shows of it."""
+        return f"<Report {self._in_words()}>"
 
     # How a report looks is `show`'s business; these are the doors that Python, rich and notebooks knock at.
     def __str__(self) -> str:

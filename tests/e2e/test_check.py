@@ -32,8 +32,8 @@ def measured(report: wp.Report) -> set[str]:
 
 
 def assert_sound(report: wp.Report, *codes: str) -> None:
-    """Nothing counts against the problem, and the named rules did measure."""
-    assert report.ok, str(report)
+    """The problem is ready, and the named rules did measure."""
+    assert report.verdict == "ready", str(report)
     assert set(codes) <= measured(report), str(report)
 
 
@@ -121,7 +121,9 @@ def test_a_model_that_returns_its_own_loss_is_trained_and_judged(name: str, data
         else [{"x": x, "labels": y} for x, y in zip(X.split(32), Y.split(32), strict=True)]
     )
     report = wp.check(model, train=train, optimizer=torch.optim.Adam(model.parameters(), lr=1e-2))
-    assert_sound(report, "WP002", "WP301", "WP601", "WP607", "WP608")
+    assert not report.errors, str(report)
+    assert not report.warnings, str(report)
+    assert {"WP002", "WP301", "WP601", "WP607", "WP608"} <= measured(report)
     outcome = report.measurements["training"]["outcome"]
     assert outcome["end"] < outcome["start"]
 
@@ -362,6 +364,150 @@ def test_progress_names_the_stages() -> None:
     wp.check(net(), F.cross_entropy, (X, Y), progress=stages.append)
     assert stages[0] == "reading the data"
     assert len(stages) > 3
+
+
+# --- what was not looked at is never ready
+
+
+class Pair(nn.Module):
+    """Returns two tensors, neither of which is known to be the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = net()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = self.net(x)
+        return outputs, outputs.exp()
+
+
+def without_classes(value: int) -> Tensor:
+    return torch.full_like(Y, value)
+
+
+NOT_EXAMINED: dict[str, tuple[Callable[[], wp.Report], list[str], str, str]] = {
+    "no loss": (
+        lambda: wp.check(net(), None, (X, Y)),
+        ["objective", "wiring"],
+        "no loss was given",
+        "pass loss=...",
+    ),
+    "no loss and no targets": (
+        lambda: wp.check(net(), None, X),
+        ["objective", "wiring"],
+        "no loss was given",
+        "data of pairs (inputs, targets)",
+    ),
+    "all targets ignored, loss nan": (
+        lambda: wp.check(net(), F.cross_entropy, (X, without_classes(-100))),
+        ["objective", "wiring"],
+        "no target counts",
+        "targets that count",
+    ),
+    "all targets ignored, loss 0": (
+        lambda: wp.check(
+            net(), nn.CrossEntropyLoss(ignore_index=255, reduction="sum"), (X, without_classes(255))
+        ),
+        ["objective", "wiring"],
+        "no target counts",
+        "targets that count",
+    ),
+    "all labels ignored by a model with its own loss": (
+        lambda: wp.check(
+            OwnLoss(OWN_LOSSES["a key"]), train=[{"x": X[:32], "labels": without_classes(-100)[:32]}] * 4
+        ),
+        ["objective", "wiring"],
+        "no target counts",
+        "targets that count",
+    ),
+    "no parameters of PyTorch": (
+        lambda: wp.check(lambda x: x[:, :3], F.cross_entropy, (X, Y)),
+        ["wiring"],
+        "no trainable parameters were found",
+        "KERAS_BACKEND=torch",
+    ),
+    "a model of two outputs": (
+        lambda: wp.check(Pair(), lambda outputs, y: F.cross_entropy(outputs[0], y), (X, Y)),
+        ["objective"],
+        "not a single tensor",
+        "let the model return one",
+    ),
+    "batches of one sample": (
+        lambda: wp.check(net(), F.cross_entropy, list(zip(X.split(1), Y.split(1), strict=True))),
+        ["signals"],
+        "every batch holds one sample",
+        "several samples",
+    ),
+    "a selected rule that lacks what it needs": (
+        lambda: wp.check(net(), F.cross_entropy, (X, Y), select="WP607"),
+        ["wiring"],
+        "no optimizer given",
+        "pass optimizer=...",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOT_EXAMINED)
+def test_what_matters_and_was_not_looked_at_is_named_with_what_to_pass(name: str) -> None:
+    build, families, reason, needs = NOT_EXAMINED[name]
+    report = build()
+    assert report.verdict == "not examined", str(report)
+    assert not report
+    assert [u.family for u in report.unexamined] == families
+    assert all(reason in u.reason and needs in u.needs for u in report.unexamined)
+
+
+CODES_IN = torch.randint(0, 50, (64, 12), generator=torch.Generator().manual_seed(0))
+
+
+def next_code(outputs: Tensor, codes: Tensor) -> Tensor:
+    return F.cross_entropy(outputs.flatten(0, 1), codes.flatten())
+
+
+READY: dict[str, Callable[[], wp.Report]] = {
+    "a single layer": lambda: wp.check(nn.Linear(8, 3), F.cross_entropy, (X, Y)),
+    "regression": lambda: wp.check(net(outputs=1), F.mse_loss, (X, X[:, :1])),
+    "one layer over codes": lambda: wp.check(
+        nn.Sequential(nn.Embedding(50, 16), nn.Linear(16, 50)), next_code, (CODES_IN[:, :-1], CODES_IN[:, 1:])
+    ),
+    "segmentation": lambda: wp.check(
+        nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1)),
+        F.cross_entropy,
+        (X.reshape(12, 1, 8, 8), (X.reshape(12, 8, 8) > 0).long()),
+    ),
+    "no loss, and the rules that need one ignored": lambda: wp.check(
+        net(), None, (X, Y), ignore=("WP5", "WP6")
+    ),
+    "rules about data alone": lambda: wp.check(net(), None, (X, Y), select="WP1"),
+}
+
+
+@pytest.mark.parametrize("name", READY)
+def test_what_was_looked_at_as_far_as_it_goes_is_ready(name: str) -> None:
+    report = READY[name]()
+    assert report.verdict == "ready", str(report)
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, None])
+def test_a_model_of_which_every_parameter_is_frozen_is_not_ready(loss: Any) -> None:
+    report = wp.check(net().requires_grad_(False), loss, (X, Y))
+    assert report.codes == ("WP610",), str(report)
+    assert report.verdict == "not ready"
+    assert "every parameter is frozen: none of 4" in report.findings[0].summary
+
+
+def test_a_loss_without_a_graph_is_the_first_thing_to_mend() -> None:
+    report = wp.check(net(), lambda outputs, y: torch.tensor(1.0), (X, Y))
+    assert (report.findings[0].code, report.findings[0].where) == ("WP610", "loss")
+
+
+def test_no_remedy_is_tried_where_nothing_trains() -> None:
+    fixed = wp.fix(net().requires_grad_(False), F.cross_entropy, (1000 * X, Y))
+    assert fixed.applied == ()
+    assert not fixed
+    reasons = {code: remedy.reason for remedy in fixed.withheld for code in remedy.codes}
+    assert reasons["WP610"] == "needs a change in your code"
+    assert "no parameter trains" in reasons["WP102"]
 
 
 # --- real data that must pass

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from wellposed.cli import main
-from wellposed.report import Finding, Report, Severity
+from wellposed.fixing import Fix
+from wellposed.report import Finding, Report, Severity, Skipped
 
 HEALTHY = Report(passed=("WP101", "WP201"))
 NOTE = Finding(
@@ -21,6 +22,13 @@ NOTE = Finding(
     fix="drop it",
 )
 SICK = Report(findings=(Finding(**{**vars(NOTE), "code": "WP201", "severity": Severity.ERROR}),))
+
+
+UNEXAMINED = Report(
+    passed=("WP101",),
+    skipped=(Skipped(code="WP504", reason="no loss was given", needs="pass loss=..."),),
+    core=("WP504",),
+)
 
 
 def run(*arguments: object) -> int:
@@ -49,11 +57,75 @@ def checked(monkeypatch):
     return asked
 
 
-@pytest.mark.parametrize(("report", "code"), [(HEALTHY, 0), (Report(findings=(NOTE,)), 0), (SICK, 1)])
-def test_check_exits_with_1_only_when_an_error_or_a_warning_was_found(checked, problem, report, code):
+@pytest.mark.parametrize(
+    ("report", "code"),
+    [(HEALTHY, 0), (Report(findings=(NOTE,)), 0), (SICK, 1), (UNEXAMINED, 4), (Report(), 4)],
+)
+def test_check_and_report_exit_by_the_verdict(checked, problem, report, code, tmp_path):
     checked.report = report
 
-    assert run("check", problem) == code
+    assert run("check", problem, "-o", tmp_path / "r.json") == code
+    assert run("report", tmp_path / "r.json") == code
+
+
+@pytest.mark.parametrize(("after", "code"), [(HEALTHY, 0), (SICK, 1), (UNEXAMINED, 4)])
+def test_fix_exits_by_the_verdict_on_the_mended_problem(monkeypatch, problem, after, code):
+    fixed = Fix(problem=None, applied=(), withheld=(), before=SICK, after=after)
+    monkeypatch.setitem(
+        sys.modules, "wellposed.fixing", SimpleNamespace(fix=lambda problem, **options: fixed)
+    )
+
+    assert run("fix", problem) == code
+
+
+def test_what_was_not_examined_stands_in_the_last_line(checked, problem, capsys):
+    checked.report = UNEXAMINED
+    run("check", problem)
+
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "NOT EXAMINED   objective: no loss was given (pass loss=...)"
+
+
+def test_help_lists_the_exit_codes(capsys):
+    run("check", "--help")
+    assert "4: neither" in " ".join(capsys.readouterr().out.split())
+    run("--help")
+    assert "4 not examined" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("name", ["r.html", "r.md", "train.py", "r.JSONL"])
+@pytest.mark.parametrize("command", ["check", "fix"])
+def test_a_name_that_promises_another_format_is_refused(checked, problem, tmp_path, capsys, command, name):
+    assert run(command, problem, "-o", tmp_path / name) == 2
+    assert f"{tmp_path / name} would hold JSON: name it" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["r.json", "r.txt", "r"])
+def test_a_name_that_promises_nothing_else_is_written(checked, problem, tmp_path, name):
+    assert run("check", problem, "-o", tmp_path / name) == 0
+    assert Report.from_json((tmp_path / name).read_bytes()).passed == HEALTHY.passed
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("[tool.wellposed]\nseed = 1\n", True),
+        ("[tool.wellposed.check]\n", True),
+        ("# [tool.wellposed]\n[tool.other]\n", False),
+        ("[tool.wellposed\n", False),
+    ],
+)
+def test_settings_that_are_not_read_are_said_not_to_be(settings, said, tmp_path, monkeypatch, capsys):
+    (tmp_path / "pyproject.toml").write_text(settings)
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+
+    assert run("rules", "--format", "json") == 0
+    streams = capsys.readouterr()
+    assert streams.out.startswith("[")
+    assert ("this version reads no [tool.wellposed]" in streams.err) is said
+    assert streams.err.count("\n") == said
 
 
 def test_with_json_standard_output_holds_the_report_alone(checked, problem, capsys):

@@ -212,6 +212,7 @@ SICK: dict[str, Builder] = {
     "WP607": lambda: problem(optimizer=sgd(1000.0)),
     "WP608": lambda: problem(optimizer=sgd(1e-6)),
     "WP609": lambda: problem(optimizer=sgd(0.05, weight_decay=10.0)),
+    "WP610": lambda: problem(changed(mlp(), lambda model: model.requires_grad_(False))),
 }
 
 
@@ -317,4 +318,5 @@ HEALTHY: dict[str, Builder] = {
     "WP607": decayed,
     "WP608": decayed,
     "WP609": decayed,
+    "WP610": frozen_backbone,
 }

@@ -11,7 +11,7 @@ import pytest
 import wellposed as wp
 from wellposed.limits import Limits
 from wellposed.rules import updates
-from wellposed.rules.table import Fault, NoVerdict
+from wellposed.rules.table import NO_OPTIMIZER, Fault
 from wellposed.signals.result import Outcome, ParameterUpdate, TrainingProfile
 
 from .problems import problem, regression, sgd
@@ -59,7 +59,7 @@ def faults(rule: Rule, profile: TrainingProfile) -> list[Fault]:
 @pytest.mark.parametrize("rule", RATES)
 def test_without_an_optimizer_there_is_no_verdict(rule: Rule) -> None:
     profile = training(outcome(1.0, 5.0), optimizer="reference")
-    assert judged(rule, profile) == [NoVerdict(reason="no optimizer given")]
+    assert judged(rule, profile) == [NO_OPTIMIZER]
 
 
 @pytest.mark.parametrize("rule", RATES[:2])

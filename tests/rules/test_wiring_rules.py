@@ -11,7 +11,7 @@ from wellposed.contract.result import Unreached, WiringProfile
 from wellposed.limits import Limits
 from wellposed.report import Severity
 from wellposed.rules import wiring
-from wellposed.rules.table import Fault, NoVerdict
+from wellposed.rules.table import NO_OPTIMIZER, Fault, NoVerdict
 
 from .cases import SICK, report_of
 
@@ -56,7 +56,7 @@ def test_a_gradient_that_is_absent_is_told_from_one_that_is_zero(absent: bool, s
 
 
 def test_without_an_optimizer_there_is_no_verdict_on_what_it_holds() -> None:
-    assert judged(wiring.not_in_optimizer) == [NoVerdict(reason="no optimizer given")]
+    assert judged(wiring.not_in_optimizer) == [NO_OPTIMIZER]
 
 
 @pytest.mark.parametrize(("outside", "severity"), [(("a",), None), (("a", "b", "c", "d"), Severity.ERROR)])

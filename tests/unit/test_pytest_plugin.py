@@ -1,4 +1,4 @@
-"""The pytest plugin: a failed assertion about a gradient check shows the check, and starting pytest costs nothing."""
+"""The pytest plugin: a failed assertion about a report or a gradient check shows it, and starting pytest costs nothing."""
 
 import re
 import subprocess
@@ -19,6 +19,28 @@ CHECKS = """
             verdict=verdict, relative_error=0.5, resolution=1e-9, cause=None, detail=f"detail of {verdict}", tensors=(),
             worst=None, n_forward=1, n_backward=1, precision="float64", seed=0, where="W1[3, :]",
         )
+
+    from wellposed.fixing import Fix
+    from wellposed.report import Finding, Report, Severity, Skipped
+
+    FINDING = Finding(
+        code="WP201", name="vanishing-activations", severity=Severity.ERROR, where="fc3", summary="rms falls 68-fold",
+        quantity="rms", why="the variance is too small", fix="initialize",
+    )
+    REPORTS = {
+        "ready": Report(passed=("WP201",)),
+        "not ready": Report(findings=(FINDING,)),
+        "not examined": Report(
+            passed=("WP101",), core=("WP504",),
+            skipped=(Skipped(code="WP504", reason="no loss was given", needs="pass loss=..."),),
+        ),
+    }
+
+    def report(verdict):
+        return REPORTS[verdict]
+
+    def fixed(verdict):
+        return Fix(problem=None, applied=(), withheld=(), before=report("not ready"), after=report(verdict))
 """
 
 
@@ -76,6 +98,39 @@ def test_a_check_that_passed_is_shown_where_it_should_have_failed(run):
     done = run("    def test():\n        check = checked('pass')\n        assert not check\n")
 
     done.stdout.fnmatch_lines(["E *assert not <GradientCheck pass*", "E * detail of pass", "E * PASSED *"])
+
+
+REPORTS = {
+    "assert report('not ready')": (r"FAIL  WP201 vanishing-activations +fc3", r"why   the variance", r"NOT READY   1 failed"),
+    "r = report('not ready'); assert r": (r"FAIL  WP201 vanishing-activations +fc3", r"NOT READY   1 failed"),
+    "r = report('not ready'); assert r.verdict == 'ready'": (r"FAIL  WP201 vanishing-activations +fc3",),
+    "unittest.TestCase().assertTrue(report('not ready'))": (r"FAIL  WP201 vanishing-activations +fc3",),
+    "assert report('not examined')": (
+        r"objective +0 of 1 +not examined",
+        r"NOT EXAMINED   objective: no loss was given \(pass loss=...\)",
+    ),
+    "assert fixed('not examined')": (r"before +NOT READY", r"after +NOT EXAMINED   objective: no loss was given"),
+    "assert all([report('ready'), report('not examined'), checked('fail')])": (r"NOT EXAMINED", r"why   detail of fail"),
+}  # fmt: skip
+
+
+def test_however_a_report_is_asserted_its_findings_and_what_was_not_examined_are_shown(run):
+    done = run("".join(f"    def test_{k}():\n        {said}\n" for k, said in enumerate(REPORTS)))
+
+    done.assert_outcomes(failed=len(REPORTS))
+    sections = re.split(r"_{5,} test_\d+ _{5,}", str(done.stdout))[1:]
+    for (said, shown), section in zip(REPORTS.items(), sections, strict=True):
+        assert [line for line in shown if not re.search(rf"E +{line}", section)] == [], said
+
+
+def test_a_report_that_is_ready_passes_and_fails_in_one_line_where_it_should_not_be(run):
+    done = run(
+        "    def test_right():\n        assert report('ready')\n"
+        "    def test_wrong():\n        assert not report('ready')\n"
+    )
+
+    done.assert_outcomes(passed=1, failed=1)
+    done.stdout.fnmatch_lines(["E *assert not <Report ready>*", "E * READY   1 passed"])
 
 
 def test_of_many_checks_three_are_shown(run):

@@ -11,7 +11,7 @@ import pytest
 
 from wellposed import Finding, Report, Severity
 from wellposed.errors import ArtifactError, FindingsError
-from wellposed.report import Skipped
+from wellposed.report import Skipped, Unexamined
 
 
 def finding(code: str = "WP101", severity: Severity = Severity.ERROR, **changes: object) -> Finding:
@@ -30,6 +30,8 @@ FULL = Report(
     skipped=(Skipped(code="WP602", reason="no optimizer given"), Skipped(code="WP109", reason="?", outcome="inconclusive")),
     measurements={"input": {"mean": [0.0, 1.5], "spread": 2530.0}},
     environment={"seed": "0"},
+    core=("WP201",),
+    traces=("a counter moved",),
 )  # fmt: skip
 
 
@@ -51,8 +53,9 @@ def test_codes_stand_in_order_each_once() -> None:
     ("findings", "ok"), [((), True), ((NOTE,), True), ((WARNING,), False), ((finding(),), False)]
 )
 def test_only_errors_and_warnings_count_against_the_verdict(findings: tuple[Finding, ...], ok: bool) -> None:
-    report = Report(findings=findings)
-    assert report.ok is ok
+    report = Report(findings=findings, passed=("WP201",))
+    assert report.ok is bool(report) is ok
+    assert report.verdict == ("ready" if ok else "not ready")
     if ok:
         report.raise_for_findings()
     else:
@@ -63,6 +66,101 @@ def test_only_errors_and_warnings_count_against_the_verdict(findings: tuple[Find
 def test_raising_names_the_first_error_though_a_warning_stands_before_it() -> None:
     with pytest.raises(FindingsError, match="1 failed, 1 warned; first: WP101"):
         Report(findings=(WARNING, finding())).raise_for_findings()
+
+
+NO_LOSS = {"reason": "no loss was given", "needs": "pass loss=..."}
+
+
+def covered(
+    *judged: str, skipped: tuple[Skipped, ...] = (), core: tuple[str, ...] = ("WP504", "WP506")
+) -> Report:
+    return Report(passed=judged, skipped=skipped, core=core)
+
+
+def test_a_family_is_examined_when_one_of_its_core_rules_gave_a_verdict() -> None:
+    assert covered("WP504", skipped=(Skipped(code="WP506", **NO_LOSS),)).verdict == "ready"
+
+
+@pytest.mark.parametrize("outcome", ["skip", "inconclusive"])
+def test_a_family_whose_core_rules_all_stayed_silent_is_not_examined_whatever_else_passed(
+    outcome: str,
+) -> None:
+    silent = tuple(Skipped(code=code, outcome=outcome, **NO_LOSS) for code in ("WP504", "WP506"))  # type: ignore[arg-type]
+    report = covered("WP101", "WP502", skipped=silent)
+    assert report.verdict == "not examined"
+    assert report.unexamined == (Unexamined(family="objective", **NO_LOSS),)
+    assert not report
+    assert not report.ok
+
+
+def test_a_family_whose_core_rules_do_not_apply_is_not_asked_for() -> None:
+    idle = tuple(Skipped(code=c, reason="codes", outcome="not applicable") for c in ("WP504", "WP506"))
+    assert covered("WP101", skipped=idle).verdict == "ready"
+
+
+def test_rules_that_are_not_core_may_be_silent() -> None:
+    assert covered("WP504", skipped=(Skipped(code="WP602", reason="no optimizer given"),)).verdict == "ready"
+
+
+@pytest.mark.parametrize("skipped", [(), (Skipped(code="WP401", reason="none", outcome="not applicable"),)])
+def test_where_no_rule_gave_a_verdict_nothing_was_examined(skipped: tuple[Skipped, ...]) -> None:
+    report = covered(skipped=skipped)
+    assert report.verdict == "not examined"
+    assert [u.family for u in report.unexamined] == ["gradients" for _ in skipped]
+
+
+def test_a_finding_weighs_more_than_what_was_not_examined() -> None:
+    report = replace(FULL, core=("WP602",))
+    assert report.verdict == "not ready"
+    assert [str(u) for u in report.unexamined] == ["wiring: no optimizer given"]
+
+
+def test_the_reason_given_is_one_that_says_what_to_pass() -> None:
+    silent = Skipped(code="WP504", reason="it was not probed"), Skipped(code="WP506", **NO_LOSS)
+    assert (
+        str(covered("WP101", skipped=silent).unexamined[0]) == "objective: no loss was given (pass loss=...)"
+    )
+
+
+def test_coverage_counts_the_verdicts_of_each_family() -> None:
+    assert [(c.family, c.judged, c.chosen, len(c.left)) for c in FULL.coverage] == [
+        ("data", 3, 4, 1),
+        ("signals", 2, 2, 0),
+        ("wiring", 0, 1, 1),
+    ]
+
+
+def test_raising_says_what_was_not_examined_and_what_to_pass() -> None:
+    report = covered("WP101", skipped=(Skipped(code="WP504", **NO_LOSS),))
+    with pytest.raises(FindingsError, match=r"not examined: objective: no loss was given \(pass loss=...\)"):
+        report.raise_for_findings()
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (covered("WP504"), "<Report ready>"),
+        (covered(), "<Report not examined: no rule was chosen>"),
+        (FULL, "<Report 2 failed, 1 warned; first: WP101 feature-scale-imbalance at inputs.proline: stds differ 2,530-fold>"),
+    ],
+)  # fmt: skip
+def test_a_report_shows_itself_in_one_line(report: Report, said: str) -> None:
+    assert repr(report) == said
+
+
+def test_json_carries_the_verdict_and_what_was_not_examined() -> None:
+    plain = json.loads(covered("WP101", skipped=(Skipped(code="WP504", **NO_LOSS),)).to_json())
+    assert plain["verdict"] == "not examined"
+    assert plain["unexamined"] == [{"family": "objective", **NO_LOSS}]
+
+
+def test_a_report_of_an_older_version_still_loads() -> None:
+    old = json.loads(FULL.to_json())
+    for key in ("core", "traces", "verdict", "unexamined"):
+        del old[key]
+    for skipped in old["skipped"]:
+        del skipped["needs"]
+    assert as_dict(Report.from_json(json.dumps(old))) == as_dict(replace(FULL, core=(), traces=()))
 
 
 def test_json_brings_the_whole_report_back() -> None:

@@ -1,7 +1,7 @@
 """Notebook tables, JSON of any result, and whose traceback is shown."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -34,10 +34,27 @@ def test_html_escapes_what_it_shows():
 
 
 def test_html_names_the_verdict_and_why_rules_were_skipped():
-    page = report_html(Report(passed=("WP101",), skipped=(Skipped(code="WP602", reason="no optimizer"),)))
+    page = report_html(
+        Report(
+            passed=("WP101",),
+            skipped=(Skipped(code="WP602", reason="no optimizer", needs="pass optimizer=..."),),
+        )
+    )
 
     assert "<strong>READY</strong> 1 passed, 1 skipped" in page
-    assert "WP602 skip: no optimizer" in page
+    assert "WP602 skip: no optimizer (pass optimizer=...)" in page
+    assert "data 1 of 1 · wiring 0 of 1" in page
+
+
+def test_html_says_what_was_not_examined_and_what_was_left_changed():
+    skipped = (Skipped(code="WP504", reason="no <loss>", needs="pass loss=..."),)
+    report = Report(passed=("WP101",), skipped=skipped, core=("WP504",), traces=("SEEN moved",))
+    page = report_html(report)
+
+    assert "<strong>NOT EXAMINED</strong> objective: no &lt;loss&gt; (pass loss=...)" in page
+    assert "<strong>objective 0 of 1, not examined</strong>" in page
+    assert "changed and not put back: SEEN moved" in page
+    assert "not examined: objective" in report_html(replace(report, findings=(FINDING,)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +117,7 @@ def test_the_json_of_a_fix_holds_both_reports():
 
     assert fix["before"]["findings"][0]["code"] == "WP201"
     assert fix["applied"][0]["name"] == "standardise-inputs"
+    assert fix["verdict"] == "ready"
 
 
 def test_our_own_errors_take_one_line_and_exit_2():

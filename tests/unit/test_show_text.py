@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -97,9 +98,9 @@ def test_at_80_columns_a_report_looks_like_this():
         "      fix   initialize",
         "      confirmed by intervention",
         "",
-        "data                      1 passed",
-        "signals         x WP201   1 passed",
-        "gradients                 1 skipped",
+        "data            1 of 1",
+        "signals         2 of 2    x WP201",
+        "gradients       0 of 1",
         "",
         "skipped         WP403: no custom backward",
         "",
@@ -156,19 +157,64 @@ def test_the_verdict_comes_last_and_then_the_next_command():
         (Report(findings=(finding(),)), "NOT READY   1 failed"),
         (
             Report(findings=(finding(severity=Severity.WARNING),), passed=("WP101",)),
-            "CAUTION   1 warned, 1 passed",
+            "NOT READY   1 warned, 1 passed",
         ),
         (Report(findings=(finding(severity=Severity.NOTE),), passed=("WP101",)), "READY   1 noted, 1 passed"),
         (Report(passed=("WP101",)), "READY   1 passed"),
         (
             Report(skipped=(Skipped(code="WP101", reason="no data"),)),
-            "UNKNOWN   1 skipped: nothing was measured",
+            "NOT EXAMINED   data: no data",
         ),
-        (Report(), "UNKNOWN   no rule ran: nothing was measured"),
+        (Report(), "NOT EXAMINED   no rule was chosen"),
     ],
 )
 def test_the_verdict_is_one_clear_word(report, word):
     assert word in render(report).splitlines()
+
+
+NO_LOSS = tuple(
+    Skipped(code=code, reason="no loss was given", needs="pass loss=...") for code in ("WP504", "WP601")
+)
+UNEXAMINED = Report(passed=("WP101", "WP201"), skipped=NO_LOSS, core=("WP201", "WP504", "WP601"))
+
+
+def test_what_was_not_examined_stands_in_the_last_line_and_in_its_family():
+    lines = render(UNEXAMINED).splitlines()
+
+    assert "objective       0 of 1    not examined" in lines
+    assert lines[-1] == "NOT EXAMINED   objective, wiring: no loss was given (pass loss=...)"
+
+
+def test_a_problem_that_is_not_ready_is_told_what_was_not_examined_too():
+    text = render(replace(UNEXAMINED, findings=(finding(),)))
+
+    assert "not examined    objective, wiring: no loss was given (pass loss=...)" in text
+    assert text.splitlines()[-2].startswith("NOT READY   1 failed")
+
+
+def test_what_is_said_of_a_family_is_not_said_again_of_its_rules_unless_everything_is_asked_for():
+    assert "skipped" not in render(UNEXAMINED)
+    assert "skipped         WP504, WP601: no loss was given (pass loss=...)" in render(
+        UNEXAMINED, verbose=True
+    )
+
+
+def test_rules_that_do_not_apply_take_one_line_and_give_their_reasons_when_asked():
+    idle = tuple(
+        Skipped(code=code, reason="no custom backward", outcome="not applicable")
+        for code in ("WP401", "WP402")
+    )
+    report = Report(passed=("WP101",), skipped=idle)
+
+    assert "gradients       0 of 2    does not apply" in render(report)
+    assert "does not apply  WP401, WP402" in render(report).splitlines()
+    assert "does not apply  WP401, WP402: no custom backward" in render(report, verbose=True)
+
+
+def test_what_the_check_changed_is_said_before_the_verdict():
+    lines = render(replace(UNEXAMINED, traces=("train.SEEN counted to 9",))).splitlines()
+
+    assert lines[-4:-2] == ["changed and not put back:", "  -  train.SEEN counted to 9"]
 
 
 def test_a_rule_that_finds_several_places_counts_once():

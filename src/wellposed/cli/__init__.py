@@ -1,12 +1,14 @@
 """The command line. Imports click alone; each command imports what it needs when it runs.
 
-Exit codes: 0 nothing found (notes do not count), 1 findings, 2 wrong usage, 3 the user's own code crashed,
+Exit codes: 0 ready (notes do not count), 1 findings, 2 wrong usage, 3 the user's own code crashed, 4 not examined,
 70 wellposed itself failed, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import sys
+import tomllib
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,12 +20,13 @@ from ..errors import WellposedError
 from . import arguments
 from .gradients import gradcheck
 from .normalizing import normalize
-from .printing import FOUND, note, notes_of, say, show, wrote
+from .printing import EXIT_CODES, note, notes_of, say, show, wrote
 
 if TYPE_CHECKING:
     from ..problem import Problem
 
 INTERRUPTED = 130
+_SETTINGS = 1_000_000  # bytes; a larger file is nobody's settings
 
 
 def main(given: list[str] | None = None) -> NoReturn:
@@ -60,8 +63,20 @@ def commands() -> None:
     A problem is written train.py:problem or pkg.mod:problem: a wellposed.Problem, a (model, loss, data)
     tuple, or a function without arguments that returns one.
 
-    Exit codes: 0 nothing found, 1 findings, 2 wrong usage, 3 your own code crashed.
+    Exit codes: 0 ready, 1 findings, 2 wrong usage, 3 your own code crashed, 4 not examined (nothing was
+    found, but something that matters could not be looked at; the last line says what to pass).
     """
+    _note_settings_without_effect()
+
+
+def _note_settings_without_effect() -> None:
+    """Say that ``[tool.wellposed]`` is not read, where the nearest pyproject.toml has such a table."""
+    with suppress(OSError, ValueError):  # what is no TOML holds no settings
+        here = Path.cwd()
+        files = (folder / "pyproject.toml" for folder in (here, *here.parents))
+        file = next((f for f in files if f.is_file() and f.stat().st_size < _SETTINGS), None)
+        if file and "wellposed" in tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}):
+            note(f"note: this version reads no [tool.wellposed], which {file} has: give options instead")
 
 
 def _codes(
@@ -85,7 +100,12 @@ def _codes(
 @arguments.output("Save the report here too, as JSON for `wellposed report`.")
 @arguments.verbose
 def check(spec: str, form: str, output: Path | None, verbose: bool, **options: Any) -> int:
-    """Say what is wrong, where, why, and the fix."""
+    """Say what is wrong, where, why, and the fix.
+
+    Exit code 0: ready. 1: an error or a warning. 4: neither, but something that matters could not be
+    looked at, such as the objective without a loss: the last line says what to pass.
+    """
+    arguments.refuse_other_formats(output)
     from ..show.streams import progress, users_code
 
     with users_code(spec, machine=form == "json"):
@@ -107,7 +127,11 @@ def check(spec: str, form: str, output: Path | None, verbose: bool, **options: A
 @arguments.form
 @arguments.output("Save the normalizer here, as JSON for `wellposed normalize apply`.")
 def fix(spec: str, seed: int, form: str, output: Path | None) -> int:
-    """Mend on a copy; keep what is measured to be better."""
+    """Mend on a copy; keep what is measured to be better.
+
+    The exit code is that of `wellposed check` on the mended problem.
+    """
+    arguments.refuse_other_formats(output)
     from ..show.fixed import fix_json, render_fix
     from ..show.streams import progress, users_code, width
 
@@ -120,7 +144,7 @@ def fix(spec: str, seed: int, form: str, output: Path | None) -> int:
     if output:
         _save_normalizers(fixed, output)
     show(fixed, form, text=partial(render_fix, width=width(), color=None), json=fix_json)
-    return 0 if fixed.after.ok else FOUND
+    return EXIT_CODES[fixed.verdict]
 
 
 commands.add_command(gradcheck)
@@ -192,7 +216,10 @@ def rules(key: str | None, form: str) -> None:
 @arguments.form
 @arguments.verbose
 def report(file: Path, form: str, verbose: bool) -> int:
-    """Show again a report that `wellposed check -o` saved."""
+    """Show again a report that `wellposed check -o` saved.
+
+    The exit code is that of the check.
+    """
     from ..report import Report
 
     return _show_report(Report.from_json(file.read_bytes()), form, verbose=verbose)
@@ -243,4 +270,4 @@ def _show_report(report: Any, form: str, *, verbose: bool) -> int:
 
     text = partial(render, width=width(), color=None, verbose=verbose)
     show(report, form, text=text, json=type(report).to_json)
-    return 0 if report.ok else FOUND
+    return EXIT_CODES[report.verdict]

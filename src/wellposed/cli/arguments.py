@@ -46,6 +46,14 @@ def writable(context: click.Context, parameter: click.Parameter, path: Path | No
     return path
 
 
+def refuse_other_formats(path: Path | None) -> None:
+    """Refuse a name that promises another format than the JSON that is written."""
+    if path is not None and path.suffix.lower() not in ("", ".json", ".txt"):
+        raise click.BadParameter(
+            f"{path} would hold JSON: name it {path.with_suffix('.json')}", param_hint="'-o' / '--output'"
+        )
+
+
 def separated(given: Iterable[str]) -> list[str]:
     """The parts of options that are comma separated or repeated."""
     return [part.strip() for text in given for part in text.split(",") if part.strip()]

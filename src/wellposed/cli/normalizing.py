@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .arguments import FILE, InOrder, form, output, separated, writable
+from .arguments import FILE, InOrder, form, output, refuse_other_formats, separated, writable
 from .places import files_read, note_on_axis, refuse_overwriting, warn_of_held_out
 from .printing import FOUND, say, show, warnings_in_one_line, wrote
 
@@ -46,6 +46,7 @@ def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, **options:
     """
     from ..normalize.checkpoint import Checkpoint
 
+    refuse_other_formats(output)
     files = files_read(data)
     refuse_overwriting(files, output=output, checkpoint=checkpoint)
     if options["split"] is None:

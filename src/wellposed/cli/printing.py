@@ -13,6 +13,8 @@ import click
 
 FOUND = 1
 """Exit code of a command that found something."""
+EXIT_CODES = {"ready": 0, "not ready": FOUND, "not examined": 4}
+"""By the verdict of a report."""
 
 
 def show(value: Any, form: str, *, text: Callable[[Any], str] = str, json: Any = None) -> None:

@@ -38,6 +38,8 @@ class Targets:
     rows: int = 0
     per_row: bool = True
     """Whether each row has one target (rather than one a token or pixel)."""
+    ignored: bool = False
+    """Whether every target is a code that is no class of the outputs, as -100 is: losses leave those out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,20 @@ class ObjectiveProfile:
     """Dotted name of the module that makes the outputs."""
     reason: str | None = None
     """Why the loss could not be probed beyond its value; None when it could."""
+    needs: str = ""
+    """What to pass or to change, so that it can be probed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainableProfile:
+    """What there is to train."""
+
+    parameters: int
+    """Parameters of the model, and of a loss that has some."""
+    trainable: int
+    """Those that have ``requires_grad``."""
+    connected: bool | None = None
+    """Whether the loss has a path to any of them; None without a loss."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..contract.result import LabelProfile, ObjectiveProfile, WiringProfile
+from ..contract.result import LabelProfile, ObjectiveProfile, TrainableProfile, WiringProfile
 from ..gradcheck.result import CustomBackwards
 from ..normalize.profile import InputProfile
 from ..report import Severity
@@ -13,8 +13,10 @@ from .table import Rule
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
 
 
-def _rule(code: str, name: str, judges: type, severity: Severity, judge: object) -> Rule:
-    return Rule(code=code, name=name, judges=judges, severity=severity, judge=judge)  # type: ignore[arg-type]
+def _rule(
+    code: str, name: str, judges: type, severity: Severity, judge: object, *, core: bool = False
+) -> Rule:
+    return Rule(code=code, name=name, judges=judges, severity=severity, judge=judge, core=core)  # type: ignore[arg-type]
 
 
 RULES: tuple[Rule, ...] = (
@@ -30,9 +32,9 @@ RULES: tuple[Rule, ...] = (
     _rule("WP108", "duplicate-across-splits", InputProfile, _W, data.duplicate_across_splits),
     _rule("WP109", "uninformative-labels", LabelProfile, _W, objective.uninformative_labels),
     _rule("WP111", "class-imbalance", ObjectiveProfile, _W, objective.class_imbalance),
-    _rule("WP201", "vanishing-activations", SignalProfile, _E, signals.vanishing_activations),
+    _rule("WP201", "vanishing-activations", SignalProfile, _E, signals.vanishing_activations, core=True),
     _rule("WP202", "exploding-activations", SignalProfile, _E, signals.exploding_activations),
-    _rule("WP203", "signal-collapse", SignalProfile, _E, signals.signal_collapse),
+    _rule("WP203", "signal-collapse", SignalProfile, _E, signals.signal_collapse, core=True),
     _rule("WP204", "dead-units", SignalProfile, _E, signals.dead_units),
     _rule("WP205", "saturated-units", SignalProfile, _E, signals.saturated_units),
     _rule("WP206", "vanishing-updates", TrainingProfile, _E, signals.vanishing_updates),
@@ -45,13 +47,13 @@ RULES: tuple[Rule, ...] = (
     _rule("WP401", "gradient-mismatch", CustomBackwards, _E, gradients.gradient_mismatch),
     _rule("WP402", "gradient-inconclusive", CustomBackwards, _N, gradients.gradient_inconclusive),
     _rule("WP403", "unchecked-custom-backward", CustomBackwards, _N, gradients.unchecked_custom_backward),
-    _rule("WP501", "double-softmax", ObjectiveProfile, _E, objective.double_softmax),
+    _rule("WP501", "double-softmax", ObjectiveProfile, _E, objective.double_softmax, core=True),
     _rule("WP502", "constant-output", ObjectiveProfile, _E, objective.constant_output),
-    _rule("WP503", "output-range", ObjectiveProfile, _E, objective.output_range),
-    _rule("WP504", "loss-sign", ObjectiveProfile, _E, objective.loss_sign),
+    _rule("WP503", "output-range", ObjectiveProfile, _E, objective.output_range, core=True),
+    _rule("WP504", "loss-sign", ObjectiveProfile, _E, objective.loss_sign, core=True),
     _rule("WP505", "target-scale", TrainingProfile, _E, updates.target_scale),
-    _rule("WP506", "wrong-loss-input", ObjectiveProfile, _E, objective.wrong_loss_input),
-    _rule("WP601", "disconnected-parameter", WiringProfile, _E, wiring.disconnected_parameter),
+    _rule("WP506", "wrong-loss-input", ObjectiveProfile, _E, objective.wrong_loss_input, core=True),
+    _rule("WP601", "disconnected-parameter", WiringProfile, _E, wiring.disconnected_parameter, core=True),
     _rule("WP602", "not-in-optimizer", WiringProfile, _W, wiring.not_in_optimizer),
     _rule("WP603", "batch-leak", WiringProfile, _E, wiring.batch_leak),
     _rule("WP604", "train-eval-gap", WiringProfile, _E, wiring.train_eval_gap),
@@ -59,11 +61,12 @@ RULES: tuple[Rule, ...] = (
     _rule("WP607", "update-too-large", TrainingProfile, _E, updates.update_too_large),
     _rule("WP608", "update-too-small", TrainingProfile, _E, updates.update_too_small),
     _rule("WP609", "weight-decay-dominates", TrainingProfile, _E, updates.weight_decay_dominates),
+    _rule("WP610", "nothing-trains", TrainableProfile, _E, wiring.nothing_trains),
 )
 
 CAUSAL_ORDER: tuple[str, ...] = (
     # what goes in, what is asked for, what the weights are, what flows, what the optimizer does: each can cause what stands after it
-    "WP106", "WP103", "WP506", "WP504", "WP501", "WP503", "WP101", "WP102", "WP505", "WP301", "WP401",
+    "WP106", "WP610", "WP103", "WP506", "WP504", "WP501", "WP503", "WP101", "WP102", "WP505", "WP301", "WP401",
     "WP209", "WP204", "WP202", "WP205", "WP201", "WP203", "WP502", "WP302", "WP208", "WP210", "WP603", "WP604", "WP601", "WP602", "WP605",
     "WP609", "WP607", "WP206", "WP207", "WP608", "WP002", "WP109", "WP111", "WP108", "WP105", "WP001", "WP402", "WP403",
     "WP107", "WP104",

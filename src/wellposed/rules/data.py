@@ -23,7 +23,7 @@ _FIT_BY_SAMPLE = (
     "nothing, if the level of a sample is not to matter; else normalise every sample by the statistics of "
     "the training rows: n = Normalizer.fit(x_train)"
 )
-_NO_VALIDATION = NoVerdict(reason="no validation data were given")
+_NO_VALIDATION = NoVerdict(reason="no validation data", needs="pass validation=...")
 
 
 def feature_scale_imbalance(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:

@@ -13,20 +13,10 @@ from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
+from ..report import FAMILIES
 
 if TYPE_CHECKING:
     from .table import Rule
-
-FAMILIES = {
-    "WP0": "loading",
-    "WP1": "data",
-    "WP2": "signals",
-    "WP3": "initialization",
-    "WP4": "gradients",
-    "WP5": "objective",
-    "WP6": "wiring",
-}
-"""The first three characters of a code, and what its family is called."""
 
 _WIDTH = 80
 

@@ -9,7 +9,7 @@ from ..limits import Limits
 from ..report import Severity
 from .table import Fault, Judgement, NoVerdict
 
-_NONE = NoVerdict(reason="no custom backward")
+_NONE = NoVerdict(reason="no custom backward", outcome="not applicable")
 _NG = "relative error of the gradient, |analytic - numerical| / (|analytic| + |numerical|)"
 
 

@@ -40,7 +40,9 @@ def non_finite_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judge
 
 def initial_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.constant is None or not math.isfinite(profile.initial) or profile.constant < 0:
-        yield NoVerdict(reason=profile.reason or "no constant prediction to compare with")
+        yield NoVerdict(
+            reason=profile.reason or "no constant prediction to compare with", needs=profile.needs
+        )
         return
     if profile.quadratic and profile.targets.kind == "other":
         yield NoVerdict(reason="the targets do not fit the outputs, so their scale is not known")
@@ -166,7 +168,8 @@ def loss_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     right, wrong = profile.at_targets, profile.away
     if right is None or wrong is None or not math.isfinite(right + wrong):
         yield NoVerdict(
-            reason=profile.reason or "outputs that agree with the targets cannot be made up for this loss"
+            reason=profile.reason or "outputs that agree with the targets cannot be made up for this loss",
+            needs=profile.needs,
         )
         return
     if profile.floor is not None and profile.floor >= -1e-6 * (1 + abs(wrong)):
@@ -208,14 +211,16 @@ def wrong_loss_input(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judg
             fix="use cross_entropy on the raw outputs, or put a log_softmax after the last layer",
             confidence="confirmed",
         )
-    elif profile.reason:
-        yield NoVerdict(reason=profile.reason)
+    else:
+        yield from _unprobed(profile)
 
 
 def class_imbalance(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     t = profile.targets
     if t.kind != "classes" or not t.per_row or t.classes < 3 or t.rows < 50:
-        yield NoVerdict(reason="needs one class label a row and more than two classes")
+        yield NoVerdict(
+            reason="needs one class label a row and more than two classes", outcome="not applicable"
+        )
         return
     times = t.majority_share * t.classes
     if t.majority_share > limits.majority_share and times > limits.majority_times:
@@ -253,7 +258,7 @@ def uninformative_labels(profile: LabelProfile, limits: Limits) -> Iterator[Judg
 
 def _unprobed(profile: ObjectiveProfile) -> Iterator[Judgement]:
     if profile.reason:
-        yield NoVerdict(reason=profile.reason)
+        yield NoVerdict(reason=profile.reason, needs=profile.needs)
 
 
 def _interval(low: float, high: float) -> str:

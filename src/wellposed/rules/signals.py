@@ -7,24 +7,27 @@ from collections.abc import Iterator, Sequence
 
 from ..limits import Limits
 from ..signals.result import FLUSH_BELOW, LayerSignal, SignalProfile, TrainingProfile
-from .table import Fault, Judgement, NoVerdict
+from .table import NO_OPTIMIZER, Fault, Judgement, NoVerdict
 
 _REDRAW = "wellposed fix train.py:problem redraws the weights with the gain of the activation and calibrates them on the data"
 
 
 def vanishing_activations(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
     if not profile.input_std:
-        yield NoVerdict(reason="the inputs are codes, or do not vary")
+        yield NoVerdict(reason="the inputs are codes, or do not vary", outcome="not applicable")
         return
     first, later = _hidden_end(profile.layers), _hidden_end(profile.later)
     scale = min(profile.input_std, 1.0)
     gone = limits.vanished * scale
+    if first is None:
+        yield _no_hidden_signal(profile)
+        return
     recovered = (
         later is not None
         and later.sample_std >= gone
         and (profile.learned is None or profile.learned > limits.learning)
     )
-    if first and first.rms < gone and not recovered:
+    if first.rms < gone and not recovered:
         at = next(x for x in profile.layers if x.rms < limits.step_down * scale)
         yield Fault(
             where=at.name,
@@ -39,7 +42,7 @@ def vanishing_activations(profile: SignalProfile, limits: Limits) -> Iterator[Ju
 
 def exploding_activations(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
     if not profile.input_std:
-        yield NoVerdict(reason="the inputs are codes, or do not vary")
+        yield NoVerdict(reason="the inputs are codes, or do not vary", outcome="not applicable")
         return
     last = _end(profile.layers)
     limit = limits.exploded * max(profile.input_std, 1.0)
@@ -59,7 +62,7 @@ def exploding_activations(profile: SignalProfile, limits: Limits) -> Iterator[Ju
 def signal_collapse(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
     first, later = _hidden_end(profile.layers), _hidden_end(profile.later)
     if first is None or not first.rms > 0 or math.isnan(first.sample_std):
-        yield NoVerdict(reason="no hidden layer, or one sample a batch")
+        yield _no_hidden_signal(profile)
         return
     if first.spread < limits.collapsed and (later is None or later.spread < limits.collapsed):
         at = next((x for x in profile.layers if x.spread < 10 * limits.collapsed), first)
@@ -127,7 +130,8 @@ def saturated_units(profile: SignalProfile, limits: Limits) -> Iterator[Judgemen
 def exploding_gradients(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
     flow = [(x, x.gradient_rms * x.rms) for x in profile.layers if x.has_parameters and x.gradient_rms]
     if len(flow) < 3:
-        yield NoVerdict(reason="fewer than three layers with a gradient")
+        outcome = "not applicable" if flow else "skip"
+        yield NoVerdict(reason="fewer than three layers with a gradient", outcome=outcome)
         return
     last = flow[-1][1]
     worst, value = max(flow, key=lambda item: item[1])
@@ -145,7 +149,7 @@ def exploding_gradients(profile: SignalProfile, limits: Limits) -> Iterator[Judg
 
 def precision_underflow(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.precision == "fp32":
-        yield NoVerdict(reason="training runs in fp32")
+        yield NoVerdict(reason="training runs in fp32", outcome="not applicable")
         return
     worst = max(profile.flushed.items(), key=lambda item: item[1], default=None)
     if worst is not None and worst[1] > limits.flushed_share:
@@ -184,7 +188,7 @@ def non_finite_origin(profile: SignalProfile, limits: Limits) -> Iterator[Judgem
 
 def noise_dominates(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.noise is None:
-        yield NoVerdict(reason="no dropout")
+        yield NoVerdict(reason="no dropout", outcome="not applicable")
     elif profile.noise > limits.noise:
         yield Fault(
             where=profile.noisiest or "model",
@@ -221,7 +225,7 @@ def vanishing_updates(profile: TrainingProfile, limits: Limits) -> Iterator[Judg
         if u.dimensions >= 2 and u.rms > 0 and 0 < u.movement < math.inf and u.touched > 0.5
     ]
     if not profile.given:
-        yield NoVerdict(reason="no optimizer given")
+        yield NO_OPTIMIZER
         return
     if len(weights) < 2:
         yield NoVerdict(reason="fewer than two weights moved by a finite amount")
@@ -262,6 +266,17 @@ def _hidden_end(layers: Sequence[LayerSignal]) -> LayerSignal | None:
         return None
     index = max(i for i, x in enumerate(layers) if x is end)
     return layers[index - 1] if index >= 2 else None
+
+
+def _no_hidden_signal(profile: SignalProfile) -> NoVerdict:
+    """Why no hidden layer can be judged: there is none, or its signal is zero or infinite, or nothing is there to compare."""
+    if any(not math.isfinite(x.rms) for x in profile.layers):
+        return NoVerdict(reason="the signal is not finite")
+    if profile.layers and all(math.isnan(x.sample_std) for x in profile.layers):
+        return NoVerdict(reason="every batch holds one sample", needs="give batches of several samples")
+    if _hidden_end(profile.layers) is not None:
+        return NoVerdict(reason="the signal is zero, or has no samples")
+    return NoVerdict(reason="no hidden layer", outcome="not applicable")
 
 
 def _alive_after(layers: Sequence[LayerSignal]) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ..limits import Limits
-from ..report import Confidence, Finding, Severity, Skipped
+from ..report import Confidence, Finding, Outcome, Severity, Skipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,12 @@ class NoVerdict:
     """What a rule says when it cannot tell."""
 
     reason: str
-    outcome: Literal["skip", "inconclusive"] = "skip"
+    outcome: Outcome = "skip"
+    needs: str = ""
+    """What would let it look, such as ``"pass loss=..."``."""
 
+
+NO_OPTIMIZER = NoVerdict(reason="no optimizer given", needs="pass optimizer=...")
 
 Judgement = Fault | NoVerdict
 Judge = Callable[[Any, Limits], Iterator[Judgement]]
@@ -47,6 +51,9 @@ class Rule:
     judges: type
     severity: Severity
     judge: Judge
+    core: bool = False
+    """Whether its verdict answers what its family asks: do signals arrive, does the loss fit, do steps train what they
+    should? Not of a rule that passes where nothing was looked at, or that asks for more than a model, a loss and data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +61,9 @@ class Unmeasured:
     """Stands in for a measurement that could not be taken, with the reason."""
 
     reason: str
+    outcome: Outcome = "skip"
+    needs: str = ""
+    """What to pass or to change, so that it can be."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +81,21 @@ def apply(rules: Sequence[Rule], measured: Mapping[type, Any], limits: Limits) -
     for rule in rules:
         profile = measured.get(rule.judges, Unmeasured(reason="not measured"))
         if isinstance(profile, Unmeasured):
-            skipped.append(Skipped(code=rule.code, reason=profile.reason))
+            skipped.append(_skipped(rule, profile))
             continue
         judgements = list(rule.judge(profile, limits))
         faults = [j for j in judgements if isinstance(j, Fault)]
         unsure = [j for j in judgements if isinstance(j, NoVerdict)]
         findings += [_finding(rule, fault) for fault in faults]
         if not faults and unsure:
-            skipped.append(Skipped(code=rule.code, reason=unsure[0].reason, outcome=unsure[0].outcome))
+            skipped.append(_skipped(rule, unsure[0]))
         elif not faults:
             passed.append(rule.code)
     return Verdicts(tuple(findings), tuple(passed), tuple(skipped))
+
+
+def _skipped(rule: Rule, said: NoVerdict | Unmeasured) -> Skipped:
+    return Skipped(code=rule.code, reason=said.reason, outcome=said.outcome, needs=said.needs)
 
 
 def _finding(rule: Rule, fault: Fault) -> Finding:

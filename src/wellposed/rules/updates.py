@@ -9,7 +9,7 @@ from statistics import median as _median
 from ..limits import Limits
 from ..report import Severity
 from ..signals.result import Outcome, TrainingProfile
-from .table import Fault, Judgement, NoVerdict
+from .table import NO_OPTIMIZER, Fault, Judgement, NoVerdict
 
 
 def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
@@ -38,7 +38,7 @@ def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement
 
 def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
     if not profile.given:
-        yield NoVerdict(reason="no optimizer given")
+        yield NO_OPTIMIZER
         return
     if profile.warming_up:
         yield NoVerdict(reason="a schedule is in its warm-up")
@@ -81,7 +81,7 @@ def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
 
 def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
     if not profile.given:
-        yield NoVerdict(reason="no optimizer given")
+        yield NO_OPTIMIZER
         return
     if profile.warming_up:
         yield NoVerdict(reason="a schedule is in its warm-up")
@@ -117,7 +117,7 @@ def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
 
 def weight_decay_dominates(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
     if not profile.given:
-        yield NoVerdict(reason="no optimizer given")
+        yield NO_OPTIMIZER
         return
     free = profile.what_if.get("no weight decay")
     if free is None:

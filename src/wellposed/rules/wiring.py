@@ -1,14 +1,14 @@
-"""WP601 to WP605: is every parameter reached, held and used, and does nothing mix that should not?"""
+"""WP601 to WP605, WP610: is every parameter reached, held and used, and does nothing mix that should not?"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 
-from ..contract.result import WiringProfile
+from ..contract.result import TrainableProfile, WiringProfile
 from ..limits import Limits
 from ..report import Severity
-from .table import Fault, Judgement, NoVerdict
+from .table import NO_OPTIMIZER, Fault, Judgement, NoVerdict
 
 
 def disconnected_parameter(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
@@ -45,7 +45,7 @@ def disconnected_parameter(profile: WiringProfile, limits: Limits) -> Iterator[J
 
 def not_in_optimizer(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.outside_optimizer is None:
-        yield NoVerdict(reason="no optimizer given")
+        yield NO_OPTIMIZER
         return
     outside = profile.outside_optimizer
     if outside:
@@ -121,4 +121,27 @@ def ignored_input(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]
             why="the model does not use it",
             fix="check the forward pass: is it multiplied by zero, overwritten, or never read?",
             confidence="confirmed",
+        )
+
+
+def nothing_trains(profile: TrainableProfile, limits: Limits) -> Iterator[Judgement]:
+    if not profile.trainable:
+        yield Fault(
+            where="model",
+            summary=f"every parameter is frozen: none of {profile.parameters} has requires_grad",
+            quantity="parameters that can train",
+            measured=0.0,
+            limit=1.0,
+            why="no step can change the model: its loss stays where it is",
+            fix="unfreeze what is to be trained: model.requires_grad_(True), or that of a new head",
+        )
+    elif profile.connected is False:
+        yield Fault(
+            where="loss",
+            summary=f"the loss has no path to any of the {profile.trainable} trainable parameters: loss.backward() would raise",
+            quantity="parameters that can train",
+            measured=0.0,
+            limit=1.0,
+            why="no gradient exists, so no step can change the model",
+            fix="look between the outputs and the loss for .detach(), .data, .item(), torch.no_grad, an argmax or a conversion to NumPy",
         )

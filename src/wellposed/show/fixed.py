@@ -31,7 +31,7 @@ def render_fix(fix: Any, *, width: int = 80, color: bool | None = False) -> str:
 def fix_json(fix: Any) -> str:
     """The fix as JSON; the mended model itself stays in Python."""
     names = ("applied", "withheld", "before", "after", "recipe")
-    return to_json({name: getattr(fix, name, None) for name in names})
+    return to_json({"verdict": fix.after.verdict} | {name: getattr(fix, name, None) for name in names})
 
 
 def _lines(fix: Any, width: int) -> Iterator[Text]:
@@ -60,5 +60,6 @@ def _remedies(label: str, remedies: Sequence[Any], style: str, width: int) -> It
         left = Text.assemble((f"{label:<8}", f"bold {style}"), "  ", clean(remedy.name))
         yield Text()
         yield from head(left, " ".join(remedy.codes), width=width, indent=10)
-        yield from (Text(" " * 10 + line) for line in wrap(remedy.summary, width - 10))
+        if remedy.summary:
+            yield from (Text(" " * 10 + line) for line in wrap(remedy.summary, width - 10))
         yield from labelled("why", remedy.reason, width=width, indent=10) if remedy.reason else []

@@ -17,9 +17,8 @@ STYLES = {
     "WARN": "bold yellow",
     "NOTE": "bold cyan",
     "NOT READY": "bold red",
-    "CAUTION": "bold yellow",
     "READY": "bold green",
-    "UNKNOWN": "bold magenta",
+    "NOT EXAMINED": "bold magenta",
 }
 
 # Control characters, and the marks that reorder text: a name in a report must not drive the terminal.

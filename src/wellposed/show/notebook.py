@@ -6,7 +6,7 @@ from html import escape
 
 from ..report import Finding, Report, Severity
 from .lines import clean
-from .tally import verdict, verdict_line
+from .tally import not_examined, verdict, verdict_line
 
 _COLORS = {Severity.ERROR: "#c62828", Severity.WARNING: "#b26a00", Severity.NOTE: "#1565c0"}
 _CELL = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
@@ -23,15 +23,35 @@ def report_html(report: Report) -> str:
     rows = "".join(_row(finding) for finding in report.findings)
     header = "".join(f'<th style="{_CELL}">{name}</th>' for name in ("", "rule", "where", "what, why, fix"))
     table = f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
-    skipped = "".join(f"<li>{_safe(s.code)} {s.outcome}: {_safe(s.reason)}</li>" for s in report.skipped)
+    skipped = "".join(
+        f"<li>{_safe(s.code)} {s.outcome}: {_safe(s.reason + (f' ({s.needs})' if s.needs else ''))}</li>"
+        for s in report.skipped
+    )
     folded = (
         f"<details><summary>no verdict from {len(report.skipped)} rules</summary><ul>{skipped}</ul></details>"
     )
     return (
-        f'<div class="wellposed">{table}'
+        f'<div class="wellposed">{table}{_coverage(report)}'
         f"<p><strong>{verdict(report)}</strong> {_safe(verdict_line(report))}</p>"
-        f"{folded if skipped else ''}</div>"
+        f"{_remarks(report)}{folded if skipped else ''}</div>"
     )
+
+
+def _coverage(report: Report) -> str:
+    """How many rules of each family gave a verdict; those not examined in bold."""
+    parts = (
+        f"{c.family} {c.judged} of {c.chosen}"
+        if c.examined
+        else f"<strong>{c.family} {c.judged} of {c.chosen}, not examined</strong>"
+        for c in report.coverage
+    )
+    return "<p>" + " · ".join(parts) + "</p>"
+
+
+def _remarks(report: Report) -> str:
+    open_ = not_examined(report) if report.verdict == "not ready" else []
+    left = [f"changed and not put back: {sentence}" for sentence in report.traces]
+    return "".join(f"<p>{_safe(text)}</p>" for text in [*(f"not examined: {o}" for o in open_), *left])
 
 
 def _row(finding: Finding) -> str:

@@ -8,13 +8,14 @@ from itertools import groupby, zip_longest
 from rich.cells import cell_len
 from rich.text import Text
 
-from ..report import Finding, Report, Severity, Skipped
-from ..rules.explain import FAMILIES
+from ..report import FAMILIES, Coverage, Finding, Report, Severity, Skipped
 from .lines import STYLES, clean, head, labelled, to_text, wrap
-from .tally import Tally, verdict, verdict_line
+from .tally import Tally, not_examined, verdict, verdict_line
 
 _IN_FULL = 6
 """Findings shown in full; what follows is mostly their consequences and takes one line each."""
+_COLUMN = 16
+"""Where the text beside the name of a family, or of an outcome, begins."""
 _REASONS = 6
 """Reasons for skipping that are listed; more than these are folded to a count."""
 
@@ -45,7 +46,8 @@ def renderables(report: Report, width: int = 80, *, verbose: bool = False) -> It
     yield from _families(report, width)
     yield from _without_verdict(report, width, verbose=verbose)
     if verbose and report.passed:
-        yield from labelled("passed", ", ".join(report.passed), width=width, indent=0, column=16)
+        yield from labelled("passed", ", ".join(report.passed), width=width, indent=0, column=_COLUMN)
+    yield from _warnings_of_the_check(report, width)
     yield Text()
     yield from _verdict(report, width)
 
@@ -106,17 +108,24 @@ def _findings(report: Report, width: int, *, verbose: bool) -> Iterator[Text]:
 
 
 def _families(report: Report, width: int) -> Iterator[Text]:
+    """One line a family: how many of its rules gave a verdict, and what they found."""
     tally = Tally.of(report)
-    marks = {prefix: _marks(tally.within(prefix)) for prefix in FAMILIES}
-    column = min(max((len(mark) for mark in marks.values()), default=0), 28) + 3
-    for prefix, family in FAMILIES.items():
-        mine = tally.within(prefix)
-        if not mine.outcomes:
-            continue
-        found = wrap(marks[prefix], column - 3)
-        counts = wrap(mine.counts(("passed", "inconclusive", "skipped")), width - 16 - column)
-        for name, codes, count in zip_longest([family], found, counts, fillvalue=""):
-            yield Text.assemble(f"{name:<16}", (f"{codes:<{column}}", "bold"), count)
+    prefixes = {family: prefix for prefix, family in FAMILIES.items()}
+    for covered in report.coverage:
+        marks = _marks(tally.within(prefixes[covered.family]))
+        first, *rest = wrap(marks, width - _COLUMN - 10)
+        counts = f"{covered.judged} of {covered.chosen}"
+        remark = "" if marks else _remark(covered)
+        style = "dim" if covered.examined else STYLES["NOT EXAMINED"]
+        yield Text.assemble(f"{covered.family:<{_COLUMN}}{counts:<10}", (first, "bold"), (remark, style))
+        yield from (Text(" " * (_COLUMN + 10) + line, style="bold") for line in rest)
+
+
+def _remark(covered: Coverage) -> str:
+    if not covered.examined:
+        return "not examined"
+    nothing_to_judge = all(s.outcome == "not applicable" for s in covered.left)
+    return "does not apply" if not covered.judged and nothing_to_judge else ""
 
 
 def _marks(tally: Tally) -> str:
@@ -126,10 +135,14 @@ def _marks(tally: Tally) -> str:
 
 
 def _without_verdict(report: Report, width: int, *, verbose: bool) -> Iterator[Text]:
-    """Why rules said nothing. What was measured and could not be told is always listed."""
-    unsure = _by_reason([s for s in report.skipped if s.outcome == "inconclusive"])
-    skipped = _by_reason([s for s in report.skipped if s.outcome == "skip"])
-    if unsure or skipped:
+    """Why rules said nothing. What was measured and could not be told is always listed; what does not apply, briefly."""
+    told = () if verbose else report.unexamined
+    others = [s for s in report.skipped if (s.reason, s.needs) not in {(u.reason, u.needs) for u in told}]
+    unsure, skipped, idle = (
+        _by_reason([s for s in others if s.outcome == outcome])
+        for outcome in ("inconclusive", "skip", "not applicable")
+    )
+    if unsure or skipped or idle:
         yield Text()
     yield from _reasons("inconclusive", unsure, width)
     if verbose or len(skipped) <= _REASONS:
@@ -137,26 +150,48 @@ def _without_verdict(report: Report, width: int, *, verbose: bool) -> Iterator[T
     else:
         count = sum(len(codes) for codes in skipped.values())
         text = f"{count} rules, for {len(skipped)} reasons (--verbose lists them)"
-        yield from labelled("skipped", text, width=width, indent=0, column=16)
+        yield from labelled("skipped", text, width=width, indent=0, column=_COLUMN)
+    if verbose:
+        yield from _reasons("does not apply", idle, width)
+    elif idle:
+        codes = ", ".join(sorted(code for codes in idle.values() for code in codes))
+        yield from labelled("does not apply", codes, width=width, indent=0, column=_COLUMN)
+
+
+def _warnings_of_the_check(report: Report, width: int) -> Iterator[Text]:
+    """What the verdict does not say: what a problem that is not ready was not examined for, and what was left changed."""
+    open_ = not_examined(report) if report.verdict == "not ready" else []
+    if open_ or report.traces:
+        yield Text()
+    for label, text in zip_longest(["not examined"] if open_ else [], open_, fillvalue=""):
+        yield from labelled(label, text, width=width, style="magenta", indent=0, column=_COLUMN)
+    if report.traces:
+        yield Text("changed and not put back:", style="bold yellow")
+    for sentence in report.traces:
+        yield from labelled("-", sentence, width=width, indent=2, column=0)
 
 
 def _by_reason(skipped: list[Skipped]) -> dict[str, list[str]]:
-    ordered = sorted(skipped, key=lambda s: s.reason)
-    groups = {reason: [s.code for s in group] for reason, group in groupby(ordered, key=lambda s: s.reason)}
+    ordered = sorted(skipped, key=_reason)
+    groups = {reason: [s.code for s in group] for reason, group in groupby(ordered, key=_reason)}
     return dict(sorted(groups.items(), key=lambda item: item[1]))
+
+
+def _reason(skipped: Skipped) -> str:
+    return skipped.reason + (f" ({skipped.needs})" if skipped.needs else "")
 
 
 def _reasons(label: str, groups: dict[str, list[str]], width: int) -> Iterator[Text]:
     for reason, codes in groups.items():
         text = f"{', '.join(dict.fromkeys(codes))}: {reason}"
-        yield from labelled(label, text, width=width, indent=0, column=16)
+        yield from labelled(label, text, width=width, indent=0, column=_COLUMN)
         label = ""
 
 
 def _verdict(report: Report, width: int) -> Iterator[Text]:
     word = verdict(report)
     text = verdict_line(report)
-    seconds = _seconds(report)
+    seconds = _seconds(report) if report.verdict != "not examined" else ""
     text += f"   in {seconds}" if seconds else ""
     yield from labelled(word, text, width=width, style=STYLES[word], indent=0, column=len(word) + 3)
     first = next(iter(report.errors + report.warnings + report.notes), None)

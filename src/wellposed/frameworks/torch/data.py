@@ -38,6 +38,12 @@ class Batch:
         return tuple(v for v in values if isinstance(v, torch.Tensor))
 
     @property
+    def labels(self) -> Any:
+        """The targets, also where they stand among the inputs of a model that computes its own loss."""
+        named = (v for k in TARGET_KEYS if (v := (self.kwargs or {}).get(k)) is not None)
+        return self.targets if self.targets is not None else next(named, None)
+
+    @property
     def rows(self) -> int:
         return len(self.tensors[0]) if self.tensors and self.tensors[0].ndim else 0
 

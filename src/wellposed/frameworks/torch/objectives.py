@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -62,9 +62,11 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
     targets = describe_targets(given.targets, shown)
     common: dict[str, Any] = {"initial": initial, "repeat_difference": difference, "targets": targets}
     if runner.problem.loss is None:
-        return ObjectiveProfile(**common, reason="the model computes its own loss")
+        needs = "pass loss=... and a model that returns the outputs"
+        return ObjectiveProfile(**common, reason="the model computes its own loss", needs=needs)
     if not isinstance(outputs, torch.Tensor) or not outputs.is_floating_point() or outputs.ndim == 0:
-        return ObjectiveProfile(**common, reason="the model's output is not a single tensor")
+        needs = "let the model return one floating-point tensor"
+        return ObjectiveProfile(**common, reason="the model's output is not a single tensor", needs=needs)
     o = outputs.detach()
     common |= {"output_range": range_of(outputs), "output_rms": _rms(o), "output_shape": tuple(o.shape)}
     if isinstance(given.targets, torch.Tensor):
@@ -301,7 +303,16 @@ def _describe_codes(y: torch.Tensor, outputs: torch.Tensor | None) -> Targets:
         majority_share=float(counts.max() / counts.sum()) if counts.numel() else 0.0,
         rows=len(y) if y.ndim else 0,
         per_row=y.ndim == 1,
+        ignored=y.numel() > 0 and valid.numel() == 0,
     )
+
+
+def no_target_counts(runner: Runner, batches: Sequence[Batch], gradient_squares: Iterable[float]) -> bool:
+    """Whether every target is one that losses leave out, and none of them sends a gradient."""
+    if any(square > 0 for square in gradient_squares):
+        return False
+    outputs = runner.evaluate(batches[0]).tensor
+    return all(describe_targets(batch.labels, outputs).ignored for batch in batches)
 
 
 def _same_but_ones(o: torch.Tensor, y: torch.Tensor) -> bool:
