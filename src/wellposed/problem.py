@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from .errors import ArgumentError, ProblemError, UserCodeError
+from .own_files import what_it_is
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -115,7 +116,8 @@ def as_problem(value: Any, *, name: str | None = None) -> Problem:
 
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise ProblemError(f"no such file: {path} (looked in {Path.cwd()})")
+        what = "no such file" if not path.exists() else what_it_is(path)
+        raise ProblemError(f"{what}: {path} (looked in {Path.cwd()})")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise ProblemError(f"{path} cannot be loaded as Python")

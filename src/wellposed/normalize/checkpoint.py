@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, ArtifactError, DataError
-from .atomic import remove_whole, write_whole
+from ..own_files import remove_whole, write_whole
 from .moments import Moments
 
 if TYPE_CHECKING:

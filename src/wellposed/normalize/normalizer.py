@@ -236,11 +236,15 @@ class Normalizer:
 
         return apply(self, z, inverse=True)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write a JSON file, whole or not at all (`ArtifactError`); the numbers round-trip exactly."""
+    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
+        """Write a JSON file, whole or not at all (`ArtifactError`); the numbers round-trip exactly.
+
+        A file that is there is replaced when it is a saved normalizer; anything else is an `ArgumentError`, unless
+        `force` is true.
+        """
         from .artifact import save
 
-        save(self, path)
+        save(self, path, force=force)
 
     @staticmethod
     def load(path: str | PathLike[str]) -> Normalizer:
@@ -345,8 +349,12 @@ class Normalizer:
 
         return to_jax(self)
 
-    def to_onnx(self, path: str | PathLike[str] | None = None, *, dtype: str = "float32") -> Any:
+    def to_onnx(
+        self, path: str | PathLike[str] | None = None, *, dtype: str = "float32", force: bool = False
+    ) -> Any:
         """An ONNX model that normalises batches of any size, written to `path` when that is given.
+
+        As with `save`, nothing is replaced but an older model that wellposed wrote, unless `force` is true.
 
         Examples
         --------
@@ -356,7 +364,7 @@ class Normalizer:
         """
         from .export.onnx import to_onnx
 
-        return to_onnx(self, path, dtype=dtype)
+        return to_onnx(self, path, dtype=dtype, force=force)
 
     def to_sql(self, table: str | Sequence[str] = "data", *, dialect: str = "duckdb") -> str:
         """A SELECT statement that normalises the columns of a table by name.
