@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable
 from itertools import accumulate
 
 from ..safe_text import printable, shown
 
-__all__ = ["cells", "cut", "listed", "printable", "shown"]
+__all__ = ["cells", "cut", "listed", "places_of", "printable", "repeated", "shown"]
 
 _CHARACTERS = 4
 """Characters that are looked at for each place in a terminal: combining ones take none."""
@@ -47,6 +48,28 @@ def listed(names: Iterable[str], *, most: int = 5) -> str:
     held = list(names)
     more = f" and {len(held) - most:,} more" if len(held) > most else ""
     return ", ".join(shown(str(n)) for n in held[:most]) + more
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that stand more than once, sorted.
+
+    Examples
+    --------
+    >>> repeated(["b", "a", "b"])
+    ['b']
+    """
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def places_of(names: Iterable[str]) -> dict[str, int]:
+    """The place of each name; to ask a tuple for each of its names takes the square of their number.
+
+    Examples
+    --------
+    >>> places_of(["a", "b"])
+    {'a': 0, 'b': 1}
+    """
+    return {name: i for i, name in enumerate(names)}
 
 
 def _cell(character: str) -> int:

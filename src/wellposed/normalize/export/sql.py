@@ -79,7 +79,7 @@ def to_sql(normalizer: Normalizer, table: str | Sequence[str] = "data", *, diale
     if dialect not in DIALECTS:
         raise ArgumentError(f"dialect={dialect!r} is not known: there is {', '.join(map(repr, DIALECTS))}")
     speak, names = DIALECTS[dialect], names_of(normalizer, what="to_sql()")
-    others = [name for name in normalizer.left_alone if name not in names]
+    others = [name for name in normalizer.left_alone if name not in set(names)]
     _check_names([*names, *others])
     quoted = [_quoted(name, speak) for name in [*names, *others]]
     chosen = np.flatnonzero(normalizer.selected).tolist()

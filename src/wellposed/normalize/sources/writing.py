@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...errors import ArgumentError, DataError
 from ...own_files import is_same_file
-from ..naming import listed
+from ..naming import listed, places_of
 from .arrays import Stored, stored
 from .blocks import compressed
 from .dialect import is_missing
@@ -106,7 +106,8 @@ def wanted_of(normalizer: Normalizer, columns: Sequence[str], label: str) -> tup
             f"the normalizer has no names of columns, {label} has: fit it on a table, or give columns="
         )
     wanted = tuple(n for n, chosen in zip(normalizer.names, normalizer.selected.flat, strict=True) if chosen)
-    lacking = [name for name in wanted if name not in set(columns)]
+    held = set(columns)
+    lacking = [name for name in wanted if name not in held]
     if lacking:
         raise DataError(
             f"{label} lacks {listed(lacking)}: expected the columns that the normalizer was fitted on"
@@ -118,12 +119,12 @@ def normalised(
     normalizer: Normalizer, columns: Mapping[str, ArrayLike], rows: int
 ) -> dict[str, NDArray[np.float64]]:
     """The columns, NaN where they are missing, in float64; what the normalizer leaves alone is not needed."""
-    names = normalizer.names or ()
-    matrix = np.zeros((rows, len(names)))
+    places = places_of(normalizer.names or ())
+    matrix = np.zeros((rows, len(places)))
     for name, values in columns.items():
-        matrix[:, names.index(name)] = values
+        matrix[:, places[name]] = values
     result = normalizer(matrix)
-    return {name: result[:, names.index(name)] for name in columns}
+    return {name: result[:, places[name]] for name in columns}
 
 
 def _array(array: Stored, normalizer: Normalizer, target: Path) -> tuple[str, ...]:
@@ -173,7 +174,8 @@ def _copy(old: zipfile.ZipFile, info: zipfile.ZipInfo, member: Any) -> None:
 def _text(part: TextPart, normalizer: Normalizer, target: Path) -> tuple[str, ...]:
     header, comma = part.columns, part.dialect.decimal == ","
     wanted = wanted_of(normalizer, header, part.label)
-    places = {name: header.index(name) for name in wanted}
+    held = places_of(header)
+    places = {name: held[name] for name in wanted}
     with replacing(target) as temporary, _opened(temporary, packed=compressed(target)) as file:
         lines = io.TextIOWrapper(
             file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True
