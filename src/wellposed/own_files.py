@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
+from .arguments import path as path_of
 from .errors import ArgumentError, ArtifactError
 from .safe_text import shown
 
@@ -96,7 +97,7 @@ def save(
     ArtifactError
         When it cannot be written.
     """
-    place = Path(path)
+    place = path_of(path, "path")
     refuse_other(place, what=what, is_ours=is_ours, force=force)
     if not place.absolute().parent.is_dir():
         raise ArtifactError(f"{shown(str(place))}: no such folder: {shown(str(place.parent))}")
@@ -126,7 +127,8 @@ def read_bounded(path: str | PathLike[str], *, most: int = MAX_BYTES) -> bytes:
     ArtifactError
         When it is no such file, or cannot be read.
     """
-    place, name = Path(path), shown(str(path))
+    place = path_of(path, "path")
+    name = shown(str(place))
     try:
         if not place.is_file():  # a device or a pipe may give bytes for ever, or none and wait
             raise ArtifactError(f"{name}: {what_it_is(place)}")
@@ -151,7 +153,7 @@ def what_it_is(place: Path) -> str:
     """Why a path is none of a file that can be read or replaced."""
     if place.is_dir():
         return "a folder, expected a file"
-    return "a pipe, a socket or a device, expected a regular file" if place.exists() else "no such file"
+    return "a pipe, a socket or a device, not a regular file" if place.exists() else "no such file"
 
 
 def _prefix(place: Path) -> str:

@@ -39,5 +39,9 @@ def shown(name: str, *, most: int = LONGEST) -> str:
     >>> shown("a\nb"), shown("x" * 20_000, most=4)
     ('a\\nb', 'xxxx... (20,000 characters)')
     """
-    text = printable(name[:most])
-    return text if len(name) <= most else f"{text}... ({len(name):,} characters)"
+    return printable(shortened(name, most))
+
+
+def shortened(text: str, most: int) -> str:
+    """The first `most` characters, and how many there are where these are not all."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"

@@ -16,7 +16,7 @@ import click
 
 from .. import __version__
 from ..errors import WellposedError
-from ..own_files import read_bounded, refuse_other, save
+from ..own_files import read_bounded, save
 from . import arguments
 from .gradients import gradcheck
 from .normalizing import normalize
@@ -101,13 +101,14 @@ def _codes(
 @click.option("--ignore", multiple=True, callback=_codes, help="Not these rules.")
 @arguments.seed
 @arguments.form
-@arguments.output("Save the report here too, as JSON for `wellposed report`.", writes=arguments.REPORT)
+@arguments.output("Save the report here too, as JSON for `wellposed report`.")
 @arguments.force
 @arguments.verbose
 def check(spec: str, form: str, output: Path | None, force: bool, verbose: bool, **options: Any) -> int:
     """Say what is wrong, where, why, and the fix."""
     from ..show.streams import progress, users_code
 
+    arguments.refuse_replacing(output, force=force, result=arguments.REPORT)
     with users_code(spec, machine=form == "json"):
         problem = _load(spec)
         refuse_overwriting_code(output)
@@ -126,9 +127,7 @@ def check(spec: str, form: str, output: Path | None, force: bool, verbose: bool,
 @arguments.problem
 @arguments.seed
 @arguments.form
-@arguments.output(
-    "Save the normalizer here, as JSON for `wellposed normalize apply`.", writes=arguments.NORMALIZER
-)
+@arguments.output("Save the normalizer here, as JSON for `wellposed normalize apply`.")
 @arguments.force
 def fix(spec: str, seed: int, form: str, output: Path | None, force: bool) -> int:
     """Mend on a copy; keep what is measured to be better."""
@@ -139,7 +138,7 @@ def fix(spec: str, seed: int, form: str, output: Path | None, force: bool) -> in
         {"normalizer": output, "target_normalizer": output.with_suffix(".targets.json")} if output else {}
     )
     for place in places.values():
-        refuse_other(place, force=force, **arguments.NORMALIZER)
+        arguments.refuse_replacing(place, force=force, result=arguments.NORMALIZER)
     with users_code(spec, machine=form == "json"):
         problem = _load(spec)
         for place in places.values():

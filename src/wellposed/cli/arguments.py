@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +56,7 @@ form = click.option(
     show_default=True,
     help="With json, standard output holds that alone.",
 )
-force = click.option(
-    "--force", is_flag=True, is_eager=True, help="Replace what stands at -o, whatever it is; but no input."
-)
+force = click.option("--force", is_flag=True, help="Replace what stands at -o, whatever it is; but no input.")
 verbose = click.option("-v", "--verbose", is_flag=True, help="Every finding in full, every reason to skip.")
 problem = click.argument("spec", metavar="train.py:problem")
 
@@ -71,26 +68,15 @@ class InOrder(click.Group):
         return list(self.commands)
 
 
-def output(about: str, *, writes: dict[str, Any] | None = None, **options: Any) -> Callable[..., Any]:
+def output(about: str, **options: Any) -> Callable[..., Any]:
     """``-o``: a file to be written, in a folder that is there."""
     return click.option(
-        "-o",
-        "--output",
-        type=click.Path(path_type=Path),
-        callback=partial(writable, writes=writes),
-        help=about,
-        **options,
+        "-o", "--output", type=click.Path(path_type=Path), callback=writable, help=about, **options
     )
 
 
-def writable(
-    context: click.Context,
-    parameter: click.Parameter,
-    path: Path | None,
-    *,
-    writes: dict[str, Any] | None = None,
-) -> Path | None:
-    """Refuse a place that cannot or must not be written before the work is done, not after."""
+def writable(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a place that cannot be written before the work is done, not after."""
     if path is None:
         return None
     folder = path.absolute().parent
@@ -101,9 +87,13 @@ def writable(
         raise click.BadParameter(f"{path}: {what_it_is(path)}")
     if not os.access(folder, os.W_OK):
         raise click.BadParameter(f"{path} lies in a folder that cannot be written to ({folder})")
-    if writes:
-        refuse_other(path, force=context.params.get("force", False), **writes)
     return path
+
+
+def refuse_replacing(path: Path | None, *, force: bool, result: dict[str, Any]) -> None:
+    """Refuse, before the work is done, to replace what is no older result of the kind."""
+    if path is not None:
+        refuse_other(path, force=force, **result)
 
 
 def separated(given: Iterable[str]) -> list[str]:

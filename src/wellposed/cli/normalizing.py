@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .arguments import FILE, NORMALIZER, InOrder, force, form, output, separated, writable
+from .arguments import FILE, NORMALIZER, InOrder, force, form, output, refuse_replacing, separated, writable
 from .places import files_read, note_on_axis, refuse_overwriting, warn_of_held_out
 from .printing import FOUND, say, show, warnings_in_one_line, wrote
 
@@ -26,7 +26,7 @@ def normalize() -> None:
 
 @normalize.command()
 @_data
-@output("Where the normalizer goes (JSON).", writes=NORMALIZER, required=True)
+@output("Where the normalizer goes (JSON).", required=True)
 @force
 @click.option("--columns", multiple=True, help="Names of the columns, comma separated or repeated.")
 @click.option("--method", type=click.Choice(METHODS), default="standard", show_default=True)
@@ -49,6 +49,7 @@ def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, force: boo
 
     files = files_read(data)
     refuse_overwriting(files, output=output, checkpoint=checkpoint)
+    refuse_replacing(output, force=force, result=NORMALIZER)
     if options["split"] is None:
         warn_of_held_out(files)
     kept = Checkpoint(checkpoint) if checkpoint else None

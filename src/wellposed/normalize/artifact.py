@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import path as path_of
 from ..errors import ArtifactError
 from ..own_files import MAX_BYTES, read_bounded
 from ..own_files import save as save_ours
@@ -33,7 +34,7 @@ def save(n: Normalizer, path: str | PathLike[str], *, force: bool = False) -> No
     # A line a key: a person can read it, and a million numbers are not a million lines.
     lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in held.items())
     content = ("{\n" + ",\n".join(lines) + "\n}\n").encode("ascii")
-    place = Path(path)
+    place = path_of(path)
     if len(content) > MAX_BYTES:
         raise ArtifactError(
             f"{place}: would be {len(content):,} bytes, and at most {MAX_BYTES:,} are read back: normalise fewer "

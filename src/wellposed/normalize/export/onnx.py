@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import ArgumentError, ArtifactError, MissingDependency
+from ...arguments import choice, flag
+from ...errors import ArtifactError, MissingDependency
 from ...frameworks.affine import AffineMap, affine_map
 from ...own_files import read_bounded, save
 
@@ -83,10 +84,8 @@ def to_onnx(
         raise MissingDependency(
             "to_onnx() needs onnx, which is not installed: pip install 'wellposed[onnx]'"
         ) from error
-    if dtype not in _DTYPES:
-        raise ArgumentError(
-            f"dtype={dtype!r} is not known as the type of inputs: expected one of {', '.join(_DTYPES)}"
-        )
+    choice(dtype, "dtype", _DTYPES)
+    flag(force, "force")
     affine = affine_map(normalizer)
     result = dtype if dtype.startswith("float") else "float32"
     graph = _Graph(onnx, affine)
