@@ -6,13 +6,15 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
+from .arguments import callable_or_none, refused, several, told
+from .arguments import seed as checked_seed
 from .errors import ArgumentError
 from .limits import Limits
-from .problem import Precision, Problem, checked_seed
+from .problem import Precision, Problem, problem_from
 from .report import Finding, Report, Severity
 
 
@@ -85,9 +87,12 @@ def check(
     from .rules import RULES
     from .rules.table import apply
 
-    problem = problem_from(model, loss, train, validation, optimizer, precision)
+    problem = problem_from(
+        model, loss, train, validation=validation, optimizer=optimizer, precision=precision
+    )
     chosen = _chosen(RULES, select, ignore)
-    checked_seed(seed)
+    seed = checked_seed(seed)
+    callable_or_none(progress, "progress")
     limits = Limits() if limits is None else limits
     if not isinstance(limits, Limits):
         raise ArgumentError(
@@ -106,56 +111,32 @@ def check(
     )
 
 
-def problem_from(
-    model: Any, loss: Any, train: Any, validation: Any, optimizer: Any, precision: Any
-) -> Problem:
-    """The problem that the arguments of `check` or `fix` describe."""
-    if isinstance(model, Problem):
-        given = {
-            "loss": loss,
-            "train": train,
-            "validation": validation,
-            "optimizer": optimizer,
-            "precision": precision,
-        }
-        twice = [name for name, value in given.items() if value is not None]
-        if twice:
-            raise ArgumentError(f"{', '.join(twice)} given beside a Problem: put it into the Problem")
-        problem = model
-    else:
-        problem = Problem(
-            model=model,
-            loss=loss,
-            train=train,
-            validation=validation,
-            optimizer=optimizer,
-            precision=precision,
-        )
-    if problem.precision is not None and problem.precision not in get_args(Precision):
-        raise ArgumentError(
-            f"precision is {problem.precision!r}: expected one of {', '.join(get_args(Precision))}"
-        )
-    return problem
-
-
 def _chosen(
     rules: tuple[Any, ...], select: str | Sequence[str] | None, ignore: str | Sequence[str]
 ) -> tuple[Any, ...]:
     from .rules import matching
 
-    for name, keys in (("select", _keys(select)), ("ignore", _keys(ignore))):
-        unknown = [k for k in keys if not matching(rules, (k,))]
+    selected = None if select is None else _keys(select, "select")
+    ignored = () if isinstance(ignore, tuple | list) and not ignore else _keys(ignore, "ignore")
+    for name, keys in (("select", selected or ()), ("ignore", ignored)):
+        unknown = [told(key) for key in keys if not matching(rules, (key,))]
         if unknown:
             raise ArgumentError(f"{name} names no rule: {', '.join(unknown)}; see `wellposed rules`")
-    chosen = rules if select is None else matching(rules, _keys(select))
-    left_out = matching(rules, _keys(ignore)) if _keys(ignore) else ()
-    return tuple(r for r in chosen if r not in left_out)
+    chosen = rules if selected is None else matching(rules, selected)
+    left = tuple(rule for rule in chosen if rule not in (matching(rules, ignored) if ignored else ()))
+    if not left:
+        raise ArgumentError("select and ignore leave no rule to check: ignore fewer")
+    return left
 
 
-def _keys(value: str | Sequence[str] | None) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return tuple(k for k in value.split(",") if k) if isinstance(value, str) else tuple(value)
+def _keys(value: str | Sequence[str], name: str) -> tuple[str, ...]:
+    """Codes, names and prefixes; one text may hold several, comma separated."""
+    expected = "codes, names or prefixes of rules, such as 'WP101' or 'WP2', at least one"
+    keys = several(value.split(",") if isinstance(value, str) else value, name, str, expected=expected)
+    keys = tuple(key.strip() for key in keys if key.strip())
+    if not keys:
+        raise refused(name, value, expected)
+    return keys
 
 
 def _causal_rank(finding: Finding) -> tuple[bool, int]:

@@ -15,9 +15,23 @@
 A message is in lower case: what was found, then what was expected or how to fix it.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
+from .safe_text import clean, shortened
+
+_LONGEST = 2000  # characters of a message
+
 
 class WellposedError(Exception):
-    """Root of every error that wellposed raises on purpose."""
+    """Root of every error that wellposed raises on purpose.
+
+    Whatever names and values stand in its message, it drives no terminal, and somebody can read it to its end.
+    """
+
+    def __init__(self, *details: Any) -> None:
+        super().__init__(*(shortened(clean(d), _LONGEST) if isinstance(d, str) else d for d in details))
 
 
 class ProblemError(WellposedError):

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .checking import check, problem_from
+from .arguments import callable_or_none, flag
+from .arguments import seed as checked_seed
+from .checking import check
 from .errors import ProblemError
-from .problem import Problem, checked_seed
+from .problem import Problem, problem_from
 from .racing import race
 from .report import Report, Verdict
 
@@ -122,8 +124,9 @@ def fix(
     >>> [remedy.name for remedy in fixed.applied]
     ['normalise inputs']
     """
-    checked_seed(seed)
-    problem = problem_from(model, loss, train, validation, optimizer, None)
+    seed, in_place = checked_seed(seed), flag(in_place, "in_place")
+    callable_or_none(progress, "progress")
+    problem = problem_from(model, loss, train, validation=validation, optimizer=optimizer)
     tell = progress or (lambda stage: None)
     before = check(problem, seed=seed, progress=progress)
     kept = _State(problem, before, (), {})

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from .arguments import number
 
 
 def _limit(default: float, *, unit: str, source: str) -> Any:
@@ -12,7 +15,28 @@ def _limit(default: float, *, unit: str, source: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The thresholds that the rules judge by."""
+    """The thresholds that the rules judge by.
+
+    Each is a finite number, zero or more; a probability is at most 1. Anything else is an `ArgumentError`.
+
+    Examples
+    --------
+    >>> Limits(feature_spread=50).feature_spread
+    50.0
+    """
+
+    def __post_init__(self) -> None:
+        for limit in fields(self):
+            is_chance = limit.metadata["unit"] == "probability"
+            expected = "a probability, from 0 to 1" if is_chance else "a finite number, zero or more"
+            value = number(
+                getattr(self, limit.name),
+                limit.name,
+                least=0,
+                most=1 if is_chance else math.inf,
+                expected=expected,
+            )
+            object.__setattr__(self, limit.name, value)
 
     feature_spread: float = _limit(
         100.0,

@@ -9,9 +9,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from .arguments import choice, refused, several, text
 from .errors import ArgumentError, ProblemError, UserCodeError
+from .own_files import what_it_is
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -50,12 +52,43 @@ class Problem:
     name: str | None = None
     feature_names: tuple[str, ...] | None = None
 
+    def __post_init__(self) -> None:
+        if self.precision is not None:
+            choice(self.precision, "precision", get_args(Precision))
+        if self.name is not None:
+            text(self.name, "name", expected="text, or None")
+        if self.feature_names is not None:
+            names = several(
+                self.feature_names, "feature_names", str, expected="one text for each column, or None"
+            )
+            object.__setattr__(self, "feature_names", names)
 
-def checked_seed(seed: Any) -> int:
-    """A seed that every generator takes, or an `ArgumentError` that says what is wrong with it."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise ArgumentError(f"seed is {seed!r}: expected an integer from 0 to 4294967295")
-    return seed
+
+def problem_from(
+    model: Any,
+    loss: Any = None,
+    train: Any = None,
+    *,
+    validation: Any = None,
+    optimizer: Any = None,
+    precision: Any = None,
+) -> Problem:
+    """The problem that the arguments of `check`, `fix` or `measure_signals` describe."""
+    given = {
+        "loss": loss,
+        "train": train,
+        "validation": validation,
+        "optimizer": optimizer,
+        "precision": precision,
+    }
+    if not isinstance(model, Problem):
+        if isinstance(model, type):
+            raise refused("model", model, "a module, a function or a Problem, not its class")
+        return Problem(model=model, **given)
+    twice = [name for name, value in given.items() if value is not None]
+    if twice:
+        raise ArgumentError(f"{', '.join(twice)} given beside a Problem: put it into the Problem")
+    return model
 
 
 def load_problem(spec: str) -> Problem:
@@ -115,7 +148,8 @@ def as_problem(value: Any, *, name: str | None = None) -> Problem:
 
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise ProblemError(f"no such file: {path} (looked in {Path.cwd()})")
+        what = "no such file" if not path.exists() else what_it_is(path)
+        raise ProblemError(f"{what}: {path} (looked in {Path.cwd()})")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise ProblemError(f"{path} cannot be loaded as Python")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from .errors import ArgumentError, ProblemError
+from .arguments import callable_or_none, whole
+from .errors import ProblemError
 from .problem import Problem
 
 RATE_FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -119,8 +120,8 @@ def race(
     """
     from .problem import as_problem
 
-    if steps < 1 or seeds < 1:
-        raise ArgumentError(f"steps is {steps} and seeds is {seeds}: both must be at least 1")
+    steps, seeds = whole(steps, "steps", least=1), whole(seeds, "seeds", least=1)
+    callable_or_none(progress, "progress")
     tell = progress or (lambda stage: None)
     sides = [_Side(as_problem(p, name=n), n, tell) for p, n in ((before, "before"), (after, "after"))]
     relative = not sides[0].same_targets(sides[1])

@@ -6,14 +6,17 @@ Nothing here measures or judges, and nothing here knows how a report looks.
 
 from __future__ import annotations
 
+import json
 import math
 import shlex
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from numbers import Real
 from typing import Any, Literal
 
 import msgspec
 
+from .arguments import choice, refused, several, text
 from .errors import ArtifactError, FindingsError
 
 SCHEMA = 1
@@ -79,6 +82,17 @@ class Finding:
     fix: str
     confidence: Confidence = "measured"
 
+    def __post_init__(self) -> None:
+        for name in ("code", "name", "where", "summary", "quantity", "why", "fix"):
+            if not isinstance(getattr(self, name), str):
+                raise refused(name, getattr(self, name), "text")
+        if not isinstance(self.severity, Severity):
+            object.__setattr__(self, "severity", Severity(choice(self.severity, "severity", Severity)))
+        for name in ("measured", "limit"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+                raise refused(name, value, "a number, or None")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
@@ -140,6 +154,12 @@ class Report:
     traces: tuple[str, ...] = ()
     """What the check changed in the user's program and could not put back, a sentence each; empty nearly always."""
     schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        for name, kind in (("findings", Finding), ("passed", str), ("skipped", Skipped)):
+            what = "codes" if kind is str else f"objects of the class {kind.__name__}"
+            held = several(getattr(self, name), name, kind, expected=f"a tuple of {what}")
+            object.__setattr__(self, name, held)
 
     @property
     def verdict(self) -> Verdict:
@@ -229,7 +249,7 @@ class Report:
 
     def addressed(self, spec: str) -> Report:
         """The report with the user's own problem in the commands that it suggests."""
-        command = shlex.quote(spec)
+        command = shlex.quote(text(spec, "spec"))
         named = (replace(f, fix=f.fix.replace("train.py:problem", command)) for f in self.findings)
         return replace(self, findings=tuple(named))
 
@@ -255,17 +275,20 @@ class Report:
         """The whole report as JSON; `Report.from_json` reads it back."""
         plain = msgspec.to_builtins(self)
         plain |= {"verdict": self.verdict, "unexamined": msgspec.to_builtins(self.unexamined)}
-        return msgspec.json.format(msgspec.json.encode(_finite(plain)), indent=2).decode()
+        # In ASCII: no name in it drives a terminal.
+        return json.dumps(_finite(plain), indent=2, allow_nan=False)
 
     @staticmethod
     def from_json(text: str | bytes) -> Report:
         """Read a report that `to_json` wrote; raises `ArtifactError` on anything else."""
+        if not isinstance(text, str | bytes):
+            raise refused("text", text, "the JSON of a report, as str or bytes")
         try:
-            plain = msgspec.json.decode(text)
+            plain = json.loads(text)
             if not isinstance(plain, dict) or not {"schema", "findings", "passed", "skipped"} <= plain.keys():
                 raise ArtifactError("not a wellposed report: it lacks schema, findings, passed or skipped")
             report = msgspec.convert(plain, type=Report, strict=False)  # "nan" and "inf" become numbers again
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.ValidationError, ValueError, RecursionError) as error:
             raise ArtifactError(f"not a wellposed report: {error}") from error
         if report.schema != SCHEMA:
             raise ArtifactError(

@@ -213,7 +213,7 @@ def test_a_checkpoint_is_gone_when_the_normalizer_is_saved(table, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["n.json", "train.csv"]
 
 
-def full(*_):
+def full(*_, **__):
     raise ArtifactError("No space left on device")
 
 

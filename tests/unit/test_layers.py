@@ -17,7 +17,7 @@ FRAMEWORKS = {"torch", "jax"}
 DISPLAY = {"__str__", "__rich_console__", "_repr_html_"}
 
 LAYERS = {
-    1: {"errors.py", "limits.py", "report.py", "problem.py"},
+    1: {"errors.py", "limits.py", "report.py", "problem.py", "own_files.py", "safe_text.py", "arguments.py"},
     2: {"frameworks"},
     3: {"normalize", "signals", "initialization", "differentiate", "gradcheck", "contract"},
     4: {"rules"},

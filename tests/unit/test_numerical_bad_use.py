@@ -67,7 +67,7 @@ def test_a_domain_error_everywhere_beside_x_is_the_users():
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(ArgumentError, match="precision='half'"):
+    with pytest.raises(ArgumentError, match="precision is 'half'"):
         wp.numerical_gradient(abs, 1.0, precision="half")  # type: ignore[arg-type]
 
 

@@ -1,11 +1,12 @@
 """The command line. Imports click alone; each command imports what it needs when it runs.
 
 Exit codes: 0 ready (notes do not count), 1 findings, 2 wrong usage, 3 the user's own code crashed, 4 not examined,
-70 wellposed itself failed, 130 interrupted.
+70 wellposed itself failed, 130 interrupted, 141 nobody reads what is printed any more.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 import tomllib
 from contextlib import suppress
@@ -17,31 +18,49 @@ import click
 
 from .. import __version__
 from ..errors import WellposedError
+from ..own_files import read_bounded, save
 from . import arguments
 from .gradients import gradcheck
 from .normalizing import normalize
-from .printing import EXIT_CODES, note, notes_of, say, show, wrote
+from .places import refuse_overwriting_code
+from .printing import EXIT_CODES, note, notes_of, open_closed_streams, say, show, silence, wrote
 
 if TYPE_CHECKING:
     from ..problem import Problem
 
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 _SETTINGS = 1_000_000  # bytes; a larger file is nobody's settings
 
 
 def main(given: list[str] | None = None) -> NoReturn:
     """Run one command and exit with its code."""
+    open_closed_streams()
+    try:
+        code = _run(given)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read has read enough
+        silence(sys.stdout)
+        code = BROKEN_PIPE
+    sys.exit(code)
+
+
+def _run(given: list[str] | None) -> int:
     try:
         code = commands.main(given, prog_name="wellposed", standalone_mode=False)
+    except BrokenPipeError:
+        raise
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        note(shown.getvalue().rstrip("\n"))
         code = error.exit_code
     except Exception as error:
         from ..show.crash import account
 
         text, code = account(error)
         note("\n".join([text, *notes_of(error)] if isinstance(error, WellposedError | OSError) else [text]))
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 class _Interruptible(arguments.InOrder):
@@ -98,8 +117,9 @@ def _codes(
 @arguments.seed
 @arguments.form
 @arguments.output("Save the report here too, as JSON for `wellposed report`.")
+@arguments.force
 @arguments.verbose
-def check(spec: str, form: str, output: Path | None, verbose: bool, **options: Any) -> int:
+def check(spec: str, form: str, output: Path | None, force: bool, verbose: bool, **options: Any) -> int:
     """Say what is wrong, where, why, and the fix.
 
     Exit code 0: ready. 1: an error or a warning. 4: neither, but something that matters could not be
@@ -108,15 +128,17 @@ def check(spec: str, form: str, output: Path | None, verbose: bool, **options: A
     arguments.refuse_other_formats(output)
     from ..show.streams import progress, users_code
 
+    arguments.refuse_replacing(output, force=force, result=arguments.REPORT)
     with users_code(spec, machine=form == "json"):
         problem = _load(spec)
+        refuse_overwriting_code(output)
         from ..checking import check as run
 
         with progress() as tell:
             report = run(problem, progress=tell, **{k: v for k, v in options.items() if v is not None})
         report = report.addressed(spec)
     if output:
-        output.write_text(report.to_json() + "\n", encoding="utf-8")
+        save(output, f"{report.to_json()}\n".encode(), force=force, **arguments.REPORT)
         wrote(output)
     return _show_report(report, form, verbose=verbose)
 
@@ -126,7 +148,8 @@ def check(spec: str, form: str, output: Path | None, verbose: bool, **options: A
 @arguments.seed
 @arguments.form
 @arguments.output("Save the normalizer here, as JSON for `wellposed normalize apply`.")
-def fix(spec: str, seed: int, form: str, output: Path | None) -> int:
+@arguments.force
+def fix(spec: str, seed: int, form: str, output: Path | None, force: bool) -> int:
     """Mend on a copy; keep what is measured to be better.
 
     The exit code is that of `wellposed check` on the mended problem.
@@ -135,14 +158,21 @@ def fix(spec: str, seed: int, form: str, output: Path | None) -> int:
     from ..show.fixed import fix_json, render_fix
     from ..show.streams import progress, users_code, width
 
+    places = (
+        {"normalizer": output, "target_normalizer": output.with_suffix(".targets.json")} if output else {}
+    )
+    for place in places.values():
+        arguments.refuse_replacing(place, force=force, result=arguments.NORMALIZER)
     with users_code(spec, machine=form == "json"):
         problem = _load(spec)
+        for place in places.values():
+            refuse_overwriting_code(place)
         from ..fixing import fix as run
 
         with progress() as tell:
             fixed = run(problem, seed=seed, progress=tell)
-    if output:
-        _save_normalizers(fixed, output)
+    for name, place in places.items():
+        _save_normalizer(getattr(fixed, name), place, name, force=force)
     show(fixed, form, text=partial(render_fix, width=width(), color=None), json=fix_json)
     return EXIT_CODES[fixed.verdict]
 
@@ -222,7 +252,7 @@ def report(file: Path, form: str, verbose: bool) -> int:
     """
     from ..report import Report
 
-    return _show_report(Report.from_json(file.read_bytes()), form, verbose=verbose)
+    return _show_report(Report.from_json(read_bounded(file)), form, verbose=verbose)
 
 
 @commands.command()
@@ -253,15 +283,12 @@ def _first_batch(problem: Problem) -> tuple[Any, dict[str, Any]]:
     return batch.args[0] if len(batch.args) == 1 else batch.args, options
 
 
-def _save_normalizers(fixed: Any, path: Path) -> None:
-    if fixed.normalizer is None:
-        note(f"no normalizer was needed: {path} is not written")
-    else:
-        fixed.normalizer.save(path)
+def _save_normalizer(normalizer: Any, path: Path, name: str, *, force: bool) -> None:
+    if normalizer is not None:
+        normalizer.save(path, force=force)
         wrote(path)
-    if fixed.target_normalizer is not None:
-        fixed.target_normalizer.save(path.with_suffix(".targets.json"))
-        wrote(path.with_suffix(".targets.json"))
+    elif name == "normalizer":
+        note(f"no normalizer was needed: {path} is not written")
 
 
 def _show_report(report: Any, form: str, *, verbose: bool) -> int:

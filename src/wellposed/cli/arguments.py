@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+from ..errors import ArtifactError
+from ..own_files import read_bounded, refuse_other, what_it_is
+
+
+class _RegularFile(click.Path):
+    """A pipe may have nobody who writes to it, and a device no end."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(str(super().convert(value, param, ctx)))
+        if not path.is_file():
+            self.fail(f"{str(path)!r}: {what_it_is(path)}", param, ctx)
+        return path
+
+
+FILE = _RegularFile(exists=True, dir_okay=False, path_type=Path)
 """A file that is there, to be read."""
+
+
+def _is_report(place: Path) -> bool:
+    from ..report import Report
+
+    try:
+        Report.from_json(read_bounded(place))
+    except ArtifactError:
+        return False
+    return True
+
+
+def _is_normalizer(place: Path) -> bool:
+    from ..normalize.artifact import is_normalizer
+
+    return is_normalizer(place)
+
+
+REPORT: dict[str, Any] = {"what": "a report", "is_ours": _is_report}
+NORMALIZER: dict[str, Any] = {"what": "a normalizer", "is_ours": _is_normalizer}
+"""What a command writes, and how an older one is known, which alone it replaces."""
 
 seed = click.option("--seed", default=0, show_default=True, help="Seed of all that is drawn.")
 form = click.option(
@@ -20,6 +56,7 @@ form = click.option(
     show_default=True,
     help="With json, standard output holds that alone.",
 )
+force = click.option("--force", is_flag=True, help="Replace what stands at -o, whatever it is; but no input.")
 verbose = click.option("-v", "--verbose", is_flag=True, help="Every finding in full, every reason to skip.")
 problem = click.argument("spec", metavar="train.py:problem")
 
@@ -40,9 +77,16 @@ def output(about: str, **options: Any) -> Callable[..., Any]:
 
 def writable(context: click.Context, parameter: click.Parameter, path: Path | None) -> Path | None:
     """Refuse a place that cannot be written before the work is done, not after."""
-    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
-        what = "is a folder" if path.is_dir() else f"lies in no existing folder ({path.absolute().parent})"
+    if path is None:
+        return None
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir():
+        what = "is a folder" if path.is_dir() else f"lies in no existing folder ({folder})"
         raise click.BadParameter(f"{path} {what}: name a file")
+    if path.exists() and not path.is_file():
+        raise click.BadParameter(f"{path}: {what_it_is(path)}")
+    if not os.access(folder, os.W_OK):
+        raise click.BadParameter(f"{path} lies in a folder that cannot be written to ({folder})")
     return path
 
 
@@ -52,6 +96,12 @@ def refuse_other_formats(path: Path | None) -> None:
         raise click.BadParameter(
             f"{path} would hold JSON: name it {path.with_suffix('.json')}", param_hint="'-o' / '--output'"
         )
+
+
+def refuse_replacing(path: Path | None, *, force: bool, result: dict[str, Any]) -> None:
+    """Refuse, before the work is done, to replace what is no older result of the kind."""
+    if path is not None:
+        refuse_other(path, force=force, **result)
 
 
 def separated(given: Iterable[str]) -> list[str]:

@@ -8,7 +8,18 @@ from typing import Any
 
 import click
 
-from .arguments import FILE, InOrder, form, output, refuse_other_formats, separated, writable
+from .arguments import (
+    FILE,
+    NORMALIZER,
+    InOrder,
+    force,
+    form,
+    output,
+    refuse_other_formats,
+    refuse_replacing,
+    separated,
+    writable,
+)
 from .places import files_read, note_on_axis, refuse_overwriting, warn_of_held_out
 from .printing import FOUND, say, show, warnings_in_one_line, wrote
 
@@ -27,6 +38,7 @@ def normalize() -> None:
 @normalize.command()
 @_data
 @output("Where the normalizer goes (JSON).", required=True)
+@force
 @click.option("--columns", multiple=True, help="Names of the columns, comma separated or repeated.")
 @click.option("--method", type=click.Choice(METHODS), default="standard", show_default=True)
 @click.option("--axis", type=int, help="Of arrays: the axis that keeps its own statistics; -1 is the last.")
@@ -39,7 +51,7 @@ def normalize() -> None:
 )
 @click.option("--split", help="What the data are; only train can be fitted.")
 @_key
-def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, **options: Any) -> None:
+def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, force: bool, **options: Any) -> None:
     """Fit on files of training rows.
 
     DATA: files (.parquet, .csv, .npy, .npz, .arrow), folders of them, or patterns such as 'part-*.parquet'.
@@ -49,12 +61,13 @@ def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, **options:
     refuse_other_formats(output)
     files = files_read(data)
     refuse_overwriting(files, output=output, checkpoint=checkpoint)
+    refuse_replacing(output, force=force, result=NORMALIZER)
     if options["split"] is None:
         warn_of_held_out(files)
     kept = Checkpoint(checkpoint) if checkpoint else None
     with warnings_in_one_line():
         fitted = _fit(list(data), kept, **options)
-    fitted.save(output)
+    fitted.save(output, force=force)
     if kept:  # not before the result is safe
         kept.discard()
     say(str(fitted))
@@ -65,8 +78,9 @@ def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, **options:
 @_normalizer
 @click.argument("data", type=FILE)
 @output("Where the normalized data goes, in the format of DATA.", required=True)
+@force
 @_key
-def apply(normalizer: Path, data: Path, output: Path, key: str | None) -> None:
+def apply(normalizer: Path, data: Path, output: Path, force: bool, key: str | None) -> None:
     """Normalize a file with the statistics that were fitted."""
     from ..normalize import Normalizer
     from ..normalize.sources import apply as apply_to_file
@@ -74,7 +88,7 @@ def apply(normalizer: Path, data: Path, output: Path, key: str | None) -> None:
     if output.exists() and output.samefile(normalizer):
         raise click.UsageError(f"-o {output} is the normalizer itself: name another file")
     with warnings_in_one_line():
-        left_alone = apply_to_file(data, Normalizer.load(normalizer), output, key=key)
+        left_alone = apply_to_file(data, Normalizer.load(normalizer), output, key=key, force=force)
     wrote(output, left_alone)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 
 from ..errors import ArgumentError, WellposedError
+from ..own_files import is_same_file
 from .printing import note
 
 Files = list[tuple[Path, Path]]
@@ -30,32 +32,38 @@ def files_read(data: Sequence[str]) -> Files:
 def refuse_overwriting(files: Files, *, output: Path, checkpoint: Path | None) -> None:
     """Refuse results in place of the data, or of each other, before anything is read."""
     for option, place in (("-o", output), ("--checkpoint", checkpoint)):
-        file = next((file for file, _ in files if place and _same(place, file)), None)
+        file = next((file for file, _ in files if place and is_same_file(place, file)), None)
         if file:
             raise ArgumentError(
                 f"{option} {place} would take the place of {file}, which is to be read: name another file"
             )
-    if checkpoint and _same(output, checkpoint):
+    if checkpoint and is_same_file(output, checkpoint):
         raise ArgumentError(
             f"-o {output} and --checkpoint {checkpoint} are one file, and a checkpoint is removed at the end: "
             "name two files"
         )
 
 
+def refuse_overwriting_code(output: Path | None) -> None:
+    """Refuse a result in place of Python that is loaded, the problem's own file among it; --force does not help."""
+    if output is None or not output.is_file():
+        return
+    for module in list(sys.modules.values()):
+        file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+        if isinstance(file, str) and is_same_file(output, Path(file)):
+            raise ArgumentError(f"-o {output} would take the place of the code in {file}: name another file")
+
+
 def warn_of_held_out(files: Files) -> None:
     """Say on standard error which files have names as if they were no training data; names alone prove nothing."""
-    from ..show.lines import clean
-
     found = [str(file) for file, given in files if _looks_held_out(file, given)]
     if not found:
         return
     which = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else "")
     of_all = f" ({len(found):,} of {len(files):,} files)" if len(files) > 1 else ""
     note(
-        clean(
-            f"warning: named as if held out from training: {which}{of_all}: statistics of held-out data leak "
-            "into training; name the training files alone, or say --split train"
-        )
+        f"warning: named as if held out from training: {which}{of_all}: statistics of held-out data leak "
+        "into training; name the training files alone, or say --split train"
     )
 
 
@@ -67,13 +75,6 @@ def note_on_axis(shape: tuple[int, ...]) -> None:
             f"note: shape {shape} is read as (N, C, H, W), with {shape[1]} channels; "
             "for (N, H, W, C) use --axis -1"
         )
-
-
-def _same(one: Path, other: Path) -> bool:
-    """Whether they are one file, through links too."""
-    if one.exists() and other.exists():
-        return os.path.samefile(one, other)
-    return one.resolve() == other.resolve()
 
 
 def _looks_held_out(file: Path, given: Path) -> bool:

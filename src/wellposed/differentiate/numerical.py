@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError, UserCodeError
+from ..arguments import choice, number, refused
+from ..errors import UserCodeError
 from .fixed import fixed_step
 from .function import Function
 from .lines import ElementLines
@@ -95,16 +95,16 @@ def numerical_gradient(
 
 def checked(*, method: str = "auto", step: float | None = None, precision: str = "auto") -> None:
     """Raise an ArgumentError that names the argument at fault."""
-    if method not in METHODS:
-        raise ArgumentError(f"method={method!r}: expected one of {', '.join(METHODS)}")
-    if precision not in PRECISIONS:
-        raise ArgumentError(f"precision={precision!r}: expected one of {', '.join(PRECISIONS)}")
-    if step is not None and not (isfinite(step) and step > 0):
-        raise ArgumentError(f"step={step!r}: expected a finite number above 0, in units of x")
+    choice(method, "method", METHODS)
+    choice(precision, "precision", PRECISIONS)
+    if step is not None:
+        number(step, "step", above=0, expected="a finite number above 0, in units of x")
 
 
 def around(f: Callable[[Any], Any], x: Any, *, precision: str, scalar: bool) -> Function:
     """F at x in the precision asked for, or that f permits."""
+    if not callable(f):
+        raise refused("f", f, "a function of x")
     point = opened(x, wide=precision != "own")
     if precision != "auto" or all(leaf.digits == 53 for leaf in point.leaves):
         return Function(f, point, scalar=scalar)

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..arguments import choice, flag, number, refused, whole
+from ..arguments import seed as checked_seed
 from ..errors import ArgumentError, UserCodeError
 from ..problem import Problem
 from .conclude import conclude
@@ -132,18 +134,16 @@ def check_gradients(
 
 
 def _refuse(f: Any, *, mode: Any, order: Any, resolution: Any, replay: Any, seed: Any) -> None:
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
-        raise ArgumentError(f"seed={seed!r}: expected an integer of at least 0 and below 2**63")
-    if mode not in MODES:
-        raise ArgumentError(f"mode={mode!r}: expected one of {', '.join(MODES)}")
-    if type(order) is not int or order not in (1, 2):
-        raise ArgumentError(f"order={order!r}: expected 1 or 2")
-    if not (isinstance(resolution, int | float | np.floating) and 0 < resolution < 1):
-        raise ArgumentError(f"resolution={resolution!r}: expected a number between 0 and 1, as 0.01 for 1 %")
-    if not (isinstance(replay, bool) or (isinstance(replay, str) and replay == "auto")):
-        raise ArgumentError(f"replay={replay!r}: expected 'auto', True or False")
+    checked_seed(seed, most=2**63 - 1)
+    choice(mode, "mode", MODES)
+    whole(order, "order", least=1, most=2, expected="1 or 2")
+    number(resolution, "resolution", above=0, below=1, expected="a number between 0 and 1, as 0.01 for 1 %")
+    if not (isinstance(replay, str) and replay == "auto"):
+        flag(replay, "replay", expected="'auto', True or False")
+    if isinstance(f, type):
+        raise refused("f", f, "a function, a module or a Problem, not its class")
     if not (callable(f) or isinstance(f, Problem)):
-        raise ArgumentError(f"f is a {type(f).__name__}: expected a function, a module or a Problem")
+        raise refused("f", f, "a function, a module or a Problem")
 
 
 def _framework(f: Any, inputs: tuple[Any, ...]) -> Literal["torch", "JAX"] | None:

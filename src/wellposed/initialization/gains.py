@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import refused, told
 from ..errors import ArgumentError
 from .activations import ACTIVATIONS, Array
 from .quadrature import gaussian_moments
@@ -70,7 +71,7 @@ def gain(activation: str | Callable[[Any], Any]) -> Gain:
     if isinstance(activation, str):
         return _named(activation.lower())
     if isinstance(activation, type) or not callable(activation):
-        raise ArgumentError(f"activation is {activation!r}: expected a name such as 'relu', or a function")
+        raise refused("activation", activation, "a name such as 'relu', or a function")
     return _gain_of(_checked(_evaluator(activation)))
 
 
@@ -79,7 +80,7 @@ def _named(name: str) -> Gain:
     if name not in ACTIVATIONS:
         near = difflib.get_close_matches(name, ACTIVATIONS, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(ACTIVATIONS)}"
-        raise ArgumentError(f"activation {name!r} is unknown: {hint} A function is welcome too")
+        raise ArgumentError(f"activation {told(name)} is unknown: {hint} A function is welcome too")
     return _gain_of(ACTIVATIONS[name])
 
 

@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import Any
 
+from ..arguments import callable_or_none, choice
+from ..arguments import seed as checked_seed
 from ..errors import ArgumentError, MissingDependency
 from .policy import SCHEMES, plan
 from .result import Initialization, ParameterRecipe, SignalSummary
@@ -76,10 +78,8 @@ def initialize(
     >>> done.kept, round(done.recipe[0].gain, 3)
     (True, 1.414)
     """
-    if scheme not in SCHEMES:
-        raise ArgumentError(f"scheme is {scheme!r}: expected one of {', '.join(SCHEMES)}")
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ArgumentError(f"seed is {seed!r}: expected an integer")
+    scheme, seed = choice(scheme, "scheme", SCHEMES), checked_seed(seed)
+    callable_or_none(loss, "loss", expected="a function of outputs and targets, or None")
     if (loss is None) != (targets is None):
         raise ArgumentError(
             f"{'targets' if loss is None else 'loss'} came alone: give loss and targets together"

@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from ..safe_text import printable, shown
+
 Action = Literal["redrawn", "zeroed", "rolled back", "left alone"]
 
 
@@ -119,7 +121,7 @@ def _redrawn(entry: ParameterRecipe) -> list[str]:
     numbers = f"gain {entry.gain:.3f}" if entry.gain is not None else ""
     if entry.std_before is not None and entry.std_after is not None:
         numbers += f"  std {entry.std_before:.3g} -> {entry.std_after:.3g}"
-    return _wrapped("  ", f"{entry.name}  {entry.role}  {entry.action}  {numbers}")
+    return _wrapped("  ", f"{shown(entry.name)}  {entry.role}  {entry.action}  {numbers}")
 
 
 def _others(recipe: tuple[ParameterRecipe, ...]) -> list[str]:
@@ -127,13 +129,17 @@ def _others(recipe: tuple[ParameterRecipe, ...]) -> list[str]:
     lines = [f"  set to zero: {zeroed} bias{'es' if zeroed > 1 else ''}"] if zeroed else []
     left = [entry for entry in recipe if entry.action == "left alone"]
     for reason, count in Counter(entry.reason for entry in left).items():
-        names = [entry.name for entry in left if entry.reason == reason]
-        shown = ", ".join(names[:3]) + (f" and {count - 3} more" if count > 3 else "")
-        lines += _wrapped("  left alone: ", f"{shown}: {reason}")
+        names = [shown(entry.name) for entry in left if entry.reason == reason]
+        first = ", ".join(names[:3]) + (f" and {count - 3} more" if count > 3 else "")
+        lines += _wrapped("  left alone: ", f"{first}: {reason}")
     return lines
 
 
 def _wrapped(indent: str, text: str) -> list[str]:
     return textwrap.wrap(
-        text, 80, initial_indent=indent, subsequent_indent=" " * max(4, len(indent)), break_on_hyphens=False
+        printable(text),
+        80,
+        initial_indent=indent,
+        subsequent_indent=" " * max(4, len(indent)),
+        break_on_hyphens=False,
     )

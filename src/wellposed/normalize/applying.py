@@ -70,8 +70,9 @@ def _check_columns(n: Normalizer, found: Sequence[str], *, table: bool) -> None:
             raise DataError(f"x is a table of {len(found)} columns: the normalizer was fitted on {expected}")
         return
     known = {*n.names, *n.left_alone} if table else {*n.names}
-    needed = [name for name in n.names if not table or n.selected.flat[n.names.index(name)]]
-    lacking = [name for name in needed if name not in set(found)]
+    there = set(found)
+    needed = [name for i, name in enumerate(n.names) if not table or n.selected.flat[i]]
+    lacking = [name for name in needed if name not in there]
     extra = [name for name in found if name not in known]
     shared = set(found) & set(n.names)
     moved = [x for x in found if x in shared] != [x for x in n.names if x in shared]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..arguments import path as path_of
 from ..errors import ArtifactError
-from .atomic import write_whole
+from ..own_files import MAX_BYTES, read_bounded
+from ..own_files import save as save_ours
 from .checks import COUNTS, FLAGS, NUMBERS, normalizer_from
 from .naming import printable
 from .normalizer import Normalizer
@@ -19,37 +22,38 @@ from .normalizer import Normalizer
 FORMAT = "wellposed-normalizer"
 SCHEMA = 2
 READS = (1, 2)
-MAX_BYTES = 128 * 1024 * 1024
+WHAT = "a normalizer"
 _DIGEST = "digest"
+_HEAD = re.compile(rb'\s*\{\s*"format"\s*:\s*"' + FORMAT.encode() + b'"')
 
 
-def save(n: Normalizer, path: str | PathLike[str]) -> None:
-    """Write to a temporary file beside `path`, then put it in place."""
+def save(n: Normalizer, path: str | PathLike[str], *, force: bool = False) -> None:
+    """Write whole or not at all, and in the place of an older normalizer alone unless `force` is set."""
     held = _plain(n)
     held[_DIGEST] = digest(held)
     # A line a key: a person can read it, and a million numbers are not a million lines.
     lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in held.items())
     content = ("{\n" + ",\n".join(lines) + "\n}\n").encode("ascii")
-    place = Path(path)
+    place = path_of(path)
     if len(content) > MAX_BYTES:
         raise ArtifactError(
             f"{place}: would be {len(content):,} bytes, and at most {MAX_BYTES:,} are read back: normalise fewer "
             "columns"
         )
-    if not place.parent.is_dir():
-        raise ArtifactError(f"{place}: no such folder: {place.parent}")
-    try:
-        write_whole(place, content)
-    except OSError as error:
-        raise ArtifactError(
-            f"{place}: cannot be written ({error.strerror or error}); what stood there before is untouched"
-        ) from error
+    save_ours(place, content, what=WHAT, is_ours=is_normalizer, force=force)
+
+
+def is_normalizer(place: Path) -> bool:
+    """Whether a file begins as what `save` writes; it may be damaged further on."""
+    with place.open("rb") as file:
+        return _HEAD.match(file.read(256)) is not None
 
 
 def load(path: str | PathLike[str]) -> Normalizer:
     """Read and check every field; see `Normalizer.load`."""
+    content = read_bounded(path)
     try:
-        held = _parse(_text(Path(path)))
+        held = _parse(_text(content))
         found = normalizer_from(held)
         if held["schema"] > 1 and held[_DIGEST] != digest({k: v for k, v in held.items() if k != _DIGEST}):
             raise ArtifactError(
@@ -97,16 +101,10 @@ def _flat(array: np.ndarray | None) -> list[float] | None:
     return None if array is None else array.ravel().tolist()
 
 
-def _text(path: Path) -> str:
+def _text(content: bytes) -> str:
     try:
-        if not path.is_file():
-            raise ArtifactError("a folder" if path.is_dir() else "no such file")
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise ArtifactError(f"{path.stat().st_size:,} bytes, expected at most {MAX_BYTES:,}")
         return content.decode("utf-8")
-    except (ValueError, OSError) as error:  # a path with a null byte is a ValueError
+    except ValueError as error:
         raise ArtifactError(f"cannot be read as text ({error})") from None
 
 

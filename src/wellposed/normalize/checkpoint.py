@@ -10,8 +10,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import path as path_of
 from ..errors import ArgumentError, ArtifactError, DataError
-from .atomic import remove_whole, write_whole
+from ..own_files import remove_whole, write_whole
 from .moments import Moments
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Checkpoint:
     path: Path
 
     def __init__(self, path: str | PathLike[str]) -> None:
-        object.__setattr__(self, "path", Path(path))
+        object.__setattr__(self, "path", path_of(path))
 
     def begin(self, source: Source, options: dict[str, Any]) -> dict[str, Any]:
         """What a checkpoint of this reading must agree with; refuse a place that cannot be written to.

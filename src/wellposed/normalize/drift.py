@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..errors import ArgumentError
+from ..arguments import number
 from .naming import cut
 from .tallying import Tally, tally
 
@@ -124,8 +124,7 @@ def measure_drift(n: Normalizer, data: Any, *, chance: float = _CHANCE) -> Drift
     >>> found.ok, [(c.label, c.changes) for c in found.drifted]
     (False, [('1', ('mean',))])
     """
-    if not 0 < chance < 1:
-        raise ArgumentError(f"chance={chance!r}: expected a probability between 0 and 1")
+    chance = number(chance, "chance", above=0, below=1, expected="a probability between 0 and 1")
     found = tally(n, data)
     share = chance / (_CHANGES * max(len(found.columns), 1))
     return Drift(

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import callable_or_none, choice, path, refused, text
 from ..errors import ArgumentError, DataError
+from .checkpoint import Checkpoint
 from .codes import codes_among
+from .engines import ENGINES
 from .methods import METHODS, WHITENING, options_for, transform
 from .moments import Moments
 from .naming import listed, printable
@@ -23,7 +26,6 @@ from .splits import check_split
 from .targets import targets_of
 
 if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
     from .progress import Progress
 
 _OF = ("inputs", "targets")
@@ -47,11 +49,15 @@ def fit(
     progress: Progress | None,
 ) -> Normalizer:
     """See `Normalizer.fit`."""
-    for what, value, known in (("method", method, METHODS), ("of", of, _OF)):
-        if value not in known:
-            raise ArgumentError(f"{what}={value!r} is not known: there is {', '.join(map(repr, known))}")
-    if source is not None and not isinstance(source, str):
-        raise ArgumentError(f"source={source!r} is a {type(source).__name__}: expected text, or None")
+    choice(method, "method", METHODS)
+    choice(of, "of", _OF)
+    if engine is not None:
+        choice(engine, "engine", ENGINES)
+    if source is not None:
+        text(source, "source", expected="text, or None")
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        path(checkpoint, "checkpoint")
+    callable_or_none(progress, "progress")
     doubt = check_split(split, train)
     wanted = _wanted(columns)
     found = read(
@@ -73,7 +79,7 @@ def _wanted(columns: Any) -> list[Any] | None:
     if columns is None:
         return None
     if isinstance(columns, str) or not isinstance(columns, Sequence | np.ndarray) or len(columns) == 0:
-        raise ArgumentError(f"columns={columns!r}: expected a list of names or numbers, at least one")
+        raise refused("columns", columns, "a list of names or numbers, at least one")
     wanted = list(columns)
     if len(set(map(str, wanted))) < len(wanted):
         raise ArgumentError(f"columns={wanted!r} names a column twice")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import flag, number, refused, whole
 from ..errors import ArgumentError, DataError
 from .exact.products import Products
 from .exact.rounding import nearest, nearest_root
@@ -120,7 +121,11 @@ class Moments:
         from .on_device import reduce_on_device
         from .reduction import Reduction, reduce_batch
 
-        options: dict[str, Any] = {"axis": axis, "covariance": covariance, "quantiles": quantiles}
+        options: dict[str, Any] = {
+            "axis": axis,
+            "covariance": flag(covariance, "covariance"),
+            "quantiles": flag(quantiles, "quantiles"),
+        }
         if mask is not None:
             return reduce_batch(as_array(data), mask=mask, **options)
         on_device = reduce_on_device(data, **options)
@@ -141,9 +146,8 @@ class Moments:
         >>> Moments.empty(2).count.tolist()
         [0, 0]
         """
-        shape = (columns,) if isinstance(columns, int) else tuple(columns)
-        if min(shape, default=0) < 0:
-            raise ArgumentError(f"columns={columns!r}: expected a number of columns, zero or more")
+        several = columns if isinstance(columns, tuple | list) else (columns,)
+        shape = tuple(whole(c, "columns", least=0) for c in several)
         size = int(np.prod(shape))
         zeros = np.zeros(shape, dtype=np.int64)
         return Moments(
@@ -234,8 +238,7 @@ class Moments:
         ArgumentError
             When ``quantiles=True`` was not asked for, or `q` lies outside of 0 to 1.
         """
-        if not 0 <= q <= 1:
-            raise ArgumentError(f"q={q!r}: expected a share from 0 to 1")
+        q = number(q, "q", least=0, most=1, expected="a share from 0 to 1")
         return _readonly(self._sketches().quantile(q).reshape(self.shape))
 
     @property
@@ -271,6 +274,8 @@ class Moments:
         """
         from .state import from_json
 
+        if not isinstance(text, str | bytes):
+            raise refused("text", text, "what Moments.to_json gave, as str or bytes")
         return from_json(text)
 
     def __or__(self, other: Moments) -> Moments:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable
+from itertools import accumulate
 
+from ..safe_text import printable, shown
 
-def printable(text: str) -> str:
-    r"""`text` with control characters, terminal escapes and marks that reorder text written out.
+__all__ = ["cells", "cut", "listed", "places_of", "printable", "repeated", "shown"]
 
-    Examples
-    --------
-    >>> print(printable("price\x1b[31m"))
-    price\x1b[31m
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+_CHARACTERS = 4
+"""Characters that are looked at for each place in a terminal: combining ones take none."""
 
 
 def cells(text: str) -> int:
@@ -30,11 +29,12 @@ def cut(text: str, width: int) -> str:
     >>> cut("alcohol", 5), cut("hue", 5)
     ('alco.', 'hue  ')
     """
-    if cells(text) > width:
-        while cells(text) > width - 1:
-            text = text[:-1]
-        text += "."
-    return text + " " * (width - cells(text))
+    most = _CHARACTERS * width
+    ends = [0, *accumulate(map(_cell, text[:most]))]
+    if len(text) <= most and ends[-1] <= width:
+        return text + " " * (width - ends[-1])
+    kept = bisect_right(ends, width - 1) - 1
+    return text[:kept] + "." + " " * (width - 1 - ends[kept])
 
 
 def listed(names: Iterable[str], *, most: int = 5) -> str:
@@ -47,7 +47,29 @@ def listed(names: Iterable[str], *, most: int = 5) -> str:
     """
     held = list(names)
     more = f" and {len(held) - most:,} more" if len(held) > most else ""
-    return ", ".join(printable(str(n)) for n in held[:most]) + more
+    return ", ".join(shown(str(n)) for n in held[:most]) + more
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that stand more than once, sorted.
+
+    Examples
+    --------
+    >>> repeated(["b", "a", "b"])
+    ['b']
+    """
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def places_of(names: Iterable[str]) -> dict[str, int]:
+    """The place of each name; to ask a tuple for each of its names takes the square of their number.
+
+    Examples
+    --------
+    >>> places_of(["a", "b"])
+    {'a': 0, 'b': 1}
+    """
+    return {name: i for i, name in enumerate(names)}
 
 
 def _cell(character: str) -> int:

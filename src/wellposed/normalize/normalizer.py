@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import whole
 from ..errors import LeakageError
 from .naming import printable
 from .provenance import Provenance
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Path = str | PathLike[str]
 
 T = TypeVar("T")
 
@@ -109,7 +111,7 @@ class Normalizer:
         engine: str | None = None,
         split: str | None = None,
         source: str | None = None,
-        checkpoint: str | PathLike[str] | Checkpoint | None = None,
+        checkpoint: Path | Checkpoint | None = None,
         progress: Progress | None = None,
     ) -> Normalizer:
         """Fit on training data, and on nothing else.
@@ -236,21 +238,20 @@ class Normalizer:
 
         return apply(self, z, inverse=True)
 
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write a JSON file, whole or not at all (`ArtifactError`); the numbers round-trip exactly."""
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Write JSON whole or not at all, exactly; unless `force`, nothing is replaced but an older normalizer."""
         from .artifact import save
 
-        save(self, path)
+        save(self, path, force=force)
 
     @staticmethod
-    def load(path: str | PathLike[str]) -> Normalizer:
+    def load(path: Path) -> Normalizer:
         """Read what `save` wrote.
 
         Raises
         ------
         ArtifactError
-            When the file is not there, truncated, of another version, or holds anything that `save` would not
-            write.
+            When the file is not there, truncated, of another version, or holds what `save` would not write.
         """
         from .artifact import load
 
@@ -345,8 +346,8 @@ class Normalizer:
 
         return to_jax(self)
 
-    def to_onnx(self, path: str | PathLike[str] | None = None, *, dtype: str = "float32") -> Any:
-        """An ONNX model that normalises batches of any size, written to `path` when that is given.
+    def to_onnx(self, path: Path | None = None, *, dtype: str = "float32", force: bool = False) -> Any:
+        """An ONNX model that normalises batches of any size; see `save` for `path` and `force`.
 
         Examples
         --------
@@ -356,7 +357,7 @@ class Normalizer:
         """
         from .export.onnx import to_onnx
 
-        return to_onnx(self, path, dtype=dtype)
+        return to_onnx(self, path, dtype=dtype, force=force)
 
     def to_sql(self, table: str | Sequence[str] = "data", *, dialect: str = "duckdb") -> str:
         """A SELECT statement that normalises the columns of a table by name.
@@ -388,7 +389,8 @@ class Normalizer:
 
     def label(self, column: int) -> str:
         """The name of a column, safe to show, or its number."""
-        return printable(self.names[column]) if self.names else str(column)
+        i = whole(column, "column", least=0, most=self.mean.size - 1)
+        return printable(self.names[i]) if self.names else str(i)
 
     def __repr__(self) -> str:
         return f"Normalizer(method={self.method!r}, columns={self.mean.size}, rows={self.provenance.rows})"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import refused
 from ..errors import ArgumentError, DataError
 from .exact.accumulator import Accumulator, ColumnSums, cores, is_worth_compiling
 from .exact.products import Products, products_of
@@ -42,7 +43,7 @@ def kept_axes(ndim: int, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
     kept = []
     for one in wanted:
         if isinstance(one, bool) or not isinstance(one, int | np.integer):
-            raise ArgumentError(f"axis={axis!r}: expected an integer or a tuple of integers")
+            raise refused("axis", one, "an integer or a tuple of integers")
         if not -ndim <= one < ndim:
             raise ArgumentError(f"axis={axis!r} is out of range for data of {ndim} dimensions")
         kept.append(int(one) % ndim)

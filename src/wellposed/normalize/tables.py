@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .naming import listed, printable
+from .naming import listed, places_of, printable, repeated
 
 
 class Column(NamedTuple):
@@ -56,7 +56,7 @@ def _no_numbers(name: str, kind: Any) -> DataError:
 
 
 def _check_unique(names: tuple[str, ...]) -> tuple[str, ...]:
-    twice = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
+    twice = repeated(names)
     if twice:
         raise DataError(f"the table names {listed(twice)} twice: expected each name once")
     return names
@@ -66,9 +66,10 @@ class _Pandas:
     def __init__(self, data: Any) -> None:
         self._data = data
         self.names = _check_unique(tuple(str(c) for c in data.columns))
+        self._places = places_of(self.names)
 
     def numbers(self, name: str) -> Column:
-        series = self._data.iloc[:, self.names.index(name)]
+        series = self._data.iloc[:, self._places[name]]
         if series.dtype == object:
             return _of_objects(series.tolist(), name)
         if getattr(series.dtype, "kind", "O") not in "biuf":
@@ -82,7 +83,7 @@ class _Pandas:
     def replaced(self, columns: Mapping[str, Column]) -> Any:
         out = self._data.copy(deep=False)
         for name, column in columns.items():
-            i = self.names.index(name)
+            i = self._places[name]
             out.isetitem(i, self._like(column, self._data.dtypes.iloc[i]))
         return out
 
@@ -139,10 +140,11 @@ class _Arrow:
     def __init__(self, data: Any) -> None:
         self._data = data
         self.names = _check_unique(tuple(data.schema.names))
+        self._places = places_of(self.names)
 
     def numbers(self, name: str) -> Column:
         types = sys.modules["pyarrow"].types
-        column = self._data.column(self.names.index(name))
+        column = self._data.column(self._places[name])
         floats = types.is_floating(column.type)
         if not (floats or types.is_integer(column.type) or types.is_boolean(column.type)):
             raise _no_numbers(name, column.type)
@@ -155,7 +157,7 @@ class _Arrow:
     def replaced(self, columns: Mapping[str, Column]) -> Any:
         arrow, out = sys.modules["pyarrow"], self._data
         for name, column in columns.items():
-            i, made = self.names.index(name), arrow.array(column.values, mask=column.nulls)
+            i, made = self._places[name], arrow.array(column.values, mask=column.nulls)
             out = out.set_column(i, out.schema.field(i).with_type(made.type), made)
         return out
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .exact.sums import Floats
 from .moments import Moments
-from .naming import listed
+from .naming import listed, places_of
 from .reduction import kept_axes, reduce_batch
 
 if TYPE_CHECKING:
@@ -192,13 +192,14 @@ def _places(n: Normalizer, found: Sequence[str] | None, width: int, columns: Cou
             )
         return columns
     names = [n.names[i] for i in columns]
-    lacking = [name for name in names if name not in found]
+    places = places_of(found)
+    lacking = [name for name in names if name not in places]
     if lacking:
         raise DataError(
             f"the data have no column of numbers {listed(lacking)}, which the normalizer was fitted on; they "
             f"have {listed(found, most=8)}"
         )
-    return np.array([list(found).index(name) for name in names], dtype=np.int64)
+    return np.array([places[name] for name in names], dtype=np.int64)
 
 
 def _reference(n: Normalizer, columns: Counts) -> _Reference:

@@ -12,6 +12,7 @@ from importlib import resources
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
+from ..arguments import refused, told
 from ..errors import ArgumentError
 from ..report import FAMILIES
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .table import Rule
 
 _WIDTH = 80
+_LONGEST_KEY = 80  # characters: what is longer is no rule, and would be compared with each
 
 
 def explain(key: str) -> str:
@@ -55,8 +57,8 @@ def matching(key: str) -> tuple[Rule, ...]:
     from . import RULES
 
     if not isinstance(key, str) or not key.strip():
-        raise ArgumentError(f"key is {key!r}: expected a code, a name or a prefix, such as 'WP101' or 'WP1'")
-    wanted = key.strip().lower().replace("_", "-")
+        raise refused("key", key, "a code, a name or a prefix, such as 'WP101' or 'WP1'")
+    wanted = key.strip().lower().replace("_", "-")[:_LONGEST_KEY]
     prefix = next((p.lower() for p, family in FAMILIES.items() if family == wanted), wanted)
     named = tuple(rule for rule in RULES if wanted in (rule.code.lower(), rule.name))
     found = named or tuple(r for r in RULES if prefix.startswith("wp") and r.code.lower().startswith(prefix))
@@ -64,7 +66,7 @@ def matching(key: str) -> tuple[Rule, ...]:
         known = [text for rule in RULES for text in (rule.name, rule.code.lower())] + list(FAMILIES.values())
         near = ", ".join(text.upper() if text.startswith("wp") else text for text in _nearest(wanted, known))
         hint = f"did you mean {near}?" if near else "`wellposed rules` lists them"
-        raise ArgumentError(f"no rule is called {key!r}: {hint}")
+        raise ArgumentError(f"no rule is called {told(key)}: {hint}")
     return found
 
 

@@ -12,6 +12,10 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from ..safe_text import clean, printable
+
+__all__ = ["STYLES", "clean", "encodable", "head", "labelled", "terminal_wants_color", "to_text", "wrap"]
+
 STYLES = {
     "FAIL": "bold red",
     "WARN": "bold yellow",
@@ -21,9 +25,6 @@ STYLES = {
     "NOT EXAMINED": "bold magenta",
 }
 
-# Control characters, and the marks that reorder text: a name in a report must not drive the terminal.
-_UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-
 _IN_ASCII = str.maketrans({
     "×": "x", "÷": "/", "·": "*", "−": "-", "–": "-", "—": "-", "≤": "<=", "≥": ">=", "≈": "~", "±": "+-",
     "→": "->", "∞": "inf", "√": "sqrt", "…": "...", "‘": "'", "’": "'", "“": '"', "”": '"', "²": "^2",
@@ -31,15 +32,11 @@ _IN_ASCII = str.maketrans({
 })  # fmt: skip
 
 
-def clean(text: str) -> str:
-    """`text` with every control character but the newline written out, as Python would."""
-    return _UNPRINTABLE.sub(lambda found: " " if found[0] == "\t" else ascii(found[0])[1:-1], text)
-
-
 def wrap(text: str, width: int) -> list[str]:
     """Break `text` between words; a longer word stays whole, and so do runs of spaces."""
     lines: list[str] = []
-    for paragraph in clean(text).splitlines() or [""]:
+    for paragraph in clean(text).split("\n"):
+        paragraph = paragraph.rstrip()
         indent = paragraph[: len(paragraph) - len(paragraph.lstrip())]
         line = ""
         for word in re.findall(r" *[^ ]+", paragraph):
@@ -64,7 +61,7 @@ def labelled(
 
 def head(left: Text, right: str, *, width: int, indent: int = 6) -> list[Text]:
     """`left`, and `right` at the right margin; on two lines where both do not fit. Neither is ever cut."""
-    right = clean(right).replace("\n", "\\n")
+    right = printable(right)
     gap = width - left.cell_len - cell_len(right)
     if gap >= 2:
         return [Text.assemble(left, " " * gap, (right, "bold"))]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..problem import Problem, checked_seed
+from ..arguments import seed as checked_seed
+from ..problem import problem_from
 from .result import SignalProfile
 
 STEPS = 30
@@ -49,12 +50,8 @@ def measure_signals(
     from ..frameworks.torch.taps import tap
     from ..frameworks.torch.trials import trial
 
-    problem = (
-        model
-        if isinstance(model, Problem)
-        else Problem(model=model, loss=loss, train=train, optimizer=optimizer)
-    )
-    checked_seed(seed)
+    problem = problem_from(model, loss, train, optimizer=optimizer)
+    seed = checked_seed(seed)
     runner = Runner(problem)
     with preserved(problem.model, problem.loss, problem.optimizer, problem.train):
         drawn = batches(problem.train, count=STEPS, seed=seed, has_loss=problem.loss is not None)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..safe_text import printable
+
+_NAME = 40  # characters of a layer's name that may be shown
 FLUSH_BELOW = {"fp16": 2.0**-25, "bf16": 2.0**-134}
 """Rounding to nearest sends what is below half the smallest subnormal to zero."""
 
@@ -87,9 +90,10 @@ class SignalProfile:
         lines = [f"{'layer':<34} {'kind':<14} {'rms':>9} {'std/sample':>10} {'gradient':>9}"]
         for layer in self.layers:
             gradient = "-" if layer.gradient_rms is None else f"{layer.gradient_rms:.2e}"
-            name = layer.name if len(layer.name) <= 34 else "…" + layer.name[-33:]
+            name, kind = printable(layer.name[-_NAME:]), printable(layer.kind[:_NAME])
+            name = name if len(name) <= 34 else "…" + name[-33:]
             lines.append(
-                f"{name:<34} {layer.kind[:14]:<14} {layer.rms:9.2e} {layer.sample_std:10.2e} {gradient:>9}"
+                f"{name:<34} {kind[:14]:<14} {layer.rms:9.2e} {layer.sample_std:10.2e} {gradient:>9}"
             )
         return "\n".join(lines)
 

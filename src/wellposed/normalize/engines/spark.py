@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from ..naming import places_of
 from .opening import environment, failing_to_open
 from .state import (
     Fault,
@@ -32,7 +33,8 @@ def reduce(data: Any, *, columns: Sequence[str], axis: Any, options: Mapping[str
     if hasattr(data, "to_spark"):  # pandas on Spark
         data = data.to_spark()
     layout = _layout(data, columns)
-    places = [list(data.columns).index(name) for name in layout.read]
+    held = places_of(data.columns)
+    places = [held[name] for name in layout.read]
     # By place: names may hold dots and backticks, or differ in their capitals only.
     numbered = data.toDF(*(f"c{i}" for i in range(len(data.columns)))).select(*(f"c{i}" for i in places))
     states = numbered.mapInArrow(_mapper(layout, options), _STATE)

@@ -99,8 +99,9 @@ def layout_of(schema: Any, *, columns: Sequence[str] = (), others: Mapping[str, 
         if name not in whole:
             why = f"holds no numbers: {left_alone[name]}" if name in left_alone else "is not in the table"
             raise ArgumentError(f"columns has {name!r}, which {why}; there is {', '.join(list(whole)[:12])}")
-    names = tuple(name for name in whole if not columns or name in columns)
-    left_alone |= {name: "not chosen" for name in whole if name not in names}
+    chosen = set(columns) or whole.keys()
+    names = tuple(name for name in whole if name in chosen)
+    left_alone |= {name: "not chosen" for name in whole if name not in chosen}
     return Layout(names=names, integers=tuple(whole[name] for name in names), left_alone=left_alone)
 
 

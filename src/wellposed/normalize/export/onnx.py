@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import ArgumentError, ArtifactError, MissingDependency
+from ...arguments import choice, flag
+from ...errors import ArtifactError, MissingDependency
 from ...frameworks.affine import AffineMap, affine_map
+from ...own_files import read_bounded, save
 
 if TYPE_CHECKING:
     from ..normalizer import Normalizer
 
+_PRODUCER = "wellposed"
 _OPSET = 13  # the first in which all these operators take float64; runtimes since 2021 have it
 _IR_VERSION = 8
 _DTYPES = (
@@ -30,7 +34,11 @@ _DTYPES = (
 
 
 def to_onnx(
-    normalizer: Normalizer, path: str | PathLike[str] | None = None, *, dtype: str = "float32"
+    normalizer: Normalizer,
+    path: str | PathLike[str] | None = None,
+    *,
+    dtype: str = "float32",
+    force: bool = False,
 ) -> Any:
     """An ONNX model that normalises batches of any size, worked in float64 inside and rounded once.
 
@@ -46,6 +54,8 @@ def to_onnx(
     dtype
         Of the input, and of the output where it is a floating point type; integers give float32. Quantised
         models are not made, so ``"int8"`` is refused.
+    force
+        Replace a file that is no model of ours too.
 
     Returns
     -------
@@ -74,10 +84,8 @@ def to_onnx(
         raise MissingDependency(
             "to_onnx() needs onnx, which is not installed: pip install 'wellposed[onnx]'"
         ) from error
-    if dtype not in _DTYPES:
-        raise ArgumentError(
-            f"dtype={dtype!r} is not known as the type of inputs: expected one of {', '.join(_DTYPES)}"
-        )
+    choice(dtype, "dtype", _DTYPES)
+    flag(force, "force")
     affine = affine_map(normalizer)
     result = dtype if dtype.startswith("float") else "float32"
     graph = _Graph(onnx, affine)
@@ -92,7 +100,7 @@ def to_onnx(
         graph.proto(x=(_element(onnx, dtype), dims), z=(_element(onnx, result), dims)),
         opset_imports=[onnx.helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
-        producer_name="wellposed",
+        producer_name=_PRODUCER,
         producer_version=normalizer.provenance.version,
     )
     record = normalizer.provenance
@@ -100,7 +108,7 @@ def to_onnx(
     onnx.helper.set_model_props(model, facts)
     onnx.checker.check_model(model, full_check=True)
     if path is not None:
-        _write(model.SerializeToString(), path)
+        save(path, model.SerializeToString(), what="an ONNX model", is_ours=_is_ours, force=force)
     return model
 
 
@@ -157,9 +165,11 @@ def _element(onnx: Any, dtype: str) -> int:
     return onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
 
 
-def _write(content: bytes, path: str | PathLike[str]) -> None:
+def _is_ours(place: Path) -> bool:
+    import onnx
+    from google.protobuf.message import DecodeError
+
     try:
-        with open(path, "wb") as file:
-            file.write(content)
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be written: {error.strerror or error}") from error
+        return onnx.load_model_from_string(read_bounded(place)).producer_name == _PRODUCER
+    except (ArtifactError, DecodeError):
+        return False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...arguments import choice, refused, several
 from ...errors import ArgumentError
 from ..naming import printable
 from .names import names_of
@@ -76,10 +77,9 @@ def to_sql(normalizer: Normalizer, table: str | Sequence[str] = "data", *, diale
     )
     from "people"
     """
-    if dialect not in DIALECTS:
-        raise ArgumentError(f"dialect={dialect!r} is not known: there is {', '.join(map(repr, DIALECTS))}")
+    choice(dialect, "dialect", DIALECTS)
     speak, names = DIALECTS[dialect], names_of(normalizer, what="to_sql()")
-    others = [name for name in normalizer.left_alone if name not in names]
+    others = [name for name in normalizer.left_alone if name not in set(names)]
     _check_names([*names, *others])
     quoted = [_quoted(name, speak) for name in [*names, *others]]
     chosen = np.flatnonzero(normalizer.selected).tolist()
@@ -143,11 +143,10 @@ def _quoted_table(table: str | Sequence[str], speak: _Dialect) -> str:
             f"table={table!r} has a dot: give {tuple(table.split('.'))!r} for a qualified name, {(table,)!r} for "
             "a name with a dot in it"
         )
-    parts = [table] if isinstance(table, str) else list(table)
-    if not parts or not all(isinstance(part, str) and part and "\0" not in part for part in parts):
-        raise ArgumentError(
-            f"table={table!r}: expected a name, or the parts of one, such as ('sales', 'orders')"
-        )
+    expected = "a name, or the parts of one, such as ('sales', 'orders'), without null characters"
+    parts = several([table] if isinstance(table, str) else table, "table", str, expected=expected)
+    if not parts or not all(part and "\0" not in part for part in parts):
+        raise refused("table", table, expected)
     return ".".join(_quoted(part, speak) for part in parts)
 
 

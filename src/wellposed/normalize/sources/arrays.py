@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,9 @@ USUAL_KEYS = (
     "arr_0",
 )
 
+_AT_ONCE = 1 << 30
+"""Bytes that are read together at most: a few kilobytes of an archive may stand for any number of them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
@@ -52,7 +56,11 @@ class Stored:
 
     @property
     def sample_bytes(self) -> int:
-        return self.dtype.itemsize * int(np.prod(self.shape[1:], dtype=np.int64))
+        return self.dtype.itemsize * math.prod(self.shape[1:])
+
+    @property
+    def bytes(self) -> int:
+        return self.shape[0] * self.sample_bytes
 
     def parts(self, step: int, start: int = 0) -> Iterator[NDArray[Any]]:
         """The array, `step` samples at a time, from part number `start` on; never more of it in memory."""
@@ -113,7 +121,7 @@ class ArraySource(Source):
         self.ndim = len(first.shape)
         self.rows = sum(each.shape[0] for each in self._stored)
         self.shape = (self.rows, *first.shape[1:])
-        self.bytes = sum(each.shape[0] * each.sample_bytes for each in self._stored)
+        self.bytes = sum(each.bytes for each in self._stored)
         self.identity = digest(
             [stamp(each.place) for each in self._stored], [each.key for each in self._stored]
         )
@@ -152,15 +160,30 @@ def stored(place: Path, key: str | None = None) -> Stored:
     if place.suffix.lower() == ".npy":
         with _damage_named(place), place.open("rb") as file:
             found = _header(file, place=place, key=None, others=())
-        expected = found.offset + found.shape[0] * found.sample_bytes
-        if place.stat().st_size < expected:
-            raise DataError(f"{place}: cut off, {place.stat().st_size} bytes where {expected} should be")
+        _check_sizes(found, place.stat().st_size, at_once=found.sample_bytes)
         return found
     with _damage_named(place), zipfile.ZipFile(place) as archive:
         names = tuple(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
         key = _choose(names, key, place)
         with archive.open(f"{key}.npy") as member:
-            return _header(member, place=place, key=key, others=tuple(n for n in names if n != key))
+            found = _header(member, place=place, key=key, others=tuple(n for n in names if n != key))
+        # An array in Fortran order is no sequence of samples, and what is packed is read from its start.
+        at_once = found.bytes if found.fortran else found.sample_bytes
+        _check_sizes(found, archive.getinfo(f"{key}.npy").file_size, at_once=at_once)
+        return found
+
+
+def _check_sizes(found: Stored, size: int, *, at_once: int) -> None:
+    """Refuse what the file cannot hold, and what memory should not, before any of it is read."""
+    expected = found.offset + found.bytes
+    if size < expected:
+        raise DataError(f"{found.place}: cut off, {size} bytes where {expected} should be")
+    if at_once > _AT_ONCE:
+        what = "packed in Fortran order" if at_once == found.bytes and found.fortran else "one sample"
+        raise DataError(
+            f"{found.place}: {what}, {at_once:,} bytes are read at once, at most {_AT_ONCE:,} may be: save it in C "
+            "order (numpy.ascontiguousarray), samples along the first axis, or as .npy"
+        )
 
 
 def _header(file: Any, *, place: Path, key: str | None, others: tuple[str, ...]) -> Stored:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, MissingDependency
-from ..naming import listed
+from ..naming import listed, repeated
 from .entries import Entries
 from .source import Piece
 
@@ -98,7 +98,7 @@ def kinds_of(schema: Any) -> tuple[tuple[str, ...], tuple[bool, ...], dict[str, 
     """
     import pyarrow.types as kind
 
-    twice = sorted({n for n in schema.names if schema.names.count(n) > 1}) if _repeats(schema.names) else []
+    twice = repeated(schema.names)
     if twice:
         raise DataError(f"two columns are named {listed(map(repr, twice))}: rename one")
     why = {field.name: why_left_alone(field.type) for field in schema}
@@ -159,7 +159,3 @@ def _entries(array: Any) -> Entries:
     if not array.null_count:
         return array.to_numpy(zero_copy_only=True), None
     return array.drop_null().to_numpy(zero_copy_only=True), array.is_valid().to_numpy(zero_copy_only=False)
-
-
-def _repeats(names: Sequence[str]) -> bool:
-    return len(set(names)) < len(names)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import DataError
-from ..naming import listed
+from ..naming import listed, repeated, shown
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 """Entries that stand for a missing one, in small letters and without blanks around them."""
@@ -122,7 +122,7 @@ def _check_header(header: Sequence[str], label: str) -> None:
         raise DataError(
             f"{label}: the first line holds numbers, expected a header line with the names of the columns"
         )
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = repeated(header)
     if twice:
         raise DataError(f"{label}: the header names {listed(map(repr, twice))} twice")
 
@@ -137,6 +137,6 @@ def _decimal_mark(rows: list[list[str]], header: Sequence[str], label: str) -> s
         return ","
     name, entry = commas[0]
     raise DataError(
-        f"{label}: column {name!r} holds {entry!r}, which may be a decimal comma or mark thousands: "
+        f"{label}: column {shown(name)!r} holds {entry!r}, which may be a decimal comma or mark thousands: "
         "write it with a point, or without a mark"
     )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ...errors import ArgumentError, DataError
+from ...own_files import atomic_write, what_it_is
 
 KINDS = {
     ".parquet": "parquet",
@@ -62,6 +61,8 @@ def files_of(path: str | os.PathLike[str]) -> list[Path]:
         return _of_one_kind([p for p in sorted(place.rglob("*")) if _holds_data(p, place)], f"folder {place}")
     if place.exists():
         kind_of(place)
+        if not place.is_file():  # to open a pipe may wait for ever
+            raise DataError(f"{place}: {what_it_is(place)}")
         return [place]
     if glob.has_magic(str(path)):
         found = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
@@ -90,31 +91,12 @@ def stamp(place: Path) -> tuple[Any, ...]:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A temporary file beside `target` that takes its place when the block ends well.
-
-    Raises
-    ------
-    DataError
-        When it cannot be written, a full disk included; nothing is left, and `target` is as it was.
-    """
+    """A temporary file beside `target`, as `atomic_write` gives; a `DataError` where it cannot be written."""
     try:
-        folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:100]}."))
-    except OSError as error:
-        raise DataError(f"{target} cannot be written: {error.strerror}") from None
-    try:
-        yield folder / target.name
-        _flush(folder / target.name)
-        os.replace(folder / target.name, target)
+        with atomic_write(target) as temporary:
+            yield temporary
     except OSError as error:
         raise DataError(f"{target} cannot be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _flush(place: Path) -> None:
-    """What is renamed into place is on the disk first, so that a crash leaves the old file or the new one."""
-    with place.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _kind(place: Path) -> str | None:

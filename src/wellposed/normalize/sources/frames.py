@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..naming import listed
+from ..naming import listed, places_of, repeated
 from .arrow import EMPTY
 from .entries import Entries, as_numbers
 from .source import FEWEST_ROWS, PIECE_BYTES, Piece
@@ -22,7 +22,7 @@ class PandasPart(Part):
     def __init__(self, frame: Any) -> None:
         self.label, self._frame = "DataFrame", frame
         self.columns = tuple(str(name) for name in frame.columns)
-        twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
+        twice = repeated(self.columns)
         if twice:
             raise DataError(f"two columns are named {listed(map(repr, twice))}: rename one")
         self.numbers, self.left_alone = {}, {}
@@ -33,6 +33,7 @@ class PandasPart(Part):
             else:
                 self.left_alone[name] = kind
         self.rows = len(frame)
+        self._places = places_of(self.columns)
         self.bytes = sum(self._nbytes(name) for name in self.numbers)
         self._step = max(FEWEST_ROWS, PIECE_BYTES // (8 * max(1, len(self.columns))))
 
@@ -40,7 +41,7 @@ class PandasPart(Part):
         return -(-len(self._frame) // self._step)
 
     def pieces(self, names: Sequence[str], start: int) -> Iterator[Piece]:
-        places = [self.columns.index(name) for name in names]
+        places = [self._places[name] for name in names]
         for first in range(start * self._step, len(self._frame), self._step):
             rows = self._frame.iloc[first : first + self._step]
             held = [_entries(rows.iloc[:, i], self.columns[i], first) for i in places]
@@ -53,7 +54,7 @@ class PandasPart(Part):
             )
 
     def _nbytes(self, name: str) -> int:
-        return int(self._frame.iloc[:, self.columns.index(name)].nbytes)
+        return int(self._frame.iloc[:, self._places[name]].nbytes)
 
 
 def is_pandas(data: Any) -> bool:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ...errors import ArgumentError, DataError
-from ..naming import listed
+from ..naming import listed, shown
 from .arrow import EMPTY, kinds_of
 from .source import Piece, Source, digest
 
@@ -35,7 +35,7 @@ class Part(ABC):
 
     def add_folder_names(self, names: Sequence[str]) -> None:
         """Leave alone the columns that stand in the names of folders, where the file does not hold them too."""
-        new = tuple(name for name in names if name not in self.columns)
+        new = tuple(name for name in names if name not in set(self.columns))
         self.columns = (*self.columns, *new)
         self.left_alone |= dict.fromkeys(new, "in the names of folders")
 
@@ -67,8 +67,9 @@ class TableSource(Source):
         names, left_alone, wrong = _agreed(self._parts, frozenset(numbers))
         if chosen is not None:
             _check_chosen(chosen, self._parts[0].columns, left_alone, label)
-            left_alone |= {name: "not chosen" for name in names if name not in chosen}
-            names = tuple(name for name in names if name in chosen)
+            wanted = set(chosen)
+            left_alone |= {name: "not chosen" for name in names if name not in wanted}
+            names = tuple(name for name in names if name in wanted)
         if not names:
             raise DataError(f"{label}: no column of numbers; there is {listed(left_alone) or 'nothing'}")
         self.names, self.left_alone = names, MappingProxyType(left_alone)
@@ -122,13 +123,14 @@ def _agreed(
             if (name in part.numbers) != (name in other.numbers):
                 text, number = (other, part) if name in part.numbers else (part, other)
                 wrong[name] = (
-                    f"column {name!r} is {text.left_alone[name]} in {text.label} and numbers in {number.label}: "
+                    f"column {shown(name)!r} is {text.left_alone[name]} in {text.label} and numbers in {number.label}: "
                     "expected one kind; leave it out with columns="
                 )
     for name in numbers & {name for name, why in left_alone.items() if why == EMPTY}:
         left_alone[name] = ""
     names = tuple(name for name in first.columns if name in wrong or not left_alone[name])
-    return names, {name: why for name, why in left_alone.items() if name not in names}, wrong
+    numeric = set(names)
+    return names, {name: why for name, why in left_alone.items() if name not in numeric}, wrong
 
 
 def _check_same_columns(first: Part, other: Part) -> None:
@@ -144,12 +146,15 @@ def _check_same_columns(first: Part, other: Part) -> None:
 def _check_chosen(
     chosen: Sequence[str], order: Sequence[str], left_alone: dict[str, str], label: str
 ) -> None:
+    held = set(order)
     for name in chosen:
-        if name not in order:
-            raise ArgumentError(f"columns has {name!r}, which is not in {label}: there is {listed(order)}")
+        if name not in held:
+            raise ArgumentError(
+                f"columns has {shown(name)!r}, which is not in {label}: there is {listed(order)}"
+            )
         if name in left_alone:
             raise ArgumentError(
-                f"columns has {name!r}, which holds no numbers in {label}: {left_alone[name]}"
+                f"columns has {shown(name)!r}, which holds no numbers in {label}: {left_alone[name]}"
             )
 
 

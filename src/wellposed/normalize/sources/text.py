@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DataError
-from ..naming import printable
+from ..naming import places_of, shown
 from .ahead import in_order
 from .arrow import EMPTY
 from .blocks import blocks, whole_lines
@@ -43,6 +43,7 @@ class TextPart(Part):
         self.bytes, self.identity = place.stat().st_size, stamp(place)
         self.dialect, rows = self._first_lines()
         self.columns, self.numbers, self.left_alone = self.dialect.header, {}, {}
+        self._places = places_of(self.columns)
         for i, name in enumerate(self.dialect.header):
             self._decide(name, [row[i] for row in rows if i < len(row)])
         self._decide_late_columns()
@@ -101,12 +102,12 @@ class TextPart(Part):
         DataError
             When an entry is no number, with its line.
         """
-        i, number = self.columns.index(name), self.dialect.number
+        i, number = self._places[name], self.dialect.number
         values = [number(row[i]) for _, row in rows]
         if None in values:
             line, row = rows[values.index(None)]
             raise DataError(
-                f"{self.label}, line {line}: column {printable(name)!r} holds {row[i][:40]!r}, expected a number as "
+                f"{self.label}, line {line}: column {shown(name)!r} holds {row[i][:40]!r}, expected a number as "
                 "in most lines: mend the entry, empty it, or leave the column out with columns="
             )
         return values  # type: ignore[return-value]
@@ -200,5 +201,5 @@ class TextPart(Part):
         found = self._reader.held(block, names) if self._reader else None
         if found is None:
             rows = [row for _, row in self._rows(block, before=before)]
-            found = {name: [row[self.columns.index(name)] for row in rows] for name in names}
+            found = {name: [row[self._places[name]] for row in rows] for name in names}
         return found

@@ -17,7 +17,8 @@ from numpy.lib import format as npy
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import ArgumentError, DataError
-from ..naming import listed
+from ...own_files import is_same_file
+from ..naming import listed, places_of
 from .arrays import Stored, stored
 from .blocks import compressed
 from .dialect import is_missing
@@ -32,7 +33,12 @@ _PIECE = PIECE_BYTES // 2
 
 
 def apply(
-    path: str | PathLike[str], normalizer: Normalizer, out: str | PathLike[str], *, key: str | None = None
+    path: str | PathLike[str],
+    normalizer: Normalizer,
+    out: str | PathLike[str],
+    *,
+    key: str | None = None,
+    force: bool = False,
 ) -> tuple[str, ...]:
     """Normalise a file into another of the same kind.
 
@@ -49,6 +55,8 @@ def apply(
         Where to write, with the same ending.
     key
         Which array of an ``.npz``.
+    force
+        Replace `out` where it is there: normalised data look like any other, so none is taken for an older result.
 
     Returns
     -------
@@ -60,7 +68,7 @@ def apply(
     DataError
         When the file cannot be read, lacks columns, or `out` cannot be written.
     ArgumentError
-        When `out` is the input itself, in no folder, or of another kind.
+        When `out` is the input itself, is there already, in no folder, or of another kind.
     """
     place, target = Path(path), Path(out)
     ending = ending_of(place)
@@ -70,9 +78,14 @@ def apply(
         raise ArgumentError(f"out={str(out)!r}: no such folder")
     if not target.name.lower().endswith(ending):
         raise ArgumentError(f"out={str(out)!r}: expected a {ending} file, as the data are")
-    if target.resolve() == place.resolve():
+    if is_same_file(target, place):
         raise ArgumentError(
             f"out={str(out)!r} is the input itself: a second run would normalise twice; name another file"
+        )
+    if target.exists() and not force:
+        raise ArgumentError(
+            f"out={str(out)!r} is there, and normalised data look like any other: name another file, or replace it "
+            "with --force (in Python, force=True)"
         )
     kind = kind_of(place)
     if kind in ("npy", "npz"):
@@ -93,7 +106,8 @@ def wanted_of(normalizer: Normalizer, columns: Sequence[str], label: str) -> tup
             f"the normalizer has no names of columns, {label} has: fit it on a table, or give columns="
         )
     wanted = tuple(n for n, chosen in zip(normalizer.names, normalizer.selected.flat, strict=True) if chosen)
-    lacking = [name for name in wanted if name not in set(columns)]
+    held = set(columns)
+    lacking = [name for name in wanted if name not in held]
     if lacking:
         raise DataError(
             f"{label} lacks {listed(lacking)}: expected the columns that the normalizer was fitted on"
@@ -105,12 +119,12 @@ def normalised(
     normalizer: Normalizer, columns: Mapping[str, ArrayLike], rows: int
 ) -> dict[str, NDArray[np.float64]]:
     """The columns, NaN where they are missing, in float64; what the normalizer leaves alone is not needed."""
-    names = normalizer.names or ()
-    matrix = np.zeros((rows, len(names)))
+    places = places_of(normalizer.names or ())
+    matrix = np.zeros((rows, len(places)))
     for name, values in columns.items():
-        matrix[:, names.index(name)] = values
+        matrix[:, places[name]] = values
     result = normalizer(matrix)
-    return {name: result[:, names.index(name)] for name in columns}
+    return {name: result[:, places[name]] for name in columns}
 
 
 def _array(array: Stored, normalizer: Normalizer, target: Path) -> tuple[str, ...]:
@@ -160,8 +174,9 @@ def _copy(old: zipfile.ZipFile, info: zipfile.ZipInfo, member: Any) -> None:
 def _text(part: TextPart, normalizer: Normalizer, target: Path) -> tuple[str, ...]:
     header, comma = part.columns, part.dialect.decimal == ","
     wanted = wanted_of(normalizer, header, part.label)
-    places = {name: header.index(name) for name in wanted}
-    with replacing(target) as temporary, _opened(temporary) as file:
+    held = places_of(header)
+    places = {name: held[name] for name in wanted}
+    with replacing(target) as temporary, _opened(temporary, packed=compressed(target)) as file:
         lines = io.TextIOWrapper(
             file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True
         )
@@ -183,10 +198,10 @@ def _put(rows: list[tuple[int, list[str]]], place: int, values: NDArray[np.float
 
 
 @contextmanager
-def _opened(place: Path) -> Iterator[BinaryIO]:
-    if not compressed(place):
+def _opened(place: Path, *, packed: bool) -> Iterator[BinaryIO]:
+    if not packed:
         with place.open("wb") as file:
             yield file
         return
-    with place.open("wb") as file, gzip.GzipFile(fileobj=file, mode="wb", mtime=0, compresslevel=6) as packed:
-        yield packed  # type: ignore[misc]
+    with place.open("wb") as file, gzip.GzipFile(fileobj=file, mode="wb", mtime=0, compresslevel=6) as text:
+        yield text  # type: ignore[misc]
