@@ -123,8 +123,3 @@ def test_no_imports_go_in_circles() -> None:
 def test_every_file_has_a_layer() -> None:
     for file in FILES:
         assert layer(place(file)) in range(8)
-
-
-def test_no_file_is_longer_than_a_thought() -> None:
-    long = {place(f): n for f in FILES if (n := len(f.read_text().splitlines())) > 400}
-    assert not long
