@@ -109,10 +109,13 @@ def fix(
     >>> [remedy.name for remedy in fixed.applied]
     ['normalise inputs']
     """
+    from .frameworks.torch.forms import read_problem
+
     checked_seed(seed)
-    problem = problem_from(model, loss, train, validation, optimizer, None)
+    given = problem_from(model, loss, train, validation, optimizer, None)
     tell = progress or (lambda stage: None)
-    before = check(problem, seed=seed, progress=progress)
+    before = check(given, seed=seed, progress=progress)
+    problem = read_problem(given)
     kept = _State(problem, before, (), {})
     tried = kept
     withheld: list[Remedy] = []
@@ -148,12 +151,12 @@ def fix(
         else:
             kept = tried
     withheld += _left_to_the_author(kept.report, handled={c for r in withheld for c in r.codes})
-    result = kept.problem
+    result = _with_data_as_given(kept.problem, problem, given)
     if in_place and "recipe" in kept.extras:
         from .frameworks.torch.copying import write_back
 
-        write_back(result, problem)
-        result = replace(result, model=problem.model, optimizer=problem.optimizer, loss=problem.loss)
+        write_back(result, given)
+        result = replace(result, model=given.model, optimizer=given.optimizer, loss=given.loss)
     return Fix(
         problem=result,
         applied=kept.applied,
@@ -162,6 +165,16 @@ def fix(
         after=kept.report,
         **kept.extras,
     )
+
+
+def _with_data_as_given(fixed: Problem, read: Problem, given: Problem) -> Problem:
+    """Data and optimizers that no remedy changed, in the form in which the user gave them."""
+    same = {
+        name: getattr(given, name)
+        for name in ("train", "validation", "optimizer", "feature_names")
+        if getattr(fixed, name) is getattr(read, name)
+    }
+    return replace(fixed, **same)
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,6 +44,7 @@ def measure_signals(
     ['0', '1', '2']
     """
     from ..frameworks.torch.data import batches
+    from ..frameworks.torch.forms import read_problem
     from ..frameworks.torch.running import Runner
     from ..frameworks.torch.state import preserved
     from ..frameworks.torch.taps import tap
@@ -55,6 +56,7 @@ def measure_signals(
         else Problem(model=model, loss=loss, train=train, optimizer=optimizer)
     )
     checked_seed(seed)
+    problem = read_problem(problem)
     runner = Runner(problem)
     with preserved(problem.model, problem.loss, problem.optimizer, problem.train):
         drawn = batches(problem.train, count=STEPS, seed=seed, has_loss=problem.loss is not None)
