@@ -43,8 +43,9 @@ def check(
     loss
         ``loss(model(inputs), targets)`` gives a scalar; None when the model returns its own loss, or has none.
     train
-        A DataLoader, an iterable of batches that can be iterated again, or one pair ``(inputs, targets)`` of tensors.
-        A tuple of inputs is called ``model(*inputs)``, a dict ``model(**inputs)``.
+        A DataLoader, a Dataset, anything that can be iterated again and gives batches or samples, or one pair
+        ``(inputs, targets)`` of tensors, arrays or tables; each may be a tuple or a dict of them.
+        A tuple of inputs is called ``model(*inputs)``, a dict ``model(**inputs)``, an object ``model(object)``.
     validation
         Held-out data in the same form; rules about splits need it.
     optimizer

@@ -50,11 +50,13 @@ class Examination:
 
     def run(self) -> dict[type, Any]:
         """Take every measurement that this problem allows; the others stay `Unmeasured` with the reason."""
+        from .frameworks.torch.forms import read_problem
         from .frameworks.torch.running import Runner
         from .frameworks.torch.state import preserved
 
-        self.runner = Runner(self.problem)
         p = self.problem
+        self.problem = read_problem(p)
+        self.runner = Runner(self.problem)
         with preserved(p.model, p.loss, p.optimizer, p.train, p.validation):
             self._draw()
             self._inputs()
@@ -70,7 +72,7 @@ class Examination:
         drawn, held = data.training_and_held_out(
             p, count=STEPS, seed=self.seed, held=_HELD_OUT, from_validation=False
         )
-        self.whole: Any = data.whole_pair(p.train) if data.is_pair(p.train) else data.joined(drawn)
+        self.whole: Any = p.train if data.holds_all_rows(p.train) else data.joined(drawn)
         if p.validation is not None:
             data.batches(
                 p.validation, count=1, seed=self.seed, name="validation", has_loss=p.loss is not None

@@ -124,11 +124,14 @@ def fix(
     >>> [remedy.name for remedy in fixed.applied]
     ['normalise inputs']
     """
+    from .frameworks.torch.forms import read_problem
+
     seed, in_place = checked_seed(seed), flag(in_place, "in_place")
     callable_or_none(progress, "progress")
-    problem = problem_from(model, loss, train, validation=validation, optimizer=optimizer)
+    given = problem_from(model, loss, train, validation=validation, optimizer=optimizer)
     tell = progress or (lambda stage: None)
-    before = check(problem, seed=seed, progress=progress)
+    before = check(given, seed=seed, progress=progress)
+    problem = read_problem(given)
     kept = _State(problem, before, (), {})
     tried = kept
     withheld: list[Remedy] = []
@@ -168,12 +171,12 @@ def fix(
     withheld += _left_to_the_author(kept.report, handled={c for r in withheld for c in r.codes})
     if nothing_trains:
         withheld = [r if "WP610" in r.codes else replace(r, reason=_NOTHING_TRAINS) for r in withheld]
-    result = kept.problem
+    result = _with_data_as_given(kept.problem, problem, given)
     if in_place and "recipe" in kept.extras:
         from .frameworks.torch.copying import write_back
 
-        write_back(result, problem)
-        result = replace(result, model=problem.model, optimizer=problem.optimizer, loss=problem.loss)
+        write_back(result, given)
+        result = replace(result, model=given.model, optimizer=given.optimizer, loss=given.loss)
     return Fix(
         problem=result,
         applied=kept.applied,
@@ -182,6 +185,16 @@ def fix(
         after=kept.report,
         **kept.extras,
     )
+
+
+def _with_data_as_given(fixed: Problem, read: Problem, given: Problem) -> Problem:
+    """Data and optimizers that no remedy changed, in the form in which the user gave them."""
+    same = {
+        name: getattr(given, name)
+        for name in ("train", "validation", "optimizer", "feature_names")
+        if getattr(fixed, name) is getattr(read, name)
+    }
+    return replace(fixed, **same)
 
 
 @dataclass(frozen=True, eq=False)

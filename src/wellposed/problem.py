@@ -29,12 +29,13 @@ class Problem:
     loss
         ``loss(model(inputs), targets)`` gives a scalar; ``None`` when the model returns its own loss, or has none.
     train
-        A DataLoader, any iterable that can be iterated again and gives batches, or one pair ``(inputs, targets)`` of tensors, from
-        which batches are drawn. A tuple of inputs is called ``model(*inputs)``, a dict ``model(**inputs)``.
+        A DataLoader, a Dataset, anything that can be iterated again and gives batches or samples, or one pair
+        ``(inputs, targets)`` of tensors, arrays or tables, from which batches are drawn; each may be a tuple or a dict of them.
+        A tuple of inputs is called ``model(*inputs)``, a dict ``model(**inputs)``, an object ``model(object)``.
     validation
         Held-out data, in any form that `train` takes.
     optimizer
-        The optimizer that training will use; rules about updates need it.
+        The optimizer that training will use, or a list of those that step one after the other; rules about updates need it.
     precision
         What training will run in: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
     name

@@ -132,10 +132,11 @@ def race(
 
 class _Side:
     def __init__(self, problem: Problem, name: str, tell: Callable[[str], None]) -> None:
+        from .frameworks.torch.forms import read_problem
         from .frameworks.torch.running import Runner
 
-        self.problem, self.name, self.tell = problem, name, tell
-        self.runner = Runner(problem)
+        self.problem, self.name, self.tell = read_problem(problem), name, tell
+        self.runner = Runner(self.problem)
 
     def run(self, at: Sequence[int], *, seeds: int, relative: bool) -> Lane:
         from .frameworks.torch.state import preserved

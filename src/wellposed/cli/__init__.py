@@ -274,13 +274,13 @@ def _first_batch(problem: Problem) -> tuple[Any, dict[str, Any]]:
     if problem.train is None:
         return None, {}
     from ..frameworks.torch.data import batches
+    from ..frameworks.torch.forms import read_problem
 
+    problem = read_problem(problem)
     batch = batches(problem.train, count=1, seed=0, has_loss=problem.loss is not None)[0]
     judged = problem.loss is not None and batch.targets is not None
     options = {"loss": problem.loss, "targets": batch.targets} if judged else {}
-    if batch.kwargs is not None:
-        return batch.kwargs, options
-    return batch.args[0] if len(batch.args) == 1 else batch.args, options
+    return batch.inputs, options
 
 
 def _save_normalizer(normalizer: Any, path: Path, name: str, *, force: bool) -> None:

@@ -45,12 +45,13 @@ def measure_signals(
     ['0', '1', '2']
     """
     from ..frameworks.torch.data import batches
+    from ..frameworks.torch.forms import read_problem
     from ..frameworks.torch.running import Runner
     from ..frameworks.torch.state import preserved
     from ..frameworks.torch.taps import tap
     from ..frameworks.torch.trials import trial
 
-    problem = problem_from(model, loss, train, optimizer=optimizer)
+    problem = read_problem(problem_from(model, loss, train, optimizer=optimizer))
     seed = checked_seed(seed)
     runner = Runner(problem)
     with preserved(problem.model, problem.loss, problem.optimizer, problem.train):

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from ...problem import Problem
-from .data import Batch, as_batch, is_pair, whole_pair
+from .batch import Batch, as_batch
+from .forms import read
 from .state import modules_of
 
 
@@ -75,13 +76,12 @@ def _with_data(problem: Problem, change: Callable[[Batch], Batch]) -> Problem:
 
 
 def _transformed(data: Any, change: Callable[[Batch], Batch], has_loss: bool) -> Any:
-    if not is_pair(data):
-        return TransformedBatches(data, change, has_loss)
-    batch = change(whole_pair(data))
-    inputs = (
-        batch.kwargs if batch.kwargs is not None else batch.args[0] if len(batch.args) == 1 else batch.args
-    )
-    return inputs if batch.targets is None else (inputs, batch.targets)
+    data = read(data, name="train", has_loss=has_loss)
+    return _raw(change(data)) if isinstance(data, Batch) else TransformedBatches(data, change, has_loss)
+
+
+def _raw(batch: Batch) -> Any:
+    return batch.inputs if batch.targets is None else (batch.inputs, batch.targets)
 
 
 class TransformedBatches:
@@ -92,15 +92,7 @@ class TransformedBatches:
 
     def __iter__(self) -> Iterator[Any]:
         for raw in self.data:
-            batch = self.change(as_batch(raw, has_loss=self.has_loss))
-            inputs = (
-                batch.kwargs
-                if batch.kwargs is not None
-                else batch.args[0]
-                if len(batch.args) == 1
-                else batch.args
-            )
-            yield inputs if batch.targets is None else (inputs, batch.targets)
+            yield _raw(self.change(as_batch(raw, has_loss=self.has_loss)))
 
     def __len__(self) -> int:
         return len(self.data)

@@ -1,9 +1,8 @@
-"""Batches out of whatever people train on: a DataLoader, an iterable of batches, or a pair of tensors."""
+"""Batches drawn from data: what a problem trains on, what is held out, and all rows at once for statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -13,61 +12,15 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from ...errors import DataError
 from ...problem import Problem
+from .batch import Batch, as_batch, row_count, take
+from .forms import read
+from .samples import BATCH_ROWS, guarded
 from .seeding import seed_everything
 
-TARGET_KEYS = ("labels", "label", "targets", "target", "y")
-BATCH_ROWS = 64
 _ROWS_READ = 50_000
 _NUMBERS_READ = 20_000_000
 _HELD_OUT_ROWS = 256
 _LOADER_BATCHES = 20
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Batch:
-    """One batch: what the model is called with, and what the loss compares with."""
-
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] | None = None
-    targets: Any = None
-
-    @property
-    def tensors(self) -> tuple[torch.Tensor, ...]:
-        """The input tensors, in calling order."""
-        values = self.args if self.kwargs is None else tuple(self.kwargs.values())
-        return tuple(v for v in values if isinstance(v, torch.Tensor))
-
-    @property
-    def labels(self) -> Any:
-        """The targets, also where they stand among the inputs of a model that computes its own loss."""
-        named = (v for k in TARGET_KEYS if (v := (self.kwargs or {}).get(k)) is not None)
-        return self.targets if self.targets is not None else next(named, None)
-
-    @property
-    def rows(self) -> int:
-        return len(self.tensors[0]) if self.tensors and self.tensors[0].ndim else 0
-
-    def with_inputs(self, *tensors: torch.Tensor) -> Batch:
-        """The same batch with its input tensors replaced, in calling order."""
-        fresh = iter(tensors)
-
-        def swap(value: Any) -> Any:
-            return next(fresh) if isinstance(value, torch.Tensor) else value
-
-        if self.kwargs is None:
-            return Batch(args=tuple(swap(v) for v in self.args), targets=self.targets)
-        return Batch(kwargs={k: swap(v) for k, v in self.kwargs.items()}, targets=self.targets)
-
-    def to(self, device: torch.device) -> Batch:
-        if any(t.is_meta for t in self.tensors):
-            raise DataError(
-                "the inputs are on the meta device and hold no numbers: give data on a real device"
-            )
-        return _map(self, lambda t: t.to(device))
-
-    def copied(self) -> Batch:
-        """A batch that a model may write into."""
-        return _map(self, torch.Tensor.clone)
 
 
 def batches(data: Any, *, count: int, seed: int, name: str = "train", has_loss: bool = True) -> list[Batch]:
@@ -78,82 +31,27 @@ def batches(data: Any, *, count: int, seed: int, name: str = "train", has_loss: 
     DataError
         When the data are a one-shot generator, empty, or not in a form that gives batches.
     """
-    if data is None:
-        raise DataError(
-            f"{name} is None: give a DataLoader, an iterable of batches, or a pair (inputs, targets) of tensors"
-        )
-    if isinstance(data, Batch) or is_pair(data):
-        return list(islice(_from_pair(data, seed=seed, name=name), count))
-    drawn = [
-        as_batch(raw, name=name, has_loss=has_loss)
-        for raw in islice(_raw_batches(data, name=name, seed=seed), count)
-    ]
+    data = read(data, name=name, has_loss=has_loss)
+    if isinstance(data, Batch):
+        return list(islice(_of_rows(data, seed=seed), count))
+    drawn = list(islice(_read_batches(data, name=name, has_loss=has_loss, seed=seed), count))
     if not drawn:
         raise DataError(f"{name} is empty: it gave no batch")
     return drawn
 
 
-def is_pair(data: Any) -> bool:
-    """Whether the data are all rows at once, ``(inputs, targets)``, rather than an iterable of batches."""
-    if isinstance(data, torch.Tensor | np.ndarray):
-        return True
-    if not isinstance(data, tuple) or len(data) != 2:
-        return False
-    inputs, targets = data
-    return isinstance(targets, torch.Tensor | np.ndarray | None.__class__) and _is_rows(inputs)
-
-
 def rows_first(data: Any) -> bool:
     """Whether the first axis is surely that of the samples: batches that somebody else put together may have time first."""
-    return is_pair(data) or (isinstance(data, DataLoader) and data.collate_fn is default_collate)
+    return isinstance(data, Batch) or (isinstance(data, DataLoader) and data.collate_fn is default_collate)
 
 
-def _is_rows(inputs: Any) -> bool:
-    if isinstance(inputs, torch.Tensor | np.ndarray):
-        return True
-    if isinstance(inputs, Mapping):
-        return bool(inputs) and all(isinstance(v, torch.Tensor | np.ndarray) for v in inputs.values())
-    return (
-        isinstance(inputs, tuple)
-        and bool(inputs)
-        and all(isinstance(v, torch.Tensor | np.ndarray) for v in inputs)
-    )
+def holds_all_rows(data: Any) -> bool:
+    """Whether the data, once read, are one batch of all rows."""
+    return isinstance(data, Batch)
 
 
-def as_batch(raw: Any, *, name: str = "train", has_loss: bool = True) -> Batch:
-    """Read one batch: a tensor, ``(inputs, targets)``, ``(first, second, …, targets)``, or a dict."""
-    raw = _tensors(raw)
-    if isinstance(raw, torch.Tensor):
-        return Batch(args=(raw,))
-    if isinstance(raw, Mapping):
-        return _from_mapping(dict(raw), name=name, has_loss=has_loss)
-    if isinstance(raw, Sequence) and raw and not isinstance(raw, str | bytes):
-        if len(raw) == 1:
-            return as_batch(raw[0], name=name, has_loss=has_loss)
-        inputs, targets = (raw[0] if len(raw) == 2 else tuple(raw[:-1])), raw[-1]
-        if isinstance(inputs, Mapping):
-            return Batch(kwargs=dict(inputs), targets=targets)
-        return Batch(args=tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), targets=targets)
-    raise DataError(
-        f"{name} gave a batch of type {type(raw).__name__}: expected a tensor, a pair (inputs, targets), or a dict of tensors"
-    )
-
-
-def _from_mapping(raw: dict[str, Any], *, name: str, has_loss: bool) -> Batch:
-    if not has_loss:
-        return Batch(kwargs=raw)
-    for key in TARGET_KEYS:
-        if key in raw:
-            return Batch(kwargs={k: v for k, v in raw.items() if k != key}, targets=raw[key])
-    raise DataError(
-        f"{name} gave a dict with keys {', '.join(map(repr, raw))} and no targets: name them one of {', '.join(TARGET_KEYS)}, "
-        "or pass loss=None if the model returns its own loss"
-    )
-
-
-def _from_pair(data: Any, *, seed: int, name: str) -> Iterator[Batch]:
+def _of_rows(whole: Batch, *, seed: int) -> Iterator[Batch]:
     """Batches of rows drawn without replacement, epoch after epoch."""
-    whole = data if isinstance(data, Batch) else whole_pair(data, name=name)
     rows = whole.rows
     rng = np.random.default_rng(seed)
     size = min(BATCH_ROWS, rows)
@@ -163,28 +61,8 @@ def _from_pair(data: Any, *, seed: int, name: str) -> Iterator[Batch]:
             yield take(whole, torch.from_numpy(order[start : start + size]))
 
 
-def whole_pair(data: Any, *, name: str = "train") -> Batch:
-    """A pair of tensors as one batch of all rows; checks that their lengths agree."""
-    inputs, targets = data if isinstance(data, tuple) else (data, None)
-    batch = (
-        as_batch((_tensors(inputs), _tensors(targets)))
-        if targets is not None
-        else as_batch(inputs, has_loss=False)
-    )
-    lengths = {
-        len(t) if t.ndim else 0
-        for t in (*batch.tensors, *([batch.targets] if isinstance(batch.targets, torch.Tensor) else []))
-    }
-    if len(lengths) > 1:
-        raise DataError(f"{name} has inputs and targets of different lengths: {sorted(lengths)} rows")
-    if not lengths or lengths == {0}:
-        raise DataError(f"{name} is empty: it has no rows")
-    return batch
-
-
-def split_rows(data: Any, *, seed: int, share: float = 0.2, at_least: int = 40) -> tuple[Any, Any]:
-    """A pair of tensors as two: rows to train on, and rows held out; too few rows to split are used for both."""
-    whole = whole_pair(data)
+def split_rows(whole: Batch, *, seed: int, share: float = 0.2, at_least: int = 40) -> tuple[Batch, Batch]:
+    """All rows as two batches: rows to train on, and rows held out; too few rows to split are used for both."""
     rows = whole.rows
     if rows < at_least:
         return whole, whole
@@ -198,12 +76,13 @@ def training_and_held_out(
 ) -> tuple[list[Batch], list[Batch]]:
     """Batches to train on and batches held out: the validation data, or training rows that are not trained on."""
     has_loss = problem.loss is not None
-    if is_pair(problem.train):
-        fit, kept = split_rows(problem.train, seed=0)  # the same split for every seed: only the order varies
+    train = read(problem.train, name="train", has_loss=has_loss)
+    if isinstance(train, Batch):
+        fit, kept = split_rows(train, seed=0)  # the same split for every seed: only the order varies
         drawn = batches(fit, count=count, seed=seed, has_loss=has_loss)
         held_out = batches(kept, count=held, seed=0, has_loss=has_loss)
     else:
-        drawn = batches(problem.train, count=min(count, _LOADER_BATCHES) + held, seed=seed, has_loss=has_loss)
+        drawn = batches(train, count=min(count, _LOADER_BATCHES) + held, seed=seed, has_loss=has_loss)
         held_out = drawn[-held:]
         drawn = drawn[:-held] if len(drawn) >= 3 * held else drawn
     if from_validation and problem.validation is not None:
@@ -213,16 +92,15 @@ def training_and_held_out(
 
 def joined(drawn: Sequence[Batch]) -> Batch | None:
     """Batches as one; None when their shapes differ."""
-    first = drawn[0]
-    if len(first.tensors) != 1 or not isinstance(first.targets, torch.Tensor) or first.tensors[0].ndim == 0:
+    if any(len(b.tensors) != 1 or b.rows == 0 for b in drawn):
         return None
     if any(
-        not isinstance(b.targets, torch.Tensor) or b.targets.ndim == 0 or len(b.targets) != b.rows
+        not isinstance(b.targets, torch.Tensor) or row_count(b.targets) != row_count(b.tensors[0])
         for b in drawn
     ):
         return None  # the first axis is not that of the samples
     shapes = {(b.tensors[0].shape[1:], b.targets.shape[1:]) for b in drawn}
-    if len(shapes) > 1 or first.targets.ndim == 0:
+    if len(shapes) > 1:
         return None
     x = torch.cat([b.tensors[0] for b in drawn])
     return Batch(args=(x,), targets=torch.cat([b.targets for b in drawn]))
@@ -233,26 +111,11 @@ def some_rows(batch: Batch, count: int, *, seed: int) -> Batch:
     return take(batch, torch.from_numpy(np.random.default_rng(seed).permutation(batch.rows)[:count]))
 
 
-def take(batch: Batch, rows: torch.Tensor) -> Batch:
-    """The named rows of a batch."""
-    return _map(batch, lambda t: t[rows.to(t.device)] if t.ndim and len(t) == batch.rows else t)
-
-
-def _raw_batches(data: Any, *, name: str, seed: int) -> Iterator[Any]:
+def _read_batches(data: Any, *, name: str, has_loss: bool, seed: int) -> Iterator[Batch]:
     seed_everything(seed)  # samplers and augmentation draw from the global states
-    if isinstance(data, DataLoader):
-        return iter(_quiet_loader(data, seed))
-    try:
-        iterator = iter(data)
-    except TypeError:
-        raise DataError(
-            f"{name} is a {type(data).__name__}: expected a DataLoader, an iterable of batches, or a pair (inputs, targets) of tensors"
-        ) from None
-    if iterator is data:
-        raise DataError(
-            f"{name} is a one-shot {type(data).__name__}: reading it here would use it up; pass a list of batches or a DataLoader"
-        )
-    return iterator
+    source = _quiet_loader(data, seed) if isinstance(data, DataLoader) else data
+    for raw in guarded(iter(source), name):
+        yield as_batch(raw, name=name, has_loss=has_loss)
 
 
 def _quiet_loader(loader: DataLoader[Any], seed: int) -> DataLoader[Any]:
@@ -270,24 +133,29 @@ def _quiet_loader(loader: DataLoader[Any], seed: int) -> DataLoader[Any]:
 
 def inputs_matrix(data: Any, *, name: str, has_loss: bool, seed: int) -> np.ndarray | None:
     """Rows of the first floating-point input, for statistics; None when the inputs are codes, or several tensors."""
-    if is_pair(data):
-        drawn = [whole_pair(data, name=name)]
-    else:
-        drawn, rows = [], 0
-        for raw in _raw_batches(data, name=name, seed=seed):
-            drawn.append(as_batch(raw, name=name, has_loss=has_loss))
-            rows += drawn[-1].rows
-            first = drawn[-1].tensors
-            if not first or rows >= _ROWS_READ or rows * first[0][:1].numel() >= _NUMBERS_READ:
-                break
-    tensors = [b.tensors for b in drawn]
-    if not tensors or len(tensors[0]) != 1 or not tensors[0][0].is_floating_point():
+    data = read(data, name=name, has_loss=has_loss)
+    drawn: list[Batch] = [data] if isinstance(data, Batch) else []
+    rows = 0
+    for batch in () if drawn else _read_batches(data, name=name, has_loss=has_loss, seed=seed):
+        drawn.append(batch)
+        rows += batch.rows
+        if (
+            not batch.tensors
+            or batch.rows == 0
+            or rows >= _ROWS_READ
+            or rows * batch.tensors[0][0].numel() >= _NUMBERS_READ
+        ):
+            break
+    return _matrix([b.tensors for b in drawn])
+
+
+def _matrix(tensors: Sequence[tuple[torch.Tensor, ...]]) -> np.ndarray | None:
+    if any(len(t) != 1 or t[0].ndim == 0 for t in tensors):
         return None
-    shapes = {t[0].shape[1:] for t in tensors}
-    if len(shapes) > 1:
+    if not tensors or not tensors[0][0].is_floating_point() or len({t[0].shape[1:] for t in tensors}) > 1:
         return None
-    joined = torch.cat([t[0].detach() for t in tensors])[:_ROWS_READ]
-    return joined.double().cpu().numpy()
+    together = torch.cat([t[0].detach() for t in tensors])[:_ROWS_READ]
+    return together.double().cpu().numpy()
 
 
 def inputs_tensor(problem: Problem, *, seed: int) -> torch.Tensor:
@@ -300,51 +168,18 @@ def inputs_tensor(problem: Problem, *, seed: int) -> torch.Tensor:
 
 def targets_tensor(problem: Problem, *, seed: int) -> torch.Tensor:
     """All targets that can be read at once."""
-    if is_pair(problem.train):
-        return whole_pair(problem.train).targets
-    drawn = batches(
-        problem.train, count=_ROWS_READ // BATCH_ROWS, seed=seed, has_loss=problem.loss is not None
-    )
+    has_loss = problem.loss is not None
+    train = read(problem.train, name="train", has_loss=has_loss)
+    if isinstance(train, Batch):
+        return train.targets
+    drawn = batches(train, count=_ROWS_READ // BATCH_ROWS, seed=seed, has_loss=has_loss)
     return torch.cat([b.targets for b in drawn])
 
 
 def calibration_batch(problem: Problem, *, seed: int, rows: int = 512) -> Any:
     """Inputs for calibrating weights, in the form in which the model is called."""
-    if is_pair(problem.train):
-        whole = whole_pair(problem.train)
-        batch = some_rows(whole, rows, seed=seed)
-    else:
-        batch = batches(problem.train, count=1, seed=seed, has_loss=problem.loss is not None)[0]
-    if batch.kwargs is not None:
-        return batch.kwargs
-    return batch.args[0] if len(batch.args) == 1 else batch.args
-
-
-def _map(batch: Batch, change: Any) -> Batch:
-    def apply(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return change(value)
-        if isinstance(value, Mapping):
-            return {k: apply(v) for k, v in value.items()}
-        if isinstance(value, tuple | list):
-            return (
-                type(value)(apply(v) for v in value)
-                if not hasattr(value, "_fields")
-                else type(value)(*map(apply, value))
-            )
-        return value
-
-    kwargs = None if batch.kwargs is None else apply(batch.kwargs)
-    return Batch(args=apply(batch.args), kwargs=kwargs, targets=apply(batch.targets))
-
-
-def _tensors(value: Any) -> Any:
-    """NumPy arrays become tensors of the same numbers; float64 becomes the default dtype, as torch models expect."""
-    if isinstance(value, np.ndarray):
-        tensor = torch.from_numpy(np.ascontiguousarray(value))
-        return tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
-    if isinstance(value, tuple) and not hasattr(value, "_fields"):
-        return tuple(_tensors(v) for v in value)
-    if isinstance(value, Mapping):
-        return {k: _tensors(v) for k, v in value.items()}
-    return value
+    has_loss = problem.loss is not None
+    train = read(problem.train, name="train", has_loss=has_loss)
+    if isinstance(train, Batch):
+        return some_rows(train, rows, seed=seed).inputs
+    return batches(train, count=1, seed=seed, has_loss=has_loss)[0].inputs

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from .data import Batch
-from .running import Runner, main_tensor, seed_everything
+from .batch import Batch
+from .running import Runner, outputs_without_gradients
 
 Transform = Callable[[Batch], Batch]
 
@@ -48,12 +48,7 @@ def scale_invariant(runner: Runner, batch: Batch, std: np.ndarray, *, seed: int)
     factors = np.exp(generator.uniform(-np.log(4), np.log(4), len(std)))
     x = batch.tensors[0]
     scaled = batch.with_inputs(x * _along_features(factors, x))
-    results = []
-    with torch.no_grad():
-        for b in (batch, scaled):
-            seed_everything(seed)
-            results.append(main_tensor(runner.outputs(b)))
-    plain, other = results
+    plain, other = (outputs_without_gradients(runner, b, seed=seed) for b in (batch, scaled))
     if plain is None or other is None or plain.shape != other.shape:
         return False
     return float((other - plain).double().norm()) <= 0.01 * float((plain - plain.mean(0)).double().norm())

@@ -10,7 +10,7 @@ import torch
 
 from ...contract.result import ObjectiveProfile, OutputRange, Targets
 from ...errors import WellposedError
-from .data import Batch
+from .batch import Batch
 from .running import Runner, seed_everything
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
@@ -95,8 +95,7 @@ def _ignores_pairing(runner: Runner, o: torch.Tensor, given: Batch, seed: int) -
     for targets in (y, y.roll(1, 0), y.flip(0)):
         seed_everything(seed)
         try:
-            with torch.no_grad():
-                values.append(float(runner.problem.loss(varied, targets)))
+            values.append(float(runner.problem.loss(varied, targets).detach()))
         except (
             Exception
         ):  # the user's loss may refuse made-up outputs in any way it likes: then nothing is known
@@ -145,8 +144,7 @@ def _probe(
 def _value(loss: Loss, o: torch.Tensor) -> float | None:
     """The loss of given outputs, or None where it cannot be evaluated there (a probability above 1, say)."""
     try:
-        with torch.no_grad():
-            return float(loss(o))
+        return float(loss(o).detach())
     except WellposedError:
         return None
 
@@ -168,7 +166,8 @@ def _floor(
         if not math.isfinite(float(value.detach())) or not value.requires_grad:
             return None
         trace.append(float(value.detach()))
-        value.backward()
+        # By the outputs alone: a loss may hold other graphs, such as a penalty's, that are gone after one pass.
+        (z.grad,) = torch.autograd.grad(value, [z], allow_unused=True)
         descent.step()
     return None if _falls_on(loss, form, start, z.detach(), trace) else min(trace)
 

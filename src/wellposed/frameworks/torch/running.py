@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,9 +14,11 @@ from torch import nn
 
 from ...errors import DataError, ProblemError, UserCodeError
 from ...problem import Problem
-from .data import TARGET_KEYS, Batch
+from .batch import TARGET_KEYS, Batch, describe
 from .seeding import seed_everything
 from .state import modules_of
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,6 +50,7 @@ class Runner:
     def __init__(self, problem: Problem, transform: Callable[[Batch], Batch] | None = None) -> None:
         self.problem = problem
         self.transform = transform
+        self._differentiates = False
         self.model = getattr(
             problem.model, "_orig_mod", problem.model
         )  # torch.compile wraps; look at what it wraps
@@ -58,18 +62,10 @@ class Runner:
             raise ProblemError(
                 f"loss is a {type(problem.loss).__name__}: expected a function of (outputs, targets), or None"
             )
-        if problem.optimizer is not None and not isinstance(problem.optimizer, torch.optim.Optimizer):
-            raise ProblemError(
-                f"optimizer is a {type(problem.optimizer).__name__} ({problem.optimizer!r}): expected a torch.optim.Optimizer "
-                "made from model.parameters()"
-            )
         self.modules = modules_of(self.model)
         self.all_modules = modules_of(self.model, problem.loss)
         roots = [root for _, root in self._roots()]
-        if any(t.is_meta for m in self.all_modules for t in (*m.parameters(False), *m.buffers(False))):
-            raise ProblemError(
-                "the model is on the meta device and holds no numbers: call model.to_empty(device=...) and draw its weights"
-            )
+        _refuse_what_cannot_be_trained(self.all_modules)
         self._kept_in_eval = [m for root in roots if root.training for m in root.modules() if not m.training]
 
     def with_transform(self, transform: Callable[[Batch], Batch]) -> Runner:
@@ -90,6 +86,15 @@ class Runner:
     @property
     def trainable(self) -> dict[str, nn.Parameter]:
         return {name: p for name, p in self.parameters.items() if p.requires_grad}
+
+    def refuse_new_parameters(self, known: Collection[str]) -> None:
+        """Parameters that a forward pass made: no optimizer that was made before it trains them."""
+        new = [name for name in self.parameters if name not in known]
+        if new:
+            raise ProblemError(
+                f"the model makes parameters when it is called ({', '.join(new[:4])}{', ...' if len(new) > 4 else ''}): "
+                "call model(batch) once before the check, and before its optimizer is made"
+            )
 
     def judged_parameters(self) -> list[nn.Parameter]:
         """Parameters of the model, and of a loss that is a module itself."""
@@ -127,9 +132,32 @@ class Runner:
     def train_mode(self, training: bool = True) -> None:
         """Put everything in train mode as the user's loop would, except what the user froze in eval mode on purpose."""
         for _, root in self._roots():
-            root.train(training)
+            try:
+                root.train(training)
+            except NotImplementedError as error:
+                raise ProblemError(
+                    f"{type(root).__name__} has no train mode ({error}): check the module from which it was exported"
+                ) from error
         for module in self._kept_in_eval:
             module.train(False)
+
+    def without_gradients(self, evaluation: Callable[[], Value]) -> Value:
+        """The result of an evaluation that needs no graph of its own.
+
+        Models and losses that differentiate themselves (forces, physics, penalties on gradients) refuse to run under
+        ``no_grad``, where the user's own loop does not run them either: they are evaluated with a graph, from the first refusal on.
+        The evaluation must set its random states itself, since it may run twice.
+        """
+        if not self._differentiates:
+            try:
+                with torch.no_grad():
+                    return evaluation()
+            except UserCodeError:
+                pass  # raised again below where the mode is not the reason
+        with torch.enable_grad():
+            found = evaluation()
+        self._differentiates = True
+        return found
 
     def outputs(self, batch: Batch) -> Any:
         """What the model returns for a batch."""
@@ -170,6 +198,12 @@ class Runner:
             raise ProblemError(
                 f"loss returned shape {tuple(value.shape)}: expected a scalar; reduce it, for example with .mean()"
             )
+        if value.is_complex():
+            raise ProblemError(
+                f"loss returned a complex number ({value.dtype}): expected a real one, such as .abs() or .real gives"
+            )
+        if value.is_meta:
+            raise ProblemError("loss returned a tensor on the meta device, which holds no number")
         return value.reshape(())
 
     def _wants_targets(self) -> bool:
@@ -185,16 +219,47 @@ class Runner:
         return positional[1].default is inspect.Parameter.empty or positional[1].name in TARGET_KEYS
 
     def _users_error(self, error: Exception, batch: Batch, what: str) -> Exception:
-        data = {t.device for t in batch.tensors}
+        data = {t.device for t in batch.tensors if not t.is_meta}
         if data and self.parameters and data != {self.device} and "device" in str(error):
             found = ", ".join(sorted(map(str, data)))
             return ProblemError(
                 f"the model is on {self.device} and the data on {found}: move one of them, for example model.to({found!r})"
             )
-        shapes = ", ".join(str(tuple(t.shape)) for t in batch.tensors)
+        if batch.rows == 1 and "more than 1 value per channel" in str(error):
+            return ProblemError(
+                f"a batch of one row (inputs {_shapes(batch)}), and a norm over the batch needs two in train mode: "
+                "give batches of at least two rows; drop_last=True leaves out a last batch that is too short"
+            )
         return UserCodeError(
-            f"{what} raised {type(error).__name__} on a batch with inputs of shape {shapes or 'none'}: {error}"
+            f"{what} raised {type(error).__name__} on a batch with inputs {_shapes(batch)}: {error}"
         )
+
+
+def _shapes(batch: Batch) -> str:
+    """What the model was called with: the shapes of tensors, the types of all else."""
+    values = batch.args if batch.kwargs is None else tuple(batch.kwargs.values())
+    if values and all(isinstance(v, torch.Tensor) for v in values):
+        return f"of shape {', '.join(str(tuple(t.shape)) for t in batch.tensors)}"
+    return describe(batch.inputs)
+
+
+def _refuse_what_cannot_be_trained(modules: Sequence[nn.Module]) -> None:
+    """One clear error for each kind of model whose layers cannot be watched, or whose numbers are not there."""
+    for module in modules:
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ProblemError(
+                f"the model holds a TorchScript module ({type(module).__name__}), whose layers cannot be watched: "
+                "check the module before torch.jit compiles it"
+            )
+        for tensor in (*module.parameters(False), *module.buffers(False)):
+            if tensor.is_meta:
+                raise ProblemError(
+                    "the model is on the meta device and holds no numbers: call model.to_empty(device=...) and draw its weights"
+                )
+            if tensor.is_inference():
+                raise ProblemError(
+                    "the model was made under torch.inference_mode, and its weights cannot be trained: make it outside"
+                )
 
 
 def own_loss(outputs: Any) -> torch.Tensor | None:
@@ -204,12 +269,17 @@ def own_loss(outputs: Any) -> torch.Tensor | None:
     found = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
     if isinstance(found, torch.Tensor) and found.numel() == 1:
         return found.reshape(())
+    if isinstance(outputs, Mapping) and outputs and all(map(_is_scalar, outputs.values())):
+        # The losses of a detector, one a part, which its training loop adds up.
+        return torch.stack(list(outputs.values())).sum() if all("loss" in str(k) for k in outputs) else None
     if isinstance(outputs, Sequence):
-        scalars = [
-            o for o in outputs if isinstance(o, torch.Tensor) and o.ndim == 0 and o.is_floating_point()
-        ]
+        scalars = list(filter(_is_scalar, outputs))
         return scalars[0] if len(scalars) == 1 else None
     return None
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.ndim == 0 and value.is_floating_point()
 
 
 def main_tensor(outputs: Any) -> torch.Tensor | None:
@@ -289,20 +359,29 @@ def take_steps(
 
 def mean_loss(runner: Runner, batches: Sequence[Batch], *, seed: int) -> float:
     """Mean loss over batches, without gradients."""
-    values = []
-    with torch.no_grad():
-        for i, batch in enumerate(batches):
-            seed_everything(seed + i)
-            loss = runner.evaluate(batch).loss
-            values.append(float("nan") if loss is None else float(loss))
-    return float(np.mean(values))
+
+    def value(i: int, batch: Batch) -> float:
+        seed_everything(seed + i)
+        loss = runner.evaluate(batch).loss
+        return float("nan") if loss is None else float(loss.detach())
+
+    return float(np.mean([runner.without_gradients(partial(value, i, b)) for i, b in enumerate(batches)]))
+
+
+def outputs_without_gradients(runner: Runner, batch: Batch, *, seed: int) -> torch.Tensor | None:
+    """The main tensor of the outputs for fixed random states, detached."""
+
+    def outputs() -> torch.Tensor | None:
+        seed_everything(seed)
+        return main_tensor(runner.outputs(batch))
+
+    found = runner.without_gradients(outputs)
+    return None if found is None else found.detach()
 
 
 def outputs_equal(runner: Runner, batch: Batch, *, seed: int) -> bool:
     """Whether every sample of a batch gets the same outputs, bit for bit, though the inputs differ."""
-    with torch.no_grad():
-        seed_everything(seed)
-        outputs = main_tensor(runner.outputs(batch))
+    outputs = outputs_without_gradients(runner, batch, seed=seed)
     if (
         outputs is None
         or len(outputs) < 2

@@ -13,7 +13,9 @@ from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map, tree_u
 
 from ...errors import ArgumentError, DataError, ProblemError
 from ...problem import Problem
-from .data import Batch, batches
+from .batch import Batch
+from .data import batches
+from .forms import read_problem
 from .hidden import hidden_roots
 from .running import Runner, own_loss
 from .state import modules_of, reach
@@ -258,6 +260,7 @@ def _problem(problem: Problem, inputs: Sequence[Any], seed: int) -> Subject:
         raise ArgumentError(
             f"{len(inputs)} inputs beside a Problem: it brings its own data, so pass the Problem alone"
         )
+    problem = read_problem(problem)
     runner = Runner(problem)
     if not runner.trainable:
         raise ProblemError("the model has no parameter that requires a gradient: there is nothing to check")

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from ...signals.result import FLUSH_BELOW, LayerSignal, NonFinite
-from .data import Batch
-from .running import Runner, clear_gradients, main_tensor, seed_everything
+from .batch import Batch
+from .running import Runner, clear_gradients, main_tensor, outputs_without_gradients, seed_everything
 
 _PASSIVE = (
     nn.Dropout,
@@ -75,16 +75,18 @@ def tap(
     """
     taps = _Taps(runner, FLUSH_BELOW.get(precision, 0.0))
     squares: dict[str, list[float]] = {name: [] for name in runner.trainable}
+    known = set(runner.parameters)
     with taps.attached():
         for i, batch in enumerate(batches):
             seed_everything(seed + i)
             clear_gradients(runner)
             taps.rows = max(batch.rows, 1)
             evaluation = runner.evaluate(batch)
+            runner.refuse_new_parameters(known)
             taps.note_output(evaluation.outputs)
             if evaluation.loss is not None and evaluation.loss.requires_grad:
                 taps.read_graph(evaluation.loss)
-                evaluation.loss.backward()
+                taps.backward(evaluation.loss)
             for name, parameter in runner.trainable.items():
                 squares[name].append(_mean_square(parameter.grad))
     nonfinite = taps.nonfinite(step)
@@ -112,11 +114,7 @@ def dropout_noise(
     ]
     if not dropouts or batch.rows < 3:
         return None, None
-    with torch.no_grad():
-        results = []
-        for i in range(draws):
-            seed_everything(seed + i)
-            results.append(main_tensor(runner.outputs(batch)))
+    results = [outputs_without_gradients(runner, batch, seed=seed + i) for i in range(draws)]
     if any(r is None or len(r) != batch.rows for r in results):
         return None, None
     stacked = torch.stack([r.double() for r in results if r is not None])
@@ -139,6 +137,7 @@ class _Taps:
         self.names = runner.names()
         self.sums: dict[nn.Module, _Sums] = {}
         self.rows = 1
+        self.listening = False
         self.output: str | None = None
         self.output_nodes: list[Any] = []
         """The last operations of the graph, back to the layer that they belong to."""
@@ -149,7 +148,10 @@ class _Taps:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        handles = [m.register_forward_hook(self._forward) for m in self.names if _is_leaf(m)]
+        # What a module that was compiled in place runs must not be traced into the taps.
+        compiled = any(getattr(m, "_compiled_call_impl", None) is not None for m in self.names)
+        hook: Any = torch.compiler.disable(self._forward) if compiled else self._forward
+        handles = [m.register_forward_hook(hook) for m in self.names if _is_leaf(m)]
         try:
             yield
         finally:
@@ -158,18 +160,18 @@ class _Taps:
 
     def _forward(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         out = first_float(output)
-        if out is None or out.ndim == 0 or out.numel() == 0:
+        if out is None or out.ndim == 0 or out.numel() == 0 or out.is_nested:
             return
         sums = self.sums.setdefault(module, _Sums(order=len(self.sums), module=module))
-        values = out.detach().double()
+        values = _unwrapped(out).detach().double()
         if self.first_nonfinite is None and not bool(torch.isfinite(values).all()):
-            given = [t for t in inputs if isinstance(t, torch.Tensor) and t.is_floating_point()]
+            given = [_unwrapped(t) for t in inputs if isinstance(t, torch.Tensor) and t.is_floating_point()]
             came_in = any(not bool(torch.isfinite(t).all()) for t in given)
             self.first_nonfinite = (module, "the code before it" if came_in else type(module).__name__)
         sums.calls += 1
         sums.square += float(values.square().mean())
         sums.sample_variance += float(values.var(0, correction=0).mean()) if len(values) > 1 else float("nan")
-        if out.requires_grad:
+        if out.requires_grad and not _is_wrapped(out):
             if out.grad_fn is not None:
                 self.made_by.setdefault(out.grad_fn, module)
                 entered = {t.grad_fn for t in inputs if isinstance(t, torch.Tensor) and t.grad_fn is not None}
@@ -177,7 +179,17 @@ class _Taps:
             axis = unit_axis(module, out)
             out.register_hook(lambda g: self._backward(sums, g, axis))
 
+    def backward(self, loss: torch.Tensor) -> None:
+        """Go backward with open ears: what the model itself differentiates on its way forward is not the signal."""
+        self.listening = True
+        try:
+            loss.backward()
+        finally:
+            self.listening = False
+
     def _backward(self, sums: _Sums, gradient: torch.Tensor, axis: int) -> None:
+        if not self.listening:
+            return
         g = gradient.detach()
         sums.gradients += 1
         sums.gradient_square += float(g.double().square().mean()) * self.rows**2
@@ -258,6 +270,18 @@ class _Taps:
 
     def flushed_shares(self) -> dict[str, float]:
         return {self.names[m]: s.flushed / s.nonzero for m, s in self.sums.items() if s.nonzero}
+
+
+def _is_wrapped(tensor: torch.Tensor) -> bool:
+    """Whether a transform of ``torch.func`` is at work on it: its values cannot be asked for."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _unwrapped(tensor: torch.Tensor) -> torch.Tensor:
+    """The plain tensor below the transforms of ``torch.func``, with the samples that vmap spread along its axes."""
+    while _is_wrapped(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)  # pyright: ignore[reportAttributeAccessIssue]
+    return tensor
 
 
 def _is_leaf(module: nn.Module) -> bool:

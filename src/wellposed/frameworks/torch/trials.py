@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from ...signals.result import LayerSignal, Outcome, ParameterUpdate
-from .data import Batch
+from .batch import Batch
+from .optimizers import Optimizers
 from .running import Runner, mean_loss, reference_optimizer, seed_everything, take_steps
 from .state import preserved
 from .taps import Tapped, tap
@@ -208,4 +209,5 @@ def optimizer_facts(optimizer: Any) -> tuple[str, float, float, bool]:
     base = max(float(g.get("initial_lr", g.get("lr", 0.0))) for g in groups)
     decay = max(float(g.get("weight_decay", 0.0) or 0.0) for g in groups)
     top = max((float(g["max_lr"]) for g in groups if "max_lr" in g), default=base)
-    return type(optimizer).__name__, rate, decay, rate < 0.999 * max(base, top)
+    name = optimizer.name if isinstance(optimizer, Optimizers) else type(optimizer).__name__
+    return name, rate, decay, rate < 0.999 * max(base, top)

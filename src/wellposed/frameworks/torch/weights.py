@@ -17,7 +17,7 @@ from torch import nn
 from ...errors import ArgumentError, DataError
 from ...initialization.facts import Draw, LayerFacts, ModelFacts
 from ...initialization.result import SignalSummary
-from .data import Batch, take
+from .batch import Batch, take
 from .running import seed_everything
 from .state import preserved
 from .weight_facts import layers_by_order, parameters_of

@@ -10,12 +10,12 @@ from torch import nn
 
 from ...contract.result import Unreached
 from ...errors import UserCodeError
-from .data import Batch, take
+from .batch import Batch, is_dense, take
 from .running import (
     Runner,
     clear_gradients,
-    main_tensor,
     mean_loss,
+    outputs_without_gradients,
     reference_optimizer,
     seed_everything,
     take_steps,
@@ -55,20 +55,19 @@ def unreached(
 
 def _loss_depends(runner: Runner, parameter: nn.Parameter, batch: Batch, *, seed: int) -> bool:
     """Whether the loss changes when the parameter is shaken by its own size."""
-    with torch.no_grad():
-        values = []
-        kept = parameter.detach().clone()
-        generator = torch.Generator(device=parameter.device).manual_seed(seed)
-        size = float(kept.double().square().mean()) ** 0.5 if kept.numel() else 0.0
-        for shake in (0.0, 0.5):
-            noise = torch.randn(kept.shape, generator=generator, device=kept.device).to(kept.dtype)
+    kept = parameter.detach().clone()
+    generator = torch.Generator(device=parameter.device).manual_seed(seed)
+    size = float(kept.double().square().mean()) ** 0.5 if kept.numel() else 0.0
+    values = []
+    for shake in (0.0, 0.5):
+        noise = torch.randn(kept.shape, generator=generator, device=kept.device).to(kept.dtype)
+        with torch.no_grad():
             parameter.copy_(kept + shake * (size or 0.1) * noise)
-            seed_everything(seed)
-            loss = runner.evaluate(batch).loss
-            values.append(None if loss is None else float(loss))
+        values.append(mean_loss(runner, [batch], seed=seed))
+    with torch.no_grad():
         parameter.copy_(kept)
     before, after = values
-    return before is not None and after is not None and abs(after - before) > 1e-6 * abs(before) + 1e-12
+    return abs(after - before) > 1e-6 * abs(before) + 1e-12  # not of a loss that is not a number
 
 
 def outside_optimizer(runner: Runner, optimizer: Any, reached: set[str]) -> tuple[tuple[str, ...], int]:
@@ -90,6 +89,8 @@ def batch_leak(runner: Runner, batch: Batch, *, rows_first: bool, seed: int) -> 
     """
     tensors = batch.tensors
     rows = batch.rows
+    if not tensors:
+        return None, "the inputs are no dense tensors, whose rows could be replaced"
     if rows < 3:
         return None, "needs three samples in a batch"
     if any(t.ndim == 0 or len(t) != rows for t in tensors):
@@ -107,7 +108,7 @@ def batch_leak(runner: Runner, batch: Batch, *, rows_first: bool, seed: int) -> 
         return None, "the outputs have not one row a sample"
     if not torch.equal(plain, again):
         return None, "two evaluations with the same random state differ"
-    if not _takes_fewer_rows(runner, batch, plain):
+    if not _takes_fewer_rows(runner, batch, plain, seed):
         return (
             None,
             "the model takes all rows together: they are related, as the nodes of a graph or pairs are",
@@ -122,9 +123,7 @@ def batch_leak(runner: Runner, batch: Batch, *, rows_first: bool, seed: int) -> 
 
 
 def _eval_outputs(runner: Runner, batch: Batch, seed: int) -> torch.Tensor | None:
-    seed_everything(seed)
-    with torch.no_grad():
-        return main_tensor(runner.outputs(batch))
+    return outputs_without_gradients(runner, batch, seed=seed)
 
 
 def _mixing(runner: Runner, batch: Batch, plain: torch.Tensor, *, axis: int, seed: int) -> float:
@@ -141,11 +140,10 @@ def _mixing(runner: Runner, batch: Batch, plain: torch.Tensor, *, axis: int, see
     return float((changed - kept).abs().max()) / (float(kept.std()) + 1e-12)
 
 
-def _takes_fewer_rows(runner: Runner, batch: Batch, plain: torch.Tensor) -> bool:
+def _takes_fewer_rows(runner: Runner, batch: Batch, plain: torch.Tensor, seed: int) -> bool:
     """Whether the model takes any number of rows, and a row's output has the same shape whatever their number."""
     try:
-        with torch.no_grad():
-            fewer = main_tensor(runner.outputs(take(batch, torch.arange(batch.rows - 1))))
+        fewer = _eval_outputs(runner, take(batch, torch.arange(batch.rows - 1)), seed)
     except UserCodeError:
         return False
     return fewer is not None and fewer.shape[1:] == plain.shape[1:]
@@ -195,25 +193,28 @@ def ignored_inputs(runner: Runner, batch: Batch, *, seed: int) -> tuple[str, ...
     values = list(batch.kwargs.values()) if batch.kwargs is not None else list(batch.args)
     runner.train_mode(False)
     ignored = []
-    with torch.no_grad():
-        plain, loss = _outputs_and_loss(runner, batch, seed)
-        if plain is None or batch.rows < 2 or len(batch.tensors) < 2 or bool((plain == plain[:1]).all()):
-            return ()
-        for i, (name, value) in enumerate(zip(names, values, strict=True)):
-            if not isinstance(value, torch.Tensor) or value.ndim == 0 or len(value) != batch.rows:
-                continue
-            rolled = value.roll(1, 0)
-            if torch.equal(rolled, value):
-                continue
-            tensors = [rolled if j == i else v for j, v in enumerate(values) if isinstance(v, torch.Tensor)]
-            other, other_loss = _outputs_and_loss(runner, batch.with_inputs(*tensors), seed)
-            if other is not None and torch.equal(other, plain) and other_loss == loss:
-                ignored.append(name)
+    plain, loss = _outputs_and_loss(runner, batch, seed)
+    if plain is None or batch.rows < 2 or len(batch.tensors) < 2 or bool((plain == plain[:1]).all()):
+        return ()
+    for i, (name, value) in enumerate(zip(names, values, strict=True)):
+        if not is_dense(value) or value.ndim == 0 or len(value) != batch.rows:
+            continue
+        rolled = value.roll(1, 0)
+        if torch.equal(rolled, value):
+            continue
+        tensors = [rolled if j == i else v for j, v in enumerate(values) if is_dense(v)]
+        other, other_loss = _outputs_and_loss(runner, batch.with_inputs(*tensors), seed)
+        if other is not None and torch.equal(other, plain) and other_loss == loss:
+            ignored.append(name)
     return tuple(ignored)
 
 
 def _outputs_and_loss(runner: Runner, batch: Batch, seed: int) -> tuple[torch.Tensor | None, float | None]:
     """An input may matter to the loss alone, as the labels do that a model takes beside its inputs."""
-    seed_everything(seed)
-    evaluation = runner.evaluate(batch)
-    return evaluation.tensor, None if evaluation.loss is None else float(evaluation.loss)
+
+    def evaluate() -> tuple[torch.Tensor | None, float | None]:
+        seed_everything(seed)
+        evaluation = runner.evaluate(batch)
+        return evaluation.tensor, None if evaluation.loss is None else float(evaluation.loss.detach())
+
+    return runner.without_gradients(evaluate)
