@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -245,7 +246,12 @@ def _shapes(batch: Batch) -> str:
 
 def _refuse_what_cannot_be_trained(modules: Sequence[nn.Module]) -> None:
     """One clear error for each kind of model whose layers cannot be watched, or whose numbers are not there."""
+    sharding = getattr(sys.modules.get("torch.distributed.fsdp"), "FullyShardedDataParallel", ())
     for module in modules:
+        if isinstance(module, sharding):
+            raise ProblemError(
+                "the model is sharded by FullyShardedDataParallel: check the module that it wraps"
+            )
         if isinstance(module, torch.jit.ScriptModule):
             raise ProblemError(
                 f"the model holds a TorchScript module ({type(module).__name__}), whose layers cannot be watched: "

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ...errors import ProblemError
 from .keeping import CONTAINER_DEPTH, CONTAINER_SIZE, CONTAINERS, keep_generators, keep_python_state
@@ -95,7 +96,10 @@ def modules_of(*roots: Any) -> tuple[nn.Module, ...]:
 def _walk(value: Any, found: Reached, depth: int) -> None:
     if isinstance(value, torch.Tensor):
         if found.first_visit(value):
+            _refuse_sharded(value)
             found.tensors.append(value)
+            for part in _parts(value):
+                _walk(part, found, depth)
             for hook in list((value._backward_hooks or {}).values()):  # what a hook fills is the user's
                 _walk(hook, found, depth + 1)
     elif isinstance(value, nn.Module):
@@ -139,6 +143,27 @@ def _walk(value: Any, found: Reached, depth: int) -> None:
             if isinstance(held, CONTAINERS):
                 found.containers.append(held)
             _walk(held, found, depth + 1)
+
+
+def _refuse_sharded(tensor: torch.Tensor) -> None:
+    """Refuse what is sharded over processes, before anything is lent.
+
+    Its numbers are also held by what gathers them for a forward pass, which would go on reading the user's own.
+    """
+    distributed = sys.modules.get("torch.distributed.tensor")
+    if distributed is not None and isinstance(tensor, distributed.DTensor):
+        raise ProblemError(
+            "the model's parameters are sharded (DTensors, as fully_shard and distribute_module make them): "
+            "check the model before it is sharded"
+        )
+
+
+def _parts(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The plain tensors that hold the numbers of a wrapper, such as a quantised tensor; none of a plain one."""
+    if not is_traceable_wrapper_subclass(tensor):
+        return []
+    names, _ = tensor.__tensor_flatten__()
+    return [getattr(tensor, name) for name in names]
 
 
 def _is_plain_object(value: Any) -> bool:
@@ -238,6 +263,12 @@ def _lend_storage(
         # Given back before the gradient, which must fit the tensor's own type.
         version = None if tensor.is_inference() else tensor._version
         undo.callback(_restore_tensor, tensor, tensor.data, tensor.requires_grad, version)
+        if is_traceable_wrapper_subclass(tensor):
+            if cast is not _same:
+                raise ProblemError(
+                    f"the model holds a {type(tensor).__name__}, which cannot be cast to another type: give plain tensors"
+                )
+            continue  # its parts are lent
         lent = cast(tensor.data)
         tensor.data = lent if lent.dtype != tensor.dtype else _scratch(tensor, copies)
 
