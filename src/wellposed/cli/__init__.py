@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from .. import __version__
-from ..errors import WellposedError
+from ..errors import ArtifactError, WellposedError
 from ..own_files import read_bounded, save
 from . import arguments
 from .gradients import gradcheck
@@ -106,7 +106,9 @@ def _codes(
         return None
     from ..rules.explain import matching
 
-    keys = arguments.separated(given) or [""]
+    keys = arguments.separated(given)
+    if not keys:
+        raise click.BadParameter(f"{given[0]!r} names no rule: see `wellposed rules`")
     return tuple(dict.fromkeys(rule.code for key in keys for rule in matching(key)))
 
 
@@ -252,7 +254,11 @@ def report(file: Path, form: str, verbose: bool) -> int:
     """
     from ..report import Report
 
-    return _show_report(Report.from_json(read_bounded(file)), form, verbose=verbose)
+    try:
+        saved = Report.from_json(read_bounded(file))
+    except ArtifactError as error:
+        raise ArtifactError(f"{error} ({file})") from None
+    return _show_report(saved, form, verbose=verbose)
 
 
 @commands.command()
