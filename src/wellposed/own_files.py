@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
+from .arguments import flag
 from .arguments import path as path_of
 from .errors import ArgumentError, ArtifactError
 from .safe_text import shown
@@ -97,7 +98,7 @@ def save(
     ArtifactError
         When it cannot be written.
     """
-    place = path_of(path, "path")
+    place, force = path_of(path, "path"), flag(force, "force")
     refuse_other(place, what=what, is_ours=is_ours, force=force)
     if not place.absolute().parent.is_dir():
         raise ArtifactError(f"{shown(str(place))}: no such folder: {shown(str(place.parent))}")
