@@ -48,8 +48,8 @@ def main(given: list[str] | None = None) -> NoReturn:
 def _run(given: list[str] | None) -> int:
     try:
         code = commands.main(given, prog_name="wellposed", standalone_mode=False)
-    except BrokenPipeError:
-        raise
+    except SystemExit:  # click's own answer to a broken pipe; of the users' exits `users_code` makes an error
+        code = BROKEN_PIPE
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
@@ -133,7 +133,7 @@ def check(spec: str, form: str, output: Path | None, force: bool, verbose: bool,
     arguments.refuse_replacing(output, force=force, result=arguments.REPORT)
     with users_code(spec, machine=form == "json"):
         problem = _load(spec)
-        refuse_overwriting_code(output)
+        refuse_overwriting_code(output, spec)
         from ..checking import check as run
 
         with progress() as tell:
@@ -168,7 +168,7 @@ def fix(spec: str, seed: int, form: str, output: Path | None, force: bool) -> in
     with users_code(spec, machine=form == "json"):
         problem = _load(spec)
         for place in places.values():
-            refuse_overwriting_code(place)
+            refuse_overwriting_code(place, spec)
         from ..fixing import fix as run
 
         with progress() as tell:
