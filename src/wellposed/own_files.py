@@ -37,6 +37,8 @@ def atomic_write(place: Path) -> Iterator[Path]:
         When that fails, as on a full disk; nothing is left, and what stood there is untouched.
     """
     place = Path(os.path.realpath(place))
+    if place.is_symlink():  # still: it leads back to itself
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if place.exists() and not place.is_file():
         raise OSError(errno.EINVAL, what_it_is(place))
     mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else None
@@ -147,7 +149,7 @@ def is_same_file(one: Path, other: Path) -> bool:
     """Whether two paths lead to one file, through links too."""
     if one.exists() and other.exists():
         return os.path.samefile(one, other)
-    return one.resolve() == other.resolve()
+    return os.path.realpath(one) == os.path.realpath(other)  # which takes links that go in a circle
 
 
 def what_it_is(place: Path) -> str:

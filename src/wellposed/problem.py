@@ -6,6 +6,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -158,6 +159,8 @@ def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         what = "no such file" if not path.exists() else what_it_is(path)
         raise ProblemError(f"{what}: {path} (looked in {Path.cwd()})")
+    if not os.access(path, os.R_OK):
+        raise ProblemError(f"{path} cannot be read: permission denied")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise ProblemError(f"{path} cannot be loaded as Python")

@@ -112,6 +112,13 @@ def test_what_is_no_file_is_told(path: str, said: str) -> None:
         own_files.read_bounded(path)
 
 
+def test_links_that_go_in_a_circle_are_no_file_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    assert not own_files.is_same_file(tmp_path / "loop", tmp_path / "note")
+    with pytest.raises(ArtifactError, match="cannot be written"):
+        save(tmp_path / "loop")
+
+
 def test_no_more_is_read_than_may_be(tmp_path: Path) -> None:
     (tmp_path / "note").write_bytes(b"12345")
     assert own_files.read_bounded(tmp_path / "note", most=5) == b"12345"
