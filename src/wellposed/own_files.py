@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
+from .arguments import flag
 from .arguments import path as path_of
 from .errors import ArgumentError, ArtifactError
 from .safe_text import shown
@@ -36,6 +37,8 @@ def atomic_write(place: Path) -> Iterator[Path]:
         When that fails, as on a full disk; nothing is left, and what stood there is untouched.
     """
     place = Path(os.path.realpath(place))
+    if place.is_symlink():  # still: it leads back to itself
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if place.exists() and not place.is_file():
         raise OSError(errno.EINVAL, what_it_is(place))
     mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else None
@@ -97,7 +100,7 @@ def save(
     ArtifactError
         When it cannot be written.
     """
-    place = path_of(path, "path")
+    place, force = path_of(path, "path"), flag(force, "force")
     refuse_other(place, what=what, is_ours=is_ours, force=force)
     if not place.absolute().parent.is_dir():
         raise ArtifactError(f"{shown(str(place))}: no such folder: {shown(str(place.parent))}")
@@ -146,7 +149,7 @@ def is_same_file(one: Path, other: Path) -> bool:
     """Whether two paths lead to one file, through links too."""
     if one.exists() and other.exists():
         return os.path.samefile(one, other)
-    return one.resolve() == other.resolve()
+    return os.path.realpath(one) == os.path.realpath(other)  # which takes links that go in a circle
 
 
 def what_it_is(place: Path) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import inspect
+import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
 
-from .arguments import choice, refused, several, text
+from .arguments import choice, refused, several, text, told
 from .errors import ArgumentError, ProblemError, UserCodeError
 from .own_files import what_it_is
 
@@ -105,7 +108,12 @@ def load_problem(spec: str) -> Problem:
         When the user's own code raises; ``__cause__`` is what it raised.
     """
     found = load_object(spec)
-    if callable(found) and not isinstance(found, Problem | tuple):
+    # A model alone is callable too, and is none that makes a problem.
+    if callable(found) and not isinstance(found, Problem | tuple) and not hasattr(found, "forward"):
+        if not _takes_nothing(found):
+            raise ProblemError(
+                f"{spec} takes arguments: expected a function without any that returns a problem"
+            )
         found = _run_users(found, f"{spec}()")
     return as_problem(found, name=spec)
 
@@ -142,7 +150,7 @@ def as_problem(value: Any, *, name: str | None = None) -> Problem:
     if isinstance(value, tuple) and 2 <= len(value) <= 4:
         return Problem(**dict(zip(("model", "loss", "train", "validation"), value, strict=False)), name=name)
     raise ProblemError(
-        f"{name or 'the problem'} is a {type(value).__name__}{f' of {len(value)}' if isinstance(value, tuple) else ''}: expected a wellposed.Problem, "
+        f"{name or 'the problem'} is {told(value)}{f' of {len(value)}' if isinstance(value, tuple) else ''}: expected a wellposed.Problem, "
         "a (model, loss, data) tuple, or a function without arguments that returns one"
     )
 
@@ -151,6 +159,8 @@ def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         what = "no such file" if not path.exists() else what_it_is(path)
         raise ProblemError(f"{what}: {path} (looked in {Path.cwd()})")
+    if not os.access(path, os.R_OK):
+        raise ProblemError(f"{path} cannot be read: permission denied")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise ProblemError(f"{path} cannot be loaded as Python")
@@ -162,7 +172,19 @@ def _load_file(path: Path) -> ModuleType:
     return module
 
 
+def _takes_nothing(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    except ValueError:  # built in, without a signature
+        return True
+    return True
+
+
 def _load_module(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ProblemError(f"{name!r} is no name of a module: write train.py:problem or pkg.mod:problem")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
@@ -170,7 +192,7 @@ def _load_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             raise ProblemError(
-                f"no module named {error.name!r} (looked from {Path.cwd()}); for a file, write train.py:problem"
+                f"{name!r}: no module named {error.name!r} (looked from {Path.cwd()}); for a file, write train.py:problem"
             ) from None
         raise UserCodeError(f"{name} failed to import") from error
     except Exception as error:  # whatever the user's module raises is theirs

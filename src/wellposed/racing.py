@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from .arguments import callable_or_none, whole
-from .errors import ProblemError
+from .errors import ArgumentError, ProblemError
 from .problem import Problem
 
 RATE_FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -118,16 +118,30 @@ def race(
     >>> wp.race(raw, scaled, steps=50, seeds=3).improved
     True
     """
-    from .problem import as_problem
-
     steps, seeds = whole(steps, "steps", least=1), whole(seeds, "seeds", least=1)
     callable_or_none(progress, "progress")
     tell = progress or (lambda stage: None)
-    sides = [_Side(as_problem(p, name=n), n, tell) for p, n in ((before, "before"), (after, "after"))]
+    sides = [_Side(_named(p, name=n), n, tell) for p, n in ((before, "before"), (after, "after"))]
     relative = not sides[0].same_targets(sides[1])
     at = tuple(sorted({round(steps * i / _POINTS) for i in range(1, _POINTS + 1)}))
     lanes = [side.run(at, seeds=seeds, relative=relative) for side in sides]
     return Race(before=lanes[0], after=lanes[1], at=at, steps=steps, relative=relative)
+
+
+def _named(value: Any, *, name: str) -> Problem:
+    """The problem of one side; what it lacks is said with the side's name."""
+    from .problem import as_problem
+
+    problem = as_problem(value, name=name)
+    train = problem.train
+    if train is None:
+        raise ArgumentError(
+            f"{name} has no training data, train is None: a race needs a model, a loss and data"
+        )
+    targets = train[1] if isinstance(train, tuple) and len(train) == 2 else None
+    if problem.validation is None and tuple(getattr(targets, "shape", ()))[:1] == (1,):
+        raise ArgumentError(f"train of {name} has 1 row: give validation, or rows enough to hold some out")
+    return problem
 
 
 class _Side:

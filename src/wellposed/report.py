@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from .arguments import choice, refused, several, text
+from .arguments import choice, refused, several, text, told
 from .errors import ArtifactError, FindingsError
 
 SCHEMA = 1
@@ -92,6 +92,7 @@ class Finding:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
                 raise refused(name, value, "a number, or None")
+            object.__setattr__(self, name, None if value is None else float(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,7 +286,9 @@ class Report:
             raise refused("text", text, "the JSON of a report, as str or bytes")
         try:
             plain = json.loads(text)
-            if not isinstance(plain, dict) or not {"schema", "findings", "passed", "skipped"} <= plain.keys():
+            if not isinstance(plain, dict):
+                raise ArtifactError(f"not a wellposed report: it holds {told(plain)}, expected an object")
+            if not {"schema", "findings", "passed", "skipped"} <= plain.keys():
                 raise ArtifactError("not a wellposed report: it lacks schema, findings, passed or skipped")
             report = msgspec.convert(plain, type=Report, strict=False)  # "nan" and "inf" become numbers again
         except (msgspec.ValidationError, ValueError, RecursionError) as error:

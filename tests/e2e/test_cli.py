@@ -1,6 +1,8 @@
 """The command line in this process: exit codes, what goes to which stream, what is refused."""
 
+import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -236,3 +238,97 @@ def test_a_normalizer_is_not_fitted_on_held_out_rows(table, tmp_path, capsys):
     assert run("normalize", "fit", table, "-o", tmp_path / "n.json", "--split", "test") == 2
     assert "test" in capsys.readouterr().err
     assert not (tmp_path / "n.json").exists()
+
+
+# --- files: what is written, and over what
+
+
+def test_a_report_never_takes_the_place_of_the_program(checked, problem, capsys):
+    program = problem.removesuffix(":problem")
+    before = Path(program).read_text()
+
+    assert run("check", problem, "-o", program) == 2
+    assert f"{program} is there, and is not a report that wellposed wrote" in capsys.readouterr().err
+    assert run("check", problem, "-o", program, "--force") == 2
+    assert f"would take the place of the code in {program}" in capsys.readouterr().err
+    assert Path(program).read_text() == before
+
+
+def test_a_link_to_the_program_is_the_program(checked, problem, tmp_path):
+    (tmp_path / "r.json").hardlink_to(problem.removesuffix(":problem"))
+
+    assert run("check", problem, "-o", tmp_path / "r.json", "--force") == 2
+
+
+@pytest.mark.parametrize("content", ["", "lr: 0.1", '{"lr": 0.1}', '{"format": "wellposed-normalizer"}'])
+def test_what_is_no_report_is_replaced_only_by_force(checked, problem, tmp_path, content):
+    place = tmp_path / "r.json"
+    place.write_text(content)
+
+    assert run("check", problem, "-o", place) == 2
+    assert place.read_text() == content
+    assert run("check", problem, "-o", place, "--force") == 0
+    assert run("check", problem, "-o", place) == 0
+
+
+def test_a_fixed_normalizer_replaces_neither_of_two_files_that_are_not_ours(problem, tmp_path, capsys):
+    for name in ("n.json", "n.targets.json"):
+        (tmp_path / name).write_text("{}")
+
+        assert run("fix", problem, "-o", tmp_path / "n.json") == 2
+        assert f"{name} is there, and is not a normalizer" in capsys.readouterr().err
+        (tmp_path / name).unlink()
+
+
+def test_normalized_data_replace_no_file_but_by_force(table, tmp_path, capsys):
+    fitted, other = tmp_path / "n.json", tmp_path / "other.csv"
+    other.write_text("alcohol\n5\n")
+    assert run("normalize", "fit", table, "-o", fitted) == 0
+
+    assert run("normalize", "apply", fitted, table, "-o", other) == 2
+    assert other.read_text() == "alcohol\n5\n"
+    assert run("normalize", "apply", fitted, table, "-o", other, "--force") == 0
+    assert other.read_text() != "alcohol\n5\n"
+    before = table.read_bytes()
+    assert run("normalize", "apply", fitted, table, "-o", table, "--force") == 2
+    assert table.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["report"], ["normalize", "show"], ["normalize", "fit", "-o", "n.json"]]
+)
+def test_a_pipe_is_not_waited_for(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.csv")
+
+    assert run(*arguments, "pipe.csv") == 2
+    assert "not a regular file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["[" * 10**6, '{"a":' * 10**5, "9" * 10**5, '"\\ud800"', "NaN"])
+def test_what_no_reader_takes_is_no_report(tmp_path, capsys, text):
+    (tmp_path / "r.json").write_text(text)
+
+    assert run("report", tmp_path / "r.json") == 2
+    assert capsys.readouterr().err.startswith("error: not a wellposed report")
+
+
+@pytest.mark.parametrize("spec", ["..:x", ".:x", "a b:x", "/dev/null:x"])
+def test_what_is_no_name_of_a_module_is_not_blamed_on_the_user(spec, capsys):
+    assert run("check", spec) == 2
+    assert "is no name of a module" in capsys.readouterr().err
+
+
+def test_names_that_drive_a_terminal_are_written_out_in_every_form(checked, problem, capsys):
+    hostile = "a\x1b[31m\u202eb\u2066\x07\nc"
+    checked.report = Report(
+        findings=(Finding(**{**vars(NOTE), "where": hostile, "summary": hostile, "fix": hostile}),)
+    )
+
+    run("check", problem)
+    text = capsys.readouterr().out
+    run("check", problem, "--format", "json")
+    json = capsys.readouterr().out
+
+    assert not set(text + json) & set("\x1b\u202e\u2066\x07")
+    assert Report.from_json(json).findings[0].where == hostile

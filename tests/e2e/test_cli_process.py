@@ -140,3 +140,28 @@ def test_explain_finds_a_rule_by_name():
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("WP101 feature-scale-imbalance\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_a_closed_stream_changes_nothing_but_what_is_seen(closed):
+    command = f"{sys.executable} -m wellposed rules {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (">&-" in closed and not closed.startswith("2")) == (done.stdout == "")
+
+
+def test_a_reader_who_leaves_early_is_no_error():
+    code = f"import subprocess as s; p = s.Popen([{sys.executable!r}, '-m', 'wellposed', 'rules'], stdout=s.PIPE, stderr=s.PIPE); p.stdout.close(); e = p.stderr.read(); print(p.wait(), e)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert done.stdout == "141 b''\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_standard_output_on_a_full_disk_is_told():
+    command = f"{sys.executable} -m wellposed rules > /dev/full"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert done.stderr == "error: standard output cannot be written: No space left on device\n"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from .. import __version__
-from ..errors import WellposedError
+from ..errors import ArtifactError, WellposedError
 from ..own_files import read_bounded, save
 from . import arguments
 from .gradients import gradcheck
@@ -48,8 +48,8 @@ def main(given: list[str] | None = None) -> NoReturn:
 def _run(given: list[str] | None) -> int:
     try:
         code = commands.main(given, prog_name="wellposed", standalone_mode=False)
-    except BrokenPipeError:
-        raise
+    except SystemExit:  # click's own answer to a broken pipe; of the users' exits `users_code` makes an error
+        code = BROKEN_PIPE
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(shown)
@@ -106,7 +106,9 @@ def _codes(
         return None
     from ..rules.explain import matching
 
-    keys = arguments.separated(given) or [""]
+    keys = arguments.separated(given)
+    if not keys:
+        raise click.BadParameter(f"{given[0]!r} names no rule: see `wellposed rules`")
     return tuple(dict.fromkeys(rule.code for key in keys for rule in matching(key)))
 
 
@@ -131,7 +133,7 @@ def check(spec: str, form: str, output: Path | None, force: bool, verbose: bool,
     arguments.refuse_replacing(output, force=force, result=arguments.REPORT)
     with users_code(spec, machine=form == "json"):
         problem = _load(spec)
-        refuse_overwriting_code(output)
+        refuse_overwriting_code(output, spec)
         from ..checking import check as run
 
         with progress() as tell:
@@ -166,7 +168,7 @@ def fix(spec: str, seed: int, form: str, output: Path | None, force: bool) -> in
     with users_code(spec, machine=form == "json"):
         problem = _load(spec)
         for place in places.values():
-            refuse_overwriting_code(place)
+            refuse_overwriting_code(place, spec)
         from ..fixing import fix as run
 
         with progress() as tell:
@@ -252,7 +254,11 @@ def report(file: Path, form: str, verbose: bool) -> int:
     """
     from ..report import Report
 
-    return _show_report(Report.from_json(read_bounded(file)), form, verbose=verbose)
+    try:
+        saved = Report.from_json(read_bounded(file))
+    except ArtifactError as error:
+        raise ArtifactError(f"{error} ({file})") from None
+    return _show_report(saved, form, verbose=verbose)
 
 
 @commands.command()

@@ -44,12 +44,14 @@ def refuse_overwriting(files: Files, *, output: Path, checkpoint: Path | None) -
         )
 
 
-def refuse_overwriting_code(output: Path | None) -> None:
-    """Refuse a result in place of Python that is loaded, the problem's own file among it; --force does not help."""
+def refuse_overwriting_code(output: Path | None, spec: str) -> None:
+    """Refuse a result in place of the problem's own file, or of any Python that is loaded; --force does not help."""
     if output is None or not output.is_file():
         return
-    for module in list(sys.modules.values()):
-        file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+    modules = (
+        vars(module).get("__file__") for module in [*sys.modules.values()] if isinstance(module, ModuleType)
+    )
+    for file in (spec.rpartition(":")[0], *modules):
         if isinstance(file, str) and is_same_file(output, Path(file)):
             raise ArgumentError(f"-o {output} would take the place of the code in {file}: name another file")
 

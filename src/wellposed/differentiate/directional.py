@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import callable_or_none
 from ..errors import ArgumentError
 from .function import Function
 from .lines import DirectionLine
@@ -138,6 +139,8 @@ def hessian_vector(
     """
     if gradient is None and f is None:
         raise ArgumentError("f is None and no gradient is given: expected one of them")
+    callable_or_none(f, "f")
+    callable_or_none(gradient, "gradient")
     if any(leaf.is_complex for leaf in opened(x, wide=True).leaves):
         raise ArgumentError("x is complex: expected real numbers; pass real and imaginary parts apart")
     if gradient is None:

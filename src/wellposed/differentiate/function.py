@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import told
 from ..errors import ArgumentError, UserCodeError, WellposedError
 from .lines import Indices, Lines
 from .points import DIGITS, Point, described, framework_of, plain
@@ -90,7 +91,7 @@ class Function:
 
     def _read(self, result: Any) -> NDArray[Any]:
         if isinstance(result, dict | list | tuple) or result is None:
-            raise ArgumentError(f"f returned a {type(result).__name__}: expected {self._expected}")
+            raise ArgumentError(f"f returned {told(result)}: expected {self._expected}")
         value = plain(result)
         if value.dtype.kind == "c":
             raise ArgumentError(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import told
 from ..errors import ArgumentError
 
 Array = NDArray[np.float64]
@@ -210,9 +211,7 @@ def _leaf(like: Any, path: str, *, start: int) -> Leaf:
     try:
         values = plain(like)
     except Exception as error:
-        raise ArgumentError(
-            f"{where} is a {type(like).__name__}: expected an array, a tensor or a number"
-        ) from error
+        raise ArgumentError(f"{where} is {told(like)}: expected an array, a tensor or a number") from error
     if values.dtype.kind not in "fc":
         raise ArgumentError(
             f"{where} is {described(like, values)}: expected floats; pass x as float (1.0 rather than 1, x.astype(float))"

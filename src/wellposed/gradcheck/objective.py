@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from ..arguments import told
 from ..differentiate.noise import UNIT_ROUNDOFF
 from ..errors import ArgumentError, UserCodeError
 from .directions import Array, Direction
@@ -188,7 +189,7 @@ class NumpyObjective:
         plain = np.asarray(result)
         if plain.size != 1 or plain.dtype.kind not in "fiu":
             raise ArgumentError(
-                f"f returned {type(result).__name__} of shape {plain.shape}: a NumPy function must return one real number"
+                f"f returned {told(result)} of shape {plain.shape}: a NumPy function must return one real number"
             )
         if plain.dtype.kind == "f" and plain.dtype.itemsize < 8:
             self._single = True
@@ -224,13 +225,11 @@ class NumpyObjective:
 
 
 def _as_gradient(value: Any, name: str, point: Array) -> Array:
-    try:
-        plain = np.asarray(value)
-        array = np.array(plain, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(
-            f"gradient of {name} is a {type(value).__name__}: expected an array of floats"
-        ) from error
+    plain = np.asarray(value)
+    if plain.dtype.kind not in "biuf":
+        what = f"an array of dtype {plain.dtype}" if plain.ndim else told(value)
+        raise ArgumentError(f"gradient of {name} is {what}: expected an array of floats")
+    array = np.array(plain, dtype=np.float64)
     if array.shape != point.shape:
         raise ArgumentError(
             f"gradient of {name} has shape {array.shape}: expected {point.shape}, the shape of {name}"

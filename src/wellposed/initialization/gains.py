@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import refused, told
-from ..errors import ArgumentError
+from ..errors import ArgumentError, UserCodeError
 from .activations import ACTIVATIONS, Array
 from .quadrature import gaussian_moments
 
@@ -124,7 +124,7 @@ def _evaluator(activation: Callable[[Any], Any]) -> Callable[[Array], Any]:
     try:
         evaluate(probe)
     except Exception as error:
-        raise ArgumentError(
+        raise UserCodeError(
             f"activation took neither a NumPy array nor a one-dimensional torch tensor ({error}): "
             "expected an elementwise function"
         ) from error

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import told
 from ..errors import DataError
 
 _INPUT_KEYS = (
@@ -49,7 +50,7 @@ def batches(data: Any) -> Generator[NDArray[Any]]:
             yield _inputs_of_batch(batch, f"batch {read}")
             read += 1
     if read == 0:
-        raise DataError(f"the {_kind(data)} gave no batches: expected at least one")
+        raise DataError(f"the data, {told(data)}, gave no batches: expected at least one")
 
 
 def column_names(data: Any) -> tuple[str, ...] | None:
@@ -74,10 +75,10 @@ def as_array(value: Any, what: str = "the data") -> NDArray[Any]:
             array = array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise DataError(f"{what} is no array of numbers ({_kind(value)}): {error}") from None
+    if array.ndim == 0:
+        raise DataError(f"{what} is {told(value)}: expected an array, with samples along the first axis")
     if array.dtype.kind not in "biuf":
         raise DataError(f"{what} has dtype {array.dtype}: expected real numbers")
-    if array.ndim == 0:
-        raise DataError(f"{what} is a single number: expected samples along the first axis")
     return array
 
 
@@ -117,7 +118,7 @@ def _inputs_of_pair(pair: tuple[Any, Any]) -> NDArray[Any]:
 def _refuse_what_cannot_be_batched(data: Any) -> None:
     if isinstance(data, str | bytes):
         raise DataError(
-            f"found the text {str(data)[:60]!r}: expected an array, a tensor or an iterable of batches; "
+            f"the data are {told(data)}: expected an array, a tensor or an iterable of batches; "
             "Normalizer.fit reads files"
         )
     if not isinstance(data, Iterable):

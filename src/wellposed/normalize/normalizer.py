@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Path = str | PathLike[str]
-
 T = TypeVar("T")
 
 

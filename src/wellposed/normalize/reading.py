@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..arguments import told
 from ..errors import ArgumentError, DataError
 from .batches import as_array, batches, column_names
 from .moments import Moments
@@ -165,7 +166,7 @@ def _masked(data: Any, mask: Any, *, axis: Any, **options: Any) -> Read:
     inputs = data[0] if isinstance(data, tuple) and len(data) == 2 else data
     if isinstance(inputs, str | bytes) or (hasattr(inputs, "__iter__") and not hasattr(inputs, "shape")):
         raise ArgumentError(
-            f"mask is for one array or tensor in memory, found a {type(inputs).__name__}: set masked entries of "
+            f"mask is for one array or tensor in memory, found {told(inputs)}: set masked entries of "
             "batches to NaN, which is left out of the statistics"
         )
     array = as_array(inputs)

@@ -251,6 +251,8 @@ def _together(accumulator: Accumulator, extra: list[ColumnSums]) -> ColumnSums:
 
 
 def _checked_mask(mask: Any, batch: NDArray[Any], kept: tuple[int, ...]) -> NDArray[np.bool_]:
+    if isinstance(mask, str | bytes):
+        raise refused("mask", mask, "an array of booleans")
     mask = np.asarray(mask)
     if mask.dtype != np.bool_ or mask.ndim == 0 or mask.shape != batch.shape[: mask.ndim]:
         raise ArgumentError(

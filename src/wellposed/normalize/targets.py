@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from ..arguments import told
 from ..errors import ArgumentError, DataError
 
 _KEYS = ("targets", "target", "y", "labels", "label")
@@ -26,7 +27,7 @@ def targets_of(data: Any) -> Any:
         return _of_batch(data, "the data")
     if not hasattr(data, "__iter__") or isinstance(data, str | bytes) or hasattr(data, "shape"):
         raise ArgumentError(
-            f"of='targets' needs pairs (inputs, targets), found a {type(data).__name__}: give the targets "
+            f"of='targets' needs pairs (inputs, targets), found {told(data)}: give the targets "
             "themselves, or name their column with columns="
         )
     if hasattr(data, "__next__"):  # asking a loader for an iterator would draw random numbers
@@ -67,7 +68,7 @@ def _of_batch(batch: Any, what: str) -> Any:
         return _one(batch[found[0]], what)
     if isinstance(batch, tuple | list) and len(batch) == 2 and batch[1] is not None:
         return _one(batch[1], what)
-    raise DataError(f"{what} is no pair (inputs, targets) but a {type(batch).__name__}: it has no targets")
+    raise DataError(f"{what} is no pair (inputs, targets) but {told(batch)}: it has no targets")
 
 
 def _one(targets: Any, what: str) -> Any:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ...arguments import told
 from ...errors import ArgumentError
 from .calls import Calls, Pure, is_wide
 from .reached import held_arrays
@@ -80,7 +81,7 @@ def _floating(returned: Any) -> list[jax.Array]:
     found = [v for v in jax.tree_util.tree_leaves(returned) if is_checked(v) or isinstance(v, np.inexact)]
     if not found:
         raise ArgumentError(
-            f"f returned {type(returned).__name__}: expected a floating-point array, or a pytree of them"
+            f"f returned {told(returned)}: expected a floating-point array, or a pytree of them"
         )
     return [jnp.asarray(v) for v in found]
 

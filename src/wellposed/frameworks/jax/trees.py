@@ -82,7 +82,7 @@ def refuse_unusable(leaf: Leaf) -> None:
         )
     bad = int((~np.isfinite(as_double(leaf.numbers()))).sum())
     if bad:
-        raise ArgumentError(f"{leaf.name} holds {bad} values that are not finite: expected finite ones")
+        raise ArgumentError(f"input {leaf.name} holds {bad} values that are not finite: expected finite ones")
 
 
 def copied(value: Any) -> Any:

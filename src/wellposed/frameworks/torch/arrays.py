@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ...arguments import told
 from ...errors import DataError
 from ..affine import AffineMap, affine_map, misfit, two_parts
 from .state import preserved
@@ -95,6 +96,8 @@ class Normalize(nn.Module):
         self.without_float64 = WITHOUT_FLOAT64
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.jit.is_scripting() and not isinstance(x, torch.Tensor):  # pyright: ignore[reportPrivateImportUsage]
+            raise DataError(f"x is {told(x)}: expected a torch.Tensor")
         wrong = misfit(list(x.shape), self.sizes)
         if wrong != "":
             if not torch.jit.is_scripting():  # pyright: ignore[reportPrivateImportUsage]

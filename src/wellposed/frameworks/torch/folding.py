@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from ...arguments import told
 from ...errors import ArgumentError
 from ..affine import AffineMap, affine_map
 from .arrays import Normalize
@@ -104,7 +105,7 @@ def fold_into(normalizer: Any, model: Any, *, input: str | None = None, example:
 
 def _check_model(model: Any) -> None:
     if not isinstance(model, nn.Module):
-        raise ArgumentError(f"model is a {type(model).__name__}: expected a torch.nn.Module")
+        raise ArgumentError(f"model is {told(model)}: expected a torch.nn.Module")
     if isinstance(model, torch.jit.ScriptModule) or hasattr(model, "_orig_mod"):
         raise ArgumentError("the model is compiled: fold into the module that it was made from")
     for name, layer in model.named_modules():

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ...arguments import told
 from ...errors import ArgumentError
 from ..affine import AffineMap
 
@@ -200,7 +201,7 @@ def _as_in_example(model: nn.Module, affine: AffineMap, input: str | None, examp
         others = {k: _wide(v) for k, v in given.items() if k != name}
         return _trial(given[name], affine, _by_name(name, others), f"example, {name},")
     raise ArgumentError(
-        f"example is a {type(example).__name__}: expected the model's inputs, as a tensor, a tuple or a dict"
+        f"example is {told(example)}: expected the model's inputs, as a tensor, a tuple or a dict"
     )
 
 
@@ -225,7 +226,7 @@ def _one_of(names: list[str], input: str | None) -> str:
 
 def _trial(x: Any, affine: AffineMap, call: Callable[[nn.Module, torch.Tensor], Any], what: str) -> Trial:
     if not isinstance(x, torch.Tensor):
-        raise ArgumentError(f"{what} is a {type(x).__name__}: expected a tensor of inputs")
+        raise ArgumentError(f"{what} is {told(x)}: expected a tensor of inputs")
     shape, sample = tuple(x.shape), affine.center.shape
     fits = len(shape) == len(sample) + 1 and all(shape[a] == sample[a] for a in affine.kept)
     if not fits or not x.numel():

@@ -251,7 +251,9 @@ def checked_leaves(leaves: Sequence[Leaf]) -> tuple[Leaf, ...]:
             )
         bad = int((~torch.isfinite(tensor.detach())).sum())
         if bad:
-            raise ArgumentError(f"{leaf.name} holds {bad} values that are not finite: expected finite ones")
+            raise ArgumentError(
+                f"input {leaf.name} holds {bad} values that are not finite: expected finite ones"
+            )
     return tuple(leaves)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...arguments import told
 from ...errors import ArgumentError
 from ..output_weights import random_weights
 from .arrays import WITHOUT_FLOAT64
@@ -22,9 +23,7 @@ def outputs_of(returned: Any) -> list[tuple[str, torch.Tensor]]:
     """Every real or complex tensor that a function returned, by name, a complex one as its real view."""
     found = [(name, _real(y)) for name, y in _tensors(returned, "output", 0)]
     if not found:
-        raise ArgumentError(
-            f"f returned {type(returned).__name__}: expected a floating-point tensor, or several"
-        )
+        raise ArgumentError(f"f returned {told(returned)}: expected a floating-point tensor, or several")
     return found
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ...arguments import told
 from ...errors import ArgumentError, DataError
 from ...initialization.facts import Draw, LayerFacts, ModelFacts
 from ...initialization.result import SignalSummary
@@ -58,7 +59,7 @@ class Weights:
 
     def __init__(self, model: Any, *, inputs: Any, targets: Any, loss: Any, seed: int) -> None:
         if not isinstance(model, nn.Module):
-            raise ArgumentError(f"model is a {type(model).__name__}: expected a torch.nn.Module")
+            raise ArgumentError(f"model is {told(model)}: expected a torch.nn.Module")
         self.model = model
         self.named = dict(model.named_parameters())
         if not self.named:
@@ -312,11 +313,11 @@ def _as_batch(inputs: Any, targets: Any, device: torch.device) -> Batch:
         batch = Batch(args=tuple(inputs), targets=targets)
     else:
         raise ArgumentError(
-            f"inputs is a {type(inputs).__name__}: expected one batch, as a tensor, an array, "
+            f"inputs is {told(inputs)}: expected one batch, as a tensor, an array, "
             "a tuple for model(*inputs) or a dict for model(**inputs)"
         )
     if not batch.tensors:
-        raise ArgumentError("inputs holds no tensor: expected one batch of rows")
+        raise ArgumentError(f"inputs is {told(inputs)} without a tensor in it: expected one batch of rows")
     lengths = {len(t) if t.ndim else 0 for t in tensors_in((batch.tensors, batch.targets))}
     if len(lengths) > 1:
         raise DataError(f"inputs and targets have different numbers of rows: {sorted(lengths)}")
@@ -333,6 +334,8 @@ def _as_batch(inputs: Any, targets: Any, device: torch.device) -> Batch:
 
 def _tensors(value: Any, device: torch.device) -> Any:
     if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "biufc":
+            raise ArgumentError(f"inputs holds an array of dtype {value.dtype}: expected numbers")
         tensor = torch.from_numpy(np.ascontiguousarray(value))
         value = tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
     if isinstance(value, torch.Tensor):

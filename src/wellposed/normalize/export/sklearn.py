@@ -140,14 +140,18 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         if self.normalizer is not None:
             _refuse_left_alone(X, self.normalizer)
         rows = 2 if first and self.method in WHITENING else 1
-        return validate_data(
-            self,
-            X,
-            reset=first,
-            dtype=_FLOATS,
-            ensure_all_finite=_ALLOW_NAN,
-            ensure_min_samples=rows,
-        )
+        try:
+            return validate_data(
+                self,
+                X,
+                reset=first,
+                dtype=_FLOATS,
+                ensure_all_finite=_ALLOW_NAN,
+                ensure_min_samples=rows,
+            )
+        except ValueError as error:  # in scikit-learn's own words, which its users know
+            kind = getattr(X, "dtype", None) or type(X).__name__
+            raise ArgumentError(f"{error} (X is {kind})") from error
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "normalizer_")

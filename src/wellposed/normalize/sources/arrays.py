@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from types import MappingProxyType
 from typing import Any
 
@@ -231,4 +232,6 @@ def _damage_named(place: Path) -> Iterator[None]:
         raise DataError(f"{place}: not a readable {place.suffix} file ({error})") from None
 
 
-_DAMAGE = (OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+# A header is read as Python's literals: what is none raises as Python's own readers do.
+_HEADER = (ValueError, SyntaxError, TokenError, TypeError, MemoryError, RecursionError, OverflowError)
+_DAMAGE = (*_HEADER, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)

@@ -54,6 +54,8 @@ def files_of(path: str | os.PathLike[str]) -> list[Path]:
     ArgumentError
         When the kind is not known.
     """
+    if not str(path):
+        raise DataError("the path is '': expected a file, a folder or a pattern")
     place = Path(path)
     if len(str(path)) > _LONGEST_PATH:
         raise DataError(f"no such file: {str(path)[:60]}... ({len(str(path))} characters)")

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import ArrayLike, NDArray
 
+from ...arguments import flag
+from ...arguments import path as path_of
 from ...errors import ArgumentError, DataError
 from ...own_files import is_same_file
 from ..naming import listed, places_of
@@ -70,7 +72,7 @@ def apply(
     ArgumentError
         When `out` is the input itself, is there already, in no folder, or of another kind.
     """
-    place, target = Path(path), Path(out)
+    place, target, force = path_of(path, "path"), path_of(out, "out"), flag(force, "force")
     ending = ending_of(place)
     if not place.is_file():
         raise DataError(f"{place}: expected one file" if place.exists() else f"no such file: {place}")
