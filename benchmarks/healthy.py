@@ -39,6 +39,7 @@ from .cases.healthy_case import HealthyCase, learns
 HALVES = ("a", "b")
 SETS = {"skewed": "benchmarks.cases.skewed_{}", "field": "benchmarks.cases.field_healthy_{}"}
 SECONDS_ALLOWED = 300
+LETTERS = {"ready": "r", "not ready": "n", "not examined": "u"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class Result:
     crash: str = ""
     left_out: str = ""
     verdicts: str = ""
-    """One letter a seed: r ready, n not ready, x no report."""
+    """One letter a seed: r ready, n not ready, u not examined, x no report."""
     fewest_rules: int = 0
     """Rules that passed or found something, in the seed where they were fewest."""
     seconds: float = 0.0
@@ -103,7 +104,7 @@ def checked(case: HealthyCase, seeds: int) -> Result:
             errors |= {(f.code, f.summary): None for f in report.errors}
             warned |= {(f.code, f.summary): None for f in report.warnings}
             examined.append(len(report.passed) + len(set(report.codes)))
-            verdicts += "r" if report.ok else "n"
+            verdicts += LETTERS[report.verdict]
         slowest = max(slowest, time.perf_counter() - started)
     return Result(
         name=case.name,
