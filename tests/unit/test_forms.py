@@ -147,6 +147,27 @@ def test_images_without_targets_are_samples_where_a_row_less_is_no_image() -> No
     assert tuple(drawn(images, nn.Conv2d(3, 4, 3), None).tensors[0].shape) == (64, 3, 8, 8)
 
 
+def test_nodes_and_edges_of_a_graph_are_a_batch() -> None:
+    edges = torch.stack([torch.arange(80), (torch.arange(80) + 1) % 80])
+    batch = drawn([((X, edges), Y)], lambda x, e: classifier()(x + x[e[1]]))
+    assert [tuple(t.shape) for t in batch.tensors] == [(80, 6), (2, 80)]
+
+
+def test_batches_that_no_row_can_leave_are_taken_as_they_are() -> None:
+    order = torch.arange(6)
+    batch = drawn([(X[0], Y[:6])] * 3, lambda x: x[order][:, None].expand(6, 3))
+    assert tuple(batch.tensors[0].shape) == (6,)
+
+
+def test_a_pair_of_lists_with_one_entry_a_sample_is_one_batch() -> None:
+    images = [torch.rand(3, 8 + i, 8) for i in range(4)]
+    targets = [{"boxes": torch.rand(1 + i, 4), "label": torch.tensor(i)} for i in range(4)]
+    assert len(drawn((images, targets), lambda images: images, lambda o, y: o[0].sum()).args[0]) == 4
+    batch = drawn([{"images": images, "targets": targets}], lambda images, targets: images[0].sum(), None)
+    assert batch.kwargs is not None
+    assert len(batch.kwargs["images"]) == len(batch.kwargs["targets"]) == 4
+
+
 def test_a_list_of_batches_stays_one() -> None:
     assert tuple(drawn(list(zip(X.split(20), Y.split(20), strict=True))).tensors[0].shape) == (20, 6)
 

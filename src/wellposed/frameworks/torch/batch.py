@@ -99,13 +99,13 @@ def _from_sequence(raw: Sequence[Any]) -> Batch:
     inputs, targets = (raw[0] if len(raw) == 2 else tuple(raw[:-1])), raw[-1]
     if isinstance(inputs, Mapping):
         return Batch(kwargs=dict(inputs), targets=targets)
-    if _is_per_sample(inputs, targets):
+    if is_per_sample(inputs, targets):
         return Batch(args=(list(inputs),), targets=list(targets))
     several = isinstance(inputs, tuple | list) and not is_object(inputs)
     return Batch(args=tuple(inputs) if several else (inputs,), targets=targets)
 
 
-def _is_per_sample(inputs: Any, targets: Any) -> bool:
+def is_per_sample(inputs: Any, targets: Any) -> bool:
     """Whether both are lists with one entry a sample, as detectors take: images of many sizes, a dict of targets for each."""
     return (
         isinstance(inputs, tuple | list)

@@ -24,6 +24,7 @@ from .batch import (
     describe,
     is_array,
     is_object,
+    is_per_sample,
     is_table,
     row_count,
     take,
@@ -181,6 +182,8 @@ def _pair(given: Given) -> Reading | None:
     if len(parts) > 2:  # (first, second, …, targets)
         same = all(axes) and len({row_count(part) for part in parts}) == 1
         return Reading(data=whole_rows(given.batch(tuple(parts)), name)) if same and given.has_loss else None
+    if is_per_sample(*parts):
+        return Reading(data=[data])
     inputs, targets = _stacked_lists(parts[0], parts[1], name)
     if not _is_tensors(inputs) or not (targets is None or _is_tensors(targets)):
         if not any(axes):
@@ -309,6 +312,12 @@ def _batches(given: Given) -> Reading | None:
     return Reading(data=given.data, example=None if _is_batch(batch) else batch, any_rows=True)
 
 
+def _batches_of_a_size(given: Given) -> Reading | None:
+    """Batches whose rows belong together, as the nodes of a graph do: the model takes them as they are, or not at all."""
+    reading = _batches(given)
+    return None if reading is None else replace(reading, any_rows=False)
+
+
 def _samples_last(given: Given) -> Reading | None:
     first = _first(given)
     return None if first is None or _has_single_target(given.batch(first)) else _samples(given, sure=False)
@@ -355,13 +364,16 @@ def _is_list_of_numbers(item: Any) -> bool:
 
 
 def _has_single_target(batch: Batch) -> bool:
-    return any(t.ndim == 0 for t in tensors_in((batch.targets, batch.kwargs)))
+    held = [*(batch.kwargs or {}).values(), *tensors_in(batch.targets)]
+    return any(isinstance(t, torch.Tensor) and t.ndim == 0 for t in held)
 
 
 def _is_batch(batch: Batch) -> bool:
     """Whether an item is a batch for sure: an object, or inputs and targets that agree in a first axis beside others."""
-    inputs = list(tensors_in((batch.args, batch.kwargs)))
-    held = [*inputs, *tensors_in(batch.targets)]
+    inputs, targets = list(tensors_in((batch.args, batch.kwargs))), list(tensors_in(batch.targets))
+    held = [*inputs, *targets]
+    if len(inputs) > 1 and targets:  # others may relate the rows to each other, as the edges of a graph do
+        held = [inputs[0], *targets]
     if not batch.tensors:  # an object, lists of images or of text
         return all(t.ndim > 0 for t in held)
     return len(held) > 1 and any(t.ndim > 1 for t in inputs) and len({row_count(t) for t in held} - {0}) == 1
@@ -370,11 +382,9 @@ def _is_batch(batch: Batch) -> bool:
 def _samples(given: Given, *, sure: bool) -> Reading:
     few = list(islice(guarded(iter(given.data), given.name), _ASKED_ROWS))
     example = given.batch(collate(few, given.name))
-    in_memory = isinstance(given.data, list | tuple) and isinstance(
-        example.inputs, torch.Tensor | tuple | dict
-    )
+    in_memory = isinstance(given.data, list | tuple) and example.rows > 0 and not is_object(few[0])
     numbers = sum(t.numel() for t in tensors_in((example.args, example.kwargs))) / len(few)
-    if in_memory and not is_object(few[0]) and numbers * len(given.data) <= _NUMBERS_STACKED:
+    if in_memory and numbers * len(given.data) <= _NUMBERS_STACKED:
         data: Any = given.batch(collate(given.data, given.name))
     else:
         data = drawn_from(given.data, given.name)
@@ -390,5 +400,6 @@ FORMS = (
     Form(words="samples", read=_samples_first),
     Form(words="batches", read=_batches),
     Form(words="samples", read=_samples_last),
+    Form(words="batches of a fixed size", read=_batches_of_a_size),
 )
 """In order of preference: the first form that the data can have and that the model takes is meant."""
