@@ -194,7 +194,11 @@ class Runner:
         except Exception as error:
             raise self._users_error(error, batch, "the loss") from error
         if not isinstance(value, torch.Tensor):
-            raise ProblemError(f"loss returned a {type(value).__name__}: expected a scalar tensor")
+            foreign = type(value).__module__.partition(".")[0] in ("jax", "jaxlib", "tensorflow")
+            mend = "; with Keras set KERAS_BACKEND=torch before importing keras" if foreign else ""
+            raise ProblemError(
+                f"loss returned a {type(value).__name__}: expected a scalar torch tensor{mend}"
+            )
         if value.numel() != 1:
             raise ProblemError(
                 f"loss returned shape {tuple(value.shape)}: expected a scalar; reduce it, for example with .mean()"
