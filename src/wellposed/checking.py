@@ -16,6 +16,7 @@ from .errors import ArgumentError
 from .limits import Limits
 from .problem import Precision, Problem, problem_from
 from .report import Finding, Report, Severity
+from .runtime.scope import exclusive
 
 
 def check(
@@ -34,7 +35,8 @@ def check(
 ) -> Report:
     """Check a training problem before it is trained.
 
-    Everything is left as it was, bit for bit: parameters, buffers, gradients, optimizer, hooks, flags, random states.
+    Everything is left as it was, bit for bit: parameters, buffers, gradients, optimizer, hooks, flags, random states, and whatever
+    else the code of the problem reaches; what could not be put back stands in `Report.traces`.
 
     Parameters
     ----------
@@ -100,7 +102,10 @@ def check(
             f"limits is a {type(limits).__name__}: expected wellposed.Limits(name=value, ...)"
         )
     started = time.perf_counter()
-    measured = Examination(problem, limits, seed, progress or (lambda stage: None)).run()
+    with exclusive("wp.check", problem.model, problem.loss):
+        examination = Examination(problem, limits, seed, progress or (lambda stage: None))
+        measured = examination.run()
+        environment = _environment(problem, seed, time.perf_counter() - started)
     verdicts = apply(chosen, measured, limits)
     return Report(
         findings=tuple(sorted(verdicts.findings, key=_causal_rank)),
@@ -108,7 +113,8 @@ def check(
         skipped=verdicts.skipped,
         core=tuple(rule.code for rule in chosen if rule.core),
         measurements={_key(kind): _plain(profile) for kind, profile in measured.items()},
-        environment=_environment(problem, seed, time.perf_counter() - started),
+        environment=environment,
+        traces=examination.traces,
     )
 
 

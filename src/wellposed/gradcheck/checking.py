@@ -14,6 +14,7 @@ from ..arguments import choice, flag, number, refused, whole
 from ..arguments import seed as checked_seed
 from ..errors import ArgumentError, UserCodeError
 from ..problem import Problem
+from ..runtime.scope import Scope, exclusive
 from .conclude import conclude
 from .directions import Array
 from .names import input_names
@@ -102,20 +103,51 @@ def check_gradients(
     ('fail', 'sign-flipped')
     """
     _refuse(f, mode=mode, order=order, resolution=resolution, replay=replay, seed=seed)
+    parts = (f.model, f.loss) if isinstance(f, Problem) else (f,)
+    with exclusive("wp.check_gradients", *parts):
+        return _checked(
+            f,
+            inputs,
+            gradient,
+            mode=mode,
+            order=order,
+            resolution=float(resolution),
+            replay=replay,
+            seed=int(seed),
+        )
+
+
+def _checked(
+    f: Any,
+    inputs: tuple[Any, ...],
+    gradient: Any,
+    *,
+    mode: Mode,
+    order: int,
+    resolution: float,
+    replay: Literal["auto"] | bool,
+    seed: int,
+) -> GradientCheck:
     framework = _framework(f, inputs)
     if framework is None:
         if mode != "reverse" or order != 1:
             raise ArgumentError(
                 f"mode={mode!r}, order={order}: a NumPy function has its hand-written gradient alone"
             )
-        return _check_numpy(f, inputs, gradient=gradient, seed=int(seed), resolution=float(resolution))
+        with Scope({"f": f, "gradient": gradient}):
+            return _check_numpy(f, inputs, gradient=gradient, seed=seed, resolution=resolution)
     if gradient is not None:
         raise ArgumentError(
             f"gradient= goes with a NumPy function: a {framework} function brings its own backward pass"
         )
-    check = Checker(
-        framework, f, inputs, mode=mode, resolution=float(resolution), replay=replay, seed=int(seed)
-    )
+    check = Checker(framework, f, inputs, mode=mode, resolution=resolution, replay=replay, seed=seed)
+    if framework == "JAX":
+        with Scope({"f": f}):
+            return _in_orders(check, order)
+    return _in_orders(check, order)
+
+
+def _in_orders(check: Checker, order: int) -> GradientCheck:
     first = check.order(1)
     if order == 1 or first.verdict != "pass":
         return first

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..arguments import seed as checked_seed
 from ..problem import problem_from
+from ..runtime.scope import exclusive
 from .result import SignalProfile
 
 STEPS = 30
@@ -47,14 +48,15 @@ def measure_signals(
     from ..frameworks.torch.data import batches
     from ..frameworks.torch.forms import read_problem
     from ..frameworks.torch.running import Runner
-    from ..frameworks.torch.state import preserved
     from ..frameworks.torch.taps import tap
     from ..frameworks.torch.trials import trial
+    from ..runtime.torch.restore import preserved_problem
 
-    problem = read_problem(problem_from(model, loss, train, optimizer=optimizer))
+    given = problem_from(model, loss, train, optimizer=optimizer)
     seed = checked_seed(seed)
-    runner = Runner(problem)
-    with preserved(problem.model, problem.loss, problem.optimizer, problem.train):
+    with exclusive("wp.measure_signals", given.model, given.loss), preserved_problem(given):
+        problem = read_problem(given)
+        runner = Runner(problem)
         drawn = batches(problem.train, count=STEPS, seed=seed, has_loss=problem.loss is not None)
         drawn = [b.to(runner.device) for b in drawn]
         runner.train_mode()
