@@ -14,6 +14,7 @@ from ..arguments import choice, flag, number, refused, whole
 from ..arguments import seed as checked_seed
 from ..errors import ArgumentError, UserCodeError
 from ..problem import Problem
+from ..runtime.isolation import isolated
 from ..runtime.scope import Scope, exclusive
 from .conclude import conclude
 from .directions import Array
@@ -37,6 +38,7 @@ def check_gradients(
     resolution: float = PASS_RESOLUTION,
     replay: Literal["auto"] | bool = "auto",
     seed: int = 0,
+    isolate: bool = False,
 ) -> GradientCheck:
     """Check that a backward pass is the derivative of its forward pass.
 
@@ -69,6 +71,9 @@ def check_gradients(
         one; False: all is checked in its own precision.
     seed
         Seed of the directions and of the random state that each evaluation starts from.
+    isolate
+        Run in a forked process of its own, in which nothing of yours can change: on Linux, as long as CUDA has not started. A crash there is
+        a `UserCodeError`.
 
     Returns
     -------
@@ -104,17 +109,21 @@ def check_gradients(
     """
     _refuse(f, mode=mode, order=order, resolution=resolution, replay=replay, seed=seed)
     parts = (f.model, f.loss) if isinstance(f, Problem) else (f,)
-    with exclusive("wp.check_gradients", *parts):
-        return _checked(
-            f,
-            inputs,
-            gradient,
-            mode=mode,
-            order=order,
-            resolution=float(resolution),
-            replay=replay,
-            seed=int(seed),
-        )
+
+    def run(tell: Any = None) -> GradientCheck:
+        with exclusive("wp.check_gradients", *parts):
+            return _checked(
+                f,
+                inputs,
+                gradient,
+                mode=mode,
+                order=order,
+                resolution=float(resolution),
+                replay=replay,
+                seed=int(seed),
+            )
+
+    return isolated("wp.check_gradients", run) if isolate else run()
 
 
 def _checked(

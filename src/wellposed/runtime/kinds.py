@@ -6,6 +6,7 @@ import array
 import contextvars
 import functools
 import io
+import logging
 import mmap
 import random
 import sys
@@ -26,6 +27,7 @@ from .objects import (
     DESCRIPTOR,
     FUNCTION,
     LEAF,
+    LOGGER,
     OBJECT,
     OPAQUE,
     PARTIAL,
@@ -107,6 +109,8 @@ def kinds_of(kind: type) -> tuple[Kind, ...]:
         return ()
     if issubclass(kind, type):
         return (CLASS,)
+    if issubclass(kind, logging.Logger):
+        return (LOGGER,)
     home = kind.__module__.partition(".")[0]
     if home in _LIVE and kind.__name__ not in ("local", "_local"):
         return (QUEUE,) if hasattr(kind, "qsize") else ()

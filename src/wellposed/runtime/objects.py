@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import logging
 import types
 import weakref
 from typing import Any
@@ -221,6 +222,17 @@ def _held_by_opaque(value: Any) -> Held:
 
 OPAQUE = Kind(name="an object", held=_held_by_opaque)
 LEAF = Kind(name="a leaf", held=nothing)
+
+
+def _held_by_logger(value: logging.Logger) -> Held:
+    """The handlers that the user wrote; the others write somewhere, which nobody can take back."""
+    logger: logging.Logger | None = value
+    while logger is not None:
+        yield from ((".handlers", h) for h in logger.handlers if is_users(type(h)))
+        logger = logger.parent if logger.propagate else None
+
+
+LOGGER = Kind(name="a logger", held=_held_by_logger)
 REFERENCE = Kind(name="a weak reference", held=lambda v: iter((("", weakref.ref.__call__(v)),)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import random
 import sys
 import types
@@ -74,6 +75,8 @@ def _frame_position(value: Any) -> Any:
 
 
 def _file_position(value: Any) -> Any:
+    if value in (sys.stdin, sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        return None
     if value.closed:
         return "closed"
     if isinstance(value, io.BytesIO | io.StringIO):
@@ -143,22 +146,39 @@ GENERATOR = Kind(
 )
 
 
-def _put_file(value: Any, kept: Any) -> None:
+def _take_file(value: Any) -> tuple[Any, Any]:
+    return _file_position(value), _file_on_disk(value)
+
+
+def _file_on_disk(value: Any) -> Any:
+    """Its size and when it was written; None for what is in memory."""
+    try:
+        status = os.fstat(value.fileno())
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _put_file(value: Any, kept: tuple[Any, Any]) -> None:
+    place, on_disk = kept
     if isinstance(value, io.BytesIO | io.StringIO):
-        place, contents = kept
+        place, contents = place
         value.seek(0)
         value.truncate()
         value.write(contents)
         value.seek(place)
-    elif not value.writable() and isinstance(kept, int):
-        value.seek(kept)
+    elif isinstance(place, int):
+        if value.writable():
+            value.flush()
+        if _file_on_disk(value) == on_disk:  # else it was written, and to go back would overwrite
+            value.seek(place)
 
 
 FILE = Kind(
     name="a file",
     held=nothing,
-    take=_file_position,
-    same=lambda v, kept: _file_position(v) == kept,
+    take=_take_file,
+    same=lambda v, kept: _file_position(v) == kept[0],
     put=_put_file,
 )
 QUEUE = Kind(

@@ -70,6 +70,7 @@ class TorchScope(Scope):
     def _lend(self) -> None:
         super()._lend()
         _refuse_lazy(self.found.of(nn.Module))
+        self._cut: list[torch.Tensor] = []
         self._watched: list[tuple[torch.Tensor, int]] = []
         # Before any storage is lent: copies made in inference mode could not be differentiated.
         self._enter(torch.inference_mode(False))
@@ -98,6 +99,12 @@ class TorchScope(Scope):
             for t, version in self._watched
             if _version(t) != version
         ]
+        if self._cut:
+            first = self.found.place(self._cut[0])
+            said.append(
+                f"{first}{f' and {len(self._cut) - 1} more' if self._cut[1:] else ''}: a graph that was built before holds this "
+                "tensor, and autograd.grad no longer finds it there (backward does)"
+            )
         return [*super()._changes(), *said]
 
     def _lend_storage(self, tensors: list[torch.Tensor]) -> None:
@@ -123,6 +130,13 @@ class TorchScope(Scope):
             # Given back before the gradient, which must fit the tensor's own type.
             self._undo.append(_restorer(tensor))
             lent = tensor.data if self._cast is None else self._cast(tensor.data)
+            if (
+                lent.dtype != tensor.dtype
+                and tensor.requires_grad
+                and tensor.is_leaf
+                and tensor._use_count() > 1
+            ):
+                self._cut.append(tensor)  # torch gives a leaf of another type another node in graphs
             tensor.data = lent if lent.dtype != tensor.dtype else _scratch(tensor, copies)
 
 
