@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from .arguments import callable_or_none, refused, several, told
+from .arguments import callable_or_none, flag, refused, several, told
 from .arguments import seed as checked_seed
 from .errors import ArgumentError
 from .limits import Limits
@@ -104,7 +104,7 @@ def check(
         raise ArgumentError(
             f"limits is a {type(limits).__name__}: expected wellposed.Limits(name=value, ...)"
         )
-    if isolate:
+    if flag(isolate, "isolate"):
         return isolated(
             "wp.check",
             lambda tell: _checked(problem, chosen, limits, seed=seed, progress=tell),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from .arguments import callable_or_none, whole
+from .arguments import callable_or_none, flag, whole
 from .errors import ArgumentError, ProblemError
 from .problem import Problem
 from .runtime.isolation import isolated
@@ -132,7 +132,11 @@ def race(
         with exclusive("wp.race", *(part for p, _ in problems for part in (p.model, p.loss))):
             return _raced([_Side(p, n, tell) for p, n in problems], steps=steps, seeds=seeds)
 
-    return isolated("wp.race", run, progress=progress) if isolate else run(progress or (lambda stage: None))
+    return (
+        isolated("wp.race", run, progress=progress)
+        if flag(isolate, "isolate")
+        else run(progress or (lambda stage: None))
+    )
 
 
 def _raced(sides: list[_Side], *, steps: int, seeds: int) -> Race:

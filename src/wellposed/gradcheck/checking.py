@@ -123,7 +123,7 @@ def check_gradients(
                 seed=int(seed),
             )
 
-    return isolated("wp.check_gradients", run) if isolate else run()
+    return isolated("wp.check_gradients", run) if flag(isolate, "isolate") else run()
 
 
 def _checked(

@@ -149,7 +149,7 @@ def _same_array(value: np.ndarray, kept: tuple[Any, ...]) -> bool:
 def _put_array(value: np.ndarray, kept: tuple[Any, ...]) -> None:
     shape, dtype, contents = kept
     if value.dtype != dtype:
-        value.dtype = dtype
+        setattr(value, "dtype", dtype)  # noqa: B010 - the stub names no setter
     if value.size != contents.size:
         value.resize(shape, refcheck=False)
     elif value.shape != shape:

@@ -88,7 +88,7 @@ class Interrupts:
     def _again(self, number: int) -> None:
         if number in self._waiting and signal.getsignal(number) == self._arrived:
             self._waiting.remove(number)
-            _thread.interrupt_main(number)
+            _thread.interrupt_main(signal.Signals(number))
 
     def _is_unbroken(self, frame: FrameType | None) -> bool:
         while frame is not None and frame is not self._base:

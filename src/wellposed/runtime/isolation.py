@@ -44,7 +44,7 @@ def isolated(
         os.close(reading)
         _run(call, writing)
     os.close(writing)
-    status = None
+    status: int | None = None
     try:
         with open(reading, "rb") as pipe:
             answer = _answer(pipe, progress)
@@ -147,7 +147,8 @@ def _raise(error: BaseException, cause: BaseException | None, words: str) -> Non
     raise error from cause
 
 
-def _ended(status: int) -> str:
+def _ended(status: int | None) -> str:
+    assert status is not None
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         name = signal.Signals(number).name if number in signal.Signals._value2member_map_ else number

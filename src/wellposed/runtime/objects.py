@@ -7,6 +7,7 @@ import functools
 import logging
 import types
 import weakref
+from contextlib import suppress
 from typing import Any
 
 from .code import is_users
@@ -254,16 +255,31 @@ def _read_variable(value: contextvars.ContextVar[Any]) -> Any:
     return value.get(MISSING)
 
 
-def _put_variable(value: contextvars.ContextVar[Any], kept: Any) -> None:
-    if kept is not MISSING:
-        value.set(kept)
+def _take_variable(value: contextvars.ContextVar[Any]) -> tuple[Any, Any]:
+    """What it has, and what unsets it again where that is its default; without a default it stays unset, and nothing unsets it."""
+    if value.get(MISSING) is not MISSING:
+        return value.get(), None
+    try:
+        default = value.get()
+    except LookupError:
+        return MISSING, None
+    return default, value.set(default)
+
+
+def _put_variable(value: contextvars.ContextVar[Any], kept: tuple[Any, Any]) -> None:
+    before, token = kept
+    if before is not MISSING:
+        value.set(before)
+    if token is not None:
+        with suppress(RuntimeError):  # used already: then it has its default
+            value.reset(token)
 
 
 VARIABLE = Kind(
     name="a context variable",
     held=lambda v: iter((("", _read_variable(v)),)),
-    take=_read_variable,
-    same=lambda v, kept: _read_variable(v) is kept,
+    take=_take_variable,
+    same=lambda v, kept: _read_variable(v) is (kept[0] if kept[1] is None else MISSING),
     put=_put_variable,
 )
 

@@ -67,7 +67,8 @@ class Reached:
                 parts.append(f"{value.__module__}.{value.__qualname__}")
                 break
             holder, label = self._parents[id(value)]
-            parts.append(_written(label))
+            above = self._parents.get(id(holder), (None, ""))[1]
+            parts.append(f".{label}" if above in _OF_MODULES else _written(label))
             if isinstance(label, _Root | _Global):
                 break
             value = holder
@@ -82,7 +83,8 @@ class _Global(str):
     """A dotted name: whoever names it, it is found there."""
 
 
-_UNWRITTEN = frozenset({"._modules", "._parameters", "._buffers", "its class", "a base", "its hooks"})
+_OF_MODULES = ("._modules", "._parameters", "._buffers")
+_UNWRITTEN = frozenset({*_OF_MODULES, "its class", "a base", "its hooks"})
 
 
 def _written(label: Any) -> str:

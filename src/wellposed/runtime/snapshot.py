@@ -110,6 +110,10 @@ _SAMPLED_BYTES = 1 << 26
 _PAGE = 1 << 12
 
 
+def _crc(contents: Any) -> int:
+    return zlib.crc32(contents)
+
+
 def _digest(value: Any) -> tuple[Any, ...]:
     """Of all bytes, or of pages at equal distances where there are many."""
     array = value if isinstance(value, np.ndarray) else np.frombuffer(value, np.uint8)
@@ -118,9 +122,9 @@ def _digest(value: Any) -> tuple[Any, ...]:
         return (*shape, zlib.crc32(np.asarray(array[:: max(1, len(array) // _PAGE)]).tobytes()))
     plain = np.asarray(array).reshape(-1).view(np.uint8)
     if len(plain) <= _SAMPLED_BYTES:
-        return (*shape, zlib.crc32(plain))
+        return (*shape, _crc(plain))
     starts = range(0, len(plain), _PAGE * -(-len(plain) // _SAMPLED_BYTES))
-    return (*shape, *(zlib.crc32(plain[k : k + _PAGE]) for k in starts))
+    return (*shape, *(_crc(plain[k : k + _PAGE]) for k in starts))
 
 
 _DIGESTED = Kind(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..arguments import flag
 from ..arguments import seed as checked_seed
 from ..problem import Problem, problem_from
 from ..runtime.isolation import isolated
@@ -57,7 +58,7 @@ def measure_signals(
     """
     given = problem_from(model, loss, train, optimizer=optimizer)
     seed = checked_seed(seed)
-    if isolate:
+    if flag(isolate, "isolate"):
         return isolated("wp.measure_signals", lambda tell: _measured(given, seed))
     return _measured(given, seed)
 

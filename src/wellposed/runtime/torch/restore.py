@@ -6,16 +6,16 @@ Whatever happens inside, giving the storage back restores it bit for bit. Everyt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules import module as torch_modules
-from torch.optim import optimizer as torch_optimizer
 
 from ...errors import ProblemError
 from ...problem import Problem
-from ..reachable import Reached, reach
+from ..reachable import reach
 from ..scope import Scope
 from ..settings import RANDOM_STATES, SWITCHES, Setting
 
@@ -74,7 +74,7 @@ class TorchScope(Scope):
         self._watched: list[tuple[torch.Tensor, int]] = []
         # Before any storage is lent: copies made in inference mode could not be differentiated.
         self._enter(torch.inference_mode(False))
-        self._lend_storage(_tensors(self.found))
+        self._lend_storage(self.found.tensors)
         self._enter(torch.enable_grad())
 
     def _enter(self, context: Any) -> None:
@@ -103,7 +103,7 @@ class TorchScope(Scope):
             first = self.found.place(self._cut[0])
             said.append(
                 f"{first}{f' and {len(self._cut) - 1} more' if self._cut[1:] else ''}: a graph that was built before holds this "
-                "tensor, and autograd.grad no longer finds it there (backward does)"
+                "tensor, and autograd.grad no longer finds it there (backward does); del what is not needed of it before the call"
             )
         return [*super()._changes(), *said]
 
@@ -134,14 +134,17 @@ class TorchScope(Scope):
                 lent.dtype != tensor.dtype
                 and tensor.requires_grad
                 and tensor.is_leaf
-                and tensor._use_count() > 1
+                and _is_in_a_graph(tensor)
             ):
                 self._cut.append(tensor)  # torch gives a leaf of another type another node in graphs
             tensor.data = lent if lent.dtype != tensor.dtype else _scratch(tensor, copies)
 
 
-def _tensors(found: Reached) -> list[torch.Tensor]:
-    return found.tensors
+def _is_in_a_graph(tensor: Any) -> bool:
+    """Whether a graph that is alive, or a view, holds a leaf."""
+    return (
+        tensor.requires_grad and tensor.is_leaf and hasattr(tensor, "_use_count") and tensor._use_count() > 1
+    )
 
 
 def _setter(holder: Any, name: str, value: Any) -> Callable[[], None]:
@@ -196,7 +199,10 @@ def _hook_tables() -> Iterator[tuple[str, Any]]:
                 and n.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called"))
             ],
         ),
-        (torch_optimizer, ["_global_optimizer_pre_hooks", "_global_optimizer_post_hooks"]),
+        (
+            import_module("torch.optim.optimizer"),
+            ["_global_optimizer_pre_hooks", "_global_optimizer_post_hooks"],
+        ),
     ):
         yield from ((name, vars(holder)[name]) for name in names if isinstance(vars(holder).get(name), dict))
 
