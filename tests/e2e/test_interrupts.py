@@ -54,7 +54,7 @@ def test_two_interrupts_while_lending_or_giving_back_leave_nothing(at: int) -> N
     try:
         sys.settrace(interrupting(at))
         with preserved(model, optimizer, data):
-            model[0].weight.data.add_(1.0)
+            next(model.parameters()).data.add_(1.0)
             optimizer.param_groups[0]["lr"] = 7.0
             torch.rand(3)
     except KeyboardInterrupt:
