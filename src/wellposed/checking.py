@@ -10,12 +10,14 @@ from typing import Any
 
 import msgspec
 
-from .arguments import callable_or_none, refused, several, told
+from .arguments import callable_or_none, flag, refused, several, told
 from .arguments import seed as checked_seed
 from .errors import ArgumentError
 from .limits import Limits
 from .problem import Precision, Problem, problem_from
 from .report import Finding, Report, Severity
+from .runtime.isolation import isolated
+from .runtime.scope import exclusive
 
 
 def check(
@@ -31,10 +33,12 @@ def check(
     limits: Limits | None = None,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
+    isolate: bool = False,
 ) -> Report:
     """Check a training problem before it is trained.
 
-    Everything is left as it was, bit for bit: parameters, buffers, gradients, optimizer, hooks, flags, random states.
+    Everything is left as it was, bit for bit: parameters, buffers, gradients, optimizer, hooks, flags, random states, and whatever
+    else the code of the problem reaches; what could not be put back stands in `Report.traces`.
 
     Parameters
     ----------
@@ -60,6 +64,9 @@ def check(
         Seeds the batches that are drawn and every random state while the model runs.
     progress
         Called with a few words as each stage begins.
+    isolate
+        Run in a forked process of its own, in which nothing of yours can change: on Linux, as long as CUDA has not started. A crash there is
+        a `UserCodeError`.
 
     Returns
     -------
@@ -84,9 +91,7 @@ def check(
     >>> report.findings[0].code, report.findings[0].where
     ('WP501', '3')
     """
-    from .examination import Examination
     from .rules import RULES
-    from .rules.table import apply
 
     problem = problem_from(
         model, loss, train, validation=validation, optimizer=optimizer, precision=precision
@@ -99,8 +104,26 @@ def check(
         raise ArgumentError(
             f"limits is a {type(limits).__name__}: expected wellposed.Limits(name=value, ...)"
         )
+    if flag(isolate, "isolate"):
+        return isolated(
+            "wp.check",
+            lambda tell: _checked(problem, chosen, limits, seed=seed, progress=tell),
+            progress=progress,
+        )
+    return _checked(problem, chosen, limits, seed=seed, progress=progress or (lambda stage: None))
+
+
+def _checked(
+    problem: Problem, chosen: tuple[Any, ...], limits: Limits, *, seed: int, progress: Callable[[str], None]
+) -> Report:
+    from .examination import Examination
+    from .rules.table import apply
+
     started = time.perf_counter()
-    measured = Examination(problem, limits, seed, progress or (lambda stage: None)).run()
+    with exclusive("wp.check", problem.model, problem.loss):
+        examination = Examination(problem, limits, seed, progress)
+        measured = examination.run()
+        environment = _environment(problem, seed, time.perf_counter() - started)
     verdicts = apply(chosen, measured, limits)
     return Report(
         findings=tuple(sorted(verdicts.findings, key=_causal_rank)),
@@ -108,7 +131,8 @@ def check(
         skipped=verdicts.skipped,
         core=tuple(rule.code for rule in chosen if rule.core),
         measurements={_key(kind): _plain(profile) for kind, profile in measured.items()},
-        environment=_environment(problem, seed, time.perf_counter() - started),
+        environment=environment,
+        traces=examination.traces,
     )
 
 

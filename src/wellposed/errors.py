@@ -12,6 +12,8 @@
     ├── UserCodeError         the user's own code raised; ``__cause__`` is what it raised
     └── FindingsError         ``Report.raise_for_findings()`` found something
 
+    TraceWarning              something could not be given back as it was (a UserWarning, not an error)
+
 A message is in lower case: what was found, then what was expected or how to fix it.
 """
 
@@ -64,3 +66,7 @@ class UserCodeError(WellposedError):
 
 class FindingsError(WellposedError):
     """A report holds findings, and the caller asked for an exception."""
+
+
+class TraceWarning(UserWarning):
+    """Something that a call used could not be given back as it was: the message names it, and what changed."""

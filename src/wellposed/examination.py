@@ -45,6 +45,8 @@ class Examination:
     seed: int
     progress: Progress
     measured: dict[type, Any] = field(default_factory=dict)
+    traces: tuple[str, ...] = ()
+    """What is not as it was before."""
     noise: float | None = None
     noisiest: str | None = None
 
@@ -52,15 +54,17 @@ class Examination:
         """Take every measurement that this problem allows; the others stay `Unmeasured` with the reason."""
         from .frameworks.torch.forms import read_problem
         from .frameworks.torch.running import Runner
-        from .frameworks.torch.state import preserved
+        from .runtime.torch.restore import preserved_problem
 
         p = self.problem
         self.problem = read_problem(p)
         self.runner = Runner(self.problem)
-        with preserved(p.model, p.loss, p.optimizer, p.train, p.validation):
+        scope = preserved_problem(p, says=False)
+        with scope:
             self._draw()
             self._inputs()
             self._model()
+        self.traces = scope.traces
         return self.measured
 
     def _draw(self) -> None:

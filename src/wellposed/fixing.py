@@ -13,6 +13,8 @@ from .errors import ProblemError
 from .problem import Problem, problem_from
 from .racing import race
 from .report import Report, Verdict
+from .runtime.interrupts import unbroken
+from .runtime.scope import exclusive
 
 _RACE_STEPS = 60
 _RACE_SEEDS = 3
@@ -124,11 +126,16 @@ def fix(
     >>> [remedy.name for remedy in fixed.applied]
     ['normalise inputs']
     """
-    from .frameworks.torch.forms import read_problem
-
     seed, in_place = checked_seed(seed), flag(in_place, "in_place")
     callable_or_none(progress, "progress")
     given = problem_from(model, loss, train, validation=validation, optimizer=optimizer)
+    with exclusive("wp.fix", given.model, given.loss):
+        return _fixed(given, in_place=in_place, seed=seed, progress=progress)
+
+
+def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str], None] | None) -> Fix:
+    from .frameworks.torch.forms import read_problem
+
     tell = progress or (lambda stage: None)
     before = check(given, seed=seed, progress=progress)
     problem = read_problem(given)
@@ -175,7 +182,8 @@ def fix(
     if in_place and "recipe" in kept.extras:
         from .frameworks.torch.copying import write_back
 
-        write_back(result, given)
+        with unbroken():
+            write_back(result, given)
         result = replace(result, model=given.model, optimizer=given.optimizer, loss=given.loss)
     return Fix(
         problem=result,

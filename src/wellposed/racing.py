@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from .arguments import callable_or_none, whole
+from .arguments import callable_or_none, flag, whole
 from .errors import ArgumentError, ProblemError
 from .problem import Problem
+from .runtime.isolation import isolated
+from .runtime.scope import exclusive
 
 RATE_FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Both sides search the same multiples of their own optimizer's rate."""
@@ -85,6 +87,7 @@ def race(
     steps: int = 200,
     seeds: int = 5,
     progress: Callable[[str], None] | None = None,
+    isolate: bool = False,
 ) -> Race:
     """Train two problems for a while, each at the best of the same multiples of its rate, and compare held-out loss.
 
@@ -101,6 +104,9 @@ def race(
         Number of runs of each side.
     progress
         Called with a few words as each stage begins.
+    isolate
+        Run in a forked process of its own, in which nothing of yours can change: on Linux, as long as CUDA has not started. A crash there is
+        a `UserCodeError`.
 
     Returns
     -------
@@ -120,8 +126,20 @@ def race(
     """
     steps, seeds = whole(steps, "steps", least=1), whole(seeds, "seeds", least=1)
     callable_or_none(progress, "progress")
-    tell = progress or (lambda stage: None)
-    sides = [_Side(_named(p, name=n), n, tell) for p, n in ((before, "before"), (after, "after"))]
+    problems = [(_named(p, name=n), n) for p, n in ((before, "before"), (after, "after"))]
+
+    def run(tell: Callable[[str], None]) -> Race:
+        with exclusive("wp.race", *(part for p, _ in problems for part in (p.model, p.loss))):
+            return _raced([_Side(p, n, tell) for p, n in problems], steps=steps, seeds=seeds)
+
+    return (
+        isolated("wp.race", run, progress=progress)
+        if flag(isolate, "isolate")
+        else run(progress or (lambda stage: None))
+    )
+
+
+def _raced(sides: list[_Side], *, steps: int, seeds: int) -> Race:
     relative = not sides[0].same_targets(sides[1])
     at = tuple(sorted({round(steps * i / _POINTS) for i in range(1, _POINTS + 1)}))
     lanes = [side.run(at, seeds=seeds, relative=relative) for side in sides]
@@ -153,10 +171,9 @@ class _Side:
         self.runner = Runner(self.problem)
 
     def run(self, at: Sequence[int], *, seeds: int, relative: bool) -> Lane:
-        from .frameworks.torch.state import preserved
+        from .runtime.torch.restore import preserved_problem
 
-        p = self.problem
-        with preserved(p.model, p.loss, p.optimizer, p.train, p.validation):
+        with preserved_problem(self.problem):
             scale = self._scale() if relative else 1.0
             self.tell(f"racing {self.name}: choosing the rate")
             trials = {f: self._train(f, at, seed=0)[-1] for f in RATE_FACTORS}
@@ -206,8 +223,8 @@ class _Side:
 
 
 def _targets(side: _Side) -> Any:
-    from .frameworks.torch.state import preserved
+    from .runtime.torch.restore import preserved_problem
 
-    with preserved(side.problem.train, side.problem.validation):
+    with preserved_problem(side.problem):
         targets = side._batches(0, 1)[1][0].targets
     return targets.detach().double().cpu().numpy() if hasattr(targets, "detach") else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -399,7 +400,7 @@ class Fails(nn.Module):
     def __init__(self, error: type[BaseException], at: int) -> None:
         super().__init__()
         self.body, self.error, self.at = Counts(wrong=False), error, at
-        self.clock = Clock()
+        self.clock = clock()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.body(x)
@@ -409,13 +410,11 @@ class Fails(nn.Module):
         return y
 
 
-class Clock:
-    """Goes on from evaluation to evaluation: what has slots and no ``__dict__`` is not restored."""
-
-    __slots__ = ("calls",)
-
-    def __init__(self) -> None:
-        self.calls = 0
+def clock() -> Any:
+    """Goes on from evaluation to evaluation: what other threads may act on is not restored."""
+    counts: Any = threading.Event()
+    counts.calls = 0
+    return counts
 
 
 @pytest.mark.parametrize("at", [1, 2, 9])

@@ -18,7 +18,7 @@ DISPLAY = {"__str__", "__rich_console__", "_repr_html_"}
 
 LAYERS = {
     1: {"errors.py", "limits.py", "report.py", "problem.py", "own_files.py", "safe_text.py", "arguments.py"},
-    2: {"frameworks"},
+    2: {"frameworks", "runtime"},
     3: {"normalize", "signals", "initialization", "differentiate", "gradcheck", "contract"},
     4: {"rules"},
     5: {"interventions.py", "examination.py", "checking.py", "fixing.py", "racing.py"},
@@ -95,9 +95,10 @@ def test_a_file_imports_only_from_the_layers_above_its_own(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=place)
-def test_only_the_frameworks_folder_and_the_demo_import_a_framework(file: Path) -> None:
+def test_only_the_folders_of_frameworks_and_the_demo_import_a_framework(file: Path) -> None:
     names = {name.split(".")[0] for name, _ in imports(file)}
-    assert not names & FRAMEWORKS or place(file).startswith("frameworks/") or place(file) == "demo.py"
+    homes = ("frameworks/", "runtime/torch/")
+    assert not names & FRAMEWORKS or place(file).startswith(homes) or place(file) == "demo.py"
 
 
 @pytest.mark.parametrize("file", FILES, ids=place)

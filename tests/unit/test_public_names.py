@@ -12,13 +12,13 @@ import wellposed as wp
 
 SIGNATURES = {
     "check": "model, loss=None, train=None, *, validation=None, optimizer=None, precision=None, select=None, "
-    "ignore=(), limits=None, seed=0, progress=None",
+    "ignore=(), limits=None, seed=0, progress=None, isolate=False",
     "fix": "model, loss=None, train=None, *, validation=None, optimizer=None, in_place=False, seed=0, progress=None",
-    "race": "before, after, *, steps=200, seeds=5, progress=None",
-    "measure_signals": "model, loss=None, train=None, *, optimizer=None, seed=0",
+    "race": "before, after, *, steps=200, seeds=5, progress=None, isolate=False",
+    "measure_signals": "model, loss=None, train=None, *, optimizer=None, seed=0, isolate=False",
     "initialize": "model, inputs=None, *, scheme='auto', seed=0, loss=None, targets=None",
     "numerical_gradient": "f, x, *, method='auto', step=None, precision='auto'",
-    "check_gradients": "f, *inputs, gradient=None, mode='reverse', order=1, resolution=0.01, replay='auto', seed=0",
+    "check_gradients": "f, *inputs, gradient=None, mode='reverse', order=1, resolution=0.01, replay='auto', seed=0, isolate=False",
     "gain": "activation",
     "explain": "key",
 }

@@ -116,6 +116,7 @@ def _codes(
 @arguments.problem
 @click.option("--select", multiple=True, callback=_codes, help="Only these: codes, names or prefixes (WP1).")
 @click.option("--ignore", multiple=True, callback=_codes, help="Not these rules.")
+@click.option("--isolate", is_flag=True, help="Check in a process of its own: a crash there is reported.")
 @arguments.seed
 @arguments.form
 @arguments.output("Save the report here too, as JSON for `wellposed report`.")

@@ -14,6 +14,8 @@ from ..arguments import choice, flag, number, refused, whole
 from ..arguments import seed as checked_seed
 from ..errors import ArgumentError, UserCodeError
 from ..problem import Problem
+from ..runtime.isolation import isolated
+from ..runtime.scope import Scope, exclusive
 from .conclude import conclude
 from .directions import Array
 from .names import input_names
@@ -36,6 +38,7 @@ def check_gradients(
     resolution: float = PASS_RESOLUTION,
     replay: Literal["auto"] | bool = "auto",
     seed: int = 0,
+    isolate: bool = False,
 ) -> GradientCheck:
     """Check that a backward pass is the derivative of its forward pass.
 
@@ -68,6 +71,9 @@ def check_gradients(
         one; False: all is checked in its own precision.
     seed
         Seed of the directions and of the random state that each evaluation starts from.
+    isolate
+        Run in a forked process of its own, in which nothing of yours can change: on Linux, as long as CUDA has not started. A crash there is
+        a `UserCodeError`.
 
     Returns
     -------
@@ -102,20 +108,55 @@ def check_gradients(
     ('fail', 'sign-flipped')
     """
     _refuse(f, mode=mode, order=order, resolution=resolution, replay=replay, seed=seed)
+    parts = (f.model, f.loss) if isinstance(f, Problem) else (f,)
+
+    def run(tell: Any = None) -> GradientCheck:
+        with exclusive("wp.check_gradients", *parts):
+            return _checked(
+                f,
+                inputs,
+                gradient,
+                mode=mode,
+                order=order,
+                resolution=float(resolution),
+                replay=replay,
+                seed=int(seed),
+            )
+
+    return isolated("wp.check_gradients", run) if flag(isolate, "isolate") else run()
+
+
+def _checked(
+    f: Any,
+    inputs: tuple[Any, ...],
+    gradient: Any,
+    *,
+    mode: Mode,
+    order: int,
+    resolution: float,
+    replay: Literal["auto"] | bool,
+    seed: int,
+) -> GradientCheck:
     framework = _framework(f, inputs)
     if framework is None:
         if mode != "reverse" or order != 1:
             raise ArgumentError(
                 f"mode={mode!r}, order={order}: a NumPy function has its hand-written gradient alone"
             )
-        return _check_numpy(f, inputs, gradient=gradient, seed=int(seed), resolution=float(resolution))
+        with Scope({"f": f, "gradient": gradient}):
+            return _check_numpy(f, inputs, gradient=gradient, seed=seed, resolution=resolution)
     if gradient is not None:
         raise ArgumentError(
             f"gradient= goes with a NumPy function: a {framework} function brings its own backward pass"
         )
-    check = Checker(
-        framework, f, inputs, mode=mode, resolution=float(resolution), replay=replay, seed=int(seed)
-    )
+    check = Checker(framework, f, inputs, mode=mode, resolution=resolution, replay=replay, seed=seed)
+    if framework == "JAX":
+        with Scope({"f": f}):
+            return _in_orders(check, order)
+    return _in_orders(check, order)
+
+
+def _in_orders(check: Checker, order: int) -> GradientCheck:
     first = check.order(1)
     if order == 1 or first.verdict != "pass":
         return first

@@ -11,8 +11,8 @@ import numpy as np
 from ..arguments import told
 from ..differentiate.noise import UNIT_ROUNDOFF
 from ..errors import ArgumentError, UserCodeError
+from ..runtime.reachable import reach
 from .directions import Array, Direction
-from .in_play import arrays_of
 from .result import Sample
 
 
@@ -120,7 +120,7 @@ class NumpyObjective:
         self.shapes = tuple(p.shape for p in self._points)
         _refuse_non_finite(self.names, self._points, what="input")
         self._counts = Counts()
-        held = [*arrays_of(f), *(arrays_of(gradient) if callable(gradient) else ())]
+        held = list(reach([f, gradient]).of(np.ndarray))
         shapes = [
             *self.shapes,
             *(x.shape for x in inputs if isinstance(x, np.ndarray)),

@@ -9,6 +9,8 @@ from typing import Any
 from ..arguments import callable_or_none, choice
 from ..arguments import seed as checked_seed
 from ..errors import ArgumentError, MissingDependency
+from ..runtime.interrupts import unbroken
+from ..runtime.scope import exclusive
 from .policy import SCHEMES, plan
 from .result import Initialization, ParameterRecipe, SignalSummary
 
@@ -86,6 +88,13 @@ def initialize(
         )
     if loss is not None and inputs is None:
         raise ArgumentError("inputs is None: loss and targets need the inputs that they belong to")
+    with exclusive("wp.initialize", model, loss):
+        return _initialized(model, inputs, scheme=scheme, seed=seed, loss=loss, targets=targets)
+
+
+def _initialized(
+    model: Any, inputs: Any, *, scheme: str, seed: int, loss: Any, targets: Any
+) -> Initialization:
     weights = _weights()(model, inputs=inputs, targets=targets, loss=loss, seed=seed)
     before = after = None
     stds_before: dict[str, float] = {}
@@ -102,7 +111,8 @@ def initialize(
         new = weights.values(set(draws) | zeroed)
     kept, reason = _judge(before, after, scheme=scheme, drawn=len(draws))
     if kept:
-        weights.assign(new)
+        with unbroken():
+            weights.assign(new)
     return Initialization(
         scheme=scheme,
         seed=seed,

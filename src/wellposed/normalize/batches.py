@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import sys
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..arguments import told
 from ..errors import DataError
+from ..runtime.scope import Scope
 
 _INPUT_KEYS = (
     "inputs",
@@ -45,7 +45,7 @@ def batches(data: Any) -> Generator[NDArray[Any]]:
         return
     _refuse_what_cannot_be_batched(data)
     read = 0
-    with _random_states_kept(data):
+    with reading(data):
         for batch in data:
             yield _inputs_of_batch(batch, f"batch {read}")
             read += 1
@@ -198,19 +198,12 @@ def _kind(data: Any) -> str:
     return type(data).__name__
 
 
-@contextmanager
-def _random_states_kept(data: Any) -> Iterator[None]:
-    """Shuffling and augmenting draw random numbers; reading leaves the states as they were."""
+def reading(data: Any) -> AbstractContextManager[Any]:
+    """A scope in which `data` may be iterated: shuffling and augmenting draw random numbers, and move samplers and counters on."""
+    if type(data) in (list, tuple):  # no code of the user's runs
+        return nullcontext()
     if "torch" in sys.modules:
-        from ..frameworks.torch.arrays import reading
+        from ..frameworks.torch.arrays import reading as reading_torch
 
-        with reading(data):
-            yield
-        return
-    # The states that users' code draws from.
-    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)  # noqa: NPY002
+        return reading_torch(data)
+    return Scope({}, data={"data": data})

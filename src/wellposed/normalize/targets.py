@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from ..arguments import told
 from ..errors import ArgumentError, DataError
+from .batches import reading
 
 _KEYS = ("targets", "target", "y", "labels", "label")
 
@@ -44,18 +43,9 @@ class _Targets:
         self._data = data
 
     def __iter__(self) -> Iterator[Any]:
-        with _reading(self._data):
+        with reading(self._data):
             for i, batch in enumerate(self._data):
                 yield _of_batch(batch, f"batch {i}")
-
-
-def _reading(data: Any) -> AbstractContextManager[None]:
-    """A loader's own generators are put back; whoever iterates puts back the global ones."""
-    if "torch" not in sys.modules:
-        return nullcontext()
-    from ..frameworks.torch.arrays import reading
-
-    return reading(data)
 
 
 def _of_batch(batch: Any, what: str) -> Any:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..arguments import flag
 from ..arguments import seed as checked_seed
-from ..problem import problem_from
+from ..problem import Problem, problem_from
+from ..runtime.isolation import isolated
+from ..runtime.scope import exclusive
 from .result import SignalProfile
 
 STEPS = 30
@@ -15,7 +18,13 @@ TAPPED_BATCHES = 3
 
 
 def measure_signals(
-    model: Any, loss: Any = None, train: Any = None, *, optimizer: Any = None, seed: int = 0
+    model: Any,
+    loss: Any = None,
+    train: Any = None,
+    *,
+    optimizer: Any = None,
+    seed: int = 0,
+    isolate: bool = False,
 ) -> SignalProfile:
     """Measure the forward and backward signal at every layer, at initialization and after a few steps.
 
@@ -28,6 +37,9 @@ def measure_signals(
         is measured; without an optimizer the later signal is that after steps of Adam at 1e-3.
     seed
         Seeds the batches that are drawn and every random state while the model runs.
+    isolate
+        Run in a forked process of its own, in which nothing of yours can change: on Linux, as long as CUDA has not started. A crash there is
+        a `UserCodeError`.
 
     Returns
     -------
@@ -44,17 +56,24 @@ def measure_signals(
     >>> [layer.name for layer in profile.layers]
     ['0', '1', '2']
     """
+    given = problem_from(model, loss, train, optimizer=optimizer)
+    seed = checked_seed(seed)
+    if flag(isolate, "isolate"):
+        return isolated("wp.measure_signals", lambda tell: _measured(given, seed))
+    return _measured(given, seed)
+
+
+def _measured(given: Problem, seed: int) -> SignalProfile:
     from ..frameworks.torch.data import batches
     from ..frameworks.torch.forms import read_problem
     from ..frameworks.torch.running import Runner
-    from ..frameworks.torch.state import preserved
     from ..frameworks.torch.taps import tap
     from ..frameworks.torch.trials import trial
+    from ..runtime.torch.restore import preserved_problem
 
-    problem = read_problem(problem_from(model, loss, train, optimizer=optimizer))
-    seed = checked_seed(seed)
-    runner = Runner(problem)
-    with preserved(problem.model, problem.loss, problem.optimizer, problem.train):
+    with exclusive("wp.measure_signals", given.model, given.loss), preserved_problem(given):
+        problem = read_problem(given)
+        runner = Runner(problem)
         drawn = batches(problem.train, count=STEPS, seed=seed, has_loss=problem.loss is not None)
         drawn = [b.to(runner.device) for b in drawn]
         runner.train_mode()

@@ -12,8 +12,8 @@ import numpy as np
 
 from ...arguments import told
 from ...errors import ArgumentError
+from ...runtime.reachable import reach
 from .calls import Calls, Pure, is_wide
-from .reached import held_arrays
 from .trees import Leaf, coarsest, copied, epsilon, flattened, is_checked, refuse_unusable, widened
 from .weighing import cotangent, weight
 
@@ -72,7 +72,7 @@ def opened(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int, or
         called = arguments.pop() if is_module else f
         return _floating(called(*arguments))
 
-    sizes = _sizes([value for _, value in every] + held_arrays(f))
+    sizes = _sizes([value for _, value in every] + list(reach([f]).of((jax.Array, np.ndarray))))
     first = Subject(leaves=leaves, outputs=outputs, batch_sizes=sizes)
     return first if order == 1 else _gradient_of(first, seed)
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from ...arguments import told
 from ...errors import DataError
+from ...runtime.torch.restore import preserved
 from ..affine import AffineMap, affine_map, misfit, two_parts
-from .state import preserved
 
 WITHOUT_FLOAT64 = ["mps"]
 """Types of device that have no float64."""
@@ -38,10 +38,9 @@ def to_numpy(tensor: torch.Tensor, *, what: str = "the data") -> NDArray[Any]:
     return tensor.numpy()
 
 
-def reading(data: Any) -> AbstractContextManager[None]:
-    """A scope in which `data` may be iterated; random states and samplers are as before on the way out."""
-    held = isinstance(data, torch.utils.data.DataLoader | torch.utils.data.Dataset)
-    return preserved(data) if held else preserved()
+def reading(data: Any) -> AbstractContextManager[Any]:
+    """A scope in which `data` may be iterated; whatever reading it changes is as before on the way out."""
+    return preserved(data={"data": data})
 
 
 def affine(x: torch.Tensor, center: NDArray[Any], scale: NDArray[Any], *, inverse: bool) -> torch.Tensor:

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from ...problem import Problem
+from ...runtime.torch.restore import modules_of
 from .batch import Batch, as_batch
 from .forms import read
-from .state import modules_of
 
 
 def copy_problem(problem: Problem) -> tuple[Problem, str]:

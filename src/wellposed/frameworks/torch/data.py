@@ -12,10 +12,11 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from ...errors import DataError
 from ...problem import Problem
+from ...runtime.torch.restore import preserved
+from ...runtime.torch.seeding import seed_everything
 from .batch import Batch, as_batch, row_count, take
 from .forms import read
 from .samples import BATCH_ROWS, guarded
-from .seeding import seed_everything
 
 _ROWS_READ = 50_000
 _NUMBERS_READ = 20_000_000
@@ -160,7 +161,8 @@ def _matrix(tensors: Sequence[tuple[torch.Tensor, ...]]) -> np.ndarray | None:
 
 def inputs_tensor(problem: Problem, *, seed: int) -> torch.Tensor:
     """All rows of the only input tensor, as `inputs_matrix` reads them."""
-    matrix = inputs_matrix(problem.train, name="train", has_loss=problem.loss is not None, seed=seed)
+    with preserved(data={"train": problem.train}):
+        matrix = inputs_matrix(problem.train, name="train", has_loss=problem.loss is not None, seed=seed)
     if matrix is None:
         raise DataError("the inputs are not one floating-point tensor: normalise them where they are made")
     return torch.from_numpy(matrix)
@@ -169,17 +171,19 @@ def inputs_tensor(problem: Problem, *, seed: int) -> torch.Tensor:
 def targets_tensor(problem: Problem, *, seed: int) -> torch.Tensor:
     """All targets that can be read at once."""
     has_loss = problem.loss is not None
-    train = read(problem.train, name="train", has_loss=has_loss)
-    if isinstance(train, Batch):
-        return train.targets
-    drawn = batches(train, count=_ROWS_READ // BATCH_ROWS, seed=seed, has_loss=has_loss)
-    return torch.cat([b.targets for b in drawn])
+    with preserved(data={"train": problem.train}):
+        train = read(problem.train, name="train", has_loss=has_loss)
+        if isinstance(train, Batch):
+            return train.targets
+        drawn = batches(train, count=_ROWS_READ // BATCH_ROWS, seed=seed, has_loss=has_loss)
+        return torch.cat([b.targets for b in drawn])
 
 
 def calibration_batch(problem: Problem, *, seed: int, rows: int = 512) -> Any:
     """Inputs for calibrating weights, in the form in which the model is called."""
     has_loss = problem.loss is not None
-    train = read(problem.train, name="train", has_loss=has_loss)
-    if isinstance(train, Batch):
-        return some_rows(train, rows, seed=seed).inputs
-    return batches(train, count=1, seed=seed, has_loss=has_loss)[0].inputs
+    with preserved(data={"train": problem.train}):
+        train = read(problem.train, name="train", has_loss=has_loss)
+        if isinstance(train, Batch):
+            return some_rows(train, rows, seed=seed).inputs
+        return batches(train, count=1, seed=seed, has_loss=has_loss)[0].copied().inputs

@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError, WellposedError
+from ...runtime.reachable import Reached
+from ...runtime.torch.restore import preserved
+from ...runtime.torch.rewind import Rewind
 from ..held import Held
 from . import forward_mode, second_order
 from .backward import Gradients, NeedsAccumulation, accumulating, gradients_of, is_finite, own_copy
-from .rewinding import Rewind
 from .running import seed_everything
 from .scratch import Place, Scratch, real_view
-from .state import Reached, preserved, reach
 from .subjects import Subject, in_double
 from .unreduced import Loss, factor_of
 from .weighing import Term, Weights, outputs_of, rounding, total, wide
@@ -48,10 +49,8 @@ class Claim:
 def evaluating(subject: Subject, *, seed: int, replay: bool) -> Iterator[Evaluator]:
     """A scope in which the subject can be run at any point; everything is as it was on the way out."""
     points = tuple(real_view(leaf.tensor) for leaf in subject.leaves)
-    found = reach(subject.roots)
-    sources = [t.data for t in found.tensors]
-    with preserved(*subject.roots, cast=in_double if replay else None):
-        evaluator = Evaluator(subject, found, sources, points, seed=seed, replay=replay)
+    with preserved(*subject.roots, cast=in_double if replay else None) as scope:
+        evaluator = Evaluator(subject, scope.found, scope.own, points, seed=seed, replay=replay)
         try:
             yield evaluator
         finally:

@@ -16,13 +16,13 @@ from torch.nn.parameter import is_lazy
 
 from ...arguments import told
 from ...errors import ArgumentError
+from ...runtime.torch.restore import preserved
+from ...runtime.torch.seeding import seed_everything
 from ..affine import AffineMap, affine_map
 from .arrays import Normalize
 from .folded_layers import FOLDABLE, feature_axis, fold_layer, layer_map
 from .folding_trials import Trial, rows_of_training, same_outputs, trials
 from .folding_watch import watched_call
-from .seeding import seed_everything
-from .state import preserved
 
 _TOLERANCE = 1e-9
 """Of the outputs' size, in float64: far above rounding, far below any real difference."""

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from ...errors import DataError, WellposedError
 from ...problem import Problem
+from ...runtime.torch.restore import preserved
 from .batch import (
     Batch,
     as_batch,
@@ -33,7 +34,6 @@ from .batch import (
 from .optimizers import together
 from .running import Runner
 from .samples import Passes, Samples, collate, drawn_from, graph_collate, guarded, refuse_ragged
-from .state import preserved
 
 _ASKED_ROWS = 4
 _NUMBERS_STACKED = 20_000_000
@@ -89,7 +89,7 @@ def read_problem(problem: Problem) -> Problem:
     def data(value: Any, name: str) -> Any:
         if value is None:
             return None
-        with preserved(value):
+        with preserved(data={name: value}):
             return read(value, name=name, has_loss=problem.loss is not None, ask=ask)
 
     def ask(batch: Batch, any_rows: bool) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map
 
-from .seeding import seed_everything
-from .state import preserved
+from ...runtime.torch.restore import preserved
+from ...runtime.torch.seeding import seed_everything
 
 Function = Callable[..., Any]
 Tensors = list[torch.Tensor]

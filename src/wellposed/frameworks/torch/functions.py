@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from ...errors import ArgumentError
+from ...runtime.torch.restore import preserved
 from .function_calls import CustomCall, differentiable
 from .function_watch import OF_A_CUSTOM_OP, Call, Key, is_op, is_theirs, watching
 from .gradient_hooks import Watched, watching_hooks
-from .state import preserved
 
 _SETTINGS = 4
 """Ways of calling one Function (other constants, other tensors that need a gradient) that are looked at; the rest is told."""

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 from torch.nn.modules import module as modules_of_torch
 
-from .state import preserved, reach
+from ...runtime.reachable import Reached, reach
+from ...runtime.torch.restore import preserved
 
 _ROUNDING = 64
 """How many units in the last place two ways of computing the same product may differ by."""
@@ -44,14 +45,14 @@ def watching_hooks(
     run: Callable[[], Any], names: Mapping[nn.Module, str], place: Callable[[], str]
 ) -> Iterator[list[Watched]]:
     """Watch every hook on a gradient that the run has or makes; the hooks and what they hold are as they were on the way out."""
-    found = reach([run])
+    found = reach([run], wide=False)
     watched: list[Watched] = []
     with ExitStack() as undo:
         held = [hook for table in _tables(found) for hook in table.values()]
         undo.enter_context(preserved(*held))
         for tensor, name in _named_tensors(found, names):
             _watch_table(undo, watched, tensor._backward_hooks, "the gradient of", name)
-        for module in found.modules:
+        for module in found.of(nn.Module):
             name = names.get(module, type(module).__name__)
             _watch_table(undo, watched, module._backward_hooks, "the gradient of the inputs of", name)
             _watch_table(undo, watched, module._backward_pre_hooks, "the gradient of the outputs of", name)
@@ -61,10 +62,10 @@ def watching_hooks(
         yield watched
 
 
-def _tables(found: Any) -> Iterator[dict[int, Any]]:
+def _tables(found: Reached) -> Iterator[dict[int, Any]]:
     for tensor in found.tensors:
         yield tensor._backward_hooks or {}
-    for module in found.modules:
+    for module in found.of(nn.Module):
         yield from (module._backward_hooks, module._backward_pre_hooks)
 
 
@@ -73,9 +74,9 @@ def _global_tables() -> Iterator[tuple[dict[int, Any], str]]:
     yield modules_of_torch._global_backward_pre_hooks, "outputs"
 
 
-def _named_tensors(found: Any, names: Mapping[nn.Module, str]) -> Iterator[tuple[torch.Tensor, str]]:
+def _named_tensors(found: Reached, names: Mapping[nn.Module, str]) -> Iterator[tuple[torch.Tensor, str]]:
     called: dict[int, str] = {}
-    for module in found.modules:
+    for module in found.of(nn.Module):
         prefix = f"{names[module]}." if module in names and names[module] != type(module).__name__ else ""
         for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
             called.setdefault(id(tensor), prefix + name)

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError
 from ...gradcheck.result import Sample
+from ...runtime.torch.rewind import Rewind
 from ..held import Step
 from .backward import Gradients
 from .evaluating import Claim, Evaluation, Evaluator, evaluating
-from .rewinding import Rewind
 from .scratch import Place, to_array
 from .second_order import second_order
 from .subjects import Subject, first_order, needs_replay

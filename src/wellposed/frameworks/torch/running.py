@@ -15,9 +15,9 @@ from torch import nn
 
 from ...errors import DataError, ProblemError, UserCodeError
 from ...problem import Problem
+from ...runtime.torch.restore import modules_of
+from ...runtime.torch.seeding import seed_everything
 from .batch import TARGET_KEYS, Batch, describe
-from .seeding import seed_everything
-from .state import modules_of
 
 Value = TypeVar("Value")
 

@@ -13,12 +13,12 @@ from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map, tree_u
 
 from ...errors import ArgumentError, DataError, ProblemError
 from ...problem import Problem
+from ...runtime.reachable import reach
+from ...runtime.torch.restore import modules_of, preserved
 from .batch import Batch
 from .data import batches
 from .forms import read_problem
-from .hidden import hidden_roots
 from .running import Runner, own_loss
-from .state import modules_of, reach
 from .unreduced import Loss, Unreduced
 
 Cast = Callable[[torch.Tensor], torch.Tensor]
@@ -82,7 +82,7 @@ def first_order(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: in
         return f(*arguments.fresh(placed, cast))
 
     return Subject(
-        roots=(f, *hidden_roots(f), *arguments.objects),
+        roots=(f, *arguments.objects),
         leaves=checked_leaves(leaves),
         call=call,
         constants=arguments.tensors,
@@ -266,7 +266,9 @@ def _problem(problem: Problem, inputs: Sequence[Any], seed: int) -> Subject:
     runner = Runner(problem)
     if not runner.trainable:
         raise ProblemError("the model has no parameter that requires a gradient: there is nothing to check")
-    batch = batches(problem.train, count=1, seed=seed, has_loss=problem.loss is not None)[0].to(runner.device)
+    with preserved(data={"train": problem.train}):
+        drawn = batches(problem.train, count=1, seed=seed, has_loss=problem.loss is not None)
+        batch = drawn[0].copied().to(runner.device)
     padding = _padding(modules_of(problem.model))
     leaves = [
         Leaf(name=n, tensor=p, is_parameter=True, still=padding.get(id(p)))
@@ -286,7 +288,7 @@ def _problem(problem: Problem, inputs: Sequence[Any], seed: int) -> Subject:
         )
 
     return Subject(
-        roots=(problem.model, problem.loss, *hidden_roots(problem.model, problem.loss)),
+        roots=(problem.model, problem.loss),
         leaves=checked_leaves(leaves),
         call=call,
         constants=(*batch.tensors, *_tensors(batch.targets)),

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from ...runtime.torch.restore import preserved
+from ...runtime.torch.seeding import seed_everything
 from .function_calls import CustomCall
-from .seeding import seed_everything
-from .state import preserved
 
 Tensors = tuple[torch.Tensor, ...]
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...runtime.torch.restore import preserved
 from ...signals.result import LayerSignal, Outcome, ParameterUpdate
 from .batch import Batch
 from .optimizers import Optimizers
 from .running import Runner, mean_loss, reference_optimizer, seed_everything, take_steps
-from .state import preserved
 from .taps import Tapped, tap
 
 Change = Callable[[torch.optim.Optimizer], None]

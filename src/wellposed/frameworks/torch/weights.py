@@ -18,9 +18,9 @@ from ...arguments import told
 from ...errors import ArgumentError, DataError
 from ...initialization.facts import Draw, LayerFacts, ModelFacts
 from ...initialization.result import SignalSummary
+from ...runtime.torch.restore import preserved
 from .batch import Batch, take
 from .running import seed_everything
-from .state import preserved
 from .weight_facts import layers_by_order, parameters_of
 from .weight_flow import Flow, Product, follow, std_over_samples, tensors_in
 

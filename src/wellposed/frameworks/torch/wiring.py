@@ -10,6 +10,7 @@ from torch import nn
 
 from ...contract.result import Unreached
 from ...errors import UserCodeError
+from ...runtime.torch.restore import preserved
 from .batch import Batch, is_dense, take
 from .running import (
     Runner,
@@ -20,7 +21,6 @@ from .running import (
     seed_everything,
     take_steps,
 )
-from .state import preserved
 from .taps import Tapped
 from .trials import Change
 

@@ -7,32 +7,15 @@ from typing import Any
 
 import torch
 
-from .keeping import is_done, keep_generators, keep_python_state
-from .state import Reached, reach
+from ..reachable import Reached, reach
+from ..snapshot import RandomStates, Snapshot
 
 _SMALL = 1 << 16
 """Elements up to which a tensor is simply written again; above, only where it shows that it was written."""
 
 
-class Calls:
-    """Calls to be made again and again, last first."""
-
-    def __init__(self) -> None:
-        self._calls: list[tuple[Any, tuple[Any, ...]]] = []
-
-    def callback(self, function: Any, /, *args: Any) -> None:
-        self._calls.append((function, args))
-
-    def __call__(self) -> None:
-        for function, args in reversed(self._calls):
-            function(*args)
-
-    def would_change(self) -> bool:
-        return not all(is_done(function, args) for function, args in self._calls)
-
-
 class Rewind:
-    """Takes the state when it is made, inside `state.preserved`, and goes back to it when it is called.
+    """Takes the state when it is made, inside `restore.preserved`, and goes back to it when it is called.
 
     Parameters
     ----------
@@ -43,9 +26,8 @@ class Rewind:
     """
 
     def __init__(self, found: Reached, sources: Sequence[torch.Tensor | None]) -> None:
-        self._python, self._generators = Calls(), Calls()
-        keep_python_state(self._python, found)
-        keep_generators(self._generators, found.generators)
+        self._python = Snapshot(found)
+        self._generators = RandomStates(found.generators)
         self._tensors = {
             id(tensor): _Kept(tensor, source) for tensor, source in zip(found.tensors, sources, strict=True)
         }
@@ -58,7 +40,7 @@ class Rewind:
     def left(self, roots: Sequence[Any]) -> Rewind | None:
         """The state that an evaluation has left, to be gone to later; None where it is the one from which it started."""
         written = {key for key, kept in self._tensors.items() if kept.is_written()}
-        if not written and not self._python.would_change():
+        if not written and not self._python.is_changed():
             return None
         found = reach(roots)
         sources = [
@@ -72,8 +54,9 @@ class Rewind:
         return left
 
     def __call__(self) -> None:
-        self._python()
-        self._generators()
+        self._python.restore()
+        self._python.lend_iterators()
+        self._generators.restore()
         for kept in self._tensors.values():
             kept.restore()
 

@@ -1,0 +1,228 @@
+"""The scope for torch: every tensor is lent a scratch copy, so the user's own storage is never written.
+
+Whatever happens inside, giving the storage back restores it bit for bit. Everything else that is reached is kept as `runtime.scope` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_modules
+
+from ...errors import ProblemError
+from ...problem import Problem
+from ..reachable import reach
+from ..scope import Scope
+from ..settings import RANDOM_STATES, SWITCHES, Setting
+
+Cast = Callable[[torch.Tensor], torch.Tensor]
+MOST_DATA_TENSORS = 10_000
+MOST_DATA_BYTES = 1 << 28
+"""Of tensors found in the data alone: more are not copied, but watched by their version."""
+
+
+def preserved(*roots: Any, data: Mapping[str, Any] | None = None, cast: Cast | None = None) -> TorchScope:
+    """A scope that restores everything that the roots reach, and every random state, on the way out.
+
+    Parameters
+    ----------
+    *roots
+        Modules, optimizers, loss functions, or dicts of them by name: parameters, buffers, gradients, flags, hooks, attributes, globals,
+        generators, optimizer state, whatever running them could touch.
+    data
+        Data sets and loaders by name.
+    cast
+        What the tensors hold meanwhile, made of what they held; None for copies.
+    """
+    named = {f"{type(root).__name__}{i or ''}": root for i, root in enumerate(roots)}
+    return TorchScope(named, data=data, cast=cast)
+
+
+def preserved_problem(problem: Problem, *, says: bool = True) -> TorchScope:
+    """The scope for all parts of a problem."""
+    return TorchScope(
+        {"model": problem.model, "loss": problem.loss, "optimizer": problem.optimizer},
+        data={"train": problem.train, "validation": problem.validation},
+        says=says,
+    )
+
+
+def modules_of(*roots: Any) -> tuple[nn.Module, ...]:
+    """Every module that takes part: the roots, their children, and what their closures and attributes hold."""
+    found = tuple(reach(roots, wide=False).of(nn.Module))
+    _refuse_lazy(found)
+    return found
+
+
+class TorchScope(Scope):
+    """As `preserved` says."""
+
+    def __init__(self, roots: Mapping[str, Any], *, cast: Cast | None = None, **options: Any) -> None:
+        super().__init__({**roots, "torch": _GLOBAL_HOOKS}, **options)
+        self._cast = cast
+        self.own: list[torch.Tensor] = []
+        """What each of the tensors that were found holds outside of the scope."""
+
+    def _lend(self) -> None:
+        super()._lend()
+        _refuse_lazy(self.found.of(nn.Module))
+        self._cut: list[torch.Tensor] = []
+        self._watched: list[tuple[torch.Tensor, int]] = []
+        # Before any storage is lent: copies made in inference mode could not be differentiated.
+        self._enter(torch.inference_mode(False))
+        self._lend_storage(self.found.tensors)
+        self._enter(torch.enable_grad())
+
+    def _enter(self, context: Any) -> None:
+        context.__enter__()
+        self._undo.append(lambda: context.__exit__(None, None, None))
+
+    def _switches(self) -> tuple[Setting, ...]:
+        return (*SWITCHES, *_TORCH_SWITCHES)
+
+    def _random_states(self) -> tuple[Setting, ...]:
+        cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+        own: Setting = (torch.random.get_rng_state, torch.random.set_rng_state)
+        return (
+            *RANDOM_STATES,
+            own,
+            *([(torch.cuda.get_rng_state_all, torch.cuda.set_rng_state_all)] if cuda else []),
+        )
+
+    def _changes(self) -> list[str]:
+        said = [
+            f"{self.found.place(t)}: a tensor was written to; it is too large to be kept"
+            for t, version in self._watched
+            if _version(t) != version
+        ]
+        if self._cut:
+            first = self.found.place(self._cut[0])
+            said.append(
+                f"{first}{f' and {len(self._cut) - 1} more' if self._cut[1:] else ''}: a graph that was built before holds this "
+                "tensor, and autograd.grad no longer finds it there (backward does); del what is not needed of it before the call"
+            )
+        return [*super()._changes(), *said]
+
+    def _lend_storage(self, tensors: list[torch.Tensor]) -> None:
+        """Point every tensor at a copy of its storage; tensors that share a storage go on sharing the copy, unless they are cast."""
+        copies: dict[int, torch.UntypedStorage] = {}
+        budget = MOST_DATA_BYTES
+        for i, tensor in enumerate(tensors):
+            self.own.append(tensor.data)
+            if i >= self.found.n_own_tensors:
+                budget -= tensor.numel() * tensor.element_size()
+                if budget < 0 or i - self.found.n_own_tensors > MOST_DATA_TENSORS:
+                    self._watched.append((tensor, _version(tensor)))
+                    continue
+            if tensor.is_leaf:
+                self._undo.append(_setter(tensor, "grad", tensor.grad))
+                tensor.grad = None
+            # An optimizer that steps in such a hook must not step here. An empty dict, since None would leave the hooks called;
+            # torch's stub names the attribute without a setter's type.
+            if getattr(tensor, "_post_accumulate_grad_hooks", None):
+                own_hooks = tensor._post_accumulate_grad_hooks
+                self._undo.append(_setter(tensor, "_post_accumulate_grad_hooks", own_hooks))
+                tensor._post_accumulate_grad_hooks = {}  # type: ignore[assignment]
+            # Given back before the gradient, which must fit the tensor's own type.
+            self._undo.append(_restorer(tensor))
+            lent = tensor.data if self._cast is None else self._cast(tensor.data)
+            if (
+                lent.dtype != tensor.dtype
+                and tensor.requires_grad
+                and tensor.is_leaf
+                and _is_in_a_graph(tensor)
+            ):
+                self._cut.append(tensor)  # torch gives a leaf of another type another node in graphs
+            tensor.data = lent if lent.dtype != tensor.dtype else _scratch(tensor, copies)
+
+
+def _is_in_a_graph(tensor: Any) -> bool:
+    """Whether a graph that is alive, or a view, holds a leaf."""
+    return (
+        tensor.requires_grad and tensor.is_leaf and hasattr(tensor, "_use_count") and tensor._use_count() > 1
+    )
+
+
+def _setter(holder: Any, name: str, value: Any) -> Callable[[], None]:
+    return lambda: setattr(holder, name, value)
+
+
+def _refuse_lazy(modules: Iterable[nn.Module]) -> None:
+    for module in modules:
+        if any(nn.parameter.is_lazy(p) for p in module._parameters.values() if p is not None):
+            raise ProblemError(
+                f"the model has a lazy layer without weights ({type(module).__name__}): call model(batch) once before the check"
+            )
+
+
+def _scratch(tensor: torch.Tensor, copies: dict[int, torch.UntypedStorage]) -> torch.Tensor:
+    if tensor.layout is not torch.strided or type(tensor.data) is not torch.Tensor or tensor.is_meta:
+        return tensor.data.clone()
+    storage = tensor.untyped_storage()
+    if storage.data_ptr() not in copies:
+        copies[storage.data_ptr()] = storage.clone()
+    scratch = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return scratch.set_(copies[storage.data_ptr()], tensor.storage_offset(), tensor.size(), tensor.stride())
+
+
+def _version(tensor: torch.Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _restorer(tensor: torch.Tensor) -> Callable[[], None]:
+    data, requires_grad, version = tensor.data, tensor.requires_grad, _version(tensor)
+
+    def back() -> None:
+        tensor.data = data
+        if tensor.requires_grad != requires_grad:
+            tensor.requires_grad_(requires_grad)
+        # Steps inside the scope count as in-place changes, and would spoil a graph that the user built before the check.
+        if version >= 0:
+            torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))  # pyright: ignore[reportAttributeAccessIssue]
+
+    return back
+
+
+def _hook_tables() -> Iterator[tuple[str, Any]]:
+    """Hooks of every module and every optimizer."""
+    for holder, names in (
+        (
+            torch_modules,
+            [
+                n
+                for n in vars(torch_modules)
+                if n.startswith("_global_")
+                and n.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called"))
+            ],
+        ),
+        (
+            import_module("torch.optim.optimizer"),
+            ["_global_optimizer_pre_hooks", "_global_optimizer_post_hooks"],
+        ),
+    ):
+        yield from ((name, vars(holder)[name]) for name in names if isinstance(vars(holder).get(name), dict))
+
+
+_GLOBAL_HOOKS = dict(_hook_tables())
+
+
+def _deterministic() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+_TORCH_SWITCHES: tuple[Setting, ...] = (
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.is_grad_enabled, torch.set_grad_enabled),
+    (torch.get_num_threads, torch.set_num_threads),
+    (_deterministic, lambda kept: torch.use_deterministic_algorithms(kept[0], warn_only=kept[1])),
+    (
+        lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        lambda kept: torch.set_anomaly_enabled(*kept),
+    ),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (lambda: torch.backends.cudnn.benchmark, lambda kept: setattr(torch.backends.cudnn, "benchmark", kept)),
+)
