@@ -284,9 +284,13 @@ VARIABLE = Kind(
 )
 
 
-TENSOR = Kind(
-    name="a tensor",
-    held=lambda v: (
-        ("its hooks", getattr(v, n, None)) for n in ("_backward_hooks", "_post_accumulate_grad_hooks")
-    ),
-)
+def _held_by_tensor(value: Any) -> Held:
+    for name in ("_backward_hooks", "_post_accumulate_grad_hooks"):
+        yield "its hooks", getattr(value, name, None)
+    # The plain tensors that hold the numbers of a wrapper, such as a quantised tensor.
+    if hasattr(value, "__tensor_flatten__") and hasattr(type(value), "__tensor_unflatten__"):
+        for name in value.__tensor_flatten__()[0]:
+            yield f".{name}", getattr(value, name)
+
+
+TENSOR = Kind(name="a tensor", held=_held_by_tensor)

@@ -5,17 +5,19 @@ Whatever happens inside, giving the storage back restores it bit for bit. Everyt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules import module as torch_modules
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from ...errors import ProblemError
 from ...problem import Problem
-from ..reachable import reach
+from ..reachable import Reached, reach
 from ..scope import Scope
 from ..settings import RANDOM_STATES, SWITCHES, Setting
 
@@ -53,9 +55,9 @@ def preserved_problem(problem: Problem, *, says: bool = True) -> TorchScope:
 
 def modules_of(*roots: Any) -> tuple[nn.Module, ...]:
     """Every module that takes part: the roots, their children, and what their closures and attributes hold."""
-    found = tuple(reach(roots, wide=False).of(nn.Module))
-    _refuse_lazy(found)
-    return found
+    found = reach(roots, wide=False)
+    _refuse_unusable(found)
+    return tuple(found.of(nn.Module))
 
 
 class TorchScope(Scope):
@@ -69,7 +71,7 @@ class TorchScope(Scope):
 
     def _lend(self) -> None:
         super()._lend()
-        _refuse_lazy(self.found.of(nn.Module))
+        _refuse_unusable(self.found)
         self._cut: list[torch.Tensor] = []
         self._watched: list[tuple[torch.Tensor, int]] = []
         # Before any storage is lent: copies made in inference mode could not be differentiated.
@@ -129,6 +131,12 @@ class TorchScope(Scope):
                 tensor._post_accumulate_grad_hooks = {}  # type: ignore[assignment]
             # Given back before the gradient, which must fit the tensor's own type.
             self._undo.append(_restorer(tensor))
+            if is_traceable_wrapper_subclass(tensor):
+                if self._cast is not None:
+                    raise ProblemError(
+                        f"the model holds a {type(tensor).__name__}, which cannot be cast to another type: give plain tensors"
+                    )
+                continue  # its parts are lent
             lent = tensor.data if self._cast is None else self._cast(tensor.data)
             if (
                 lent.dtype != tensor.dtype
@@ -151,8 +159,18 @@ def _setter(holder: Any, name: str, value: Any) -> Callable[[], None]:
     return lambda: setattr(holder, name, value)
 
 
-def _refuse_lazy(modules: Iterable[nn.Module]) -> None:
-    for module in modules:
+def _refuse_unusable(found: Reached) -> None:
+    """Refuse, before anything is lent, what has no numbers yet, and what is sharded over processes.
+
+    The numbers of the latter are also held by what gathers them for a forward pass, which would go on reading the user's own.
+    """
+    distributed = sys.modules.get("torch.distributed.tensor")
+    if distributed is not None and any(isinstance(t, distributed.DTensor) for t in found.tensors):
+        raise ProblemError(
+            "the model's parameters are sharded (DTensors, as fully_shard and distribute_module make them): "
+            "check the model before it is sharded"
+        )
+    for module in found.of(nn.Module):
         if any(nn.parameter.is_lazy(p) for p in module._parameters.values() if p is not None):
             raise ProblemError(
                 f"the model has a lazy layer without weights ({type(module).__name__}): call model(batch) once before the check"
