@@ -91,6 +91,7 @@ class Scope:
         self._roots, self._data, self._says = roots, data, says
         self._undo: list[Callable[[], Any]] = []
         self._locked: Any = None
+        self._snapshot: Snapshot | None = None
         self.found = Reached()
         self.traces: tuple[str, ...] = ()
         """What is not as it was, and where; known once the scope is closed."""
@@ -148,7 +149,7 @@ class Scope:
         return RANDOM_STATES
 
     def _changes(self) -> list[str]:
-        return list(self._snapshot.changes())
+        return [] if self._snapshot is None else list(self._snapshot.changes())
 
     def _close(self) -> None:
         """Give everything back; done twice it does nothing more."""

@@ -66,14 +66,14 @@ class TorchScope(Scope):
     def __init__(self, roots: Mapping[str, Any], *, cast: Cast | None = None, **options: Any) -> None:
         super().__init__({**roots, "torch": _GLOBAL_HOOKS}, **options)
         self._cast = cast
+        self._cut: list[torch.Tensor] = []
+        self._watched: list[tuple[torch.Tensor, int]] = []
         self.own: list[torch.Tensor] = []
         """What each of the tensors that were found holds outside of the scope."""
 
     def _lend(self) -> None:
         super()._lend()
         _refuse_unusable(self.found)
-        self._cut: list[torch.Tensor] = []
-        self._watched: list[tuple[torch.Tensor, int]] = []
         # Before any storage is lent: copies made in inference mode could not be differentiated.
         self._enter(torch.inference_mode(False))
         self._lend_storage(self.found.tensors)
