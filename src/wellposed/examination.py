@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .contract.labels import probe_labels
-from .contract.result import LabelProfile, ObjectiveProfile, TrainableProfile, WiringProfile
+from .contract.labels import probe_labels, profile_targets
+from .contract.result import LabelProfile, ObjectiveProfile, TargetProfile, TrainableProfile, WiringProfile
 from .gradcheck.result import CustomBackwards
 from .interventions import Interventions, answer
 from .limits import Limits
@@ -82,23 +82,35 @@ class Examination:
                 p.validation, count=1, seed=self.seed, name="validation", has_loss=p.loss is not None
             )
         self.batches = [b.to(self.runner.device) for b in drawn]
+        self.trained_on = data.batches_for(
+            p.optimizer, self.batches, of_all_rows=data.holds_all_rows(p.train), seed=self.seed
+        )
         self.held_out = [b.to(self.runner.device) for b in held]
 
     def _inputs(self) -> None:
-        from .frameworks.torch.data import inputs_matrix
+        from .frameworks.torch.data import read_rows
 
         p, has_loss = self.problem, self.problem.loss is not None
-        matrix = inputs_matrix(p.train, name="train", has_loss=has_loss, seed=self.seed)
+        rows = read_rows(p.train, name="train", has_loss=has_loss, seed=self.seed)
+        matrix, self.targets, self.all_read = rows.inputs, rows.targets, rows.complete
+        validation = self.validation_targets = None
+        if p.validation is not None:
+            held_out = read_rows(p.validation, name="validation", has_loss=has_loss, seed=self.seed)
+            validation, self.validation_targets = held_out.inputs, held_out.targets
         if matrix is None or matrix.ndim < 2:
             reason = "the inputs are not one floating-point tensor"
             self.measured[InputProfile] = Unmeasured(reason=reason, outcome="not applicable")
             return
-        validation = None
-        if p.validation is not None:
-            validation = inputs_matrix(p.validation, name="validation", has_loss=has_loss, seed=self.seed)
         names = list(p.feature_names) if p.feature_names else None
         self.matrix = matrix
-        self.measured[InputProfile] = profile_inputs(matrix, validation, feature_names=names)
+        self.measured[InputProfile] = profile_inputs(
+            matrix,
+            validation,
+            feature_names=names,
+            targets=None
+            if self.targets is None or self.validation_targets is None
+            else (self.targets, self.validation_targets),
+        )
 
     def _model(self) -> None:
         if not self._finite_data() and not self._copes():
@@ -110,6 +122,7 @@ class Examination:
                 TrainingProfile,
                 WiringProfile,
                 LabelProfile,
+                TargetProfile,
                 CustomBackwards,
             ):
                 self.measured[kind] = Unmeasured(reason=reason)
@@ -188,9 +201,31 @@ class Examination:
         if self.first.output:
             profile = replace(profile, output_at=self.first.output)
         self.measured[ObjectiveProfile] = replace(profile, targets=self._whole_targets(profile))
+        self._targets(profile)
+
+    def _targets(self, objective: ObjectiveProfile) -> None:
+        if self.targets is None:
+            self.measured[TargetProfile] = Unmeasured(
+                reason="the targets are not one tensor with a row a sample"
+            )
+            return
+        right, wrong = objective.at_targets, objective.away
+        self.measured[TargetProfile] = profile_targets(
+            self.targets, self.validation_targets,
+            kind=objective.targets.kind, outputs=objective.targets.outputs,
+            loss_depends=right is not None and wrong is not None and abs(right - wrong) > 1e-6 * (abs(right) + abs(wrong)),
+            complete=self.all_read,
+        )  # fmt: skip
 
     def _unmeasured(self, why: Unmeasured) -> None:
-        for kind in (ObjectiveProfile, TrainingProfile, WiringProfile, LabelProfile, CustomBackwards):
+        for kind in (
+            ObjectiveProfile,
+            TrainingProfile,
+            WiringProfile,
+            LabelProfile,
+            TargetProfile,
+            CustomBackwards,
+        ):
             self.measured[kind] = why
 
     def _trainable(self, loss: Any) -> TrainableProfile | Unmeasured:
@@ -252,10 +287,12 @@ class Examination:
         )
         self.change = trials.at_base_rate if warming else None
         self.later: Any = None
+        self.later_loss: float | None = None
         self.same_outputs = False
 
         def on_the_trained_copy(later: Any) -> None:
             self.later = later
+            self.later_loss = self._probe_loss()
             self.same_outputs = all(self._outputs_equal(b) for b in self.batches[:2])
             self.ignored = tuple(n for n in self._ignored() if n in ignored)
             self.runner.train_mode()
@@ -266,17 +303,23 @@ class Examination:
         self.same_at_start = all(self._outputs_equal(b) for b in self.batches[:2])
         self.ignored: tuple[str, ...] = ()
         base = trials.trial(
-            self.runner, self.batches, self.held_out, steps=STEPS, seed=self.seed,
+            self.runner, self.trained_on, self.held_out, steps=STEPS, seed=self.seed,
             before=self.first, change=self.change, and_then=on_the_trained_copy,
         )  # fmt: skip
-        later = float(np.mean(base.outcome.losses[-3:])) * self._extent(self._probe_batch(), self.batches[:4])
         constant = self.same_at_start and self.same_outputs
-        self.measured[ObjectiveProfile] = replace(objective, constant_output=constant, later=later)
+        self.measured[ObjectiveProfile] = replace(objective, constant_output=constant, later=self.later_loss)
         self.measured[TrainingProfile] = TrainingProfile(
             outcome=base.outcome, steps=STEPS, optimizer=name, learning_rate=rate, weight_decay=decay,
             warming_up=warming, updates=base.updates, constant_loss=self._held_out_constant(objective),
         )  # fmt: skip
         self._signal_profile(base.later)
+
+    def _probe_loss(self) -> float | None:
+        """Loss of the rows that the loss was probed on, in train mode."""
+        from .frameworks.torch.running import mean_loss
+
+        self.runner.train_mode()
+        return answer(lambda: mean_loss(self.runner, [self._probe_batch()], seed=self.seed), None)
 
     def _held_out_constant(self, objective: ObjectiveProfile) -> float | None:
         """What a constant prediction has on the very rows that the trainings are judged by."""
@@ -322,8 +365,11 @@ class Examination:
         self.runner.train_mode()
         unreached = wiring.unreached(self.runner, self.batches[0], self.first, self.later, seed=self.seed)
         reached = set(self.runner.trainable) - {u.name for u in unreached}
-        outside, foreign = (
-            (None, 0) if optimizer is None else wiring.outside_optimizer(self.runner, optimizer, reached)
+        order = [layer.name for layer in self.first.layers]
+        outside, apart, foreign = (
+            (None, (), 0)
+            if optimizer is None
+            else wiring.outside_optimizer(self.runner, optimizer, reached, order=order)
         )
         refused = None, "the model refuses a batch with one sample replaced"
         leak, leak_reason = answer(
@@ -338,12 +384,13 @@ class Examination:
             {"gap_reason": "the short training diverged"}
             if blown
             else wiring.train_eval_gap(
-                self.runner, self.batches[:8], steps=STEPS, seed=self.seed, change=self.change
+                self.runner, self.trained_on[:8], steps=STEPS, seed=self.seed, change=self.change
             )
         )
         self.measured[WiringProfile] = WiringProfile(
-            trainable=len(self.runner.trainable), unreached=unreached, outside_optimizer=outside, foreign=foreign,
-            leak=leak, leak_reason=leak_reason, ignored=self.ignored, **gap,
+            trainable=len(self.runner.trainable), unreached=unreached, outside_optimizer=outside, apart=apart, foreign=foreign,
+            leak=leak, leak_reason=leak_reason, ignored=self.ignored,
+            constant_loss=self.measured[TrainingProfile].constant_loss, **gap,
         )  # fmt: skip
 
     def _interventions(self, objective: ObjectiveProfile) -> None:
@@ -351,7 +398,7 @@ class Examination:
         inputs = self.measured[InputProfile]
         known = inputs if isinstance(inputs, InputProfile) else None
         trials = Interventions(
-            runner=self.runner, batches=self.batches, held_out=self.held_out, training=training,
+            runner=self.runner, batches=self.trained_on, held_out=self.held_out, training=training,
             objective=objective, inputs=known, change=self.change, limits=self.limits, seed=self.seed,
         )  # fmt: skip
         what_if = trials.run(self.progress)

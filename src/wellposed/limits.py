@@ -96,9 +96,19 @@ class Limits:
     repeat_difference: float = _limit(
         1e-4, unit="relative difference", source="healthy problems show at most 5.4e-7"
     )
+    initial_healed: float = _limit(
+        0.5,
+        unit="share of the excess over knowing nothing",
+        source="what closes by half within 30 steps is closed long before training ends",
+    )
+    initial_extreme: float = _limit(
+        10.0,
+        unit="times the loss of knowing nothing",
+        source="sick starts at 17 to 250 times close 95 % in 30 steps and remain worse than knowing nothing; healthy ones start within 4 times",
+    )
     initial_log_ratio: float = _limit(
         2.0,
-        unit="times the loss of a constant prediction",
+        unit="times the loss of knowing nothing",
         source="confident random logits; held up over healthy models",
     )
     initial_log_excess: float = _limit(
@@ -106,7 +116,7 @@ class Limits:
     )
     initial_square_ratio: float = _limit(
         10.0,
-        unit="times the loss of a constant prediction",
+        unit="times the loss of knowing nothing",
         source="outputs of three times the targets' size",
     )
     unreachable_share: float = _limit(
@@ -120,6 +130,16 @@ class Limits:
     )
     majority_times: float = _limit(
         5.0, unit="times an even share", source="skew beyond what sampling noise or ordinary data show"
+    )
+    rarest_class: float = _limit(
+        20.0,
+        unit="rows of the rarest class",
+        source="a class as frequent as that is missed by chance once in e²⁰ times",
+    )
+    unseen_chance: float = _limit(
+        1e-4,
+        unit="probability",
+        source="that a random split leaves out of training a class of that many rows",
     )
     label_deviations: float = _limit(
         3.0,
@@ -193,6 +213,14 @@ class Limits:
         unit="share of a constant prediction's loss",
         source="the same steps learn something once the targets are standardised",
     )
+    far_start: float = _limit(
+        10.0, unit="times the loss of a constant prediction", source="the targets lie three of their stds off"
+    )
+    closed_share: float = _limit(
+        1e-4,
+        unit="share of the distance to a constant prediction",
+        source="at this pace 30 steps would have to be repeated ten thousand times",
+    )
     small_movement: float = _limit(
         1e-4, unit="relative movement in the steps", source="fine-tuning at 1e-6 with Adam moves more"
     )
@@ -214,6 +242,9 @@ class Limits:
     )
     eval_gap: float = _limit(
         1.0, unit="share of the train-mode loss", source="statistics of a few batches differ by less"
+    )
+    eval_gap_errors: float = _limit(
+        5.0, unit="standard errors over batches", source="five standard errors of a mean are no chance"
     )
     eval_gap_floor: float = _limit(0.5, unit="loss", source="a gap below half a nat is not judged")
 

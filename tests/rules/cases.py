@@ -121,6 +121,16 @@ def majority(share: float) -> tuple[Tensor, Tensor]:
     return (inputs(rows) + 2 * F.one_hot(targets, 8))[order], targets[order]
 
 
+def without_a_class() -> dict[str, Any]:
+    """Class 3 stands in the validation rows alone."""
+    x = inputs(400)
+    fit, held = x[:300], x[300:]
+    return {
+        "data": (fit, classes_of(fit)),
+        "validation": (held, torch.where(held[:, 3] > 0.5, 3, classes_of(held))),
+    }
+
+
 def shuffled_labels() -> tuple[Tensor, Tensor]:
     x = inputs(600)
     return x, classes_of(x)[torch.randperm(600, generator=torch.Generator().manual_seed(1))]
@@ -177,6 +187,8 @@ SICK: dict[str, Builder] = {
     "WP108": lambda: problem(**overlapping()),
     "WP109": lambda: problem(data=shuffled_labels()),
     "WP111": lambda: problem(eight_classes, data=majority(0.9)),
+    "WP112": lambda: problem(data=(inputs(), torch.zeros(96, dtype=torch.long))),
+    "WP113": lambda: problem(mlp(FEATURES, 32, 4), **without_a_class()),
     "WP201": lambda: problem(deep_tanh(draw=normal(0.01))),
     "WP202": lambda: problem(mlp(FEATURES, *[32] * 12, CLASSES, draw=normal(1.0)), optimizer=adam(1e-3)),
     "WP203": lambda: problem(mlp(FEATURES, *[32] * 12, CLASSES, activation=nn.Sigmoid)),
@@ -202,6 +214,7 @@ SICK: dict[str, Builder] = {
     "WP504": lambda: problem(loss=negated),
     "WP505": lambda: regression(scale=100.0, optimizer=sgd()),
     "WP506": lambda: problem(loss=F.nll_loss),
+    "WP507": lambda: problem(mlp(FEATURES, 32, 4), data=(inputs(), 1 + classes_of(inputs()))),
     "WP601": lambda: problem(applying(torch.detach)),
     "WP602": holding_only_the_head,
     "WP603": lambda: problem(applying(mixing_the_batch)),
@@ -289,6 +302,8 @@ HEALTHY: dict[str, Builder] = {
     "WP108": sound,
     "WP109": labels_that_can_be_learned,
     "WP111": lambda: problem(eight_classes, data=majority(0.4)),
+    "WP112": sound,
+    "WP113": sound,
     "WP201": orthogonal_tanh,
     "WP202": orthogonal_tanh,
     "WP203": orthogonal_tanh,
@@ -310,6 +325,7 @@ HEALTHY: dict[str, Builder] = {
     "WP504": sound,
     "WP505": regression_of_unit_scale,
     "WP506": log_probabilities,
+    "WP507": sound,
     "WP601": frozen_backbone,
     "WP602": frozen_backbone,
     "WP603": batch_normalised,

@@ -12,6 +12,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 from wellposed.errors import DataError
 from wellposed.limits import Limits
 from wellposed.normalize import InputEffect, InputProfile, Normalizer, profile_inputs
+from wellposed.normalize.duplicates import count_duplicates
 from wellposed.report import Severity
 from wellposed.rules import data as rules
 from wellposed.rules.table import Fault, NoVerdict
@@ -326,14 +327,78 @@ def test_copied_rows_are_found() -> None:
     assert "20 of 36" in found.summary
 
 
-def test_accidental_duplicates_of_discrete_data_are_not_accused() -> None:
-    coins = RNG.integers(0, 2, (400, 6)).astype(float)
-    rounded = RNG.normal(size=(600, 3)).round(1)
-    repeated = np.repeat(normal(100), 3, axis=0)
+def one_hot(rng: np.random.Generator, rows: int, classes: int) -> np.ndarray:
+    return np.eye(classes)[rng.integers(0, classes, rows)]
 
-    for x in (coins, rounded, repeated):
-        for a, b in splits(x, 40):
-            assert "WP108" not in codes(profile_inputs(a, b))
+
+def passengers(rng: np.random.Generator, rows: int) -> np.ndarray:
+    """Columns of few values that depend on each other: class, fare, cabin, age, sex, and what follows from the class."""
+    rank = rng.integers(1, 4, rows)
+    fare = np.round(90 / rank**2 + rng.integers(0, 6, rows) * 0.25, 2)
+    age = np.where(rng.random(rows) < 0.2, np.nan, rng.integers(1, 60, rows) // 5 * 5)
+    return np.column_stack([rank, fare, rank == 1, age, rng.integers(0, 2, rows), 4 - rank]).astype(float)
+
+
+def with_blanks(rng: np.random.Generator, rows: int) -> np.ndarray:
+    pictures = rng.integers(0, 256, (rows, 1, 6, 6)).astype(float)
+    pictures[rng.random(rows) < 0.3] = 0.0
+    return pictures
+
+
+TABLES: dict[str, Callable[[np.random.Generator], np.ndarray]] = {
+    "coins": lambda rng: rng.integers(0, 2, (400, 6)).astype(float),
+    "rounded": lambda rng: rng.normal(size=(600, 3)).round(1),
+    "one-hot": lambda rng: one_hot(rng, 400, 12),
+    "two one-hots": lambda rng: np.hstack([one_hot(rng, 600, 8), one_hot(rng, 600, 20)]),
+    "passengers": lambda rng: passengers(rng, 900),
+    "a grid": lambda rng: np.stack(np.meshgrid(np.linspace(0, 1, 9), np.linspace(0, 1, 7)), -1).reshape(
+        -1, 2
+    )[rng.integers(0, 63, 500)],
+    "blank pictures": lambda rng: with_blanks(rng, 300),
+    "one column": lambda rng: rng.normal(size=(50, 1)).repeat(8, 0),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_accidental_duplicates_of_discrete_data_are_not_accused(name: str) -> None:
+    for seed in range(8):
+        for a, b in splits(TABLES[name](np.random.default_rng(seed)), 5):
+            found = count_duplicates(a, b)
+            assert min(found.chance, found.copies_chance) > Limits().duplicate_chance
+
+
+RECORDS: dict[str, np.ndarray] = {
+    "continuous": normal(300),
+    "wine": WINE,
+    "cancer": CANCER,
+    "digits": DIGITS[:300].reshape(-1, 1, 8, 8),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("times", [2, 5])
+def test_records_that_were_copied_before_a_random_split_are_found(name: str, times: int) -> None:
+    for a, b in splits(np.repeat(RECORDS[name], times, axis=0), 2):
+        assert "WP108" in codes(profile_inputs(a, b))
+
+
+def test_records_that_were_copied_after_the_split_are_no_leak_and_no_shift() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1600, 6))
+    rare = np.flatnonzero(x[:1200, 0] > 1.5)
+    train = np.concatenate([x[:1200], x[rng.choice(rare, 1200)]])
+    profile = profile_inputs(train, x[1200:])
+    assert not {"WP105", "WP108"} & set(codes(profile))
+
+
+def test_equal_inputs_with_targets_of_their_own_are_no_copies() -> None:
+    x = np.repeat(normal(100), 3, axis=0)
+    y = np.random.default_rng(0).normal(size=300)
+    order = np.random.default_rng(1).permutation(300)
+    fit, held = order[:200], order[200:]
+    assert "WP108" not in codes(profile_inputs(x[fit], x[held], targets=(y[fit], y[held])))
+    same = x[:, 0] > 0
+    assert "WP108" in codes(profile_inputs(x[fit], x[held], targets=(same[fit], same[held])))
 
 
 # What cannot be judged

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import wellposed as wp
-from wellposed.contract.result import ObjectiveProfile, OutputRange, Targets
+from wellposed.contract.labels import profile_targets
+from wellposed.contract.result import ObjectiveProfile, OutputRange, TargetProfile, Targets
 from wellposed.limits import Limits
+from wellposed.report import Severity
 from wellposed.rules import objective as rules
 from wellposed.rules.table import Fault, NoVerdict
 
 from .cases import SICK, report_of
-from .problems import FEATURES, classes_of, inputs, mlp, problem
+from .problems import FEATURES, adam, classes_of, inputs, mlp, normal, problem, sgd
 
 LIMITS = Limits()
 NAN = math.nan
@@ -27,7 +31,7 @@ Rule = Callable[..., Iterator[Any]]
 CLASSES = Targets(kind="classes", classes=10, majority_share=0.1, rows=1000)
 VALUES = Targets(kind="values", mean=0.0, std=1.0, rms=1.0, low=-3.0, high=3.0, rows=1000)
 SOUND = ObjectiveProfile(
-    initial=2.3, later=1.9, targets=CLASSES, constant=2.3, floor=0.0, log_normaliser=2.3, normalises=True,
+    initial=2.3, later=1.9, targets=CLASSES, constant=2.3, uninformed=2.3, floor=0.0, log_normaliser=2.3, normalises=True,
     at_targets=1.6, away=2.4, output_rms=0.3, output_at="head",
 )  # fmt: skip
 REFUSED = replace(
@@ -83,28 +87,153 @@ def test_any_finite_loss_is_finite(value: float) -> None:
 
 
 def test_a_loss_that_starts_high_and_stays_high_is_a_fault() -> None:
-    assert len(faults(rules.initial_loss, initial=20.0, later=9.0)) == 1
+    assert len(faults(rules.initial_loss, initial=20.0, later=14.0)) == 1
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"initial": 5.5, "later": 5.0},
-        {"initial": 20.0, "later": 2.0},
+        {"initial": 20.0, "later": 9.0},
+        {"initial": 5.5, "later": 5.5, "constant": 0.1},
         {"initial": NAN},
-        {"initial": 20.0, "later": 9.0, "constant": None},
+        {"initial": 20.0, "later": 14.0, "constant": None},
+        {"initial": 20.0, "later": 14.0, "uninformed": None},
+        {"initial": 20.0, "later": None},
         {"initial": -3.0, "constant": -5.0},
     ],
-    ids=["within the limit", "the steps mend it", "not finite", "nothing to compare with", "below zero"],
+    ids=[
+        "within the limit",
+        "the steps close more than half of the gap",
+        "a better bias is no duty",
+        "not finite",
+        "no constant to compare with",
+        "nothing uninformed to compare with",
+        "no steps were taken",
+        "below zero",
+    ],
 )
 def test_a_start_is_not_blamed_otherwise(changes: dict[str, Any]) -> None:
     assert faults(rules.initial_loss, **changes) == []
 
 
+def test_a_start_from_far_off_must_come_down_all_the_way() -> None:
+    assert len(faults(rules.initial_loss, initial=60.0, later=6.0)) == 1
+    assert faults(rules.initial_loss, initial=60.0, later=2.2) == []
+
+
+def test_steps_that_blow_up_mend_no_start() -> None:
+    assert len(faults(rules.initial_loss, initial=20.0, later=NAN)) == 1
+
+
 def test_a_squared_error_may_start_ten_times_above_a_constant() -> None:
-    square = replace(SOUND, targets=VALUES, constant=1.0, quadratic=True, later=2.0)
-    assert faults(rules.initial_loss, square, initial=9.9) == []
+    square = replace(
+        SOUND, targets=VALUES, constant=1.0, uninformed=1.0, initial=9.9, quadratic=True, later=9.0
+    )
+    assert faults(rules.initial_loss, square) == []
     assert len(faults(rules.initial_loss, square, initial=10.1)) == 1
+
+
+def test_a_squared_error_of_far_targets_starts_where_outputs_of_zero_do() -> None:
+    """Targets of 500 ± 10: how far they are is the business of WP505."""
+    far = replace(SOUND, targets=replace(VALUES, mean=500.0, rms=500.1), quadratic=True)
+    assert faults(rules.initial_loss, far, constant=100.0, uninformed=250_100.0, initial=251_000.0) == []
+
+
+def skewed(classes: int, share: float, rows: int = 2000) -> tuple[torch.Tensor, torch.Tensor]:
+    """One class holds the share of the rows; the class stands in the inputs."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        targets = torch.where(torch.rand(rows) < share, 0, torch.randint(classes, (rows,)))
+        centres = 1.5 * torch.randn(classes, 16)
+        return centres[targets] + torch.randn(rows, 16), targets
+
+
+class Directions(nn.Module):
+    """Outputs of length 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(FEATURES, 32)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.normalize(self.body(x), dim=1)
+
+
+def contrasted(temperature: float) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Each sample is to find the next of its class among all others."""
+
+    def loss(directions: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        similar = directions @ directions.t() / temperature - 1e9 * torch.eye(len(directions))
+        same = (classes[:, None] == classes).float() - torch.eye(len(classes))
+        return -(torch.log_softmax(similar, 1) * same).sum(1).div(same.sum(1).clamp(min=1)).mean()
+
+    return loss
+
+
+class Transcriber(nn.Module):
+    """Log-probabilities of a symbol or a blank at each of twelve times, times first."""
+
+    def __init__(self, symbols: int) -> None:
+        super().__init__()
+        self.body = nn.GRU(FEATURES, 24, batch_first=True)
+        self.head = nn.Linear(24, symbols)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.log_softmax(self.head(self.body(x)[0]), 2).transpose(0, 1)
+
+
+def transcribed() -> wp.Problem:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        symbols = torch.randint(1, 9, (256, 4))
+        x = 2 * F.one_hot(symbols.repeat_interleave(3, 1), 9)[..., :FEATURES] + 0.3 * torch.randn(256, 12, 8)
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        lengths = torch.full((outputs.shape[1],), 12), torch.full((len(targets),), 4)
+        return F.ctc_loss(outputs, targets, *lengths)
+
+    return problem(lambda: Transcriber(9), loss, (x, symbols), optimizer=adam(1e-3))
+
+
+def policy(probabilities: torch.Tensor, played: torch.Tensor) -> torch.Tensor:
+    """The better the last move, the larger its return."""
+    actions, returns = played[:, 0].long(), played[:, 1]
+    return -(torch.log(probabilities.gather(1, actions[:, None])[:, 0]) * returns).mean()
+
+
+def moves() -> tuple[torch.Tensor, torch.Tensor]:
+    x, best = skewed(6, 0.95)
+    return x, torch.stack([best.float(), 20 + torch.rand(len(x))], 1)
+
+
+ORDINARY_STARTS: dict[str, Callable[[], wp.Problem]] = {
+    "10 classes, 90 % in one": lambda: problem(mlp(16, 32, 10), data=skewed(10, 0.9), optimizer=sgd(1e-3)),
+    "200 classes, 97 % in one": lambda: problem(
+        mlp(16, 32, 200), data=skewed(200, 0.97), optimizer=sgd(1e-3)
+    ),
+    "probabilities, 95 % in one": lambda: problem(
+        mlp(16, 32, 50, last=lambda: nn.LogSoftmax(1)), F.nll_loss, skewed(50, 0.95), optimizer=sgd(1e-3)
+    ),
+    "directions at a temperature": lambda: problem(
+        Directions, contrasted(0.02), (inputs(256), classes_of(inputs(256))), optimizer=sgd(1e-4)
+    ),
+    "ctc": transcribed,
+    "a policy with a softmax": lambda: problem(
+        mlp(16, 32, 6, last=lambda: nn.Softmax(1)), policy, moves(), optimizer=sgd(1e-4)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ORDINARY_STARTS)
+def test_a_start_that_knows_nothing_is_an_ordinary_one(name: str) -> None:
+    report = wp.check(ORDINARY_STARTS[name]())
+    assert "WP302" not in report.codes, str(report)
+
+
+def test_a_start_that_is_confident_and_wrong_is_found_among_skewed_classes_too() -> None:
+    report = wp.check(problem(mlp(16, 32, 10, draw=normal(2.0)), data=skewed(10, 0.9), optimizer=sgd(1e-4)))
+    assert "WP302" in report.codes, str(report)
 
 
 def sorted_by_class() -> wp.Problem:
@@ -199,6 +328,32 @@ def test_raw_outputs_in_a_loss_without_a_floor_are_a_fault() -> None:
     assert faults(rules.wrong_loss_input, unbounded=False, log_normaliser=2.3) == []
 
 
+def far_values(scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    x = inputs(400)
+    return x, 500 + scale * x[:, :2]
+
+
+@pytest.mark.parametrize("loss", [F.mse_loss, F.l1_loss, F.huber_loss])
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_a_steep_slope_towards_far_targets_is_no_bare_likelihood(loss: Any, scale: float) -> None:
+    report = wp.check(problem(mlp(FEATURES, 16, 2), loss, far_values(scale), optimizer=adam(1e-3)))
+    assert "WP506" not in report.codes, str(report)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        F.nll_loss,
+        partial(F.nll_loss, reduction="sum"),
+        partial(F.nll_loss, weight=torch.tensor([1.0, 5.0, 0.2])),
+        lambda o, y: -(F.one_hot(y, 3) * o).sum(1).mean(),
+    ],
+    ids=["mean", "sum", "weighted", "by hand"],
+)
+def test_a_bare_likelihood_of_raw_outputs_is_found_however_it_is_reduced(loss: Any) -> None:
+    assert wp.check(problem(loss=loss)).codes[0] == "WP506"
+
+
 def test_outputs_that_are_all_the_same_are_a_fault_at_their_layer() -> None:
     (fault,) = faults(rules.constant_output, constant_output=True)
     assert fault.where == "head"
@@ -268,3 +423,161 @@ def test_a_sound_loss_is_not_accused(name: str) -> None:
 )  # fmt: skip
 def test_a_finding_points_at_what_is_at_fault(code: str, where: str) -> None:
     assert report_of(SICK[code]).findings[0].where == where
+
+
+# WP502: what differs by rounding alone is constant
+
+
+class Offset(nn.Module):
+    """The share of the outputs that depends on the inputs."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.body, self.share = nn.Linear(FEATURES, 3), share
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 3 + self.share * self.body(x)
+
+
+@pytest.mark.parametrize(("share", "found"), [(0.0, True), (1e-7, True), (1e-4, False)])
+def test_outputs_that_differ_by_rounding_alone_are_constant(share: float, found: bool) -> None:
+    report = wp.check(problem(lambda: Offset(share)))
+    assert ("WP502" in report.codes) is found, str(report)
+
+
+# WP112, WP113, WP507
+
+
+def targets_of(
+    train: Any, validation: Any = None, *, kind: Any = "classes", outputs: int = 4
+) -> TargetProfile:
+    return profile_targets(
+        np.asarray(train), None if validation is None else np.asarray(validation),
+        kind=kind, outputs=outputs, loss_depends=True, complete=True,
+    )  # fmt: skip
+
+
+def codes_of(profile: TargetProfile) -> list[str]:
+    judges = {"WP112": rules.constant_targets, "WP113": rules.unseen_labels, "WP507": rules.unused_output}
+    return [code for code, rule in judges.items() if any(isinstance(j, Fault) for j in rule(profile, LIMITS))]
+
+
+EVEN = np.arange(400) % 4
+
+
+@pytest.mark.parametrize(
+    ("profile", "codes"),
+    [
+        (targets_of(EVEN, EVEN[:100]), []),
+        (targets_of(np.zeros(400, int), outputs=2), ["WP112"]),
+        (targets_of(np.full(400, 5.0), kind="values"), ["WP112"]),
+        (targets_of(np.full(7, 5.0), kind="values"), []),
+        (targets_of(1 + EVEN % 3, outputs=4), ["WP507"]),
+        (targets_of(EVEN, outputs=10), ["WP507"]),
+        (targets_of(EVEN % 3, EVEN[:100]), ["WP113", "WP507"]),
+        (targets_of(EVEN % 3, EVEN[:8]), ["WP507"]),
+        (targets_of(np.r_[EVEN, 5], outputs=7), []),
+        (targets_of(np.where(EVEN == 0, -100, EVEN), outputs=4), ["WP507"]),
+        (replace(targets_of(EVEN % 3, EVEN[:100]), complete=False), ["WP507"]),
+        (replace(targets_of(np.zeros(400, int), outputs=2), loss_depends=False), []),
+    ],
+    ids=[
+        "sound", "one class", "one value", "too few rows", "counted from 1", "ten outputs for four classes",
+        "a class in validation alone", "a class that may be missing by chance", "a long tail", "ignored labels",
+        "not all rows were read", "a loss without targets",
+    ],
+)  # fmt: skip
+def test_targets_by_themselves(profile: TargetProfile, codes: list[str]) -> None:
+    assert codes_of(profile) == codes
+
+
+@pytest.mark.parametrize(("value", "severity"), [(0.0, Severity.NOTE), (1.0, Severity.NOTE), (7.0, None)])
+def test_a_state_that_is_to_be_reached_is_worth_a_note_alone(value: float, severity: Severity | None) -> None:
+    (fault,) = rules.constant_targets(targets_of(np.full(100, value), kind="values"), LIMITS)
+    assert isinstance(fault, Fault)
+    assert fault.severity is severity
+
+
+# models whose output holds several tensors, or that compute their own loss
+
+
+@dataclass
+class Several:
+    logits: torch.Tensor
+    hidden: torch.Tensor
+    step: int = 3
+
+
+class Returning(nn.Module):
+    def __init__(self, make: Callable[[torch.Tensor, torch.Tensor], Any], *, std: float = 0.1) -> None:
+        super().__init__()
+        self.body, self.head, self.make = nn.Linear(FEATURES, 16), nn.Linear(16, 3), make
+        nn.init.normal_(self.head.weight, std=std)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        hidden = torch.relu(self.body(x))
+        return self.make(self.head(hidden), hidden)
+
+
+FORMS: dict[str, tuple[Callable[..., Any], Callable[[Any], torch.Tensor]]] = {
+    "tuple": (lambda o, h: (h, o), lambda out: out[1]),
+    "list": (lambda o, h: [o, h], lambda out: out[0]),
+    "dict": (lambda o, h: {"out": o, "aux": [h, h]}, lambda out: out["out"]),
+    "dataclass": (Several, lambda out: out.logits),
+}
+OBJECTIVE = ("WP302", "WP501", "WP503", "WP504", "WP506")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_output_that_the_targets_belong_to_is_probed_inside_a_structure(form: str) -> None:
+    make, pick = FORMS[form]
+    report = wp.check(problem(lambda: Returning(make), lambda out, y: F.cross_entropy(pick(out), y)))
+    assert set(OBJECTIVE) <= set(report.passed), str(report)
+    bare = wp.check(problem(lambda: Returning(make), lambda out, y: F.nll_loss(pick(out), y)))
+    assert bare.codes[0] == "WP506", str(bare)
+    turned = wp.check(problem(lambda: Returning(make), lambda out, y: -F.cross_entropy(pick(out), y)))
+    assert turned.codes[0] == "WP504", str(turned)
+
+
+def test_tensors_of_which_none_stands_out_are_probed_together() -> None:
+    def loss(outputs: tuple[torch.Tensor, torch.Tensor], y: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(outputs[0], y) + 0.4 * F.cross_entropy(outputs[1], y)
+
+    def built(std: float) -> wp.Problem:
+        return problem(lambda: Returning(lambda o, _: (o, 2 * o), std=std), loss, optimizer=sgd(1e-4))
+
+    assert "WP302" in wp.check(built(0.1)).passed
+    assert "WP302" in wp.check(built(5.0)).codes
+
+
+class OwnLoss(nn.Module):
+    """As of transformers: takes the labels, returns its loss beside the logits."""
+
+    def __init__(self, loss: Callable[..., torch.Tensor] = F.cross_entropy, *, std: float = 0.1) -> None:
+        super().__init__()
+        self.body, self.classifier, self.loss = nn.Linear(FEATURES, 16), nn.Linear(16, 3), loss
+        nn.init.normal_(self.classifier.weight, std=std)
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        logits = self.classifier(torch.relu(self.body(x)))
+        return {"loss": self.loss(logits, labels), "logits": logits}
+
+
+def owning(**options: Any) -> wp.Problem:
+    x = inputs()
+    batches = [{"x": a, "labels": b} for a, b in zip(x.split(32), classes_of(x).split(32), strict=True)]
+    return replace(problem(lambda: OwnLoss(**options), optimizer=sgd(1e-4)), loss=None, train=batches)
+
+
+def test_a_loss_of_the_models_own_is_probed_through_the_module_that_makes_the_logits() -> None:
+    assert {"WP302", "WP504", "WP506"} <= set(wp.check(owning()).passed)
+    assert "WP302" in wp.check(owning(std=10.0)).codes
+    assert "WP506" in wp.check(owning(loss=F.nll_loss)).codes
+
+
+def test_logits_that_no_module_returns_leave_the_loss_unprobed() -> None:
+    made = owning()
+    forward = made.model.forward
+    made.model.forward = lambda x, labels: {k: v.clone() for k, v in forward(x, labels).items()}
+    report = wp.check(made)
+    assert "no module" in next(s.reason for s in report.skipped if s.code == "WP504")

@@ -8,7 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
+import wellposed as wp
 from wellposed.limits import Limits
 from wellposed.rules import signals as rules
 from wellposed.rules.table import NO_OPTIMIZER, Fault, NoVerdict
@@ -22,6 +25,7 @@ from wellposed.signals.result import (
 )
 
 from .cases import SICK, report_of
+from .problems import inputs
 
 LIMITS = Limits()
 NAN = math.nan
@@ -122,6 +126,31 @@ def test_samples_that_all_look_alike_are_a_fault_where_they_begin_to() -> None:
 )
 def test_samples_that_come_apart_are_fine(first: float, later: float) -> None:
     assert faults(rules.signal_collapse, layers=alike(first), later=alike(later)) == []
+
+
+def test_samples_that_look_alike_before_any_step_give_no_verdict() -> None:
+    (found,) = judged(rules.signal_collapse, layers=alike(1e-3), later=())
+    assert isinstance(found, NoVerdict)
+    assert found.outcome == "inconclusive"
+
+
+class ClosedBranch(nn.Module):
+    """A residual branch whose last layer starts at zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.gate = nn.Linear(8, 8), nn.Linear(8, 8)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.ones_(self.gate.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.gate(torch.relu(self.body(x)))
+
+
+def test_a_residual_net_with_closed_branches_is_not_accused_without_a_loss() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), *[ClosedBranch() for _ in range(4)], nn.Linear(8, 3))
+    report = wp.check(model, train=(inputs(), None))
+    assert not (report.errors or report.warnings), str(report)
 
 
 def test_one_sample_a_batch_gives_no_verdict_on_how_samples_differ() -> None:

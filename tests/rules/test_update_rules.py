@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 import wellposed as wp
 from wellposed.limits import Limits
+from wellposed.report import Severity
 from wellposed.rules import updates
 from wellposed.rules.table import NO_OPTIMIZER, Fault
 from wellposed.signals.result import Outcome, ParameterUpdate, TrainingProfile
@@ -229,3 +232,49 @@ def test_the_scale_of_the_targets_is_seen_however_many_rows_there_are(rows: int)
 def test_targets_of_an_ordinary_scale_pass(scale: float) -> None:
     report = wp.check(regression(scale=scale))
     assert "WP505" in report.passed, str(report)
+
+
+FAR = outcome(1.0e12, 1.0e12 * (1 - 7e-7))
+STANDARDISED = {"standardised targets": outcome(1.0e9, 0.97e9)}
+
+
+def far_targets(base: Outcome = FAR, **changes: Any) -> TrainingProfile:
+    return training(base, **({"constant_loss": 1.0e9, "what_if": STANDARDISED} | changes))
+
+
+def test_steps_that_close_next_to_nothing_of_a_long_way_need_no_second_training() -> None:
+    (fault,) = faults(updates.target_scale, far_targets())
+    assert (fault.where, fault.severity) == ("targets", Severity.WARNING)
+    assert fault.measured == pytest.approx(7e-7, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"base": outcome(1.0e12, 0.99e12)},
+        {"constant_loss": 0.2e12, "what_if": {"standardised targets": outcome(0.2e12, 0.2e12)}},
+        {"updated": (update(movement=1e-6),)},
+        {"what_if": {}},
+    ],
+    ids=["a hundredth of the way", "the way is short", "no weight moves", "the targets are in order"],
+)
+def test_a_slow_start_is_not_blamed_on_the_targets_otherwise(changes: dict[str, Any]) -> None:
+    assert faults(updates.target_scale, far_targets(**changes)) == []
+
+
+@pytest.mark.parametrize("line_search", [None, "strong_wolfe"])
+def test_lbfgs_over_one_pair_is_not_too_fast(line_search: str | None) -> None:
+    """It compares losses from step to step, and so it is given the same rows."""
+
+    def lbfgs(model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.LBFGS(model.parameters(), line_search_fn=line_search)
+
+    for made in (problem(optimizer=lbfgs), regression(optimizer=lbfgs)):
+        report = wp.check(made)
+        assert "WP607" in report.passed, str(report)
+        assert report.ok, str(report)
+
+
+def test_lbfgs_at_a_rate_that_blows_up_is_still_found() -> None:
+    made = problem(optimizer=lambda model: torch.optim.LBFGS(model.parameters(), lr=1e6))
+    assert "WP607" in wp.check(made).codes

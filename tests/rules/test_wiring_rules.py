@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
 
+import wellposed as wp
 from wellposed.contract.result import Unreached, WiringProfile
 from wellposed.limits import Limits
 from wellposed.report import Severity
@@ -14,6 +19,7 @@ from wellposed.rules import wiring
 from wellposed.rules.table import NO_OPTIMIZER, Fault, NoVerdict
 
 from .cases import SICK, report_of
+from .problems import FEATURES, classes_of, inputs, problem
 
 LIMITS = Limits()
 
@@ -96,6 +102,26 @@ def test_eval_mode_may_be_worse_by_the_limit_and_no_more(train: float, evaluated
     assert len(judged(wiring.train_eval_gap, train_loss=train, eval_loss=evaluated)) == faults
 
 
+@pytest.mark.parametrize(
+    ("evaluated", "error", "constant", "faults"),
+    [
+        (0.89, 0.03, 0.69, 1),
+        (0.89, 0.2, 0.69, 0),
+        (0.68, 0.01, 0.69, 0),
+        (0.89, None, 0.69, 0),
+        (0.89, 0.03, None, 0),
+    ],
+    ids=["lost", "within the scatter", "better than a constant", "too few batches", "no constant known"],
+)
+def test_what_is_learned_in_train_mode_must_not_be_lost_in_eval_mode(
+    evaluated: float, error: float | None, constant: float | None, faults: int
+) -> None:
+    found = judged(
+        wiring.train_eval_gap, train_loss=0.52, eval_loss=evaluated, gap_error=error, constant_loss=constant
+    )
+    assert len(found) == faults
+
+
 def test_a_loss_below_zero_has_a_gap_too() -> None:
     assert judged(wiring.train_eval_gap, train_loss=-3.0, eval_loss=-2.9) == []
     assert len(judged(wiring.train_eval_gap, train_loss=-3.0, eval_loss=1.0)) == 1
@@ -124,3 +150,84 @@ def test_a_finding_points_at_what_is_at_fault(code: str, where: str) -> None:
 
 def test_all_faults_are_faults() -> None:
     assert all(isinstance(f, Fault) for f in judged(wiring.ignored_input, ignored=("mask",)))
+
+
+# what a network is passed through for, and what a normaliser cancels
+
+
+def network(width: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, 16), nn.ReLU(), nn.Linear(16, outputs))
+
+
+def optimizing(*modules: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.Adam([p for m in modules for p in m.parameters()], lr=1e-3)
+
+
+class Judged(nn.Module):
+    """A loss that passes what it is given through a network of its own."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, made: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return F.binary_cross_entropy_with_logits(self.network(made), wanted)
+
+
+def generators() -> dict[str, wp.Problem]:
+    torch.manual_seed(0)
+    made, judge = network(4, FEATURES), network(FEATURES, 1)
+    data = inputs(256, 4), torch.ones(256, 1)
+    loss = F.binary_cross_entropy_with_logits
+    return {
+        "in a row": wp.Problem(
+            model=nn.Sequential(made, judge), loss=loss, train=data, optimizer=optimizing(made)
+        ),
+        "in a function": wp.Problem(
+            model=lambda x: judge(made(x)), loss=loss, train=data, optimizer=optimizing(made)
+        ),
+        "in the loss": wp.Problem(model=made, loss=Judged(judge), train=data, optimizer=optimizing(made)),
+    }
+
+
+@pytest.mark.parametrize("where", ["in a row", "in a function", "in the loss"])
+def test_a_generators_step_leaves_the_discriminator_out(where: str) -> None:
+    with torch.random.fork_rng(devices=[]):
+        report = wp.check(generators()[where])
+    assert "WP602" not in [f.code for f in (*report.errors, *report.warnings)], str(report)
+
+
+def test_a_backbone_a_head_or_a_part_of_a_network_that_was_left_out_is_found() -> None:
+    backbone, head = network(FEATURES, 16), nn.Linear(16, 3)
+    model = nn.Sequential(backbone, nn.ReLU(), head)
+    for held in ((head,), (backbone,), (backbone[0], head)):
+        report = wp.check(replace(problem(), model=model, optimizer=optimizing(*held)))
+        assert "WP602" in [f.code for f in report.warnings], str(report)
+
+
+class Attending(nn.Module):
+    """A weighted mean over time; the scores of shape (N, T, 1) compete along `axis`."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.score, self.head, self.axis = nn.Linear(4, 1), nn.Linear(4, 3), axis
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.reshape(len(x), -1, 4)
+        return self.head((self.score(x).softmax(self.axis) * x).sum(1))
+
+
+@pytest.mark.parametrize(("axis", "found"), [(-1, True), (2, True), (1, False)])
+def test_scores_behind_a_softmax_of_one_entry_are_an_error(axis: int, found: bool) -> None:
+    report = wp.check(problem(lambda: Attending(axis)))
+    assert [f.where for f in report.errors] == (["score.weight"] if found else []), str(report)
+
+
+def test_a_bias_that_a_normalisation_cancels_is_harmless() -> None:
+    model = lambda: nn.Sequential(nn.Linear(FEATURES, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 3))  # noqa: E731
+    report = wp.check(problem(model, data=(inputs(256), classes_of(inputs(256)))))
+    assert report.ok, str(report)
+    cancelled = unreached("0.bias", loss_depends=False, absent=False)
+    (fault,) = judged(wiring.disconnected_parameter, unreached=(cancelled,))
+    assert fault.severity is Severity.NOTE
+    assert "cancels" in fault.summary

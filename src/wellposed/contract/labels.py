@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .result import LabelProfile
+from .result import Kind, LabelProfile, TargetProfile
 
 _ROWS = 1500
 _COLUMNS = 4096
@@ -47,6 +47,49 @@ def probe_labels(inputs: np.ndarray, targets: np.ndarray, *, seed: int) -> Label
     return LabelProfile(
         rows=rows, score=float(skills[best, 0]), chance=float(chance[best]), chance_std=float(spread[best])
     )
+
+
+def profile_targets(
+    train: np.ndarray,
+    validation: np.ndarray | None,
+    *,
+    kind: Kind,
+    outputs: int,
+    loss_depends: bool,
+    complete: bool,
+) -> TargetProfile:
+    """What the targets of the splits are by themselves.
+
+    Parameters
+    ----------
+    train, validation
+        Shape ``(rows, ...)``.
+    kind, outputs
+        What the outputs show the targets to be, and how many classes they offer.
+    loss_depends, complete
+        Whether the loss depends on the targets, and whether `train` holds all training rows.
+    """
+    rows = train.reshape(len(train), -1)
+    same = rows.shape[1] > 0 and bool((rows == rows[:1]).all())
+    classes = kind == "classes" and train.ndim == 1
+    return TargetProfile(
+        kind=kind,
+        rows=len(train),
+        constant=float(rows[0, 0]) if same else None,
+        loss_depends=loss_depends,
+        outputs=outputs if classes else 0,
+        counts=_counts(train, outputs) if classes else {},
+        held_out=_counts(validation, outputs)
+        if classes and validation is not None and validation.ndim == 1 and validation.dtype == train.dtype
+        else None,
+        complete=complete,
+    )
+
+
+def _counts(labels: np.ndarray, outputs: int) -> dict[int, int]:
+    """Rows of every class; what lies outside the outputs' classes (-100, 255) is ignored by the loss, and here."""
+    classes, counts = np.unique(labels[(labels >= 0) & (labels < outputs)], return_counts=True)
+    return dict(zip(classes.tolist(), counts.tolist(), strict=True))
 
 
 def _indicators(targets: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["classes", "binary", "values", "other"]
@@ -34,6 +34,9 @@ class Targets:
     low: float = 0.0
     high: float = 0.0
     classes: int = 0
+    """One more than the largest class number."""
+    outputs: int = 0
+    """How many classes the outputs offer."""
     majority_share: float = 0.0
     rows: int = 0
     per_row: bool = True
@@ -52,13 +55,15 @@ class ObjectiveProfile:
     initial: float
     """Loss at initialization; NaN or inf when it is not finite."""
     later: float | None = None
-    """Training loss at the end of the short training; None when there was none."""
+    """Loss of the same rows after the short training; None when there was none."""
     repeat_difference: float = 0.0
     """Largest difference between two evaluations with every random state fixed."""
     targets: Targets
     output_range: OutputRange | None = None
     constant: float | None = None
     """Loss of the best constant output."""
+    uninformed: float | None = None
+    """Loss of outputs that know nothing of their sample: zero logits, even probabilities, the centre of their range."""
     floor: float | None = None
     """Lowest loss that free outputs reach; None when there is no such level (it falls without bound) or it could not be probed."""
     confined_floor: float | None = None
@@ -81,7 +86,7 @@ class ObjectiveProfile:
     target_shape: tuple[int, ...] = ()
     output_rms: float | None = None
     constant_output: bool = False
-    """Whether every sample gets bit-identical outputs, before and after the short training."""
+    """Whether every sample gets the same outputs to rounding, before and after the short training."""
     output_at: str = "loss"
     """Dotted name of the module that makes the outputs."""
     reason: str | None = None
@@ -110,9 +115,11 @@ class Unreached:
     absent: bool
     """Whether the gradient is None (no path), rather than exactly zero."""
     loss_depends: bool
+    """Whether the loss changes when the parameter is changed."""
     in_optimizer: bool = True
     """Whether the optimizer holds it; True without one."""
-    """Whether the loss changes when the parameter is changed."""
+    softmax_of_one: bool = False
+    """Whether it is used through a softmax over an axis of length 1, which is always 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +130,8 @@ class WiringProfile:
     unreached: tuple[Unreached, ...] = ()
     outside_optimizer: tuple[str, ...] | None = None
     """Trainable parameters that reach the loss and that the optimizer does not hold; None without an optimizer."""
+    apart: tuple[str, ...] = ()
+    """Of those, the ones of whole networks that the optimizer leaves out and that run after all that it holds."""
     foreign: int = 0
     """Parameters that the optimizer holds and the problem does not."""
     leak: float | None = None
@@ -133,11 +142,36 @@ class WiringProfile:
     """Loss in train mode on fixed batches, after the short training."""
     eval_loss: float | None = None
     """Loss in eval mode on the same batches, after running statistics had the time to settle."""
+    gap_error: float | None = None
+    """Standard error of `eval_loss` minus `train_loss`, over batches; None where they are too few."""
+    constant_loss: float | None = None
+    """Loss of the best constant prediction; None where it is not known."""
     frozen_statistics: tuple[str, ...] = ()
     """Normalization layers whose running statistics do not move in train mode."""
     gap_reason: str = ""
     ignored: tuple[str, ...] = ()
     """Inputs that change nothing in the outputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetProfile:
+    """The targets by themselves: do they vary, which outputs do they use, and do both splits have the same?"""
+
+    kind: Kind
+    rows: int
+    """Training rows that were read."""
+    constant: float | None = None
+    """The first number of every row's target where all rows have the same; None where they differ."""
+    loss_depends: bool = True
+    """Whether the loss tells right outputs from wrong ones."""
+    outputs: int = 0
+    """Of class numbers: how many outputs there are to choose from."""
+    counts: dict[int, int] = field(default_factory=dict)
+    """Of class numbers, one a row: training rows of each that occurs."""
+    held_out: dict[int, int] | None = None
+    """The same of the validation rows; None without them."""
+    complete: bool = True
+    """Whether all training rows were read."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .conditioning import Conditioning, measure_conditioning
 from .contours import CostContours, cost_contours
-from .duplicates import Duplicates, count_duplicates
+from .duplicates import Duplicates, count_duplicates, distinct_records
 from .exact.sums import Floats
 from .leakage import LeakFingerprint, fingerprint_leak
 from .moments import Moments
@@ -103,7 +103,11 @@ class InputProfile:
 
 @np.errstate(over="ignore", invalid="ignore", under="ignore")
 def profile_inputs(
-    train: NDArray[Any], validation: NDArray[Any] | None = None, *, feature_names: Sequence[str] | None = None
+    train: NDArray[Any],
+    validation: NDArray[Any] | None = None,
+    *,
+    feature_names: Sequence[str] | None = None,
+    targets: tuple[NDArray[Any], NDArray[Any]] | None = None,
 ) -> InputProfile:
     """Measure the inputs of a problem.
 
@@ -113,6 +117,8 @@ def profile_inputs(
         Rows first: ``(N, F)`` columns, ``(N, T, F)`` sequences, ``(N, C, H, W)`` images, ``(N,)`` one column.
     feature_names
         One a column, for the words of findings.
+    targets
+        Those of both splits, rows first: a record that was copied has its target too.
 
     Raises
     ------
@@ -170,10 +176,10 @@ def profile_inputs(
         else fingerprint_leak(
             columns, held_columns, moments, held_out, samples=(len(train), len(validation))
         ),
-        duplicates=None if validation is None else count_duplicates(train, validation),
+        duplicates=None if validation is None else count_duplicates(train, validation, targets),
         shift=None
         if held_out is None or validation is None
-        else measure_shift(train, validation, moments, held_out),
+        else measure_shift(distinct_records(train), distinct_records(validation), moments, held_out),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..contract.result import LabelProfile, ObjectiveProfile, TrainableProfile, WiringProfile
+from ..contract.result import LabelProfile, ObjectiveProfile, TargetProfile, TrainableProfile, WiringProfile
 from ..gradcheck.result import CustomBackwards
 from ..normalize.profile import InputProfile
 from ..report import Severity
@@ -32,6 +32,8 @@ RULES: tuple[Rule, ...] = (
     _rule("WP108", "duplicate-across-splits", InputProfile, _W, data.duplicate_across_splits),
     _rule("WP109", "uninformative-labels", LabelProfile, _W, objective.uninformative_labels),
     _rule("WP111", "class-imbalance", ObjectiveProfile, _W, objective.class_imbalance),
+    _rule("WP112", "constant-targets", TargetProfile, _E, objective.constant_targets),
+    _rule("WP113", "unseen-labels", TargetProfile, _W, objective.unseen_labels),
     _rule("WP201", "vanishing-activations", SignalProfile, _E, signals.vanishing_activations, core=True),
     _rule("WP202", "exploding-activations", SignalProfile, _E, signals.exploding_activations),
     _rule("WP203", "signal-collapse", SignalProfile, _E, signals.signal_collapse, core=True),
@@ -53,6 +55,7 @@ RULES: tuple[Rule, ...] = (
     _rule("WP504", "loss-sign", ObjectiveProfile, _E, objective.loss_sign, core=True),
     _rule("WP505", "target-scale", TrainingProfile, _E, updates.target_scale),
     _rule("WP506", "wrong-loss-input", ObjectiveProfile, _E, objective.wrong_loss_input, core=True),
+    _rule("WP507", "unused-output", TargetProfile, _N, objective.unused_output),
     _rule("WP601", "disconnected-parameter", WiringProfile, _E, wiring.disconnected_parameter, core=True),
     _rule("WP602", "not-in-optimizer", WiringProfile, _W, wiring.not_in_optimizer),
     _rule("WP603", "batch-leak", WiringProfile, _E, wiring.batch_leak),
@@ -66,9 +69,9 @@ RULES: tuple[Rule, ...] = (
 
 CAUSAL_ORDER: tuple[str, ...] = (
     # what goes in, what is asked for, what the weights are, what flows, what the optimizer does: each can cause what stands after it
-    "WP106", "WP610", "WP103", "WP506", "WP504", "WP501", "WP503", "WP101", "WP102", "WP505", "WP301", "WP401",
+    "WP106", "WP610", "WP103", "WP112", "WP506", "WP504", "WP501", "WP503", "WP101", "WP102", "WP505", "WP301", "WP401",
     "WP209", "WP204", "WP202", "WP205", "WP201", "WP203", "WP502", "WP302", "WP208", "WP210", "WP603", "WP604", "WP601", "WP602", "WP605",
-    "WP609", "WP607", "WP206", "WP207", "WP608", "WP002", "WP109", "WP111", "WP108", "WP105", "WP001", "WP402", "WP403",
+    "WP609", "WP607", "WP206", "WP207", "WP608", "WP002", "WP109", "WP113", "WP507", "WP111", "WP108", "WP105", "WP001", "WP402", "WP403",
     "WP107", "WP104",
 )  # fmt: skip
 

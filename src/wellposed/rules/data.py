@@ -224,24 +224,27 @@ def duplicate_across_splits(profile: InputProfile, limits: Limits) -> Iterator[J
     if found is None:
         yield _NO_VALIDATION
         return
-    if found.chance > limits.duplicate_chance:
+    copied = found.copies_chance <= limits.duplicate_chance
+    if found.chance > limits.duplicate_chance and not copied:
         return
-    rate, within = found.across / found.validation_rows, found.within_train / found.train_rows
+    count = found.copies if copied else found.across
+    within = found.within_train / found.train_rows
+    alone = (
+        "no other row equals them in half of their columns, so they are copies of one record"
+        if copied
+        else f"a random split of these rows would share {found.expected:.3g} distinct rows, not {found.shared:,}"
+    )
     yield Fault(
         where="inputs",
         summary=(
-            f"{found.across:,} of {found.validation_rows:,} validation rows ({rate:.0%}) also stand in the "
-            "training rows, bit for bit"
+            f"{count:,} of {found.validation_rows:,} validation rows ({count / found.validation_rows:.0%}) also "
+            "stand in the training rows, bit for bit"
         ),
         quantity="validation rows that also stand in the training rows",
-        measured=float(found.across),
-        limit=found.expected,
-        why=(
-            f"{within:.0%} of the training rows have a copy among themselves, and a random split of these "
-            f"rows would share {found.expected:.3g} distinct rows, not {found.shared:,}: the validation loss "
-            "flatters the model"
-        ),
-        fix="drop repeated rows before splitting, or split by their group (patient, file, day)",
+        measured=float(count),
+        limit=0.0 if copied else found.expected,
+        why=f"{within:.0%} of the training rows have a copy among themselves, and {alone}: the validation loss flatters the model",
+        fix="drop repeated rows before splitting, oversample after it, or split by their group (patient, file, day)",
     )
 
 

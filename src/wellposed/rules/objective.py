@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ..contract.result import LabelProfile, ObjectiveProfile
+from ..contract.result import LabelProfile, ObjectiveProfile, TargetProfile
 from ..limits import Limits
+from ..report import Severity
 from .table import Fault, Judgement, NoVerdict
 
 _FEW_ROWS = 8  # a constant prediction of fewer rows knows them by heart
@@ -39,10 +40,15 @@ def non_finite_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judge
 
 
 def initial_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
-    if profile.constant is None or not math.isfinite(profile.initial) or profile.constant < 0:
+    """A start is sick where it is clearly worse than knowing nothing and than a constant, and the steps do not mend it."""
+    constant, uninformed = profile.constant, profile.uninformed
+    if constant is None or not math.isfinite(profile.initial) or constant < 0:
         yield NoVerdict(
             reason=profile.reason or "no constant prediction to compare with", needs=profile.needs
         )
+        return
+    if uninformed is None:
+        yield NoVerdict(reason="the loss takes no outputs that know nothing of their sample")
         return
     if profile.quadratic and profile.targets.kind == "other":
         yield NoVerdict(reason="the targets do not fit the outputs, so their scale is not known")
@@ -52,13 +58,24 @@ def initial_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgemen
             reason=f"{profile.targets.rows} rows are too few to say what a constant prediction reaches"
         )
         return
-    limit = _initial_loss_limit(profile, limits)
-    outlasts_the_steps = profile.later is None or not profile.later < profile.constant
-    if profile.initial > limit and outlasts_the_steps:
-        ratio = profile.initial / max(profile.constant, 1e-12)
+    reference = max(constant, uninformed)
+    limit = _initial_loss_limit(profile, reference, limits)
+    if profile.initial <= limit:
+        return
+    if profile.later is None:
+        yield NoVerdict(
+            reason=f"the loss starts at {profile.initial:.4g}, and no steps show whether that lasts",
+            outcome="inconclusive",
+        )
+        return
+    closed = (profile.initial - profile.later) / (profile.initial - reference)
+    # From far off the first steps shrink outputs fast and learn nothing: what is left then still has to go.
+    far = profile.initial > limits.initial_extreme * reference
+    if not closed >= (1.0 if far else limits.initial_healed):
+        ratio = profile.initial / max(reference, 1e-12)
         yield Fault(
             where="loss",
-            summary=f"loss starts at {profile.initial:.4g}; a constant prediction has {profile.constant:.4g} (limit {limit:.4g})",
+            summary=f"loss starts at {profile.initial:.4g}; outputs that know nothing have {uninformed:.4g}, a constant prediction {constant:.4g} (limit {limit:.4g})",
             quantity="loss at initialization",
             measured=profile.initial,
             limit=limit,
@@ -67,12 +84,11 @@ def initial_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgemen
         )
 
 
-def _initial_loss_limit(profile: ObjectiveProfile, limits: Limits) -> float:
+def _initial_loss_limit(profile: ObjectiveProfile, reference: float, limits: Limits) -> float:
     """Log-losses grow linearly with the logits, squared errors with the square of the outputs: each has its own scale."""
-    constant = profile.constant or 0.0
     if profile.quadratic:
-        return limits.initial_square_ratio * max(constant, profile.targets.rms**2 * 0.1, 1e-12)
-    return limits.initial_log_ratio * constant + limits.initial_log_excess * max(
+        return limits.initial_square_ratio * max(reference, profile.targets.rms**2 * 0.1, 1e-12)
+    return limits.initial_log_ratio * reference + limits.initial_log_excess * max(
         1.0, profile.targets.rms if profile.targets.kind == "values" else 1.0
     )
 
@@ -95,6 +111,12 @@ def double_softmax(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgem
             why=f"probabilities are squashed a second time: {share:.0%} of what there is to learn is out of reach, and gradients are weak",
             fix=f"remove the final {confined.operation}: the loss applies its own",
             confidence="confirmed",
+        )
+    elif confined.probabilities and profile.confined_floor is None and not profile.constant_output:
+        yield NoVerdict(
+            reason="the lowest loss that free outputs reach is not known",
+            outcome="inconclusive",
+            needs=profile.needs,
         )
 
 
@@ -147,7 +169,7 @@ def constant_output(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judge
     if profile.constant_output:
         yield Fault(
             where=profile.output_at,
-            summary="every sample gets the same output, bit for bit, before and after the first steps",
+            summary="every sample gets the same output, to rounding, before and after the first steps",
             quantity="difference of outputs between samples",
             measured=0.0,
             limit=0.0,
@@ -233,6 +255,98 @@ def class_imbalance(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judge
             why=f"always naming that class is right {t.majority_share:.0%} of the time, so accuracy says little and rare classes get few gradients",
             fix="weight the classes in the loss, or sample them evenly; judge by balanced accuracy",
         )
+
+
+def constant_targets(profile: TargetProfile, limits: Limits) -> Iterator[Judgement]:
+    if not profile.loss_depends:
+        yield NoVerdict(
+            reason="the loss does not depend on the targets, as far as made-up outputs show",
+            outcome="not applicable",
+        )
+        return
+    if profile.rows < _FEW_ROWS:
+        yield NoVerdict(reason=f"{profile.rows} rows are too few to call their targets constant")
+        return
+    if profile.constant is None:
+        return
+    # A generator's step wants "real" of every sample, and a residual wants 0 at every point.
+    meant = profile.kind != "classes" and 0 <= profile.constant <= 1
+    yield Fault(
+        where="targets",
+        summary=f"all {profile.rows:,} training rows that were read have the same target, {profile.constant:g}",
+        quantity="different targets",
+        measured=1.0,
+        limit=1.0,
+        why="a bias alone can answer, whatever the inputs: the loss falls to its floor and nothing is learned"
+        + (", unless the target is a state that the outputs should reach, as of a residual" if meant else ""),
+        fix="look at where the targets are read: the wrong column, a cast that rounds to zero, a file sorted by class",
+        severity=Severity.NOTE if meant else None,
+    )
+
+
+def unused_output(profile: TargetProfile, limits: Limits) -> Iterator[Judgement]:
+    counts = profile.counts
+    unused = [k for k in range(profile.outputs) if k not in counts]
+    if profile.kind != "classes" or not counts or profile.outputs < 3:
+        yield NoVerdict(
+            reason="needs one class label a row and more than two outputs", outcome="not applicable"
+        )
+        return
+    if not unused:
+        return
+    rarest = min(counts.values())
+    if rarest < limits.rarest_class or len(counts) < 2:
+        yield NoVerdict(
+            reason=f"{len(unused)} of {profile.outputs} outputs have no row; classes as rare as {rarest} rows do occur, so rows of theirs may come",
+            outcome="inconclusive",
+        )
+        return
+    shifted = unused == [0]
+    shown = ", ".join(map(str, unused[:5])) + (", ..." if len(unused) > 5 else "")
+    yield Fault(
+        where="targets",
+        summary=f"{len(unused)} of {profile.outputs} outputs stand for no label: {shown}; labels go from {min(counts)} to {max(counts)} over {sum(counts.values()):,} rows"
+        + (", as if they counted from 1" if shifted else ""),
+        quantity="outputs that no label uses",
+        measured=float(len(unused)),
+        limit=0.0,
+        why=f"every class that occurs has {rarest} rows or more, so these are not rare but absent: the outputs only learn to say no",
+        fix="subtract 1 from the labels and leave one output out, if class 0 is not meant to come"
+        if shifted
+        else "give the last layer as many outputs as there are classes, if no others are meant to come",
+        severity=Severity.WARNING if shifted else None,
+    )
+
+
+def unseen_labels(profile: TargetProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.held_out is None:
+        yield NoVerdict(reason="needs one class label a row in both splits", outcome="not applicable")
+        return
+    new = {k: n for k, n in profile.held_out.items() if k not in profile.counts}
+    if not new:
+        return
+    if not profile.complete:
+        yield NoVerdict(reason="not all training rows were read, so their classes are not all known")
+        return
+    worst, rows = max(new.items(), key=lambda item: item[1])
+    total = sum(profile.held_out.values())
+    # That all rows of a class fall into one split by chance, for any of the classes.
+    chance = len(profile.held_out) * (total / (total + profile.rows)) ** rows
+    if chance > limits.unseen_chance:
+        yield NoVerdict(
+            reason=f"{len(new)} classes stand in the validation rows alone, of {rows} rows at most: as may be by chance",
+            outcome="inconclusive",
+        )
+        return
+    yield Fault(
+        where="targets",
+        summary=f"{len(new)} of {len(profile.held_out)} classes of the validation rows have no training row: class {worst} with {rows:,} rows, for one",
+        quantity="probability that a random split leaves a class out",
+        measured=chance,
+        limit=limits.unseen_chance,
+        why=f"the model cannot learn what it never sees: {sum(new.values()) / total:.0%} of the validation rows are lost whatever it does",
+        fix="split at random within each class; look whether both splits number the classes alike",
+    )
 
 
 def uninformative_labels(profile: LabelProfile, limits: Limits) -> Iterator[Judgement]:

@@ -64,7 +64,12 @@ def signal_collapse(profile: SignalProfile, limits: Limits) -> Iterator[Judgemen
     if first is None or not first.rms > 0 or math.isnan(first.sample_std):
         yield _no_hidden_signal(profile)
         return
-    if first.spread < limits.collapsed and (later is None or later.spread < limits.collapsed):
+    if first.spread < limits.collapsed and later is None:
+        yield NoVerdict(
+            reason=f"samples look alike at {first.name}, as behind branches that start closed; no steps show whether that lasts",
+            outcome="inconclusive",
+        )
+    elif first.spread < limits.collapsed and later is not None and later.spread < limits.collapsed:
         at = next((x for x in profile.layers if x.spread < 10 * limits.collapsed), first)
         yield Fault(
             where=at.name,

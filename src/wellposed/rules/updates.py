@@ -17,11 +17,14 @@ def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement
     if not profile.constant_loss:
         yield NoVerdict(reason="no constant prediction to compare with")
         return
+    blown = diverged(profile.outcome, profile.constant_loss)
+    if any(tried) and not blown and _stands_far_off(profile, limits):
+        yield _far_targets(profile, limits)
+        return
     cured = [o.end / profile.constant_loss for o in tried if o is not None and math.isfinite(o.end)]
     scaled, raw = min(cured, default=math.inf), profile.outcome.end / profile.constant_loss
     if scaled > limits.learned_share:
         return
-    blown = diverged(profile.outcome, profile.constant_loss)
     if blown or (raw > limits.target_gain * max(scaled, 0.05) and raw > limits.unlearned_share):
         yield Fault(
             where="targets",
@@ -34,6 +37,37 @@ def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement
             confidence="confirmed",
             severity=None if blown else Severity.WARNING,
         )
+
+
+def _closed_share(profile: TrainingProfile) -> float:
+    """Share of the distance from the start to a constant prediction that the steps close on the targets as they are."""
+    gap = profile.outcome.start - (profile.constant_loss or 0.0)
+    return (profile.outcome.start - profile.outcome.end) / gap if gap > 0 else math.nan
+
+
+def _stands_far_off(profile: TrainingProfile, limits: Limits) -> bool:
+    """Whether the weights move, and yet the outputs hardly come nearer to targets that are far away."""
+    moved = [u.movement for u in profile.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
+    far = profile.outcome.start > limits.far_start * (profile.constant_loss or 0.0)
+    return (
+        far
+        and max(moved, default=0.0) > limits.small_movement
+        and abs(_closed_share(profile)) < limits.closed_share
+    )
+
+
+def _far_targets(profile: TrainingProfile, limits: Limits) -> Fault:
+    closed = _closed_share(profile)
+    return Fault(
+        where="targets",
+        summary=f"{profile.steps} steps close {closed:.1e} of the distance to a constant prediction (limit {limits.closed_share:g}): the loss goes from {profile.outcome.start:.4g} to {profile.outcome.end:.4g}, a constant has {profile.constant_loss:.4g}",
+        quantity="share of the distance from the start to a constant prediction",
+        measured=closed,
+        limit=limits.closed_share,
+        why=f"outputs start near 0 with unit scale: at this pace they reach the targets after some {profile.steps / max(closed, 1e-12):.0e} steps",
+        fix="standardise the targets with their training mean and std, and undo it on the predictions",
+        severity=Severity.WARNING,
+    )
 
 
 def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ..contract.result import TrainableProfile, WiringProfile
+from ..contract.result import TrainableProfile, Unreached, WiringProfile
 from ..limits import Limits
 from ..report import Severity
 from .table import NO_OPTIMIZER, Fault, Judgement, NoVerdict
@@ -13,13 +13,14 @@ from .table import NO_OPTIMIZER, Fault, Judgement, NoVerdict
 
 def disconnected_parameter(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
     cut = [u for u in profile.unreached if u.loss_depends]
-    unused = [u for u in profile.unreached if not u.loss_depends]
+    alone = [u for u in profile.unreached if u.softmax_of_one and not u.loss_depends]
+    unused = [u for u in profile.unreached if not u.loss_depends and not u.softmax_of_one]
     if cut:
         kind = "no path" if cut[0].absent else "exactly zero"
         yield Fault(
             where=cut[0].name,
             summary=f"the loss depends on it, yet its gradient is {'absent' if cut[0].absent else 'exactly zero'} on every batch"
-            + (f"; {len(cut)} of {profile.trainable} parameters alike" if len(cut) > 1 else ""),
+            + _alike(cut, profile),
             quantity="parameters that change the loss and get no gradient",
             measured=float(len(cut)),
             limit=0.0,
@@ -28,26 +29,54 @@ def disconnected_parameter(profile: WiringProfile, limits: Limits) -> Iterator[J
             severity=None if any(u.in_optimizer for u in cut) else Severity.NOTE,
             confidence="confirmed",
         )
+    elif alone:
+        yield Fault(
+            where=alone[0].name,
+            summary="it changes nothing: what it computes passes a softmax over an axis of length 1, on every batch"
+            + _alike(alone, profile),
+            quantity="trainable parameters that the loss does not depend on",
+            measured=float(len(alone)),
+            limit=0.0,
+            why="a softmax over one entry is always 1, and its gradient is exactly zero: these scores never learn",
+            fix="take the softmax over the axis along which the scores compete: softmax(dim=1) of scores of shape (N, T, 1)",
+            severity=None if any(u.in_optimizer for u in alone) else Severity.NOTE,
+            confidence="confirmed",
+        )
     elif unused:
+        cancelled = not unused[0].absent
         yield Fault(
             where=unused[0].name,
-            summary="no gradient reaches it, and the loss does not depend on it"
-            + (f"; {len(unused)} of {profile.trainable} parameters alike" if len(unused) > 1 else ""),
+            summary=(
+                "its gradient is zero and the loss does not depend on it: what follows cancels it"
+                if cancelled
+                else "no gradient reaches it, and the loss does not depend on it"
+            )
+            + _alike(unused, profile),
             quantity="trainable parameters that the loss does not use",
             measured=float(len(unused)),
             limit=0.0,
-            why="it stays at its random start, takes memory, and makes distributed training wait for it",
-            fix="use it in forward, remove it, or freeze it with requires_grad_(False)",
+            why=(
+                "a normalisation that follows subtracts it again, as of a bias before a batch norm (harmless), or nothing behind it is awake"
+                if cancelled
+                else "it stays at its random start, takes memory, and makes distributed training wait for it"
+            ),
+            fix="before a normalisation leave it out (bias=False); else see WP204"
+            if cancelled
+            else "use it in forward, remove it, or freeze it with requires_grad_(False)",
             severity=Severity.NOTE,
             confidence="confirmed",
         )
+
+
+def _alike(found: list[Unreached], profile: WiringProfile) -> str:
+    return f"; {len(found)} of {profile.trainable} parameters alike" if len(found) > 1 else ""
 
 
 def not_in_optimizer(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.outside_optimizer is None:
         yield NO_OPTIMIZER
         return
-    outside = profile.outside_optimizer
+    outside = tuple(name for name in profile.outside_optimizer if name not in profile.apart)
     if outside:
         everything = len(outside) == profile.trainable
         yield Fault(
@@ -60,6 +89,18 @@ def not_in_optimizer(profile: WiringProfile, limits: Limits) -> Iterator[Judgeme
             why="they never move" + (": the optimizer was made for another model" if everything else ""),
             fix="make the optimizer from model.parameters() after the model is complete, or freeze them with requires_grad_(False)",
             severity=Severity.ERROR if everything else None,
+            confidence="confirmed",
+        )
+    elif profile.apart:
+        yield Fault(
+            where=profile.apart[0],
+            summary=f"{len(profile.apart)} of {profile.trainable} trainable parameters get a gradient and are not in the optimizer: those of a whole network that runs after all that it holds",
+            quantity="trainable parameters that the optimizer does not hold",
+            measured=float(len(profile.apart)),
+            limit=0.0,
+            why="right where the loss only passes through it, as a generator's step through the discriminator; it does not move in this step",
+            fix="if it is to learn in this step, add its parameters to the optimizer",
+            severity=Severity.NOTE,
             confidence="confirmed",
         )
 
@@ -98,10 +139,16 @@ def train_eval_gap(profile: WiringProfile, limits: Limits) -> Iterator[Judgement
         yield NoVerdict(reason=profile.gap_reason or "no loss to compare")
         return
     limit = train + limits.eval_gap * max(abs(train), limits.eval_gap_floor)
-    if math.isfinite(train) and (not math.isfinite(evaluated) or evaluated > limit):
+    # What is learned in train mode and lost in eval mode needs no such size, only more than the batches scatter.
+    constant = profile.constant_loss
+    lost = constant is not None and train < constant < evaluated
+    if lost and profile.gap_error is not None:
+        limit = min(limit, train + limits.eval_gap_errors * profile.gap_error)
+    if math.isfinite(train) and not evaluated <= limit:
         yield Fault(
             where="model",
-            summary=f"the same batches have loss {train:.3g} in train mode and {evaluated:.3g} in eval mode (limit {limit:.3g})",
+            summary=f"the same batches have loss {train:.3g} in train mode and {evaluated:.3g} in eval mode (limit {limit:.3g})"
+            + (f"; a constant prediction has {constant:.3g}" if lost else ""),
             quantity="loss in eval mode",
             measured=evaluated,
             limit=limit,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -14,7 +15,7 @@ from ...errors import DataError
 from ...problem import Problem
 from ...runtime.torch.restore import preserved
 from ...runtime.torch.seeding import seed_everything
-from .batch import Batch, as_batch, row_count, take
+from .batch import Batch, as_batch, is_dense, row_count, take
 from .forms import read
 from .samples import BATCH_ROWS, guarded
 
@@ -107,6 +108,12 @@ def joined(drawn: Sequence[Batch]) -> Batch | None:
     return Batch(args=(x,), targets=torch.cat([b.targets for b in drawn]))
 
 
+def batches_for(optimizer: Any, drawn: Sequence[Batch], *, of_all_rows: bool, seed: int) -> Sequence[Batch]:
+    """What an optimizer is given step by step: LBFGS compares losses of one objective, so of all rows the same ones."""
+    together = joined(drawn) if of_all_rows and isinstance(optimizer, torch.optim.LBFGS) else None
+    return drawn if together is None else [some_rows(together, _HELD_OUT_ROWS, seed=seed)]
+
+
 def some_rows(batch: Batch, count: int, *, seed: int) -> Batch:
     """Up to `count` rows of a batch, drawn without replacement."""
     return take(batch, torch.from_numpy(np.random.default_rng(seed).permutation(batch.rows)[:count]))
@@ -132,11 +139,28 @@ def _quiet_loader(loader: DataLoader[Any], seed: int) -> DataLoader[Any]:
     return DataLoader(loader.dataset, batch_size=None, sampler=loader.sampler, **common)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """The rows of a split that can be read at once, as NumPy arrays for statistics."""
+
+    inputs: np.ndarray | None
+    """Of the only floating-point input; None when the inputs are codes, or several tensors."""
+    targets: np.ndarray | None
+    """One a row; None when the targets are no such tensor."""
+    complete: bool
+    """Whether these are all rows."""
+
+
 def inputs_matrix(data: Any, *, name: str, has_loss: bool, seed: int) -> np.ndarray | None:
     """Rows of the first floating-point input, for statistics; None when the inputs are codes, or several tensors."""
+    return read_rows(data, name=name, has_loss=has_loss, seed=seed).inputs
+
+
+def read_rows(data: Any, *, name: str, has_loss: bool, seed: int) -> Rows:
+    """Inputs and targets of up to 50,000 rows."""
     data = read(data, name=name, has_loss=has_loss)
     drawn: list[Batch] = [data] if isinstance(data, Batch) else []
-    rows = 0
+    rows, complete = 0, True
     for batch in () if drawn else _read_batches(data, name=name, has_loss=has_loss, seed=seed):
         drawn.append(batch)
         rows += batch.rows
@@ -146,8 +170,13 @@ def inputs_matrix(data: Any, *, name: str, has_loss: bool, seed: int) -> np.ndar
             or rows >= _ROWS_READ
             or rows * batch.tensors[0][0].numel() >= _NUMBERS_READ
         ):
+            complete = False
             break
-    return _matrix([b.tensors for b in drawn])
+    return Rows(
+        inputs=_matrix([b.tensors for b in drawn]),
+        targets=_joined_targets(drawn),
+        complete=complete and sum(b.rows for b in drawn) <= _ROWS_READ,
+    )
 
 
 def _matrix(tensors: Sequence[tuple[torch.Tensor, ...]]) -> np.ndarray | None:
@@ -157,6 +186,16 @@ def _matrix(tensors: Sequence[tuple[torch.Tensor, ...]]) -> np.ndarray | None:
         return None
     together = torch.cat([t[0].detach() for t in tensors])[:_ROWS_READ]
     return together.double().cpu().numpy()
+
+
+def _joined_targets(drawn: Sequence[Batch]) -> np.ndarray | None:
+    targets = [b.targets for b in drawn if isinstance(b.targets, torch.Tensor)]
+    if not targets or len(targets) < len(drawn) or len({(y.shape[1:], y.dtype) for y in targets}) > 1:
+        return None
+    if any(not is_dense(y) or y.ndim == 0 or len(y) != b.rows for y, b in zip(targets, drawn, strict=True)):
+        return None
+    joined = torch.cat([y.detach() for y in targets])[:_ROWS_READ]
+    return (joined.double() if joined.is_floating_point() else joined.long()).cpu().numpy()
 
 
 def inputs_tensor(problem: Problem, *, seed: int) -> torch.Tensor:

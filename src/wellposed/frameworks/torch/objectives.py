@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from ...contract.result import ObjectiveProfile, OutputRange, Targets
 from ...errors import WellposedError
 from .batch import Batch
-from .running import Runner, seed_everything
+from .running import Evaluation, Runner, main_tensor, seed_everything
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
 
@@ -56,38 +60,233 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
     seed_everything(seed)
     again = runner.evaluate(batch).loss
     difference = abs(float(again.detach()) - initial) if again is not None and math.isfinite(initial) else 0.0
-    outputs = evaluation.outputs
-    shown = evaluation.tensor
     given = batch if runner.transform is None else runner.transform(batch)
-    targets = describe_targets(given.targets, shown)
-    common: dict[str, Any] = {"initial": initial, "repeat_difference": difference, "targets": targets}
+    common: dict[str, Any] = {"initial": initial, "repeat_difference": difference}
     if runner.problem.loss is None:
-        needs = "pass loss=... and a model that returns the outputs"
-        return ObjectiveProfile(**common, reason="the model computes its own loss", needs=needs)
-    if not isinstance(outputs, torch.Tensor) or not outputs.is_floating_point() or outputs.ndim == 0:
-        needs = "let the model return one floating-point tensor"
-        return ObjectiveProfile(**common, reason="the model's output is not a single tensor", needs=needs)
-    o = outputs.detach()
-    common |= {"output_range": range_of(outputs), "output_rms": _rms(o), "output_shape": tuple(o.shape)}
+        return _profile_own_loss(runner, batch, evaluation, common, seed=seed)
+    free = _free_outputs(runner, evaluation.outputs, batch, given.targets, seed=seed)
+    targets = describe_targets(given.targets, evaluation.tensor if free is None else free.tensor)
+    common["targets"] = targets
+    if free is None:
+        needs = "let the model return a floating-point tensor"
+        return ObjectiveProfile(
+            **common, reason="the model's output holds no floating-point tensor", needs=needs
+        )
+    o = free.tensor
+    common |= {"output_range": free.confined, "output_rms": _rms(o), "reason": free.reason}
+    if free.reason is None:
+        common["output_shape"] = tuple(o.shape)
+    else:
+        common["needs"] = "let the model return the tensor that the targets belong to"
     if isinstance(given.targets, torch.Tensor):
         common["target_shape"] = tuple(given.targets.shape)
     if not bool(torch.isfinite(o).all()):
-        return ObjectiveProfile(**common, reason="the outputs are not finite")
-
-    def loss(values: torch.Tensor) -> torch.Tensor:
-        seed_everything(seed)
-        return runner.loss_of(values, batch)
-
-    ignored = _ignores_pairing(runner, o, given, seed)
+        return ObjectiveProfile(**common | {"reason": "the outputs are not finite"})
+    if free.reason is not None:
+        return ObjectiveProfile(**common, **_probe_together(free))
+    ignored = _ignores_pairing(runner, free, given, seed)
     return ObjectiveProfile(
-        **common, pairing_ignored=ignored, **_probe(loss, o, given.targets, targets, common["output_range"])
+        **common, pairing_ignored=ignored, **_probe(free.loss, o, given.targets, targets, free.confined)
     )
 
 
-def _ignores_pairing(runner: Runner, o: torch.Tensor, given: Batch, seed: int) -> bool:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _FreeOutputs:
+    """What a model put out, as one tensor that can be changed, and the loss of it."""
+
+    tensor: torch.Tensor
+    """The output that the targets belong to, or all of them in one row."""
+    loss: Loss
+    put_back: Callable[[torch.Tensor], Any]
+    """The model's output with this tensor in its place."""
+    confined: OutputRange | None
+    parts: tuple[torch.Tensor, ...] = ()
+    """Where no output stands out: all floating-point tensors, attached."""
+    reason: str | None = None
+    """Why no output stands out; None when one does."""
+
+
+def _free_outputs(runner: Runner, outputs: Any, batch: Batch, y: Any, *, seed: int) -> _FreeOutputs | None:
+    parts: list[torch.Tensor] = []
+    build = _taken_apart(outputs, parts)
+    if not parts:
+        return None
+
+    def loss_of(made_up: Any) -> torch.Tensor:
+        seed_everything(seed)
+        return runner.loss_of(made_up, batch)
+
+    used = parts if len(parts) == 1 else _used(lambda made_up: loss_of(build(iter(made_up))), parts)
+    fitting = [p for p in used if describe_targets(y, p).kind != "other"]
+    main = used[0] if len(used) == 1 else fitting[0] if len(fitting) == 1 else main_tensor(outputs)
+    at = next((i for i, p in enumerate(parts) if p is main), None)
+    kept = [p.detach() for p in parts]
+    if at is not None:
+        tensor, confined, reason = parts[at], range_of(parts[at]), None
+
+        def put_back(values: torch.Tensor) -> Any:
+            return build(iter([*kept[:at], values, *kept[at + 1 :]]))
+    else:
+        tensor, confined = torch.cat([p.flatten() for p in parts]), None
+        reason = f"the model's output holds {len(parts)} tensors, and none stands out as the one that the targets belong to"
+
+        def put_back(values: torch.Tensor) -> Any:
+            pieces = values.split([p.numel() for p in kept])
+            return build(iter([v.reshape(p.shape).to(p.dtype) for v, p in zip(pieces, kept, strict=True)]))
+
+    return _FreeOutputs(
+        tensor=tensor.detach(), loss=lambda values: loss_of(put_back(values)), put_back=put_back, confined=confined,
+        parts=tuple(parts), reason=reason,
+    )  # fmt: skip
+
+
+def _used(
+    loss: Callable[[list[torch.Tensor]], torch.Tensor], parts: list[torch.Tensor]
+) -> list[torch.Tensor]:
+    """The tensors that the loss depends on, as its gradient shows; all where it shows none."""
+    leaves = [p.detach().clone().requires_grad_() for p in parts]
+    try:
+        value = loss(list(leaves))
+    except WellposedError:
+        return parts
+    if not value.requires_grad:
+        return parts
+    gradients = torch.autograd.grad(value, leaves, allow_unused=True)
+    return [p for p, g in zip(parts, gradients, strict=True) if g is not None and bool(g.any())] or parts
+
+
+def _taken_apart(value: Any, parts: list[torch.Tensor]) -> Callable[[Iterator[torch.Tensor]], Any]:
+    """Collect the floating-point tensors of nested tuples, lists, dicts and dataclasses; returns what puts others back."""
+    if isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim:
+        parts.append(value)
+        return next
+    if isinstance(value, Mapping):
+        items = {k: _taken_apart(v, parts) for k, v in value.items()}
+        return lambda fresh: _with_entries(value, {k: build(fresh) for k, build in items.items()})
+    if isinstance(value, tuple | list):
+        entries = [_taken_apart(v, parts) for v in value]
+        made = (lambda new: type(value)(*new)) if hasattr(value, "_fields") else type(value)
+        return lambda fresh: made([build(fresh) for build in entries])
+    if is_dataclass(value) and not isinstance(value, type):
+        named = {f.name: _taken_apart(getattr(value, f.name), parts) for f in fields(value)}
+        return lambda fresh: _with_attributes(value, {k: build(fresh) for k, build in named.items()})
+    return lambda fresh: value
+
+
+def _with_entries(value: Mapping[Any, Any], entries: dict[Any, Any]) -> Any:
+    if type(value) is dict:
+        return entries
+    changed: Any = copy.copy(value)
+    for key, entry in entries.items():
+        changed[key] = entry
+    return changed
+
+
+def _with_attributes(value: Any, attributes: dict[str, Any]) -> Any:
+    changed = copy.copy(value)
+    for name, attribute in attributes.items():
+        object.__setattr__(changed, name, attribute)
+    return changed
+
+
+def _probe_together(free: _FreeOutputs) -> dict[str, Any]:
+    """Floor, best constant and uninformed outputs where all tensors of the output move together."""
+    step = max(_rms(free.tensor), 1.0)
+    means = [p.detach().mean(0, keepdim=True) for p in free.parts]
+
+    def spread(z: torch.Tensor) -> torch.Tensor:
+        pieces = z.split([m.numel() for m in means])
+        return torch.cat(
+            [
+                z.reshape(m.shape).expand_as(p).flatten()
+                for z, m, p in zip(pieces, means, free.parts, strict=True)
+            ]
+        )
+
+    nothing = [_uninformed_outputs(p.detach(), range_of(p))[0].flatten() for p in free.parts]
+    return {
+        "constant": _floor(free.loss, torch.cat([m.flatten() for m in means]), spread, step),
+        "floor": _floor(free.loss, free.tensor.clone(), lambda z: z, step),
+        "uninformed": _finite_value(free.loss, torch.cat(nothing)),
+        "quadratic": _grows_quadratically(free.loss, free.tensor, step),
+    }
+
+
+def _profile_own_loss(
+    runner: Runner, batch: Batch, evaluation: Evaluation, common: dict[str, Any], *, seed: int
+) -> ObjectiveProfile:
+    """A loss that the model computes itself, as a function of the outputs: a few values, since each is a forward pass."""
+    o = evaluation.tensor
+    y = batch.labels
+    common["targets"] = describe_targets(y, o)
+    reason = "the model computes its own loss"
+    common["needs"] = "pass loss=... and a model that returns the outputs"
+    if o is None or not o.is_floating_point() or not bool(torch.isfinite(o).all()):
+        return ObjectiveProfile(**common, reason=reason)
+    maker = _maker_of(runner, batch, seed=seed)
+    if maker is None:
+        return ObjectiveProfile(**common, reason=reason + ", and no module of it returns the very outputs")
+
+    def evaluated() -> torch.Tensor:
+        seed_everything(seed)
+        found = runner.evaluate(batch).loss
+        assert found is not None
+        return found
+
+    def loss(values: torch.Tensor) -> torch.Tensor:
+        with _returning(maker, values):
+            return runner.without_gradients(evaluated)
+
+    values = o.detach()
+    confined = range_of(o)
+    common |= {"output_range": confined, "output_rms": _rms(o), "output_shape": tuple(o.shape)}
+    if _finite_value(loss, values + 1 + _ramp(values)) == _finite_value(loss, values):
+        return ObjectiveProfile(
+            **common, reason=reason + ", which does not depend on the outputs that it returns"
+        )
+    uninformed = _uninformed(loss, values, confined)
+    mean = _finite_value(loss, values.mean(0, keepdim=True).expand_as(values).contiguous())
+    # The best constant is at least as good as these two.
+    constant = min((v for v in (mean, uninformed) if v is not None), default=None)
+    found: dict[str, Any] = {"uninformed": uninformed, "constant": constant}
+    found |= _shift_response(loss, values)
+    found["quadratic"] = _grows_quadratically(loss, values, _step(values, common["targets"]))
+    if isinstance(y, torch.Tensor) and common["targets"].per_row and common["targets"].kind == "classes":
+        found["at_targets"], found["away"] = _agreement(loss, values, y, common["targets"])
+    return ObjectiveProfile(**common | {"needs": ""}, **found)
+
+
+def _maker_of(runner: Runner, batch: Batch, *, seed: int) -> nn.Module | None:
+    """The module whose forward returns the very tensor that the model puts out; None where there is none, or it runs more than once."""
+    returned: list[tuple[nn.Module, Any]] = []
+    hooks = [
+        m.register_forward_hook(lambda module, _, output: returned.append((module, output)))
+        for m in runner.modules
+    ]
+    try:
+        seed_everything(seed)
+        o = runner.without_gradients(lambda: runner.evaluate(batch)).tensor
+    finally:
+        for hook in hooks:
+            hook.remove()
+    makers = [module for module, output in returned if output is o]
+    runs = [module for module, _ in returned]
+    return makers[0] if makers and runs.count(makers[0]) == 1 else None
+
+
+@contextmanager
+def _returning(module: nn.Module, values: torch.Tensor) -> Iterator[None]:
+    hook = module.register_forward_hook(lambda *_: values)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _ignores_pairing(runner: Runner, free: _FreeOutputs, given: Batch, seed: int) -> bool:
     """Whether the loss stays the same when the targets change places: then it cannot tell whose target is whose."""
-    y = given.targets
-    if not isinstance(y, torch.Tensor) or y.ndim == 0 or len(y) != len(o) or len(o) < 3:
+    y, o = given.targets, free.tensor
+    if not isinstance(y, torch.Tensor) or y.ndim == 0 or o.ndim == 0 or len(y) != len(o) or len(o) < 3:
         return False
     # On the scale of the targets, or their differences would drown in rounding.
     varied = o + max(_rms(o), _rms(y) if y.is_floating_point() else 0.0, 1e-3) * _ramp(o) / 3
@@ -95,7 +294,7 @@ def _ignores_pairing(runner: Runner, o: torch.Tensor, given: Batch, seed: int) -
     for targets in (y, y.roll(1, 0), y.flip(0)):
         seed_everything(seed)
         try:
-            values.append(float(runner.problem.loss(varied, targets).detach()))
+            values.append(float(runner.problem.loss(free.put_back(varied), targets).detach()))
         except (
             Exception
         ):  # the user's loss may refuse made-up outputs in any way it likes: then nothing is known
@@ -108,17 +307,17 @@ def constant_loss(runner: Runner, batch: Batch, *, seed: int) -> float | None:
     """Loss of the best output that is the same for every sample of a batch; None where that cannot be asked."""
     seed_everything(seed)
     outputs = runner.outputs(batch)
-    if not isinstance(outputs, torch.Tensor) or not bool(torch.isfinite(outputs).all()):
-        return None
     given = batch if runner.transform is None else runner.transform(batch)
-    o, confined = outputs.detach(), range_of(outputs)
+    free = (
+        None
+        if runner.problem.loss is None
+        else _free_outputs(runner, outputs, batch, given.targets, seed=seed)
+    )
+    if free is None or free.reason is not None or not bool(torch.isfinite(free.tensor).all()):
+        return None
+    o, confined = free.tensor, free.confined
     targets = describe_targets(given.targets, o)
-
-    def loss(values: torch.Tensor) -> torch.Tensor:
-        seed_everything(seed)
-        return runner.loss_of(values, batch)
-
-    return _constant_floor(loss, o, given.targets, targets, confined, _step(o, targets))
+    return _constant_floor(free.loss, o, given.targets, targets, confined, _step(o, targets))
 
 
 def _step(o: torch.Tensor, targets: Targets) -> float:
@@ -132,6 +331,7 @@ def _probe(
     found: dict[str, Any] = {}
     step = _step(o, targets)
     found["constant"] = _constant_floor(loss, o, y, targets, confined, step)
+    found["uninformed"] = _uninformed(loss, o, confined)
     found["floor"] = _floor(loss, o.clone(), lambda z: z, step)
     found["confined_floor"] = _confined_floor(loss, o, confined, step)
     found |= _shift_response(loss, o)
@@ -147,6 +347,52 @@ def _value(loss: Loss, o: torch.Tensor) -> float | None:
         return float(loss(o).detach())
     except WellposedError:
         return None
+
+
+def _uninformed(loss: Loss, o: torch.Tensor, confined: OutputRange | None) -> float | None:
+    """Loss of outputs that know nothing of their sample; None where the loss takes none of them."""
+    values = [_finite_value(loss, made_up) for made_up in _uninformed_outputs(o, confined)]
+    return max((v for v in values if v is not None), default=None)
+
+
+def _uninformed_outputs(o: torch.Tensor, confined: OutputRange | None) -> list[torch.Tensor]:
+    """The centre of what the model can output; of directions, which have no centre, others' and random ones."""
+    for axis in range(o.ndim - 1, 0, -1):
+        if (classes := o.shape[axis]) < 2:
+            continue
+        if bool((o >= 0).all()) and _all_close(o.sum(axis), 1.0):
+            return [torch.full_like(o, 1 / classes)]
+        if bool((o <= 0).all()) and _all_close(o.exp().sum(axis), 1.0):
+            return [torch.full_like(o, -math.log(classes))]
+        lengths = o.norm(dim=axis, keepdim=True)
+        length = float(lengths.mean())
+        if len(o) > 1 and length > 0 and _all_close(lengths / length, 1.0):
+            random = _ramp(o) - 1.5
+            return [
+                o.roll(1, 0),
+                o.roll(len(o) // 2, 0),
+                length * random / random.norm(dim=axis, keepdim=True),
+            ]
+    return [torch.full_like(o, _centre(confined))]
+
+
+def _all_close(t: torch.Tensor, value: float) -> bool:
+    return bool(((t - value).abs() < 1e-3).all())
+
+
+def _centre(confined: OutputRange | None) -> float:
+    """Of the outputs' range; where it has one end, what the operation makes of 0."""
+    if confined is None:
+        return 0.0
+    if math.isfinite(confined.low) and math.isfinite(confined.high):
+        return (confined.low + confined.high) / 2
+    of_zero = {"exp": 1.0, "softplus": math.log(2), "logsigmoid": -math.log(2)}
+    return of_zero.get(confined.operation, 0.0)
+
+
+def _finite_value(loss: Loss, o: torch.Tensor) -> float | None:
+    value = _value(loss, o)
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _floor(
@@ -245,16 +491,34 @@ def _shift_response(loss: Loss, o: torch.Tensor) -> dict[str, Any]:
     if at is None or up is None or far is None or not all(map(math.isfinite, (at, up, far))):
         return {}
     scale = 1e-4 * (1 + abs(at))
-    linear = abs((far - at) - 3 * (up - at)) < scale
     axes = [a for a in range(1, o.ndim) if o.shape[a] > 1]
     normaliser = min(float(torch.logsumexp(o, axis).abs().max()) for axis in axes)
     return {
         "normalises": abs(up - at) < scale
         and abs(far - at) < scale
         and abs((_value(loss, 2 * o + _ramp(o)) or at) - at) > scale,
-        "unbounded": linear and up - at < -0.5,
+        "unbounded": up < at and _falls_in_step(loss, o, at),
         "log_normaliser": normaliser,
     }
+
+
+def _falls_in_step(loss: Loss, o: torch.Tensor, at: float) -> bool:
+    """Whether the loss is a falling line in what is added to all outputs, as of a log-likelihood that nothing normalises.
+
+    A steep parabola looks like a line nearby, and so does an absolute error on one side of its targets: the shifts go
+    both ways and far beyond what the targets can be.
+    """
+    furthest = 10 * (1 + abs(at))
+    last = _value(loss, o + furthest)
+    if last is None or not math.isfinite(last):
+        return False
+    slope = (last - at) / furthest
+    # At least 1 a row of a mean; a mean over padded rows too counts some of them as nothing.
+    return slope < -0.5 and all(
+        (value := _value(loss, o + c)) is not None
+        and abs(value - at - slope * c) <= 1e-3 * abs(slope * c) + 1e-5 * (1 + abs(at))
+        for c in (1.0, -1.0, 100.0, -100.0, -furthest)
+    )
 
 
 def _ramp(o: torch.Tensor) -> torch.Tensor:
@@ -299,6 +563,7 @@ def _describe_codes(y: torch.Tensor, outputs: torch.Tensor | None) -> Targets:
     return Targets(
         kind="classes" if width is not None and width >= 2 and valid.numel() > 0 else "other",
         classes=int(valid.max()) + 1 if valid.numel() else 0,
+        outputs=width or 0,
         majority_share=float(counts.max() / counts.sum()) if counts.numel() else 0.0,
         rows=len(y) if y.ndim else 0,
         per_row=y.ndim == 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,17 +16,19 @@ from .batch import Batch, is_dense, take
 from .running import (
     Runner,
     clear_gradients,
+    losses_of,
     mean_loss,
     outputs_without_gradients,
     reference_optimizer,
     seed_everything,
     take_steps,
 )
-from .taps import Tapped
+from .taps import Tapped, graph_nodes
 from .trials import Change
 
 _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 _SETTLING_PASSES = 10
+_ROUNDINGS = 100  # of the loss: what is cancelled later leaves its own rounding behind
 _STANDING_STILL = 1e-3  # such a momentum needs thousands of steps to come near the statistics of the data
 
 
@@ -36,21 +39,52 @@ def unreached(
     found = []
     optimizer = runner.problem.optimizer
     held = None if optimizer is None else {id(p) for group in optimizer.param_groups for p in group["params"]}
+    behind: set[int] | None = None
     for name, parameter in runner.trainable.items():
         squares = first.gradient_squares.get(name, []) + (
             later.gradient_squares.get(name, []) if later else []
         )
         if squares and all(s <= 0 for s in squares):
             absent = all(s < 0 for s in squares)
+            if not absent and behind is None:
+                behind = _behind_a_softmax_of_one(runner, batch, seed=seed)
             found.append(
                 Unreached(
                     name=name,
                     absent=absent,
                     loss_depends=_loss_depends(runner, parameter, batch, seed=seed),
                     in_optimizer=held is None or id(parameter) in held,
+                    softmax_of_one=behind is not None and id(parameter) in behind,
                 )
             )
     return tuple(found)
+
+
+def _behind_a_softmax_of_one(runner: Runner, batch: Batch, *, seed: int) -> set[int]:
+    """Parameters that feed a softmax over an axis of length 1."""
+    seed_everything(seed)
+    loss = runner.evaluate(batch).loss
+    waiting: list[Any] = [] if loss is None else list(filter(_is_softmax_of_one, graph_nodes(loss)))
+    seen: set[Any] = set()
+    found = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found.add(id(node.variable))
+        waiting.extend(n for n, _ in node.next_functions)
+    return found
+
+
+def _is_softmax_of_one(node: Any) -> bool:
+    if not type(node).__name__.startswith(("SoftmaxBackward", "LogSoftmaxBackward")):
+        return False
+    shape = node._saved_result.shape
+    axis = node._saved_dim
+    axis = axis - 2**64 if axis >= 2**63 else axis  # a negative axis is saved without its sign
+    return bool(shape) and shape[axis] == 1
 
 
 def _loss_depends(runner: Runner, parameter: nn.Parameter, batch: Batch, *, seed: int) -> bool:
@@ -67,19 +101,50 @@ def _loss_depends(runner: Runner, parameter: nn.Parameter, batch: Batch, *, seed
     with torch.no_grad():
         parameter.copy_(kept)
     before, after = values
-    return abs(after - before) > 1e-6 * abs(before) + 1e-12  # not of a loss that is not a number
+    rounding = _ROUNDINGS * torch.finfo(kept.dtype).eps
+    return abs(after - before) > rounding * abs(before) + 1e-12  # not of a loss that is not a number
 
 
-def outside_optimizer(runner: Runner, optimizer: Any, reached: set[str]) -> tuple[tuple[str, ...], int]:
-    """Trainable parameters that get gradients and that the optimizer does not hold; and how many it holds of others."""
+def outside_optimizer(
+    runner: Runner, optimizer: Any, reached: set[str], *, order: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+    """Trainable parameters that get gradients and that the optimizer does not hold; which of them belong to networks
+    that the loss is only passed through; and how many it holds of others.
+
+    `order` has the names of the layers as they run.
+    """
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     ours = {id(p) for p in runner.parameters.values()}
     # Modules that only the loss's closure holds (a discriminator, a perceptual net) have optimizers of their own.
     judged = {id(p) for p in runner.judged_parameters()}
-    outside = tuple(
-        n for n, p in runner.trainable.items() if id(p) not in held and n in reached and id(p) in judged
+    outside = {
+        id(p): n
+        for n, p in runner.trainable.items()
+        if id(p) not in held and n in reached and id(p) in judged
+    }
+    apart = _passed_through(runner, held, order) if outside and held & ours else set()
+    return tuple(outside.values()), tuple(n for i, n in outside.items() if i in apart), len(held - ours)
+
+
+def _passed_through(runner: Runner, held: set[int], order: Sequence[str]) -> set[int]:
+    """Parameters of whole networks of which the optimizer holds nothing, and which run after all that it holds.
+
+    A generator's step goes through the discriminator so; a head that was forgotten is one layer, and a backbone that
+    was forgotten comes first.
+    """
+    modules = {name: module for module, name in runner.names().items()}
+    ran = [modules[name] for name in order if name in modules]
+    last = max(
+        (i for i, m in enumerate(ran) if any(id(p) in held for p in m.parameters(recurse=False))), default=-1
     )
-    return outside, len(held - ours)
+    before = set(ran[: last + 1])
+    found: set[int] = set()
+    for module in runner.networks():
+        parameters = {id(p) for p in module.parameters()}
+        inside = set(module.modules())
+        if not parameters & held and not inside & before and inside & set(ran):
+            found |= parameters
+    return found
 
 
 def batch_leak(runner: Runner, batch: Batch, *, rows_first: bool, seed: int) -> tuple[float | None, str]:
@@ -178,13 +243,19 @@ def train_eval_gap(
             if module not in still:
                 module.momentum = None  # cumulative: settles in as many passes as there are batches
                 module.reset_running_stats()
-        for i in range(_SETTLING_PASSES):
-            mean_loss(runner, batches, seed=seed + i)
-        train = mean_loss(runner, batches, seed=seed)
+        # Each pass draws its own dropout: together they say what train mode gives on average.
+        draws = np.array([losses_of(runner, batches, seed=seed + i) for i in range(_SETTLING_PASSES)])
         runner.train_mode(False)
-        evaluated = mean_loss(runner, batches, seed=seed)
+        evaluated = np.array(losses_of(runner, batches, seed=seed))
     names = runner.names()
-    return {"train_loss": train, "eval_loss": evaluated, "frozen_statistics": tuple(names[m] for m in still)}
+    train = draws.mean(0)
+    gaps = evaluated - train
+    return {
+        "train_loss": float(train.mean()),
+        "eval_loss": float(evaluated.mean()),
+        "gap_error": float(gaps.std(ddof=1)) / len(gaps) ** 0.5 if len(gaps) > 2 else None,
+        "frozen_statistics": tuple(names[m] for m in still),
+    }
 
 
 def ignored_inputs(runner: Runner, batch: Batch, *, seed: int) -> tuple[str, ...]:
