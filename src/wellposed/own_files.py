@@ -103,7 +103,9 @@ def save(
     place, force = path_of(path, "path"), flag(force, "force")
     refuse_other(place, what=what, is_ours=is_ours, force=force)
     if not place.absolute().parent.is_dir():
-        raise ArtifactError(f"{shown(str(place))}: no such folder: {shown(str(place.parent))}")
+        raise ArtifactError(
+            f"{shown(str(place))}: cannot be written, no such folder: {shown(str(place.parent))}"
+        )
     try:
         write_whole(place, content)
     except OSError as error:

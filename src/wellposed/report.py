@@ -18,6 +18,7 @@ import msgspec
 
 from .arguments import choice, refused, several, text, told
 from .errors import ArtifactError, FindingsError
+from .safe_text import printable
 
 SCHEMA = 1
 """Version of the JSON form; raised when a reader of the old form would misread the new one."""
@@ -301,7 +302,7 @@ class Report:
 
     def __repr__(self) -> str:
         """One line: what a failed assertion shows of it."""
-        return f"<Report {self._in_words()}>"
+        return printable(f"<Report {self._in_words()}>")
 
     # How a report looks is `show`'s business; these are the doors that Python, rich and notebooks knock at.
     def __str__(self) -> str:

@@ -142,5 +142,5 @@ def test_what_cannot_be_differentiated_is_named(f, x, said):
 def test_unknown_methods_and_steps_are_refused():
     with pytest.raises(ArgumentError, match="three-sided"):
         wp.numerical_gradient(abs, 1.0, method="three-sided")  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match="step=0"):
+    with pytest.raises(ArgumentError, match="step is 0"):
         wp.numerical_gradient(abs, 1.0, step=0)

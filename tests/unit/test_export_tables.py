@@ -171,15 +171,15 @@ def test_a_qualified_table_is_quoted_by_its_parts() -> None:
         (["a", "A"], {}, "a and A differ in case only"),
         (["a", ""], {}, "cannot be written in SQL"),
         (["a", "b\0"], {}, "cannot be written in SQL"),
-        (["a", "b"], {"dialect": "oracle"}, "dialect='oracle' is not known: there is 'duckdb'"),
-        (["a", "b"], {"table": ""}, "table=''"),
+        (["a", "b"], {"dialect": "oracle"}, "dialect is 'oracle': expected one of duckdb"),
+        (["a", "b"], {"table": ""}, "table is ''"),
         (
             ["a", "b"],
             {"table": "main.te"},
             r"give \('main', 'te'\) for a qualified name, \('main.te',\) for a name",
         ),
         (["a", "b"], {"table": "t.csv", "dialect": "spark"}, "table='t.csv' has a dot"),
-        (["a", "b"], {"table": ()}, r"table=\(\)"),
+        (["a", "b"], {"table": ()}, "table is a tuple"),
         (None, {}, "no names of columns"),
     ],
 )

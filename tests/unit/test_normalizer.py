@@ -178,14 +178,14 @@ def test_it_cannot_be_changed(fitted: Normalizer) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"method": "robust scaling"}, "'standard'"),
-        ({"of": "labels"}, "of='labels'"),
+        ({"method": "robust scaling"}, "one of standard"),
+        ({"of": "labels"}, "of is 'labels'"),
         ({"engine": "hadoop"}, "hadoop"),
         ({"mask": [1]}, "mask has dtype"),
         ({"mask": [True]}, r"mask has shape \(1,\)"),
         ({"split": "all"}, "split='all'"),
         ({"split": 3}, "split=3"),
-        ({"source": Path("x.csv")}, "source="),
+        ({"source": Path("x.csv")}, "source is a "),
         ({"checkpoint": "kept.json"}, "checkpoint"),
         ({"columns": ["a"]}, "have none"),
         ({"columns": [4]}, "0 to 3"),

@@ -76,7 +76,8 @@ def as_array(value: Any, what: str = "the data") -> NDArray[Any]:
     except (TypeError, ValueError) as error:
         raise DataError(f"{what} is no array of numbers ({_kind(value)}): {error}") from None
     if array.ndim == 0:
-        raise DataError(f"{what} is {told(value)}: expected an array, with samples along the first axis")
+        single = "no array" if value is None or array.dtype.kind not in "biuf" else "a single number"
+        raise DataError(f"{what} is {told(value)}, {single}: expected samples along the first axis")
     if array.dtype.kind not in "biuf":
         raise DataError(f"{what} has dtype {array.dtype}: expected real numbers")
     return array
@@ -118,7 +119,7 @@ def _inputs_of_pair(pair: tuple[Any, Any]) -> NDArray[Any]:
 def _refuse_what_cannot_be_batched(data: Any) -> None:
     if isinstance(data, str | bytes):
         raise DataError(
-            f"the data are {told(data)}: expected an array, a tensor or an iterable of batches; "
+            f"the data are the text {told(data)}: expected an array, a tensor or an iterable of batches; "
             "Normalizer.fit reads files"
         )
     if not isinstance(data, Iterable):
