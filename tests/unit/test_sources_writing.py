@@ -158,7 +158,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, name) -> Non
     out.write_text("old")
 
     with no_file_larger_than(2000), pytest.raises(DataError, match=f"z{name} cannot be written"):
-        apply(place, n, out)
+        apply(place, n, out, force=True)
 
     assert out.read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == [name, f"z{name}"]
