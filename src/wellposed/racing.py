@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from .arguments import callable_or_none, flag, whole
+from .arguments import callable_or_none, flag, told, whole
 from .errors import ArgumentError, ProblemError
 from .problem import Problem
 from .runtime.isolation import isolated
@@ -154,7 +154,7 @@ def _named(value: Any, *, name: str) -> Problem:
     train = problem.train
     if train is None:
         raise ArgumentError(
-            f"{name} has no training data, train is None: a race needs a model, a loss and data"
+            f"{name} is {told(value)} without training data (train is None): a race needs a model, a loss and data"
         )
     targets = train[1] if isinstance(train, tuple) and len(train) == 2 else None
     if problem.validation is None and tuple(getattr(targets, "shape", ()))[:1] == (1,):
@@ -169,6 +169,10 @@ class _Side:
 
         self.problem, self.name, self.tell = read_problem(problem), name, tell
         self.runner = Runner(self.problem)
+        if not self.runner.trainable:
+            raise ProblemError(
+                f"{name} has no parameter that trains: unfreeze those that should (requires_grad_(True))"
+            )
 
     def run(self, at: Sequence[int], *, seeds: int, relative: bool) -> Lane:
         from .runtime.torch.restore import preserved_problem

@@ -426,12 +426,6 @@ NOT_EXAMINED: dict[str, tuple[Callable[[], wp.Report], list[str], str, str]] = {
         "no trainable parameters were found",
         "KERAS_BACKEND=torch",
     ),
-    "a model of two outputs": (
-        lambda: wp.check(Pair(), lambda outputs, y: F.cross_entropy(outputs[0], y), (X, Y)),
-        ["objective"],
-        "not a single tensor",
-        "let the model return one",
-    ),
     "batches of one sample": (
         lambda: wp.check(net(), F.cross_entropy, list(zip(X.split(1), Y.split(1), strict=True))),
         ["signals"],

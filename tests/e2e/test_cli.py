@@ -243,21 +243,17 @@ def test_a_normalizer_is_not_fitted_on_held_out_rows(table, tmp_path, capsys):
 # --- files: what is written, and over what
 
 
-def test_a_report_never_takes_the_place_of_the_program(checked, problem, capsys):
-    program = problem.removesuffix(":problem")
-    before = Path(program).read_text()
+@pytest.mark.parametrize("options", [[], ["--force"]])
+def test_a_report_never_takes_the_place_of_the_program(checked, problem, tmp_path, options, capsys):
+    program = Path(problem.removesuffix(":problem"))
+    (tmp_path / "r.json").hardlink_to(program)
+    before = program.read_text()
 
-    assert run("check", problem, "-o", program) == 2
-    assert f"{program} is there, and is not a report that wellposed wrote" in capsys.readouterr().err
-    assert run("check", problem, "-o", program, "--force") == 2
-    assert f"would take the place of the code in {program}" in capsys.readouterr().err
-    assert Path(program).read_text() == before
-
-
-def test_a_link_to_the_program_is_the_program(checked, problem, tmp_path):
-    (tmp_path / "r.json").hardlink_to(problem.removesuffix(":problem"))
-
-    assert run("check", problem, "-o", tmp_path / "r.json", "--force") == 2
+    assert run("check", problem, "-o", program, *options) == 2
+    assert run("check", problem, "-o", tmp_path / "r.json", *options) == 2
+    said = f"take the place of the code in {program}" if options else "is not a report that wellposed wrote"
+    assert said in capsys.readouterr().err
+    assert program.read_text() == (tmp_path / "r.json").read_text() == before
 
 
 @pytest.mark.parametrize("content", ["", "lr: 0.1", '{"lr": 0.1}', '{"format": "wellposed-normalizer"}'])

@@ -58,9 +58,9 @@ def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, force: boo
     """
     from ..normalize.checkpoint import Checkpoint
 
-    refuse_other_formats(output)
     files = files_read(data)
     refuse_overwriting(files, output=output, checkpoint=checkpoint)
+    refuse_other_formats(output)
     refuse_replacing(output, force=force, result=NORMALIZER)
     if options["split"] is None:
         warn_of_held_out(files)
