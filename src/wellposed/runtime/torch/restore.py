@@ -182,9 +182,10 @@ def _is_usable(nodes: list[Any]) -> bool:
     """Whether what a backward pass needs is still there; a graph that needs nothing, as that of a copy, is nobody's loss."""
     names = [(node, name) for node in nodes for name in dir(node) if name.startswith("_saved_")]
     try:
-        return any([isinstance(getattr(node, name), torch.Tensor) for node, name in names])
+        saved = [getattr(node, name) for node, name in names]
     except RuntimeError:  # freed
         return False
+    return any(isinstance(value, torch.Tensor) for value in saved)
 
 
 def _setter(holder: Any, name: str, value: Any) -> Callable[[], None]:
