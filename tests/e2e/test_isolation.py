@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,3 +100,19 @@ def test_where_nothing_can_be_forked_it_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.delattr(os, "fork")
     with pytest.raises(ArgumentError, match=r"os\.fork"):
         wp.check(problem(), isolate=True)
+
+
+def test_the_command_line_isolates_too(tmp_path: Path) -> None:
+    program = tmp_path / "train.py"
+    program.write_text(
+        "import os, signal, torch, wellposed as wp\n"
+        "def loss(outputs, targets):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "problem = wp.Problem(model=torch.nn.Linear(2, 1), loss=loss, train=(torch.ones(8, 2), torch.ones(8, 1)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "wellposed", "check", f"{program}:problem", "--isolate"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 3
+    assert "killed by SIGKILL" in done.stderr

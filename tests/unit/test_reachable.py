@@ -254,3 +254,18 @@ def test_what_belongs_to_other_threads_is_left_to_them() -> None:
     with preserved(types.SimpleNamespace(event=event)):
         event.seen.append(1)
     assert event.seen == [1]
+
+
+def test_a_graph_that_is_kept_is_said_and_one_that_was_used_up_is_not() -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+
+    def look() -> None:
+        with preserved(model, cast=torch.Tensor.double):
+            pass
+
+    look()
+    loss = model(torch.ones(4, 3)).sum()
+    with pytest.warns(TraceWarning, match=r"0\.weight and 1 more: a graph that was built before"):
+        look()
+    loss.backward()
+    look()

@@ -123,7 +123,11 @@ def check_gradients(
                 seed=int(seed),
             )
 
-    return isolated("wp.check_gradients", run) if flag(isolate, "isolate") else run()
+    if not flag(isolate, "isolate"):
+        return run()
+    if _framework(f, inputs) == "JAX":
+        raise ArgumentError("isolate=True: the threads of JAX do not survive a fork; leave isolate out")
+    return isolated("wp.check_gradients", run)
 
 
 def _checked(

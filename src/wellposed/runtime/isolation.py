@@ -8,6 +8,7 @@ import signal
 import struct
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -39,7 +40,10 @@ def isolated(
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     reading, writing = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        # Of threads, as those of JAX: the child uses none of them.
+        warnings.simplefilter("ignore")
+        child = os.fork()
     if child == 0:
         os.close(reading)
         _run(call, writing)

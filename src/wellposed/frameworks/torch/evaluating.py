@@ -48,8 +48,9 @@ class Claim:
 @contextmanager
 def evaluating(subject: Subject, *, seed: int, replay: bool) -> Iterator[Evaluator]:
     """A scope in which the subject can be run at any point; everything is as it was on the way out."""
-    points = tuple(real_view(leaf.tensor) for leaf in subject.leaves)
     with preserved(*subject.roots, cast=in_double if replay else None) as scope:
+        own = {id(t): data for t, data in zip(scope.found.tensors, scope.own, strict=True)}
+        points = tuple(real_view(own.get(id(leaf.tensor), leaf.tensor)) for leaf in subject.leaves)
         evaluator = Evaluator(subject, scope.found, scope.own, points, seed=seed, replay=replay)
         try:
             yield evaluator

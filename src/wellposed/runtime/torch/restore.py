@@ -5,6 +5,7 @@ Whatever happens inside, giving the storage back restores it bit for bit. Everyt
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
@@ -101,10 +102,11 @@ class TorchScope(Scope):
             for t, version in self._watched
             if _version(t) != version
         ]
-        if self._cut:
-            first = self.found.place(self._cut[0])
+        cut = _in_usable_graphs(self._cut)
+        if cut:
+            first = self.found.place(cut[0])
             said.append(
-                f"{first}{f' and {len(self._cut) - 1} more' if self._cut[1:] else ''}: a graph that was built before holds this "
+                f"{first}{f' and {len(cut) - 1} more' if cut[1:] else ''}: a graph that was built before holds this "
                 "tensor, and autograd.grad no longer finds it there (backward does); del what is not needed of it before the call"
             )
         return [*super()._changes(), *said]
@@ -138,21 +140,52 @@ class TorchScope(Scope):
                     )
                 continue  # its parts are lent
             lent = tensor.data if self._cast is None else self._cast(tensor.data)
-            if (
-                lent.dtype != tensor.dtype
-                and tensor.requires_grad
-                and tensor.is_leaf
-                and _is_in_a_graph(tensor)
-            ):
+            if lent.dtype != tensor.dtype and tensor.requires_grad and tensor.is_leaf and _is_held(tensor):
                 self._cut.append(tensor)  # torch gives a leaf of another type another node in graphs
             tensor.data = lent if lent.dtype != tensor.dtype else _scratch(tensor, copies)
 
 
-def _is_in_a_graph(tensor: Any) -> bool:
+def _is_held(tensor: Any) -> bool:
     """Whether a graph that is alive, or a view, holds a leaf."""
     return (
         tensor.requires_grad and tensor.is_leaf and hasattr(tensor, "_use_count") and tensor._use_count() > 1
     )
+
+
+def _in_usable_graphs(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Those that a graph can still be differentiated by."""
+    if not tensors:
+        return []
+    wanted = {id(t): t for t in tensors}
+    # By type, since an object may lie about its class.
+    ends = [o for o in gc.get_objects() if issubclass(type(o), torch.Tensor) and o.grad_fn is not None]
+    used: set[int] = set()
+    for end in ends:
+        nodes = _nodes(end.grad_fn)
+        if _is_usable(nodes):
+            used |= {id(getattr(node, "variable", None)) for node in nodes}
+    return [t for key, t in wanted.items() if key in used]
+
+
+def _nodes(node: Any) -> list[Any]:
+    found: dict[int, Any] = {}
+    waiting = [node]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and id(node) not in found:
+            found[id(node)] = node
+            waiting += [following for following, _ in node.next_functions]
+    return list(found.values())
+
+
+def _is_usable(nodes: list[Any]) -> bool:
+    """Whether what a backward pass needs is still there; a graph that needs nothing, as that of a copy, is nobody's loss."""
+    names = [(node, name) for node in nodes for name in dir(node) if name.startswith("_saved_")]
+    try:
+        saved = [getattr(node, name) for node, name in names]
+    except RuntimeError:  # freed
+        return False
+    return any(isinstance(value, torch.Tensor) for value in saved)
 
 
 def _setter(holder: Any, name: str, value: Any) -> Callable[[], None]:
