@@ -78,6 +78,9 @@ class Examination:
                 p.validation, count=1, seed=self.seed, name="validation", has_loss=p.loss is not None
             )
         self.batches = [b.to(self.runner.device) for b in drawn]
+        self.trained_on = data.batches_for(
+            p.optimizer, self.batches, of_all_rows=data.holds_all_rows(p.train), seed=self.seed
+        )
         self.held_out = [b.to(self.runner.device) for b in held]
 
     def _inputs(self) -> None:
@@ -296,7 +299,7 @@ class Examination:
         self.same_at_start = all(self._outputs_equal(b) for b in self.batches[:2])
         self.ignored: tuple[str, ...] = ()
         base = trials.trial(
-            self.runner, self.batches, self.held_out, steps=STEPS, seed=self.seed,
+            self.runner, self.trained_on, self.held_out, steps=STEPS, seed=self.seed,
             before=self.first, change=self.change, and_then=on_the_trained_copy,
         )  # fmt: skip
         constant = self.same_at_start and self.same_outputs
@@ -377,7 +380,7 @@ class Examination:
             {"gap_reason": "the short training diverged"}
             if blown
             else wiring.train_eval_gap(
-                self.runner, self.batches[:8], steps=STEPS, seed=self.seed, change=self.change
+                self.runner, self.trained_on[:8], steps=STEPS, seed=self.seed, change=self.change
             )
         )
         self.measured[WiringProfile] = WiringProfile(
@@ -391,7 +394,7 @@ class Examination:
         inputs = self.measured[InputProfile]
         known = inputs if isinstance(inputs, InputProfile) else None
         trials = Interventions(
-            runner=self.runner, batches=self.batches, held_out=self.held_out, training=training,
+            runner=self.runner, batches=self.trained_on, held_out=self.held_out, training=training,
             objective=objective, inputs=known, change=self.change, limits=self.limits, seed=self.seed,
         )  # fmt: skip
         what_if = trials.run(self.progress)

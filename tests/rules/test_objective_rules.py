@@ -117,6 +117,11 @@ def test_a_start_is_not_blamed_otherwise(changes: dict[str, Any]) -> None:
     assert faults(rules.initial_loss, **changes) == []
 
 
+def test_a_start_from_far_off_must_come_down_all_the_way() -> None:
+    assert len(faults(rules.initial_loss, initial=60.0, later=6.0)) == 1
+    assert faults(rules.initial_loss, initial=60.0, later=2.2) == []
+
+
 def test_steps_that_blow_up_mend_no_start() -> None:
     assert len(faults(rules.initial_loss, initial=20.0, later=NAN)) == 1
 

@@ -69,7 +69,9 @@ def initial_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgemen
         )
         return
     closed = (profile.initial - profile.later) / (profile.initial - reference)
-    if not closed >= limits.initial_healed:
+    # From far off the first steps shrink outputs fast and learn nothing: what is left then still has to go.
+    far = profile.initial > limits.initial_extreme * reference
+    if not closed >= (1.0 if far else limits.initial_healed):
         ratio = profile.initial / max(reference, 1e-12)
         yield Fault(
             where="loss",
@@ -110,7 +112,7 @@ def double_softmax(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgem
             fix=f"remove the final {confined.operation}: the loss applies its own",
             confidence="confirmed",
         )
-    elif confined.probabilities and share is None and not profile.constant_output:
+    elif confined.probabilities and profile.confined_floor is None and not profile.constant_output:
         yield NoVerdict(
             reason="the lowest loss that free outputs reach is not known",
             outcome="inconclusive",

@@ -107,6 +107,12 @@ def joined(drawn: Sequence[Batch]) -> Batch | None:
     return Batch(args=(x,), targets=torch.cat([b.targets for b in drawn]))
 
 
+def batches_for(optimizer: Any, drawn: Sequence[Batch], *, of_all_rows: bool, seed: int) -> Sequence[Batch]:
+    """What an optimizer is given step by step: LBFGS compares losses of one objective, so of all rows the same ones."""
+    together = joined(drawn) if of_all_rows and isinstance(optimizer, torch.optim.LBFGS) else None
+    return drawn if together is None else [some_rows(together, _HELD_OUT_ROWS, seed=seed)]
+
+
 def some_rows(batch: Batch, count: int, *, seed: int) -> Batch:
     """Up to `count` rows of a batch, drawn without replacement."""
     return take(batch, torch.from_numpy(np.random.default_rng(seed).permutation(batch.rows)[:count]))

@@ -16,13 +16,11 @@ from torch import nn
 from ...errors import DataError, ProblemError, UserCodeError
 from ...problem import Problem
 from .batch import TARGET_KEYS, Batch, describe
-from .data import holds_all_rows, joined, some_rows
 from .seeding import seed_everything
 from .state import modules_of
 
 Value = TypeVar("Value")
 
-_ROWS_OF_ONE_OBJECTIVE = 256
 _ROUNDINGS = 16  # of the largest output: what sums in another order may differ by
 
 
@@ -351,8 +349,6 @@ def take_steps(
     """Train for `steps` steps as the user's loop would; returns the loss before each, and stops when one is not finite."""
     losses: list[float] = []
     user_given = runner.problem.optimizer
-    if isinstance(optimizer, torch.optim.LBFGS):
-        batches = _one_objective(runner, batches, seed=seed)
     for step in range(steps):
         batch = batches[step % len(batches)]
         seed_everything(seed + step)
@@ -380,12 +376,6 @@ def take_steps(
         if not np.isfinite(losses[-1]):
             break
     return losses
-
-
-def _one_objective(runner: Runner, batches: Sequence[Batch], *, seed: int) -> Sequence[Batch]:
-    """What a method that compares losses from step to step is given: of a pair, rows that stay the same."""
-    together = joined(batches) if holds_all_rows(runner.problem.train) else None
-    return batches if together is None else [some_rows(together, _ROWS_OF_ONE_OBJECTIVE, seed=seed)]
 
 
 def mean_loss(runner: Runner, batches: Sequence[Batch], *, seed: int) -> float:
