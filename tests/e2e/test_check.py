@@ -369,18 +369,6 @@ def test_progress_names_the_stages() -> None:
 # --- what was not looked at is never ready
 
 
-class Pair(nn.Module):
-    """Returns two tensors, neither of which is known to be the output."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = net()
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = self.net(x)
-        return outputs, outputs.exp()
-
-
 def without_classes(value: int) -> Tensor:
     return torch.full_like(Y, value)
 

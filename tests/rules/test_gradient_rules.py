@@ -80,7 +80,9 @@ def test_one_that_was_not_checked_is_a_note_with_the_reason():
 
 def test_without_any_there_is_no_verdict():
     for rule in RULES:
-        assert says(rule, CustomBackwards()) == [NoVerdict(reason="no custom backward", outcome="not applicable")]
+        assert says(rule, CustomBackwards()) == [
+            NoVerdict(reason="no custom backward", outcome="not applicable")
+        ]
 
 
 def test_a_fault_says_where_in_the_model_which_element_and_how_to_repeat_it():
@@ -133,7 +135,9 @@ def test_a_hook_that_changes_a_gradient_is_a_note_and_no_mismatch():
         note.summary
         == "a hook (clip, train.py:12) changes the gradient of head.weight: it multiplies it by 0.5"
     )
-    assert says(gradient_mismatch, hooked(1)) == [NoVerdict(reason="no custom backward", outcome="not applicable")]
+    assert says(gradient_mismatch, hooked(1)) == [
+        NoVerdict(reason="no custom backward", outcome="not applicable")
+    ]
 
 
 def test_a_hook_on_many_parameters_is_told_once():
