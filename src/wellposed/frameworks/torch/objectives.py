@@ -81,7 +81,8 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
     if isinstance(given.targets, torch.Tensor):
         common["target_shape"] = tuple(given.targets.shape)
     if not bool(torch.isfinite(o).all()):
-        return ObjectiveProfile(**common | {"reason": "the outputs are not finite"})
+        common["reason"] = "the outputs are not finite"
+        return ObjectiveProfile(**common)
     if free.reason is not None:
         return ObjectiveProfile(**common, **_probe_together(free))
     ignored = _ignores_pairing(runner, free, given, seed)
@@ -253,7 +254,8 @@ def _profile_own_loss(
     found["quadratic"] = _grows_quadratically(loss, values, _step(values, common["targets"]))
     if isinstance(y, torch.Tensor) and common["targets"].per_row and common["targets"].kind == "classes":
         found["at_targets"], found["away"] = _agreement(loss, values, y, common["targets"])
-    return ObjectiveProfile(**common | {"needs": ""}, **found)
+    common["needs"] = ""
+    return ObjectiveProfile(**common, **found)
 
 
 def _maker_of(runner: Runner, batch: Batch, *, seed: int) -> nn.Module | None:
