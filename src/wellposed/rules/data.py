@@ -298,11 +298,20 @@ def _weigh(effect: InputEffect | None, limits: Limits) -> tuple[Severity, Confid
         return Severity.ERROR, "confirmed", words
     learned = effect.loss_constant - effect.loss_standardised
     if not math.isfinite(learned) or learned <= limits.standardising_floor * abs(effect.loss_constant):
+        if _falls_as_fast(effect):
+            return Severity.NOTE, "measured", words
         return Severity.WARNING, "measured", ""  # neither learned anything: the trial says nothing
     share = (effect.loss_constant - effect.loss_raw) / learned
     if share < limits.standardising_share:
         return Severity.ERROR, "confirmed", words
     return (Severity.NOTE if share >= 1 else Severity.WARNING), "measured", words
+
+
+def _falls_as_fast(effect: InputEffect) -> bool:
+    """Whether the inputs as they are lose most of the start's excess over a constant, and standardised ones no more."""
+    excess = effect.loss_start - effect.loss_constant
+    closed = effect.loss_start - effect.loss_raw
+    return effect.loss_raw <= effect.loss_standardised and closed > 0.5 * excess > 0
 
 
 def _leak_severity(leak: LeakFingerprint) -> Severity | None:
