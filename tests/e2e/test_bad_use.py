@@ -45,7 +45,7 @@ def test_a_precision_that_is_unknown_is_refused_with_those_that_are(precision: A
 @pytest.mark.parametrize("keys", ["WP999", ("WP101", "no-such-rule"), "wp-101"])
 def test_a_rule_that_is_unknown_is_refused_by_name(argument: str, keys: Any) -> None:
     unknown = keys if isinstance(keys, str) else keys[-1]
-    with pytest.raises(ArgumentError, match=f"{argument} names no rule: {unknown}"):
+    with pytest.raises(ArgumentError, match=f"{argument} names no rule: '{unknown}'"):
         check(**{argument: keys})
 
 
@@ -120,7 +120,7 @@ def test_empty_data_are_refused_by_the_name_of_the_argument(name: str, argument:
 
 @pytest.mark.parametrize("train", [7, object(), nn.Linear(2, 2)])
 def test_what_is_no_data_is_refused_with_its_type(train: Any) -> None:
-    with pytest.raises(DataError, match=f"train is a {type(train).__name__}: expected a DataLoader"):
+    with pytest.raises(DataError, match=f"train is given as {type(train).__name__}: expected a DataLoader"):
         check(train=train)
 
 
@@ -135,7 +135,7 @@ def test_inputs_and_targets_of_different_lengths_are_refused_with_both(train: An
         check(train=train)
 
 
-@pytest.mark.parametrize("train", [X, [X[:32], X[32:]]], ids=["a tensor", "batches"])
+@pytest.mark.parametrize("train", [X, [X[:48], X[48:]]], ids=["a tensor", "batches"])
 def test_targets_that_are_missing_are_refused(train: Any) -> None:
     with pytest.raises(DataError, match="without targets, and the loss needs them"):
         check(train=train)

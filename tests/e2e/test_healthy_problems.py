@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from benchmarks.cases.healthy_case import HealthyCase
-from benchmarks.healthy import cases, check_apart
+from benchmarks.healthy import cases
 from benchmarks.training_problems import measure, problems
 
-ALL = list(cases("all", "all"))
+ALL = [case.name for case in cases("all", "all")]
 QUICK = ALL[::12]
-REFUSED = {"DTensor"}
-"""What a message that refuses a healthy problem speaks of; the mend is in it."""
+ROOT = Path(__file__).parents[2]
 
 TWINS = [name for name, expected, *_ in problems("field") if not expected]
 
 
-def assert_nothing_is_said(case: HealthyCase, seeds: int) -> None:
-    result = check_apart(case, seeds)
-    assert not result.crash
-    assert not result.refused or any(word in result.refused for word in REFUSED)
-    assert (result.errors, result.warnings) == ((), ())
+def said(name: str, seeds: int) -> str:
+    """The benchmark's row of one problem, from a process of its own: some of them start process groups, or Keras."""
+    command = [sys.executable, "-m", "benchmarks.healthy", "--only", name, "--seeds", str(seeds)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return next(row for row in done.stdout.splitlines() if row[2:].startswith(name[:52]))
 
 
-@pytest.mark.parametrize("case", QUICK, ids=lambda case: case.name)
-def test_a_healthy_problem_is_not_accused(case: HealthyCase) -> None:
-    assert_nothing_is_said(case, seeds=1)
+def is_clean(row: str) -> bool:
+    return row.startswith(".") or (row.startswith("R") and "check the model before it is sharded" in row)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_healthy_problem_is_not_accused(name: str) -> None:
+    row = said(name, seeds=1)
+    assert is_clean(row), row
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
-def test_no_seed_of_a_healthy_problem_is_accused(case: HealthyCase) -> None:
-    assert_nothing_is_said(case, seeds=3)
+@pytest.mark.parametrize("name", ALL)
+def test_no_seed_of_a_healthy_problem_is_accused(name: str) -> None:
+    row = said(name, seeds=3)
+    assert is_clean(row), row
 
 
 @pytest.mark.parametrize("name", TWINS[::9])

@@ -50,7 +50,7 @@ NUMBERS = ["a", NAN, INF, -1.0, True, None, [1.0], 1j, np.array([1.0, 2.0]), {}]
 DOORS: dict[str, tuple[Callable[..., Any], dict[str, list[Any]]]] = {
     "check": (
         lambda **o: wp.check(problem(), **o),
-        {"seed": SEEDS, "progress": CALLABLES, "select": [*KEYS, []], "ignore": KEYS, "limits": [3, {}, wp.Limits]},
+        {"seed": SEEDS, "progress": CALLABLES, "select": [*KEYS, []], "ignore": KEYS, "limits": [3, {}, wp.Limits], "isolate": FLAGS},
     ),
     "fix": (
         lambda **o: wp.fix(problem(), **o),
@@ -58,9 +58,9 @@ DOORS: dict[str, tuple[Callable[..., Any], dict[str, list[Any]]]] = {
     ),
     "race": (
         lambda **o: wp.race(problem(), problem(), **o),
-        {"steps": COUNTS, "seeds": COUNTS, "progress": CALLABLES},
+        {"steps": COUNTS, "seeds": COUNTS, "progress": CALLABLES, "isolate": FLAGS},
     ),
-    "measure_signals": (lambda **o: wp.measure_signals(problem(), **o), {"seed": SEEDS}),
+    "measure_signals": (lambda **o: wp.measure_signals(problem(), **o), {"seed": SEEDS, "isolate": FLAGS}),
     "initialize": (
         lambda **o: wp.initialize(nn.Linear(4, 1), **o),
         {"scheme": CHOICES, "seed": SEEDS},
@@ -92,6 +92,7 @@ DOORS: dict[str, tuple[Callable[..., Any], dict[str, list[Any]]]] = {
             "resolution": [0, 1, -0.1, NAN, INF, None, "1%", True],
             "replay": ["aut", None, 1, 0.0, []],
             "seed": SEEDS[:-1],
+            "isolate": FLAGS,
         },
     ),
     "gain": (wp.gain, {"activation": ["", "gelru", 5, None, nn.ReLU, ["relu"]]}),

@@ -128,7 +128,7 @@ def test_at_the_end_of_the_domain_it_looks_to_one_side():
         (lambda x: x.sum(), np.zeros((0, 2)), "empty"),
         (lambda x: x.sum(), np.array([1.0, np.nan]), "not finite"),
         (lambda x: x, np.ones(3), "expected one real number"),
-        (lambda x: None, 1.0, "NoneType"),
+        (lambda x: None, 1.0, "f returned None"),
         (lambda x: np.log(x - 2), 1.0, r"f\(x\) is nan"),
         (lambda x: x.__imul__(2).sum(), np.ones(3), "changed its argument"),
         (lambda x: x if x == 1.0 else np.nan, 1.0, "not finite beside x"),

@@ -535,7 +535,7 @@ def test_what_does_not_fold_into_images_is_refused(images: Normalizer, model: nn
         ({"input": "x_num", "example": {"x_num": torch.ones(3, 5)}}, r"shape \(3, 5\): expected \(rows, 4\)"),
         ({"example": {"x_num": torch.ones(3, 4), "x_cat": CODES}}, "expected the one of x_num, x_cat"),
         ({"input": "x_num", "example": {"x_num": [1.0], "x_cat": CODES}}, "is a list: expected a tensor"),
-        ({"input": "x_num", "example": 3}, "example is a int"),
+        ({"input": "x_num", "example": 3}, "example is 3"),
         ({"input": "x_num", "example": (CODES,)}, "expected the one of x_cat that is normalised"),
         ({"input": "x_num", "example": (CODES,) * 4}, "example has 4 inputs"),
     ],

@@ -361,7 +361,7 @@ def test_a_check_fits_on_one_screen():
         ((lambda x: (x - 10).log().sum(), torch.ones(3)), None, "not finite"),
         ((lambda x: x.sum(), torch.tensor([1.0, math.nan])), None, "not finite"),
         ((lambda x: x.sum(), torch.zeros(0)), None, "empty"),
-        ((lambda x: x.sum().item(), torch.ones(3)), None, "returned float"),
+        ((lambda x: x.sum().item(), torch.ones(3)), None, "f returned 3.0"),
         ((lambda x: x.sum(), torch.ones(3)), np.ones(3), "gradient="),
         ((lambda a: a.sum(), np.ones(3)), None, "gradient= is missing"),
         ((lambda a: a.sum(), np.ones(3)), np.ones(2), r"shape \(2,\)"),
@@ -370,7 +370,7 @@ def test_a_check_fits_on_one_screen():
         ((lambda a: a, np.ones(3)), np.ones(3), "one real number"),
         ((lambda a: a.sum(), np.arange(3)), np.ones(3), "no input holds floats"),
         ((lambda a: sum(a), (i for i in range(3))), np.ones(3), "one-shot"),
-        ((3.0, np.ones(3)), np.ones(3), "f is a float"),
+        ((3.0, np.ones(3)), np.ones(3), "f is 3.0"),
     ],
 )
 def test_what_cannot_be_checked_is_named(arguments, gradient, said):

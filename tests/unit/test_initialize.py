@@ -330,7 +330,7 @@ def test_inputs_come_in_the_forms_that_people_have(inputs):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"model": "relu"}, ArgumentError, "model is a str"),
+        ({"model": "relu"}, ArgumentError, "model is 'relu'"),
         ({"model": nn.ReLU()}, ArgumentError, "no parameters"),
         ({"model": nn.Sequential(nn.LazyLinear(3))}, ArgumentError, "lazy"),
         ({"scheme": "kaiming"}, ArgumentError, "scheme is 'kaiming'"),
@@ -339,7 +339,7 @@ def test_inputs_come_in_the_forms_that_people_have(inputs):
         ({"inputs": DIGITS[:1]}, DataError, "1 rows"),
         ({"inputs": DIGITS * math.nan}, DataError, "NaN"),
         ({"inputs": iter([DIGITS])}, ArgumentError, "expected one batch"),
-        ({"inputs": ()}, ArgumentError, "no tensor"),
+        ({"inputs": ()}, ArgumentError, "without a tensor"),
         ({"inputs": DIGITS, "loss": F.cross_entropy}, ArgumentError, "loss came alone"),
         ({"inputs": DIGITS, "loss": F.cross_entropy, "targets": LABELS[:9]}, DataError, "rows"),
     ],

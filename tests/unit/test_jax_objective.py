@@ -445,7 +445,7 @@ def _permutation(*, wide):
 @pytest.mark.parametrize(
     ("f", "x", "message"),
     [
-        (lambda x: "text", jnp.ones(2), "f returned str: expected a floating-point array"),
+        (lambda x: "text", jnp.ones(2), "f returned 'text': expected a floating-point array"),
         (lambda x: x > 0, jnp.ones(2), "f returned .*: expected a floating-point array"),
         (lambda x: x, jnp.arange(3), "no input holds a floating-point array"),
         (lambda x: x, {"a": jnp.array([1.0, jnp.nan])}, r"x0\['a'\] holds 1 values that are not finite"),

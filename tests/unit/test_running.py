@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import wellposed as wp
 from wellposed import Problem
 from wellposed.errors import DataError, ProblemError, UserCodeError
 from wellposed.frameworks.torch.data import Batch, as_batch, batches
@@ -244,3 +245,33 @@ def test_steps_stop_where_the_loss_is_no_longer_finite() -> None:
     assert len(losses) < 50
     assert not np.isfinite(losses[-1])
     assert np.isfinite(losses[:-1]).all()
+
+
+class Flipping(nn.Module):
+    """Freezes and unfreezes its first layer by turns, as some schedules do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head, self.calls = nn.Linear(6, 8), nn.Linear(8, 3), 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        self.first.weight.requires_grad_(self.calls % 2 == 0)
+        return self.head(self.first(x).relu())
+
+
+def test_a_forward_pass_that_freezes_and_unfreezes_is_measured() -> None:
+    x = torch.randn(256, 6)
+    assert wp.measure_signals(Flipping(), F.cross_entropy, (x, x[:, :3].argmax(1))).layers
+
+
+def test_a_loss_that_leaves_gradients_switched_off_is_named() -> None:
+    def loss(o: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        value = F.cross_entropy(o, y)
+        torch.set_grad_enabled(False)
+        return value
+
+    x = torch.randn(256, 6)
+    with pytest.raises(ProblemError, match="the loss leaves gradients switched off"):
+        wp.check(nn.Linear(6, 3), loss, (x, x[:, :3].argmax(1)))
+    assert torch.is_grad_enabled()

@@ -1028,7 +1028,7 @@ def test_outside_the_domain_there_is_no_moved_objective():
         (lambda x: (x - 10).log().sum(), (torch.ones(3),), "not finite"),
         (lambda x: x.sum(), (torch.tensor([1.0, np.nan]),), "not finite"),
         (lambda x: x.sum(), (torch.zeros(0),), "empty"),
-        (lambda x: x.sum().item(), (torch.ones(3),), "returned float"),
+        (lambda x: x.sum().item(), (torch.ones(3),), "f returned 3.0"),
         (lambda x: x.sum(), (torch.ones(3).to_sparse(),), "expected a dense one"),
         (lambda x: x.float(), (torch.ones(3).to(torch.float8_e4m3fn),), "no tensor that requires a gradient"),
     ],

@@ -83,16 +83,16 @@ def count_duplicates(
     )
 
 
-def distinct_records(rows: NDArray[Any]) -> NDArray[Any]:
-    """Every row once where those that repeat are copies of one record, as after oversampling; else all rows."""
+def distinct_records(rows: NDArray[Any]) -> NDArray[np.intp]:
+    """The numbers of the rows, each once where those that repeat are copies of one record, as after oversampling."""
     first: dict[bytes, int] = {}
     repeated: dict[bytes, int] = {}
     for i, row in enumerate(_digests(rows)):
         if first.setdefault(row, i) != i:
             repeated[row] = i
     if _chance_of_accident(rows[list(repeated.values())], rows) > _SURELY_COPIES:
-        return rows
-    return rows[list(first.values())]
+        return np.arange(len(rows))
+    return np.array(list(first.values()), dtype=np.intp)
 
 
 def _digests(rows: NDArray[Any]) -> list[bytes]:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .conditioning import Conditioning, measure_conditioning
 from .contours import CostContours, cost_contours
-from .duplicates import Duplicates, count_duplicates, distinct_records
+from .duplicates import Duplicates, count_duplicates
 from .exact.sums import Floats
 from .leakage import LeakFingerprint, fingerprint_leak
 from .moments import Moments
 from .reduction import kept_axes, reduce_batch
-from .shift import SplitShift, measure_shift
+from .shift import SplitShift, measure_shift, rows_to_compare
 
 _CHUNK = 1 << 17
 
@@ -118,7 +118,7 @@ def profile_inputs(
     feature_names
         One a column, for the words of findings.
     targets
-        Those of both splits, rows first: a record that was copied has its target too.
+        Those of both splits, rows first: a record that was copied has its target too, and splits are compared class by class.
 
     Raises
     ------
@@ -179,7 +179,7 @@ def profile_inputs(
         duplicates=None if validation is None else count_duplicates(train, validation, targets),
         shift=None
         if held_out is None or validation is None
-        else measure_shift(distinct_records(train), distinct_records(validation), moments, held_out),
+        else measure_shift(*rows_to_compare(train, validation, targets), moments, held_out),
     )
 
 

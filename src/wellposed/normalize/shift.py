@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .duplicates import distinct_records
 from .exact.sums import Floats
 from .moments import Moments
 from .reduction import kept_axes
@@ -56,6 +57,37 @@ def measure_shift(
         error = np.sqrt([x.var() / (len(x) - 1) + y.var() / (len(y) - 1) for x, y in pairs]) / unit
     distance = np.array([_ks_distance(x, y) for x, y in pairs])
     return SplitShift(difference=difference, error=error, distance=distance, samples=samples)
+
+
+def rows_to_compare(
+    train: NDArray[Any], validation: NDArray[Any], targets: tuple[NDArray[Any], NDArray[Any]] | None
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Each record once, and the validation rows in the class shares of the training rows where both can be had.
+
+    Inputs differ between classes, so classes that are balanced by a sampler on one side alone would look like a shift.
+    """
+    a, b = distinct_records(train), distinct_records(validation)
+    if targets is not None and all(
+        _are_classes(y, x) for y, x in zip(targets, (train, validation), strict=True)
+    ):
+        b = b[_in_shares_of(targets[0][a], targets[1][b])]
+    return train[a], validation[b]
+
+
+def _are_classes(y: NDArray[Any], rows: NDArray[Any]) -> bool:
+    return y.ndim == 1 and y.dtype.kind in "iub" and len(y) == len(rows)
+
+
+def _in_shares_of(train: NDArray[Any], validation: NDArray[Any]) -> NDArray[np.intp]:
+    """Numbers of validation rows whose classes have the shares of the training rows; all rows where too few would be left."""
+    classes, counts = np.unique(train, return_counts=True)
+    shares = counts / counts.sum()
+    members = [np.flatnonzero(validation == c) for c in classes]
+    size = min(len(m) / share for m, share in zip(members, shares, strict=True))
+    if size < _MIN_SAMPLES:
+        return np.arange(len(validation))
+    taken = [m[: round(size * share)] for m, share in zip(members, shares, strict=True)]
+    return np.sort(np.concatenate(taken))
 
 
 def _sample_means(x: NDArray[Any]) -> Floats:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from ...errors import DataError, WellposedError
@@ -179,6 +180,12 @@ def _pair(given: Given) -> Reading | None:
     if isinstance(data, list) and not (len(data) == 2 and all(axes) and given.has_loss):
         return None
     parts = [as_tensors(part, name) for part in data]
+    if (
+        isinstance(data, list)
+        and parts[0].dtype == parts[1].dtype
+        and parts[0].shape[1:] == parts[1].shape[1:]
+    ):
+        return None  # as two batches of inputs would be
     if len(parts) > 2:  # (first, second, …, targets)
         same = all(axes) and len({row_count(part) for part in parts}) == 1
         return Reading(data=whole_rows(given.batch(tuple(parts)), name)) if same and given.has_loss else None
@@ -285,7 +292,7 @@ def _dataset(given: Given) -> Reading | None:
 def _function(given: Given) -> Reading | None:
     """A function that makes a fresh iterator, or the data, each time it is called."""
     data, name = given.data, given.name
-    if not callable(data) or isinstance(data, Iterable):
+    if not callable(data) or isinstance(data, Iterable | nn.Module):
         return None
     made, again = Passes(data, name).made(), Passes(data, name).made()
     if made is again and isinstance(made, Iterator):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -176,14 +177,19 @@ class Runner:
         if self.transform is not None:
             batch = self.transform(batch)
         batch = batch.copied()
-        try:
-            if batch.kwargs is not None:
-                return self.model(**batch.kwargs)
-            if self.problem.loss is None and batch.targets is not None and self._wants_targets():
-                return self.model(*batch.args, batch.targets)
-            return self.model(*batch.args)
-        except Exception as error:
-            raise self._users_error(error, batch, "the model") from error
+        args, kwargs = batch.args, batch.kwargs
+        if (
+            kwargs is None
+            and self.problem.loss is None
+            and batch.targets is not None
+            and self._wants_targets()
+        ):
+            args = (*args, batch.targets)
+        with _mode_kept("the model"):
+            try:
+                return self.model(*args) if kwargs is None else self.model(**kwargs)
+            except Exception as error:
+                raise self._users_error(error, batch, "the model") from error
 
     def evaluate(self, batch: Batch) -> Evaluation:
         """Run the model and the loss on a batch."""
@@ -200,10 +206,11 @@ class Runner:
         """The user's loss of given outputs on a batch's targets."""
         if self.transform is not None:
             batch = self.transform(batch)
-        try:
-            value = self.problem.loss(outputs, batch.targets)
-        except Exception as error:
-            raise self._users_error(error, batch, "the loss") from error
+        with _mode_kept("the loss"):
+            try:
+                value = self.problem.loss(outputs, batch.targets)
+            except Exception as error:
+                raise self._users_error(error, batch, "the loss") from error
         if not isinstance(value, torch.Tensor):
             foreign = type(value).__module__.partition(".")[0] in ("jax", "jaxlib", "tensorflow")
             mend = "; with Keras set KERAS_BACKEND=torch before importing keras" if foreign else ""
@@ -281,6 +288,19 @@ def _refuse_what_cannot_be_trained(modules: Sequence[nn.Module]) -> None:
                 raise ProblemError(
                     "the model was made under torch.inference_mode, and its weights cannot be trained: make it outside"
                 )
+
+
+@contextmanager
+def _mode_kept(what: str) -> Iterator[None]:
+    """Refuse code that leaves gradients switched off or on: what it returns would have no graph from the second step on."""
+    before = torch.is_grad_enabled()
+    yield
+    if torch.is_grad_enabled() != before:
+        torch.set_grad_enabled(before)
+        raise ProblemError(
+            f"{what} leaves gradients switched {'off' if before else 'on'} for whatever follows (torch.set_grad_enabled): "
+            "use `with torch.no_grad():` around what needs no gradient"
+        )
 
 
 def own_loss(outputs: Any) -> torch.Tensor | None:

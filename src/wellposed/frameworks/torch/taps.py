@@ -74,7 +74,8 @@ def tap(
     Use inside `state.preserved`.
     """
     taps = _Taps(runner, FLUSH_BELOW.get(precision, 0.0))
-    squares: dict[str, list[float]] = {name: [] for name in runner.trainable}
+    trainable = runner.trainable  # as it is before a forward pass that freezes or unfreezes
+    squares: dict[str, list[float]] = {name: [] for name in trainable}
     known = set(runner.parameters)
     with taps.attached():
         for i, batch in enumerate(batches):
@@ -87,7 +88,7 @@ def tap(
             if evaluation.loss is not None and evaluation.loss.requires_grad:
                 taps.read_graph(evaluation.loss)
                 taps.backward(evaluation.loss)
-            for name, parameter in runner.trainable.items():
+            for name, parameter in trainable.items():
                 squares[name].append(_mean_square(parameter.grad))
     nonfinite = taps.nonfinite(step)
     if nonfinite is None and any(
