@@ -42,10 +42,11 @@ def non_finite_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judge
 def initial_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     """A start is sick where it is clearly worse than knowing nothing and than a constant, and the steps do not mend it."""
     constant, uninformed = profile.constant, profile.uninformed
+    if profile.reason is not None:  # embeddings and the like have no scale at which they know nothing
+        yield NoVerdict(reason=profile.reason, needs=profile.needs)
+        return
     if constant is None or not math.isfinite(profile.initial) or constant < 0:
-        yield NoVerdict(
-            reason=profile.reason or "no constant prediction to compare with", needs=profile.needs
-        )
+        yield NoVerdict(reason="no constant prediction to compare with", needs=profile.needs)
         return
     if uninformed is None:
         yield NoVerdict(reason="the loss takes no outputs that know nothing of their sample")

@@ -84,11 +84,13 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
         common["reason"] = "the outputs are not finite"
         return ObjectiveProfile(**common)
     if free.reason is not None:
-        return ObjectiveProfile(**common, **_probe_together(free))
-    ignored = _ignores_pairing(runner, free, given, seed)
-    return ObjectiveProfile(
-        **common, pairing_ignored=ignored, **_probe(free.loss, o, given.targets, targets, free.confined)
-    )
+        return ObjectiveProfile(**common)
+    found = _probe(free.loss, o, given.targets, targets, free.confined)
+    if (
+        not free.alone
+    ):  # which output the targets belong to is told from shapes alone: too little to accuse by
+        found |= {"at_targets": None, "away": None}
+    return ObjectiveProfile(**common, pairing_ignored=_ignores_pairing(runner, free, given, seed), **found)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -101,8 +103,8 @@ class _FreeOutputs:
     put_back: Callable[[torch.Tensor], Any]
     """The model's output with this tensor in its place."""
     confined: OutputRange | None
-    parts: tuple[torch.Tensor, ...] = ()
-    """Where no output stands out: all floating-point tensors, attached."""
+    alone: bool
+    """Whether the loss reads no other output."""
     reason: str | None = None
     """Why no output stands out; None when one does."""
 
@@ -137,7 +139,7 @@ def _free_outputs(runner: Runner, outputs: Any, batch: Batch, y: Any, *, seed: i
 
     return _FreeOutputs(
         tensor=tensor.detach(), loss=lambda values: loss_of(put_back(values)), put_back=put_back, confined=confined,
-        parts=tuple(parts), reason=reason,
+        alone=len(used) == 1, reason=reason,
     )  # fmt: skip
 
 
@@ -188,29 +190,6 @@ def _with_attributes(value: Any, attributes: dict[str, Any]) -> Any:
     for name, attribute in attributes.items():
         object.__setattr__(changed, name, attribute)
     return changed
-
-
-def _probe_together(free: _FreeOutputs) -> dict[str, Any]:
-    """Floor, best constant and uninformed outputs where all tensors of the output move together."""
-    step = max(_rms(free.tensor), 1.0)
-    means = [p.detach().mean(0, keepdim=True) for p in free.parts]
-
-    def spread(z: torch.Tensor) -> torch.Tensor:
-        pieces = z.split([m.numel() for m in means])
-        return torch.cat(
-            [
-                z.reshape(m.shape).expand_as(p).flatten()
-                for z, m, p in zip(pieces, means, free.parts, strict=True)
-            ]
-        )
-
-    nothing = [_uninformed_outputs(p.detach(), range_of(p))[0].flatten() for p in free.parts]
-    return {
-        "constant": _floor(free.loss, torch.cat([m.flatten() for m in means]), spread, step),
-        "floor": _floor(free.loss, free.tensor.clone(), lambda z: z, step),
-        "uninformed": _finite_value(free.loss, torch.cat(nothing)),
-        "quadratic": _grows_quadratically(free.loss, free.tensor, step),
-    }
 
 
 def _profile_own_loss(
