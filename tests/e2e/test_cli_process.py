@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -144,7 +145,7 @@ def test_explain_finds_a_rule_by_name():
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
 def test_a_closed_stream_changes_nothing_but_what_is_seen(closed):
-    command = f"{sys.executable} -m wellposed rules {closed}"
+    command = f"{shlex.quote(sys.executable)} -m wellposed rules {closed}"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -160,7 +161,7 @@ def test_a_reader_who_leaves_early_is_no_error():
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 def test_standard_output_on_a_full_disk_is_told():
-    command = f"{sys.executable} -m wellposed rules > /dev/full"
+    command = f"{shlex.quote(sys.executable)} -m wellposed rules > /dev/full"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
 
     assert done.returncode == 2

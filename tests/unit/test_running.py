@@ -275,3 +275,16 @@ def test_a_loss_that_leaves_gradients_switched_off_is_named() -> None:
     with pytest.raises(ProblemError, match="the loss leaves gradients switched off"):
         wp.check(nn.Linear(6, 3), loss, (x, x[:, :3].argmax(1)))
     assert torch.is_grad_enabled()
+
+
+def test_what_a_hook_raises_in_the_backward_pass_is_the_users() -> None:
+    model = nn.Linear(6, 3)
+
+    def raising(gradient: torch.Tensor) -> torch.Tensor:
+        raise KeyError("no such row")
+
+    model.weight.register_hook(raising)
+    x = torch.randn(256, 6)
+    with pytest.raises(UserCodeError, match="the backward pass raised KeyError") as raised:
+        wp.check(model, F.cross_entropy, (x, x[:, :3].argmax(1)))
+    assert isinstance(raised.value.__cause__, KeyError)

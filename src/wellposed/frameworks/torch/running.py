@@ -229,6 +229,14 @@ class Runner:
             raise ProblemError("loss returned a tensor on the meta device, which holds no number")
         return value.reshape(())
 
+    @staticmethod
+    def backward(loss: torch.Tensor) -> None:
+        """Go backward; what the user's hooks and custom backwards raise on the way is theirs."""
+        try:
+            loss.backward()
+        except Exception as error:
+            raise UserCodeError(f"the backward pass raised {type(error).__name__}: {error}") from error
+
     def _wants_targets(self) -> bool:
         """Whether a model without a loss of its own takes the targets as a second argument, as ``model(tokens, targets)``."""
         forward = getattr(self.model, "forward", self.model)
@@ -380,7 +388,7 @@ def take_steps(
             if loss is None:
                 raise ProblemError("the problem has no loss to train on")
             if loss.requires_grad:
-                loss.backward()
+                runner.backward(loss)
             if user_given is None:
                 _densify(runner)
             return loss
