@@ -539,6 +539,15 @@ def test_the_output_that_the_targets_belong_to_is_probed_inside_a_structure(form
     assert turned.codes[0] == "WP504", str(turned)
 
 
+def test_a_residual_that_is_to_vanish_has_no_start_to_compare_with() -> None:
+    x = torch.randn(256, 8, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1))
+    report = wp.check(
+        model, F.mse_loss, (x, torch.zeros(256, 1)), optimizer=torch.optim.SGD(model.parameters(), 1e-6)
+    )
+    assert "WP302" not in report.codes, str(report)
+
+
 def test_a_scale_is_not_judged_where_no_output_stands_out() -> None:
     def loss(outputs: tuple[torch.Tensor, torch.Tensor], y: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(outputs[0], y) + 0.4 * F.cross_entropy(outputs[1], y)

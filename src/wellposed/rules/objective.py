@@ -39,6 +39,9 @@ def non_finite_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judge
         )
 
 
+_NOTHING_TO_LEARN = 1e-6  # of the start's excess: what descent on free outputs leaves over
+
+
 def initial_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     """A start is sick where it is clearly worse than knowing nothing and than a constant, and the steps do not mend it."""
     constant, uninformed = profile.constant, profile.uninformed
@@ -50,6 +53,14 @@ def initial_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgemen
         return
     if uninformed is None:
         yield NoVerdict(reason="the loss takes no outputs that know nothing of their sample")
+        return
+    lowest = profile.floor
+    if lowest is not None and min(constant, uninformed) - lowest <= _NOTHING_TO_LEARN * (
+        profile.initial - lowest
+    ):
+        yield NoVerdict(
+            reason="one output for all reaches the lowest loss, as of residuals: no prediction to compare with"
+        )
         return
     if profile.quadratic and profile.targets.kind == "other":
         yield NoVerdict(reason="the targets do not fit the outputs, so their scale is not known")
