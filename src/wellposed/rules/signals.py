@@ -27,6 +27,13 @@ def vanishing_activations(profile: SignalProfile, limits: Limits) -> Iterator[Ju
         and later.sample_std >= gone
         and (profile.learned is None or profile.learned > limits.learning)
     )
+    end = _end(profile.layers)
+    if first.rms < gone and later is None and end is not None and end.sample_std >= gone:
+        yield NoVerdict(
+            reason="a layer is silent and the signal arrives past it; only steps could tell whether it opens",
+            outcome="inconclusive",
+        )
+        return
     if first.rms < gone and not recovered:
         at = next(x for x in profile.layers if x.rms < limits.step_down * scale)
         yield Fault(
