@@ -5,6 +5,7 @@ NumPy's integers, floats and booleans are taken where Python's are.
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Callable, Collection, Iterable
@@ -133,6 +134,17 @@ def callable_or_none(
     if value is None or (callable(value) and not isinstance(value, type)):
         return value
     raise refused(name, value, expected)
+
+
+def takes_nothing(function: Callable[..., Any]) -> bool:
+    """Whether it can be called without arguments, as far as its signature tells."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    except ValueError:  # built in, without a signature
+        return True
+    return True
 
 
 def path(value: Any, name: str = "path") -> Path:

@@ -158,7 +158,9 @@ def _keys(value: str | Sequence[str], name: str) -> tuple[str, ...]:
     """Codes, names and prefixes; one text may hold several, comma separated."""
     expected = "codes, names or prefixes of rules, such as 'WP101' or 'WP2', at least one"
     keys = several(value.split(",") if isinstance(value, str) else value, name, str, expected=expected)
-    keys = tuple(key.strip() for key in keys if key.strip())
+    keys = tuple(key.strip() for key in keys)
+    if not all(keys):
+        raise refused(f"a part of {name}", "", expected)
     if not keys:
         raise refused(name, value, expected)
     return keys

@@ -19,11 +19,14 @@ A message is in lower case: what was found, then what was expected or how to fix
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .safe_text import clean, shortened
 
 _LONGEST = 2000  # characters of a message
+_END = object()
 
 
 class WellposedError(Exception):
@@ -62,6 +65,30 @@ class MissingDependency(WellposedError, ImportError):  # noqa: N818 - it reads a
 
 class UserCodeError(WellposedError):
     """The user's own code raised; ``__cause__`` holds what it raised."""
+
+
+@contextmanager
+def users_code(what: str) -> Iterator[None]:
+    """What is raised inside, by code of the user's, becomes a `UserCodeError` that says what was done: ``reading train``."""
+    try:
+        yield
+    except WellposedError:
+        raise
+    except Exception as error:
+        raise UserCodeError(f"{what} raised {type(error).__name__}: {error}") from error
+
+
+def items_of(data: Iterable[Any], name: str) -> Iterator[Any]:
+    """What data of the user's give, one after the other; what their code raises becomes a `UserCodeError`."""
+    what = f"reading {name}"
+    with users_code(what):
+        items = iter(data)
+    while True:
+        with users_code(what):
+            item = next(items, _END)
+        if item is _END:
+            return
+        yield item
 
 
 class FindingsError(WellposedError):

@@ -13,11 +13,14 @@ def _limit(default: float, *, unit: str, source: str) -> Any:
     return field(default=default, metadata={"unit": unit, "source": source})
 
 
+_AT_MOST_ONE = ("probability", "share of rows", "share of units", "share of entries")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """The thresholds that the rules judge by.
 
-    Each is a finite number, zero or more; a probability is at most 1. Anything else is an `ArgumentError`.
+    Each is a finite number, zero or more; a probability, and a share of rows, units or entries, is at most 1. Anything else is an `ArgumentError`.
 
     Examples
     --------
@@ -27,13 +30,14 @@ class Limits:
 
     def __post_init__(self) -> None:
         for limit in fields(self):
-            is_chance = limit.metadata["unit"] == "probability"
-            expected = "a probability, from 0 to 1" if is_chance else "a finite number, zero or more"
+            unit = limit.metadata["unit"]
+            at_most_one = unit in _AT_MOST_ONE
+            expected = f"a {unit}, from 0 to 1" if at_most_one else "a finite number, zero or more"
             value = number(
                 getattr(self, limit.name),
                 limit.name,
                 least=0,
-                most=1 if is_chance else math.inf,
+                most=1 if at_most_one else math.inf,
                 expected=expected,
             )
             object.__setattr__(self, limit.name, value)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
-import inspect
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
 
-from .arguments import choice, refused, several, text, told
+from .arguments import choice, refused, several, takes_nothing, text, told
 from .errors import ArgumentError, ProblemError, UserCodeError
 from .own_files import what_it_is
 
@@ -65,6 +63,8 @@ class Problem:
             names = several(
                 self.feature_names, "feature_names", str, expected="one text for each column, or None"
             )
+            if not names:
+                raise refused("feature_names", self.feature_names, "one text for each column, or None")
             object.__setattr__(self, "feature_names", names)
 
 
@@ -110,7 +110,7 @@ def load_problem(spec: str) -> Problem:
     found = load_object(spec)
     # A model alone is callable too, and is none that makes a problem.
     if callable(found) and not isinstance(found, Problem | tuple) and not hasattr(found, "forward"):
-        if not _takes_nothing(found):
+        if not takes_nothing(found):
             raise ProblemError(
                 f"{spec} takes arguments: expected a function without any that returns a problem"
             )
@@ -170,16 +170,6 @@ def _load_file(path: Path) -> ModuleType:
     sys.modules.setdefault(path.stem, module)
     _run_users(lambda: spec.loader.exec_module(module), str(path))  # type: ignore[union-attr]
     return module
-
-
-def _takes_nothing(function: Callable[..., Any]) -> bool:
-    try:
-        inspect.signature(function).bind()
-    except TypeError:
-        return False
-    except ValueError:  # built in, without a signature
-        return True
-    return True
 
 
 def _load_module(name: str) -> ModuleType:

@@ -12,7 +12,7 @@ import shlex
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -89,6 +89,7 @@ class Finding:
                 raise refused(name, getattr(self, name), "text")
         if not isinstance(self.severity, Severity):
             object.__setattr__(self, "severity", Severity(choice(self.severity, "severity", Severity)))
+        choice(self.confidence, "confidence", get_args(Confidence))
         for name in ("measured", "limit"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):

@@ -184,8 +184,8 @@ def test_a_few_rows_are_checked_as_far_as_they_go(rows: int) -> None:
             lambda o, y: F.cross_entropy(o, y, reduction="none"),
             r"loss returned shape \(64,\): expected a scalar",
         ),
-        (lambda o, y: F.cross_entropy(o, y).item(), "loss returned a float: expected a scalar torch tensor"),
-        (lambda o, y: None, "loss returned a NoneType"),
+        (lambda o, y: F.cross_entropy(o, y).item(), r"loss returned [0-9.]+: expected a scalar torch tensor"),
+        (lambda o, y: None, "loss returned None"),
     ],
     ids=["one a row", "a float", "nothing"],
 )

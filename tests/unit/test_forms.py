@@ -328,8 +328,8 @@ def test_both_readings_are_told_when_the_model_takes_neither() -> None:
 
 
 def test_meta_targets_are_refused() -> None:
-    with pytest.raises(DataError, match="the targets are on the meta device"):
-        as_batch((X, Y.to("meta"))).to(torch.device("cpu"))
+    with pytest.raises(DataError, match="train holds tensors on the meta device"):
+        as_batch((X, Y.to("meta")))
 
 
 # --- tables

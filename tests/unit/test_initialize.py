@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import wellposed as wp
-from wellposed.errors import ArgumentError, DataError
+from wellposed.errors import ArgumentError, DataError, ProblemError, UserCodeError
 
 DIGITS = torch.tensor(load_digits().data[:1024] / 16, dtype=torch.float32)
 LABELS = torch.tensor(load_digits().target[:1024])
@@ -268,7 +268,7 @@ def test_a_model_that_raises_half_way_is_what_it_was():
     model = Failing()
     shipped = state(model)
 
-    with pytest.raises(RuntimeError, match="the third call fails"):
+    with pytest.raises(UserCodeError, match="the model raised RuntimeError: the third call fails"):
         wp.initialize(model, DIGITS)
 
     assert unchanged(model, shipped)
@@ -332,7 +332,7 @@ def test_inputs_come_in_the_forms_that_people_have(inputs):
     [
         ({"model": "relu"}, ArgumentError, "model is 'relu'"),
         ({"model": nn.ReLU()}, ArgumentError, "no parameters"),
-        ({"model": nn.Sequential(nn.LazyLinear(3))}, ArgumentError, "lazy"),
+        ({"model": nn.Sequential(nn.LazyLinear(3))}, ProblemError, "lazy"),
         ({"scheme": "kaiming"}, ArgumentError, "scheme is 'kaiming'"),
         ({"seed": "a"}, ArgumentError, "seed"),
         ({"inputs": DIGITS[:0]}, DataError, "0 rows"),

@@ -148,7 +148,7 @@ def test_a_model_without_a_loss_is_given_the_targets_when_it_takes_them() -> Non
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
-        (lambda o, y: 1.5, "loss returned a float: expected a scalar torch tensor"),
+        (lambda o, y: 1.5, "loss returned 1.5: expected a scalar torch tensor"),
         (lambda o, y: (o.sum(), o), "loss returned a tuple"),
         (lambda o, y: F.cross_entropy(o, y, reduction="none"), r"loss returned shape \(8,\).*\.mean\(\)"),
     ],

@@ -106,9 +106,7 @@ def _codes(
         return None
     from ..rules.explain import matching
 
-    keys = arguments.separated(given)
-    if not keys:
-        raise click.BadParameter(f"{given[0]!r} names no rule: see `wellposed rules`")
+    keys = arguments.separated(given, f"--{parameter.name}")
     return tuple(dict.fromkeys(rule.code for key in keys for rule in matching(key)))
 
 

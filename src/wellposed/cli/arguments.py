@@ -104,6 +104,9 @@ def refuse_replacing(path: Path | None, *, force: bool, result: dict[str, Any]) 
         refuse_other(path, force=force, **result)
 
 
-def separated(given: Iterable[str]) -> list[str]:
-    """The parts of options that are comma separated or repeated."""
-    return [part.strip() for text in given for part in text.split(",") if part.strip()]
+def separated(given: Iterable[str], option: str) -> list[str]:
+    """The parts of an option that is comma separated or repeated; none of them may be empty."""
+    parts = [part.strip() for text in given for part in text.split(",")]
+    if not all(parts):
+        raise click.BadParameter("one of its parts is empty", param_hint=f"'{option}'")
+    return parts

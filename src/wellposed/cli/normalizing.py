@@ -130,7 +130,9 @@ def _fit(data: list[str], kept: Any, *, columns: tuple[str, ...], key: str | Non
         if key:
             raise click.UsageError(f"--key {key} is for .npz files, which --engine does not read")
         paths = data[0] if len(data) == 1 else data
-        return Normalizer.fit(paths, columns=separated(columns) or None, checkpoint=kept, **options)
+        return Normalizer.fit(
+            paths, columns=separated(columns, "--columns") or None, checkpoint=kept, **options
+        )
     source = _open(data, key)
     if source.names is None and options["axis"] is None:
         note_on_axis(source.shape)
@@ -154,7 +156,9 @@ def _as_saved(file: Path) -> str:
 
 def _columns(given: tuple[str, ...], names: tuple[str, ...] | None) -> list[Any] | None:
     """Names as they stand, or numbers where the data have no names; a name may hold a comma."""
-    parts = [p for text in given for p in ([text] if names and text in names else separated([text]))]
+    parts = [
+        p for text in given for p in ([text] if names and text in names else separated([text], "--columns"))
+    ]
     if names is None:
         parts = [int(part) if part.isdecimal() else part for part in parts]  # type: ignore[misc]
     return parts or None

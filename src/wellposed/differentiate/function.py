@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import told
-from ..errors import ArgumentError, UserCodeError, WellposedError
+from ..errors import ArgumentError, UserCodeError, users_code
 from .lines import Indices, Lines
 from .points import DIGITS, Point, described, framework_of, plain
 
@@ -74,13 +74,8 @@ class Function:
         self.n_evaluations += 1
         with self.surroundings():
             given = self.point.made(flat)
-            try:
-                with np.errstate(all="ignore"):
-                    return given, self.f(given)
-            except WellposedError:
-                raise
-            except Exception as error:
-                raise UserCodeError(f"f raised {type(error).__name__}: {error}") from error
+            with users_code("f"), np.errstate(all="ignore"):
+                return given, self.f(given)
 
     def surroundings(self) -> ExitStack:
         stack = ExitStack()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..arguments import choice, flag, number, refused, whole
+from ..arguments import choice, flag, number, refused, told, whole
 from ..arguments import seed as checked_seed
 from ..errors import ArgumentError, UserCodeError
 from ..problem import Problem
@@ -234,7 +234,8 @@ def _check_numpy(
             )
     if gradient is None:
         raise ArgumentError(
-            "f takes NumPy arrays and gradient= is missing: pass the gradient to check, or torch tensors"
+            f"no input is a tensor ({', '.join(map(told, inputs))}), and gradient= is missing: "
+            "pass the gradient of a NumPy function, or tensors"
         )
     objective = NumpyObjective(f, inputs, gradient, input_names(f, len(inputs)))
     return conclude(objective, seed=seed, resolution=resolution)

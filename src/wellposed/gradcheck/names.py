@@ -10,6 +10,8 @@ from typing import Any
 def input_names(f: Any, count: int) -> list[str]:
     """The names of a function's positional parameters, or ``P[0]``, ``P[1]`` for ``*P``."""
     names: list[str] = []
+    if not callable(f):  # a problem
+        return [f"inputs[{i}]" for i in range(count)]
     try:
         for p in _parameters(f):
             if p.kind is p.VAR_POSITIONAL:

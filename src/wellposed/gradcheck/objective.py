@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arguments import told
 from ..differentiate.noise import UNIT_ROUNDOFF
-from ..errors import ArgumentError, UserCodeError
+from ..errors import ArgumentError, users_code
 from ..runtime.reachable import reach
 from .directions import Array, Direction
 from .result import Sample
@@ -254,7 +254,5 @@ def _refuse_non_finite(names: Sequence[str], points: Sequence[Array], *, what: s
 
 
 def _call(function: Callable[..., Any], arguments: Sequence[Any], what: str) -> Any:
-    try:
+    with users_code(what):
         return function(*arguments)
-    except Exception as error:
-        raise UserCodeError(f"{what} raised {type(error).__name__}: {error}") from error

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import refused, told
-from ..errors import ArgumentError, UserCodeError
+from ..errors import ArgumentError, UserCodeError, WellposedError
 from .activations import ACTIVATIONS, Array
 from .quadrature import gaussian_moments
 
@@ -123,6 +123,8 @@ def _evaluator(activation: Callable[[Any], Any]) -> Callable[[Array], Any]:
     evaluate = elementwise(activation)
     try:
         evaluate(probe)
+    except WellposedError:
+        raise
     except Exception as error:
         raise UserCodeError(
             f"activation took neither a NumPy array nor a one-dimensional torch tensor ({error}): "

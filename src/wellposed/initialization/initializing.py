@@ -57,16 +57,19 @@ def initialize(
     Raises
     ------
     ArgumentError
-        When the model is no module, has no parameters or lazy ones, or the scheme is unknown.
+        When the model is no module, has no parameters, or the scheme is unknown.
+    ProblemError
+        When the weights cannot be drawn: they are lazy, on the meta device, or sharded.
     DataError
         When the inputs have fewer than 4 rows, or NaN in them.
+    UserCodeError
+        When the model or the loss raises; ``__cause__`` is what it raised.
 
     Notes
     -----
     Left alone, each with its reason in the recipe: norms, embeddings and what is tied to them, recurrent and
     attention weights, gates, exact zeros (set on purpose), frozen parameters, and, in ``"auto"``,
-    weights whose scale a norm undoes. An exception of the model's own propagates, and the model is then bit
-    for bit what it was.
+    weights whose scale a norm undoes. Whatever is raised, the model is then bit for bit what it was.
 
     Trained weights cannot be told from drawn ones by their signal: give `loss` and `targets`, and they stay.
     A deep sigmoid network is not rescued by any variance: with the std of every layer at 1, one of depth 50

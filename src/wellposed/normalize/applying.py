@@ -145,10 +145,11 @@ def _rotate(n: Normalizer, work: Any, rotation: Floats | None) -> None:
 
 
 def _on_tensor(n: Normalizer, x: Any, *, inverse: bool) -> Any:
-    from ..frameworks.torch.arrays import WITHOUT_FLOAT64, affine
+    from ..frameworks.torch.arrays import WITHOUT_FLOAT64, affine, refuse_unless_plain
 
     if x.is_complex():
         raise DataError(f"x has dtype {x.dtype}: expected real numbers")
+    refuse_unless_plain(x)
     x = _widened(n, x, WITHOUT_FLOAT64)
     center, scale = (spread_over(n, v, tuple(x.shape)) for v in (n.center, n.scale))
     if n.rotation is None or not n.mixed.any():

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import told
-from ..errors import DataError
+from ..errors import DataError, items_of
 from ..runtime.scope import Scope
 
 _INPUT_KEYS = (
@@ -46,7 +46,7 @@ def batches(data: Any) -> Generator[NDArray[Any]]:
     _refuse_what_cannot_be_batched(data)
     read = 0
     with reading(data):
-        for batch in data:
+        for batch in items_of(data, "the data"):
             yield _inputs_of_batch(batch, f"batch {read}")
             read += 1
     if read == 0:
@@ -73,7 +73,7 @@ def as_array(value: Any, what: str = "the data") -> NDArray[Any]:
         array = np.asarray(value)
         if array.dtype.kind == "O":
             array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # whatever its own conversion raises
         raise DataError(f"{what} is no array of numbers ({_kind(value)}): {error}") from None
     if array.ndim == 0:
         single = "no array" if value is None or array.dtype.kind not in "biuf" else "a single number"
@@ -124,7 +124,9 @@ def _refuse_what_cannot_be_batched(data: Any) -> None:
         )
     if not isinstance(data, Iterable):
         hint = "; wrap a dataset in a DataLoader" if hasattr(data, "__getitem__") else ""
-        raise DataError(f"found a {_kind(data)}: expected an array, a tensor or an iterable of batches{hint}")
+        raise DataError(
+            f"the data are {told(data)}: expected an array, a tensor or an iterable of batches{hint}"
+        )
     if hasattr(data, "__next__"):
         raise DataError(
             f"found a one-shot {_kind(data)}, which could be read only once: pass a list or a DataLoader, "

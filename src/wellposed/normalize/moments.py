@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -17,6 +18,8 @@ from .exact.products import Products
 from .exact.rounding import nearest, nearest_root
 from .exact.sums import SQUARE_BIAS, VALUE_BIAS, Digits, ExactSums, Floats
 from .quantiles import Sketches
+
+_MOST_COLUMNS = 1 << 26  # of empty moments, which hold some 400 bytes a column
 
 Counts = Digits
 
@@ -148,7 +151,9 @@ class Moments:
         """
         several = columns if isinstance(columns, tuple | list) else (columns,)
         shape = tuple(whole(c, "columns", least=0) for c in several)
-        size = int(np.prod(shape))
+        size = math.prod(shape)
+        if size > _MOST_COLUMNS:
+            raise refused("columns", columns, f"at most {_MOST_COLUMNS:,} of them in all")
         zeros = np.zeros(shape, dtype=np.int64)
         return Moments(
             count=zeros,

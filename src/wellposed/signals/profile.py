@@ -7,6 +7,7 @@ from typing import Any
 
 from ..arguments import flag
 from ..arguments import seed as checked_seed
+from ..errors import ProblemError
 from ..problem import Problem, problem_from
 from ..runtime.isolation import isolated
 from ..runtime.scope import exclusive
@@ -78,9 +79,15 @@ def _measured(given: Problem, seed: int) -> SignalProfile:
         drawn = [b.to(runner.device) for b in drawn]
         runner.train_mode()
         first = tap(runner, drawn[:TAPPED_BATCHES], seed=seed)
+        goes_backward = _goes_backward(first)
+        if problem.loss is not None and runner.trainable and first.nonfinite is None and not goes_backward:
+            raise ProblemError(
+                "loss gives no parameter a gradient (it is detached, or computed from plain numbers): "
+                "leave loss out for the forward signal alone"
+            )
         later = (
             trial(runner, drawn, drawn[:1], steps=STEPS, seed=seed, before=first).later
-            if _trainable(runner, first)
+            if goes_backward
             else ()
         )
     return signal_profile(first, later=later, steps=STEPS if later else 0, batches=drawn, precision="fp32")
@@ -102,11 +109,10 @@ def signal_profile(
     )
 
 
-def _trainable(runner: Any, first: Any) -> bool:
-    return (
-        bool(runner.trainable)
-        and first.nonfinite is None
-        and any(s >= 0 for values in first.gradient_squares.values() for s in values)
+def _goes_backward(first: Any) -> bool:
+    """Whether a trainable parameter got a finite gradient."""
+    return first.nonfinite is None and any(
+        s >= 0 for values in first.gradient_squares.values() for s in values
     )
 
 

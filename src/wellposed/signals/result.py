@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..arguments import several
 from ..safe_text import printable
 
 _NAME = 40  # characters of a layer's name that may be shown
@@ -85,6 +86,11 @@ class SignalProfile:
     """After the steps: variance of the outputs over draws of dropout, over that across samples; None without dropout."""
     noisiest: str | None = None
     """The dropout layer with the highest rate."""
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "later"):
+            entries = several(getattr(self, name), name, LayerSignal, expected="a tuple of LayerSignal")
+            object.__setattr__(self, name, entries)
 
     def __str__(self) -> str:
         lines = [f"{'layer':<34} {'kind':<14} {'rms':>9} {'std/sample':>10} {'gradient':>9}"]

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import ArgumentError, UserCodeError, WellposedError
+from ...errors import ArgumentError, UserCodeError, users_code
 
 Outputs = list[NDArray[Any]]
 Pure = Callable[[list[jax.Array]], list[jax.Array]]
@@ -68,18 +68,13 @@ class Calls:
     def _run(
         self, kind: str, made: Callable[[], list[jax.Array]], *given: Sequence[NDArray[Any]], what: str
     ) -> Any:
-        with self._scope():
-            try:
-                if self.compiled:
-                    try:
-                        return _fetched(self._jitted[kind](made(), *_put(given)))
-                    except UNTRACEABLE:
-                        self.compiled = False
-                return _fetched(self._plain[kind](made(), *_put(given)))
-            except WellposedError:
-                raise
-            except Exception as error:
-                raise UserCodeError(f"{what} raised {type(error).__name__}: {error}") from error
+        with self._scope(), users_code(what):
+            if self.compiled:
+                try:
+                    return _fetched(self._jitted[kind](made(), *_put(given)))
+                except UNTRACEABLE:
+                    self.compiled = False
+            return _fetched(self._plain[kind](made(), *_put(given)))
 
     @contextmanager
     def _scope(self) -> Iterator[None]:

@@ -23,13 +23,19 @@ def is_tensor(value: Any) -> bool:
     return isinstance(value, torch.Tensor)
 
 
+def refuse_unless_plain(x: Any, what: str = "x") -> None:
+    """Each entry must be a number with a place of its own: neither sparse, nor nested, nor quantized."""
+    if not isinstance(x, torch.Tensor):
+        raise DataError(f"{what} is {told(x)}: expected a torch.Tensor")
+    if x.layout is not torch.strided or x.is_quantized or x.is_nested:
+        raise DataError(
+            f"{what} is a {x.layout} tensor of {x.dtype}: expected a dense one, as .to_dense() gives"
+        )
+
+
 def to_numpy(tensor: torch.Tensor, *, what: str = "the data") -> NDArray[Any]:
     """The tensor's numbers on the CPU; bfloat16, which NumPy lacks, as float32."""
-    if tensor.layout is not torch.strided or tensor.is_quantized:
-        raise DataError(
-            f"{what} is a {tensor.layout} tensor of {tensor.dtype}: expected a dense one, as .to_dense() "
-            "gives"
-        )
+    refuse_unless_plain(tensor, what)
     if tensor.is_meta:
         raise DataError(f"{what} is on the meta device, which holds no numbers")
     tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
@@ -95,8 +101,8 @@ class Normalize(nn.Module):
         self.without_float64 = WITHOUT_FLOAT64
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if not torch.jit.is_scripting() and not isinstance(x, torch.Tensor):  # pyright: ignore[reportPrivateImportUsage]
-            raise DataError(f"x is {told(x)}: expected a torch.Tensor")
+        if not torch.jit.is_scripting():  # pyright: ignore[reportPrivateImportUsage]
+            refuse_unless_plain(x)
         wrong = misfit(list(x.shape), self.sizes)
         if wrong != "":
             if not torch.jit.is_scripting():  # pyright: ignore[reportPrivateImportUsage]

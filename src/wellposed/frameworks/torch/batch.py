@@ -65,11 +65,6 @@ class Batch:
         return Batch(kwargs={k: swap(v) for k, v in self.kwargs.items()}, targets=self.targets)
 
     def to(self, device: torch.device) -> Batch:
-        for what, held in (("inputs", (self.args, self.kwargs)), ("targets", self.targets)):
-            if any(t.is_meta for t in tensors_in(held)):
-                raise DataError(
-                    f"the {what} are on the meta device and hold no numbers: give data on a real device"
-                )
         return _changed(self, lambda t: t.to(device), lambda held: _moved(held, device))
 
     def copied(self) -> Batch:
@@ -80,6 +75,10 @@ class Batch:
 def as_batch(raw: Any, *, name: str = "train", has_loss: bool = True) -> Batch:
     """Read one batch: a tensor, ``(inputs, targets)``, ``(first, second, …, targets)``, a dict, or an object that holds both."""
     raw = as_tensors(raw, name)
+    if any(t.is_meta for t in tensors_in(raw)):
+        raise DataError(
+            f"{name} holds tensors on the meta device, which have no numbers: give data on a real device"
+        )
     if isinstance(raw, torch.Tensor):
         return Batch(args=(raw,))
     if isinstance(raw, Mapping):

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
-from ...errors import DataError
+from ...errors import DataError, items_of
 from ...problem import Problem
 from ...runtime.torch.restore import preserved
 from ...runtime.torch.seeding import seed_everything
 from .batch import Batch, as_batch, is_dense, row_count, take
 from .forms import read
-from .samples import BATCH_ROWS, guarded
+from .samples import BATCH_ROWS
 
 _ROWS_READ = 50_000
 _NUMBERS_READ = 20_000_000
@@ -122,7 +122,7 @@ def some_rows(batch: Batch, count: int, *, seed: int) -> Batch:
 def _read_batches(data: Any, *, name: str, has_loss: bool, seed: int) -> Iterator[Batch]:
     seed_everything(seed)  # samplers and augmentation draw from the global states
     source = _quiet_loader(data, seed) if isinstance(data, DataLoader) else data
-    for raw in guarded(iter(source), name):
+    for raw in items_of(source, name):
         yield as_batch(raw, name=name, has_loss=has_loss)
 
 

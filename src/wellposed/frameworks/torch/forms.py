@@ -16,7 +16,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from ...errors import DataError, WellposedError
+from ...arguments import takes_nothing
+from ...errors import DataError, WellposedError, items_of, users_code
 from ...problem import Problem
 from ...runtime.torch.restore import preserved
 from .batch import (
@@ -34,7 +35,7 @@ from .batch import (
 )
 from .optimizers import together
 from .running import Runner
-from .samples import Passes, Samples, collate, drawn_from, graph_collate, guarded, refuse_ragged
+from .samples import Passes, Samples, collate, drawn_from, graph_collate, refuse_ragged
 
 _ASKED_ROWS = 4
 _NUMBERS_STACKED = 20_000_000
@@ -294,6 +295,10 @@ def _function(given: Given) -> Reading | None:
     data, name = given.data, given.name
     if not callable(data) or isinstance(data, Iterable | nn.Module):
         return None
+    if isinstance(data, type) and not takes_nothing(data):
+        raise DataError(
+            f"{name} is the class {data.__name__}, which takes arguments: give what is made with it"
+        )
     made, again = Passes(data, name).made(), Passes(data, name).made()
     if made is again and isinstance(made, Iterator):
         raise DataError(
@@ -333,18 +338,18 @@ def _samples_last(given: Given) -> Reading | None:
 def _first(given: Given) -> Any:
     """The first item; None where the data give none."""
     data, name = given.data, given.name
-    if isinstance(data, str | bytes):
+    if isinstance(data, str | bytes) or not hasattr(type(data), "__iter__") | hasattr(
+        type(data), "__getitem__"
+    ):
         return None
-    try:
-        iterator = iter(data)
-    except TypeError:
-        return None
-    if iterator is data:
+    with users_code(f"reading {name}"):
+        is_one_shot = iter(data) is data
+    if is_one_shot:
         raise DataError(
             f"{name} is a one-shot {type(data).__name__}: reading it here would use it up; pass a list of batches, "
             "a DataLoader, or a function that returns a fresh one"
         )
-    for item in guarded(iterator, name):
+    for item in items_of(data, name):
         return item
     raise DataError(f"{name} is empty: it gave no batch")
 
@@ -387,7 +392,7 @@ def _is_batch(batch: Batch) -> bool:
 
 
 def _samples(given: Given, *, sure: bool) -> Reading:
-    few = list(islice(guarded(iter(given.data), given.name), _ASKED_ROWS))
+    few = list(islice(items_of(given.data, given.name), _ASKED_ROWS))
     example = given.batch(collate(few, given.name))
     in_memory = isinstance(given.data, list | tuple) and example.rows > 0 and not is_object(few[0])
     numbers = sum(t.numel() for t in tensors_in((example.args, example.kwargs))) / len(few)

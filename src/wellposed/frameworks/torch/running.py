@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...errors import DataError, ProblemError, UserCodeError
+from ...arguments import told
+from ...errors import DataError, ProblemError, UserCodeError, users_code
 from ...problem import Problem
 from ...runtime.torch.restore import modules_of
 from ...runtime.torch.seeding import seed_everything
@@ -69,7 +70,7 @@ class Runner:
         self.modules = modules_of(self.model)
         self.all_modules = modules_of(self.model, problem.loss)
         roots = [root for _, root in self._roots()]
-        _refuse_what_cannot_be_trained(self.all_modules)
+        refuse_what_cannot_be_trained(self.all_modules)
         self._kept_in_eval = [m for root in roots if root.training for m in root.modules() if not m.training]
 
     def with_transform(self, transform: Callable[[Batch], Batch]) -> Runner:
@@ -211,31 +212,13 @@ class Runner:
                 value = self.problem.loss(outputs, batch.targets)
             except Exception as error:
                 raise self._users_error(error, batch, "the loss") from error
-        if not isinstance(value, torch.Tensor):
-            foreign = type(value).__module__.partition(".")[0] in ("jax", "jaxlib", "tensorflow")
-            mend = "; with Keras set KERAS_BACKEND=torch before importing keras" if foreign else ""
-            raise ProblemError(
-                f"loss returned a {type(value).__name__}: expected a scalar torch tensor{mend}"
-            )
-        if value.numel() != 1:
-            raise ProblemError(
-                f"loss returned shape {tuple(value.shape)}: expected a scalar; reduce it, for example with .mean()"
-            )
-        if value.is_complex():
-            raise ProblemError(
-                f"loss returned a complex number ({value.dtype}): expected a real one, such as .abs() or .real gives"
-            )
-        if value.is_meta:
-            raise ProblemError("loss returned a tensor on the meta device, which holds no number")
-        return value.reshape(())
+        return scalar_loss(value)
 
     @staticmethod
     def backward(loss: torch.Tensor) -> None:
         """Go backward; what the user's hooks and custom backwards raise on the way is theirs."""
-        try:
+        with users_code("the backward pass"):
             loss.backward()
-        except Exception as error:
-            raise UserCodeError(f"the backward pass raised {type(error).__name__}: {error}") from error
 
     def _wants_targets(self) -> bool:
         """Whether a model without a loss of its own takes the targets as a second argument, as ``model(tokens, targets)``."""
@@ -274,7 +257,26 @@ def _shapes(batch: Batch) -> str:
     return describe(batch.inputs)
 
 
-def _refuse_what_cannot_be_trained(modules: Sequence[nn.Module]) -> None:
+def scalar_loss(value: Any) -> torch.Tensor:
+    """What a loss returned, once it is one real number."""
+    if not isinstance(value, torch.Tensor):
+        foreign = type(value).__module__.partition(".")[0] in ("jax", "jaxlib", "tensorflow")
+        mend = "; with Keras set KERAS_BACKEND=torch before importing keras" if foreign else ""
+        raise ProblemError(f"loss returned {told(value)}: expected a scalar torch tensor{mend}")
+    if value.numel() != 1:
+        raise ProblemError(
+            f"loss returned shape {tuple(value.shape)}: expected a scalar; reduce it, for example with .mean()"
+        )
+    if value.is_complex():
+        raise ProblemError(
+            f"loss returned a complex number ({value.dtype}): expected a real one, such as .abs() or .real gives"
+        )
+    if value.is_meta:
+        raise ProblemError("loss returned a tensor on the meta device, which holds no number")
+    return value.reshape(())
+
+
+def refuse_what_cannot_be_trained(modules: Sequence[nn.Module]) -> None:
     """One clear error for each kind of model whose layers cannot be watched, or whose numbers are not there."""
     sharding = getattr(sys.modules.get("torch.distributed.fsdp"), "FullyShardedDataParallel", ())
     for module in modules:

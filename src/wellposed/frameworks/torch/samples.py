@@ -11,7 +11,7 @@ import torch
 from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from ...errors import DataError, UserCodeError, WellposedError
+from ...errors import DataError, users_code
 from .batch import as_tensors, describe, tensors_in
 
 BATCH_ROWS = 64
@@ -21,10 +21,12 @@ def drawn_from(data: Any, name: str) -> Any:
     """Batches of samples: drawn in random order where each can be had by its number."""
     if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
         return Samples(data, name)
-    if len(data) == 0:
+    with users_code(f"reading {name}"):
+        count = len(data)
+        first = data[0] if count else None
+    if count == 0:
         raise DataError(f"{name} is empty: it has no samples")
-    size = min(BATCH_ROWS, len(data))
-    first = data[0]
+    size = min(BATCH_ROWS, count)
     own = graph_collate(first) is not None or not isinstance(data, Dataset)
     gather = _Collate(name) if own else default_collate
     return DataLoader(data, batch_size=size, shuffle=True, drop_last=True, collate_fn=gather)
@@ -73,12 +75,8 @@ class Passes:
         self.function, self.name = function, name
 
     def made(self) -> Any:
-        try:
+        with users_code(f"{self.name} is a function, and calling it without arguments"):
             return self.function()
-        except Exception as error:  # whatever the user's function raises is theirs
-            raise UserCodeError(
-                f"{self.name} is a function, and calling it without arguments raised {type(error).__name__}: {error}"
-            ) from error
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.made())
@@ -94,20 +92,6 @@ class Samples:
         samples = iter(self.data)
         while some := list(islice(samples, BATCH_ROWS)):
             yield collate(some, self.name)
-
-
-def guarded(items: Iterator[Any], name: str) -> Iterator[Any]:
-    """The items, with what the user's own code raises named as theirs."""
-    while True:
-        try:
-            item = next(items)
-        except StopIteration:
-            return
-        except WellposedError:
-            raise
-        except Exception as error:  # whatever the user's data raise is theirs
-            raise UserCodeError(f"reading {name} raised {type(error).__name__}: {error}") from error
-        yield item
 
 
 def refuse_ragged(tensors: Sequence[torch.Tensor], what: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ...errors import ArgumentError, UserCodeError, WellposedError
+from ...errors import ArgumentError, users_code
 from ..output_weights import random_weights
 from .subjects import Cast, Leaf, Subject, checked_leaves, coarsest
 from .unreduced import Loss
@@ -80,7 +80,7 @@ def plain(returned: Any) -> Any:
 def gradient_of(
     attached: Sequence[tuple[torch.Tensor, torch.Tensor]], leaves: Sequence[torch.Tensor]
 ) -> Sequence[torch.Tensor | None]:
-    try:
+    with users_code("the backward pass"):
         return torch.autograd.grad(
             [y for y, _ in attached],
             list(leaves),
@@ -88,10 +88,6 @@ def gradient_of(
             create_graph=True,
             allow_unused=True,
         )
-    except WellposedError:
-        raise
-    except Exception as error:
-        raise UserCodeError(f"the backward pass raised {type(error).__name__}: {error}") from error
 
 
 def refuse_dead_ends(summed: torch.Tensor) -> None:

@@ -94,7 +94,7 @@ def first_order(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: in
 
 def _holds_infinities(tensor: torch.Tensor) -> bool:
     values = tensor.detach()
-    return bool(torch.isinf(values).any()) and not bool(torch.isnan(values).any())
+    return not tensor.is_meta and bool(torch.isinf(values).any()) and not bool(torch.isnan(values).any())
 
 
 def _apart(inputs: Sequence[Leaf], parameters: Sequence[Leaf]) -> Iterator[Leaf]:
@@ -196,13 +196,14 @@ def _parameters(f: Any, *, alone: bool) -> Iterator[Leaf]:
     A function is checked by its inputs; only where it has none, by the parameters of the modules that it uses.
     """
     owner = getattr(f, "__self__", f)
+    modules = modules_of(f)
     if isinstance(owner, nn.Module):
         named = list(owner.named_parameters())
     elif alone or not isinstance(f, FunctionType):
-        named = _of_modules(f)
+        named = _of_modules(modules)
     else:
         named = []
-    padding = _padding(modules_of(f)) if named else {}
+    padding = _padding(modules) if named else {}
     for name, parameter in named:
         if parameter.requires_grad:
             yield Leaf(name=name, tensor=parameter, is_parameter=True, still=padding.get(id(parameter)))
@@ -218,8 +219,7 @@ def _padding(modules: Sequence[nn.Module]) -> dict[int, int]:
     return found
 
 
-def _of_modules(f: Any) -> list[tuple[str, nn.Parameter]]:
-    modules = modules_of(f)
+def _of_modules(modules: Sequence[nn.Module]) -> list[tuple[str, nn.Parameter]]:
     inside = {child for m in modules for child in m.children()}
     tops = [m for m in modules if m not in inside]
     named: dict[int, tuple[str, nn.Parameter]] = {}

@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from ...arguments import told
-from ...errors import ArgumentError, DataError
+from ...errors import ArgumentError, DataError, users_code
 from ...initialization.facts import Draw, LayerFacts, ModelFacts
 from ...initialization.result import SignalSummary
-from ...runtime.torch.restore import preserved
+from ...runtime.torch.restore import modules_of, preserved
 from .batch import Batch, take
-from .running import seed_everything
+from .running import refuse_what_cannot_be_trained, scalar_loss, seed_everything
 from .weight_facts import layers_by_order, parameters_of
 from .weight_flow import Flow, Product, follow, std_over_samples, tensors_in
 
@@ -39,7 +39,12 @@ def elementwise(activation: Callable[[Any], Any]) -> Callable[[np.ndarray], np.n
 
     def evaluate(z: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return activation(torch.from_numpy(z)).cpu().numpy()
+            result = activation(torch.from_numpy(z))
+        if not isinstance(result, torch.Tensor):
+            raise ArgumentError(
+                f"activation returned {told(result)}: expected an array or a tensor as large as its input"
+            )
+        return result.cpu().numpy()
 
     return evaluate
 
@@ -60,16 +65,12 @@ class Weights:
     def __init__(self, model: Any, *, inputs: Any, targets: Any, loss: Any, seed: int) -> None:
         if not isinstance(model, nn.Module):
             raise ArgumentError(f"model is {told(model)}: expected a torch.nn.Module")
+        refuse_what_cannot_be_trained(modules_of(model))
         self.model = model
         self.named = dict(model.named_parameters())
         if not self.named:
             raise ArgumentError(
                 f"model {type(model).__name__} has no parameters: there is nothing to initialize"
-            )
-        lazy = [n for n, p in self.named.items() if nn.parameter.is_lazy(p)]
-        if lazy:
-            raise ArgumentError(
-                f"parameter {lazy[0]} is lazy and has no shape yet: call model(batch) once before initialize"
             )
         self._names = {id(p): n for n, p in self.named.items()}
         self._loss = loss
@@ -120,7 +121,8 @@ class Weights:
             return self._call(batch)
 
     def _call(self, batch: Batch) -> Any:
-        return self.model(*batch.args) if batch.kwargs is None else self.model(**batch.kwargs)
+        with users_code("the model"):
+            return self.model(*batch.args) if batch.kwargs is None else self.model(**batch.kwargs)
 
     def redraw(self, draws: Mapping[str, Draw], zeroed: set[str]) -> None:
         """Draw weights, each from its own generator, so the result does not depend on the order or on the
@@ -215,12 +217,8 @@ class Weights:
     def _loss_of(self, outputs: Any, batch: Batch) -> torch.Tensor | None:
         if self._loss is None or batch.targets is None:
             return None
-        loss = self._loss(outputs, batch.targets)
-        if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
-            raise ArgumentError(
-                "loss gave no scalar tensor: expected loss(model(inputs), targets) to be one number"
-            )
-        return loss.reshape(())
+        with users_code("the loss"):
+            return scalar_loss(self._loss(outputs, batch.targets))
 
     def _backward(self, result: Any) -> None:
         """One backward pass, from a loss or from a fixed random projection of the outputs, that writes no
@@ -304,7 +302,7 @@ def _halves(inputs: Any, targets: Any, device: torch.device) -> tuple[Batch, Bat
 
 
 def _as_batch(inputs: Any, targets: Any, device: torch.device) -> Batch:
-    inputs, targets = _tensors(inputs, device), _tensors(targets, device)
+    inputs, targets = _tensors(inputs, device, "inputs"), _tensors(targets, device, "targets")
     if isinstance(inputs, torch.Tensor):
         batch = Batch(args=(inputs,), targets=targets)
     elif isinstance(inputs, Mapping):
@@ -332,16 +330,20 @@ def _as_batch(inputs: Any, targets: Any, device: torch.device) -> Batch:
     return batch
 
 
-def _tensors(value: Any, device: torch.device) -> Any:
+def _tensors(value: Any, device: torch.device, name: str) -> Any:
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "biufc":
-            raise ArgumentError(f"inputs holds an array of dtype {value.dtype}: expected numbers")
+            raise ArgumentError(f"{name} holds an array of dtype {value.dtype}: expected numbers")
         tensor = torch.from_numpy(np.ascontiguousarray(value))
         value = tensor.to(torch.get_default_dtype()) if tensor.dtype == torch.float64 else tensor
     if isinstance(value, torch.Tensor):
+        if value.is_meta:
+            raise DataError(
+                f"{name} holds tensors on the meta device, which have no numbers: give data on a real device"
+            )
         return value.detach().to(device)
     if isinstance(value, Mapping):
-        return {k: _tensors(v, device) for k, v in value.items()}
+        return {k: _tensors(v, device, name) for k, v in value.items()}
     if isinstance(value, tuple | list):
-        return tuple(_tensors(v, device) for v in value)
+        return tuple(_tensors(v, device, name) for v in value)
     return value

@@ -204,9 +204,13 @@ def _refuse_unusable(found: Reached) -> None:
             "check the model before it is sharded"
         )
     for module in found.of(nn.Module):
+        if not hasattr(module, "_parameters"):
+            raise ProblemError(
+                f"{type(module).__name__}.__init__ does not call super().__init__(), without which it is no module yet"
+            )
         if any(nn.parameter.is_lazy(p) for p in module._parameters.values() if p is not None):
             raise ProblemError(
-                f"the model has a lazy layer without weights ({type(module).__name__}): call model(batch) once before the check"
+                f"the model has a lazy layer without weights ({type(module).__name__}): call model(batch) once first"
             )
 
 
