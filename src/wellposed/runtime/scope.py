@@ -18,6 +18,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from ..errors import ProblemError, TraceWarning
+from .files import FileWatch
 from .interrupts import Interrupts
 from .reachable import Reached, reach
 from .settings import RANDOM_STATES, SWITCHES, kept_random_states, kept_settings
@@ -92,6 +93,7 @@ class Scope:
         self._undo: list[Callable[[], Any]] = []
         self._locked: Any = None
         self._snapshot: Snapshot | None = None
+        self._files = FileWatch()
         self.found = Reached()
         self.traces: tuple[str, ...] = ()
         """What is not as it was, and where; known once the scope is closed."""
@@ -135,6 +137,7 @@ class Scope:
         """Keep everything, in the order in which it is given back last."""
         self.found = reach(self._roots, data=self._data)
         if self._outermost:
+            self._files.start()
             self._undo += kept_settings(self._switches())
         self._undo += kept_random_states(self._random_states())
         self._undo.append(RandomStates(self.found.generators).restore)
@@ -163,7 +166,8 @@ class Scope:
         if self in _process.scopes:
             _process.scopes.remove(self)
             if self._outermost:
-                self.traces = tuple(dict.fromkeys([*self._changes(), *failed]))
+                self._files.stop()
+                self.traces = tuple(dict.fromkeys([*self._changes(), *self._files.changes(), *failed]))
         if self._locked is not None:
             lock, self._locked = self._locked, None
             lock.release()
