@@ -77,6 +77,30 @@ def test_an_interrupt_of_the_users_code_is_raised_at_once() -> None:
         wp.check(model, loss, data)
 
 
+def test_an_interrupt_at_a_bad_moment_leaves_no_thread_of_ours() -> None:
+    model, data, _ = small()
+    sent = []
+
+    class Careful:
+        def __enter__(self) -> None:
+            if not sent:
+                sent.append(signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)  # waits until this is over
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    def loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        with Careful():
+            return F.cross_entropy(outputs, targets)
+
+    before = threading.enumerate()
+    with pytest.raises(KeyboardInterrupt):
+        wp.check(model, loss, data)
+    assert sent == [signal.SIGINT]
+    assert threading.enumerate() == before
+
+
 def test_a_handler_of_the_users_that_does_not_raise_is_called() -> None:
     model, _, _ = small()
     called: list[int] = []

@@ -36,6 +36,7 @@ class Interrupts:
         """How many of those that lend or give back are at work."""
         self._theirs: dict[int, Any] = {}
         self._waiting: list[int] = []
+        self._timers: list[threading.Timer] = []
         self._raised_at = float("-inf")
         self._base: FrameType | None = None
 
@@ -55,10 +56,14 @@ class Interrupts:
                 signal.signal(number, self._arrived)
 
     def remove(self) -> None:
-        """Give the user's handlers back."""
+        """Give the user's handlers back, and let no thread of ours run on."""
         self._base = None
         for number, theirs in reversed(self._theirs.items()):  # Ctrl-C last
             signal.signal(number, theirs)
+        while self._timers:
+            timer = self._timers.pop()
+            timer.cancel()
+            timer.join()
 
     def hand_on(self, *, unless_raised: bool = False) -> None:
         """Call the user's handlers for the signals that waited; they may raise."""
@@ -75,7 +80,9 @@ class Interrupts:
             self._waiting.append(number)
         elif self._is_unbroken(frame):
             self._waiting.append(number)
-            threading.Timer(_AGAIN_AFTER, self._again, [number]).start()
+            timer = threading.Timer(_AGAIN_AFTER, self._again, [number])
+            self._timers.append(timer)
+            timer.start()
         else:
             while number in self._waiting:
                 self._waiting.remove(number)
