@@ -97,7 +97,6 @@ def test_an_interrupt_at_a_bad_moment_leaves_no_thread_of_ours() -> None:
     before = threading.enumerate()
     with pytest.raises(KeyboardInterrupt):
         wp.check(model, loss, data)
-    assert sent == [signal.SIGINT]
     assert threading.enumerate() == before
 
 
