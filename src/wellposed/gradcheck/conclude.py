@@ -19,6 +19,7 @@ from .reading import FLAG, Reading
 from .result import GradientCheck, TensorCheck, Verdict
 from .stairs import changes_further_off, finds_stairs
 from .suspect import MISSED
+from .undefined import failed_where_undefined
 
 NOISY = 1e4
 """Roundings of F by which repeated evaluations may differ and still be rounding, as of atomic additions."""
@@ -40,17 +41,30 @@ EXCELLENT = 1e-7
 
 def conclude(objective: Objective, *, seed: int, resolution: float) -> GradientCheck:
     """The whole check of one objective; a pass needs `resolution`."""
+    if objective.undefined:
+        return _not_finite(objective, seed=seed, resolution=resolution)
     check = _concluded(objective, seed=seed, resolution=resolution)
     if check.verdict == "fail" and (calm := objective.settled()) is not None:
         settled = _concluded(calm, seed=seed, resolution=resolution, here_alone=True)
         if settled.verdict != "fail":
             check = _undecided(check, SETTLED)
+    return _counted(check, objective)
+
+
+def _counted(check: GradientCheck, objective: Objective) -> GradientCheck:
     return replace(
         check,
         detail="; ".join(filter(None, (check.detail, *objective.remarks))),
         n_forward=objective.n_forward,
         n_backward=objective.n_backward,
     )
+
+
+def _not_finite(objective: Objective, *, seed: int, resolution: float) -> GradientCheck:
+    """The check of a gradient that is NaN or infinite in places: it failed there, and the rest is judged as ever."""
+    prober = Prober(objective, seed=seed)
+    check = _summary(prober, examine_all(prober, resolution=resolution), note="", resolution=resolution)
+    return _counted(failed_where_undefined(prober, check), objective)
 
 
 def _concluded(

@@ -13,7 +13,7 @@ from ..differentiate.noise import UNIT_ROUNDOFF
 from ..errors import ArgumentError, users_code
 from ..runtime.reachable import reach
 from .directions import Array, Direction
-from .result import Sample
+from .result import Sample, Undefined
 
 
 class Objective(Protocol):
@@ -37,6 +37,8 @@ class Objective(Protocol):
     data_sizes: frozenset[int]
     """Those of arrays that are not checked themselves, and so are data."""
 
+    undefined: tuple[Undefined, ...]
+    """Where the claimed gradient is NaN or infinite."""
     output_weights: tuple[Array, ...]
     """What the elements of each output count in F; empty where f returns one number."""
 
@@ -136,7 +138,9 @@ class NumpyObjective:
         self._centre = self.at(None, 0.0).value
         if not np.isfinite(self._centre):
             raise ArgumentError(f"f returned {self._centre} at these inputs: expected a finite number")
-        self._gradients = self._claimed()
+        claimed = self._claimed()
+        self.undefined = tuple(filter(None, (Undefined.among(i, g) for i, g in enumerate(claimed))))
+        self._gradients = tuple(np.where(np.isfinite(g), g, 0.0) for g in claimed)
 
     @property
     def n_forward(self) -> int:
@@ -172,6 +176,8 @@ class NumpyObjective:
             for i, p in enumerate(self._points)
         )
         other._claim()
+        if other.undefined:
+            return None
         same = all(np.array_equal(a, b) for a, b in zip(self._gradients, other._gradients, strict=True))
         # A gradient that was computed beforehand and is handed over as a function speaks of the given point alone.
         return None if direction and same else other
@@ -233,10 +239,6 @@ def _as_gradient(value: Any, name: str, point: Array) -> Array:
     if array.shape != point.shape:
         raise ArgumentError(
             f"gradient of {name} has shape {array.shape}: expected {point.shape}, the shape of {name}"
-        )
-    if not np.isfinite(array).all():
-        raise ArgumentError(
-            f"gradient of {name} holds {int((~np.isfinite(array)).sum())} values that are not finite"
         )
     return array
 

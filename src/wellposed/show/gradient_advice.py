@@ -10,6 +10,8 @@ BY_CAUSE = {
     "scaled": "a constant factor: the 2 of a square, the 1/2 of a halved square, a temperature, a loss scale, "
     "a sum where the forward pass takes a mean over m (a factor m)",
     "missing-mean": "where the loss divides by m: a mean in forward is one division by m in backward",
+    "not-finite": "0·inf: in `where(mask, f(x), 0)` the branch that is not taken is differentiated too, so mask its input as well; "
+    "sqrt, norm, log or a power at 0: add an epsilon inside; equal eigenvalues or singular values; a difference of infinite bounds",
     "zero": "`.detach()`, `no_grad()`, `.data`, `.item()` or `stop_gradient` on the way to the loss; a `None` or a "
     "buffer never written that backward returns",
     "transposed": "the matrix products: for `z=a@W` the gradient of W is `a.T@dz`, and that of a is `dz@W.T`; "

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError, WellposedError
+from ...gradcheck.result import Undefined
 from ...runtime.reachable import Reached
 from ...runtime.torch.restore import preserved
 from ...runtime.torch.rewind import Rewind
@@ -20,7 +21,7 @@ from ..held import Held
 from . import forward_mode, second_order
 from .backward import Gradients, NeedsAccumulation, accumulating, gradients_of, is_finite, own_copy
 from .running import seed_everything
-from .scratch import Place, Scratch, real_view
+from .scratch import Place, Scratch, real_view, to_array
 from .subjects import Subject, in_double
 from .unreduced import Loss, factor_of
 from .weighing import Term, Weights, outputs_of, rounding, total, wide
@@ -43,6 +44,7 @@ class Claim:
     value: float
     rounding: float
     gradients: Gradients
+    undefined: tuple[Undefined, ...]
 
 
 @contextmanager
@@ -225,12 +227,14 @@ class Evaluator:
             del terms
             found = self._backward(summed, required=required)
             del summed, returned
-            gradients = self._owned(found)
+            gradients, undefined = self._owned(found)
             if first:
                 self._look(places)
                 self._left, self._centre = self._rewind.left(self.subject.roots), value
                 self._changes_state = self._left is not None
-        return Claim(places=tuple(places), value=value, rounding=noise, gradients=gradients)
+        return Claim(
+            places=tuple(places), value=value, rounding=noise, gradients=gradients, undefined=undefined
+        )
 
     def _loss(self, loss: Loss) -> tuple[torch.Tensor, list[Term]]:
         """The loss that the user computes, for its gradient, and that of the samples where it is the same."""
@@ -315,8 +319,9 @@ class Evaluator:
         # Never 1, so that a backward pass which forgets what comes from above is seen; 2 is exact in every precision.
         return self._upstream * (2 if self._lone else 1)
 
-    def _owned(self, found: list[torch.Tensor | None]) -> Gradients:
-        """The gradients of F itself, one by one in place of those that autograd gave, large ones first: each fits where the last one was."""
+    def _owned(self, found: list[torch.Tensor | None]) -> tuple[Gradients, tuple[Undefined, ...]]:
+        """The gradients of F itself, and where they are not finite: one by one in place of those that autograd gave, large ones first: each fits where the last one was."""
+        undefined = []
         sizes = [0 if g is None else g.numel() for g in found]
         for i in sorted(range(len(found)), key=lambda i: -sizes[i]):
             g, found[i] = found[i], None
@@ -328,10 +333,9 @@ class Evaluator:
             times = self._times
             found[i] = own if times == 1 else own.div_(2) if times == 2 else wide(own) / times
             if not is_finite(own):
-                raise ArgumentError(
-                    f"the gradient of {self.subject.leaves[i].name} holds values that are not finite, while f is finite there"
-                )
-        return tuple(found)
+                undefined.append(Undefined.among(i, to_array(own)))
+                found[i] = torch.nan_to_num(found[i], 0.0, 0.0, 0.0)
+        return tuple(found), tuple(filter(None, undefined))
 
     @property
     def remarks(self) -> tuple[str, ...]:

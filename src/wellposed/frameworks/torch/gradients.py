@@ -98,6 +98,7 @@ class TorchObjective:
         claim = self._claim()
         self.remarks = evaluator.remarks
         self._places, self._floor = claim.places, claim.rounding
+        self.undefined = claim.undefined if self.claims_gradient else ()
 
     @property
     def n_forward(self) -> int:
@@ -172,12 +173,14 @@ class TorchObjective:
             if upstream == 1 and sum(map(np.prod, self.shapes)) > HEAVY:
                 self._claimed = None
         try:
-            return TorchObjective(self._evaluator, places, self._mode, start, upstream=upstream)
-        except ArgumentError:  # f or its gradient is not finite there
+            other = TorchObjective(self._evaluator, places, self._mode, start, upstream=upstream)
+        except ArgumentError:  # f is not finite there
             return None
         except UserCodeError:  # a graph that was kept cannot be gone through twice
-            again = TorchObjective
-            return None if start is None else again(self._evaluator, places, self._mode, upstream=upstream)
+            if start is None:
+                return None
+            other = TorchObjective(self._evaluator, places, self._mode, upstream=upstream)
+        return None if other.undefined else other
 
     def settled(self) -> TorchObjective | None:
         start = self._evaluator.settled_start()
