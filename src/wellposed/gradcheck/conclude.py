@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from math import inf, isfinite, isinf, nan
 
@@ -17,7 +18,7 @@ from .objective import Objective
 from .probe import Prober
 from .reading import FLAG, Reading
 from .result import GradientCheck, TensorCheck, Verdict
-from .stairs import changes_further_off, finds_stairs
+from .stairs import FLOAT32, changes_further_off, computes_in_float32, finds_stairs
 from .suspect import MISSED
 from .undefined import failed_where_undefined
 
@@ -30,6 +31,7 @@ SETTLED = (
     "right once the state that forward updates has come to rest, and not before: f depends on the weights through that state too, which "
     "the gradient takes for a constant, as that of a spectral norm does; in eval mode this can be told"
 )
+INSIDE = "inside, f is computed in fewer digits than float64 has, so the steps are those of float32"
 FLAT = "f does not change at all around this point, and the gradient is zero"
 SHOWN_ZEROS = 3
 """Names of tensors without a gradient that are told."""
@@ -72,6 +74,11 @@ def _concluded(
 ) -> GradientCheck:
     """`here_alone`: what has come to rest here has not elsewhere."""
     prober = Prober(objective, seed=seed)
+    if objective.roundoff < LOW_PRECISION and computes_in_float32(prober):
+        with _as_float32(objective):
+            check = _concluded(objective, seed=seed, resolution=resolution, here_alone=here_alone)
+        if check.verdict != "inconclusive":
+            return replace(check, detail="; ".join(filter(None, (check.detail, INSIDE))))
     if prober.wander > NOISY * objective.roundoff * max(abs(prober.centre), 1e-300):
         return _unrepeatable(prober)
     outcomes = examine_all(prober, resolution=resolution, stop_at_kink=True)
@@ -92,6 +99,16 @@ def _concluded(
     if beside.cause is None or check.verdict != "fail":
         return check
     return replace(check, cause=beside.cause.name, detail=f"{check.detail}; {beside.cause.detail}")
+
+
+@contextmanager
+def _as_float32(objective: Objective) -> Iterator[None]:
+    """The objective with the rounding of float32, whose steps suit what is computed in it inside."""
+    own, objective.roundoff = objective.roundoff, FLOAT32
+    try:
+        yield
+    finally:
+        objective.roundoff = own
 
 
 def _hides_stairs(prober: Prober, outcomes: Mapping[int, Outcome]) -> bool:

@@ -107,10 +107,9 @@ class NumpyObjective:
         self._f, self._gradient = f, gradient
         self._inputs = list(inputs)
         for i, x in enumerate(inputs):
-            what = "a dict" if isinstance(x, dict) else "complex" if np.asarray(x).dtype.kind == "c" else ""
-            if what:
+            if np.asarray(x).dtype.kind == "c":
                 raise ArgumentError(
-                    f"input {i} is {what}: with gradient= expected float arrays; pass its entries, or real and imaginary part, by themselves"
+                    f"input {names[i]} is complex: with gradient= expected float arrays; pass real and imaginary part by themselves"
                 )
         self._checked = [i for i, x in enumerate(inputs) if np.asarray(x).dtype.kind == "f"]
         if not self._checked:

@@ -90,7 +90,7 @@ class TorchObjective:
         subject = evaluator.subject
         self.names = tuple(leaf.name for leaf in subject.leaves)
         self.shapes = tuple(tuple(p.tensor.shape) for p in places)
-        self.precision, self.roundoff = evaluator.precision, evaluator.roundoff
+        self.precision = evaluator.precision
         self.batch_sizes, self.data_sizes = evaluator.batch_sizes, evaluator.data_sizes
         self.claims_gradient = mode != "forward"
         self._places = tuple(places)
@@ -108,6 +108,14 @@ class TorchObjective:
     @property
     def n_backward(self) -> int:
         return self._evaluator.n_backward
+
+    @property
+    def roundoff(self) -> float:
+        return self._evaluator.roundoff
+
+    @roundoff.setter
+    def roundoff(self, value: float) -> None:
+        self._evaluator.roundoff = value
 
     def recall(self) -> None:
         """Ask for the gradient where it is not held."""
