@@ -117,7 +117,7 @@ def around(f: Callable[[Any], Any], x: Any, *, precision: str, scalar: bool) -> 
 
 def element_lines(point: Point) -> ElementLines:
     scales = np.empty_like(point.flat)
-    for leaf in point.leaves:
+    for leaf in point.filled:
         sizes = _sizes(leaf.values, leaf.is_complex)
         sizes = np.where(sizes < TINIEST, 0.0, sizes)
         largest = float(np.max(sizes)) or 1.0
@@ -135,7 +135,7 @@ def scale_groups(point: Point) -> NDArray[np.int64]:
     """A number for each element, the same for those of one array that are of similar size."""
     groups = np.empty(point.flat.size, dtype=np.int64)
     used = 0
-    for leaf in point.leaves:
+    for leaf in point.filled:
         sizes = _sizes(leaf.values, leaf.is_complex)
         with np.errstate(divide="ignore"):
             bands = np.floor(np.log2(sizes / (sizes.max() or 1.0)) / OCTAVES)

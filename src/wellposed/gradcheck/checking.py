@@ -284,7 +284,7 @@ class Checker:
                 replayed = conclude(objective, seed=self.seed, resolution=self.resolution)
         except (UserCodeError, ArgumentError) as error:
             if self.replay is True:
-                raise
+                raise type(error)(f"replayed in float64, as replay=True asks: {error}") from error
             return self._natively(subject, why=f"it does not run in float64 ({_first_line(error)})")
         with self._objective(subject, replay=False) as native:
             if native.undefined and not objective.undefined:

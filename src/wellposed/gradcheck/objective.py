@@ -77,6 +77,10 @@ class Objective(Protocol):
         """
         ...
 
+    def wavers(self) -> float:
+        """How far the gradient lies from that of another backward pass, relative to it, where that draws other random numbers."""
+        ...
+
     def settled(self) -> Self | None:
         """The same check once the hidden state that every forward pass updates has come to rest; None where F depends on none.
 
@@ -180,6 +184,15 @@ class NumpyObjective:
         same = all(np.array_equal(a, b) for a, b in zip(self._gradients, other._gradients, strict=True))
         # A gradient that was computed beforehand and is handed over as a function speaks of the given point alone.
         return None if direction and same else other
+
+    def wavers(self) -> float:
+        if not callable(self._gradient):
+            return 0.0
+        other = self._claimed()
+        apart = [np.linalg.norm(a - b) for a, b in zip(self._gradients, other, strict=True)]
+        return float(np.linalg.norm(apart)) / (
+            float(np.linalg.norm([np.linalg.norm(g) for g in self._gradients])) or 1.0
+        )
 
     def settled(self) -> None:
         """What a NumPy function keeps is its own."""

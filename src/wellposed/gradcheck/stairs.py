@@ -42,7 +42,7 @@ def computes_in_float32(prober: Prober) -> bool:
     look = prober.look
     if look is None or not look.denies(0.0, 0.0, noise=prober.noise):
         return False
-    rungs = [prober.rung(look.direction, step) for step in IN_FLOAT32]
+    rungs = (prober.rung(look.direction, step) for step in IN_FLOAT32)
     if not all(r is not None and abs(r.odd) * FARTHER < abs(look.error) for r in rungs):
         return False
     # Waves shorter than these steps are averaged away by them, and are no rounding.

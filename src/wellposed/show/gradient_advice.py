@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..gradcheck.result import GradientCheck, TensorCheck
 
 BY_CAUSE = {
@@ -36,6 +38,11 @@ UNNAMED = (
     "error again"
 )
 
+DRAWS = "the backward pass is not deterministic"
+SAVED = "draw in forward what both passes use, and save it on ctx: a mask that backward draws again is another one"
+COARSEST = 0.9
+"""A resolution above this tells next to nothing, and is not worth asking for."""
+
 BY_REASON = (
     (
         "not deterministic",
@@ -61,6 +68,25 @@ def next_step(check: GradientCheck, tensor: TensorCheck | None) -> str:
     if check.verdict == "pass":
         return ""
     if check.verdict == "fail":
+        if DRAWS in check.detail:
+            return SAVED
         return BY_CAUSE.get(check.cause or (tensor and tensor.cause) or "", UNNAMED)
     known = next((advice for word, advice in BY_REASON if word in check.detail), None)
-    return known or (IN_FLOAT64 if check.precision.startswith("float64") else IN_LOW_PRECISION)
+    if known:
+        return known
+    advice = IN_FLOAT64 if check.precision.startswith("float64") else IN_LOW_PRECISION
+    return advice + (
+        f", such as resolution={attainable(check.resolution)}" if check.resolution < COARSEST else ""
+    )
+
+
+def attainable(resolution: float) -> str:
+    """The resolution that this run reached, rounded up to two digits.
+
+    Examples
+    --------
+    >>> attainable(0.2424), attainable(0.0111)
+    ('0.25', '0.012')
+    """
+    unit = 10.0 ** (math.floor(math.log10(resolution)) - 1)
+    return f"{math.ceil(resolution / unit) * unit:.2g}"

@@ -144,6 +144,10 @@ class JaxObjective:
             return None
         return None if other.undefined else other
 
+    def wavers(self) -> float:
+        """JAX draws from keys that are passed: every call draws the same."""
+        return 0.0
+
     def settled(self) -> None:
         """There is no state to settle."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...errors import ArgumentError, UserCodeError, WellposedError
+from ...errors import ArgumentError, UserCodeError, WellposedError, said_by
 from ...gradcheck.result import Undefined
 from ...runtime.reachable import Reached
 from ...runtime.torch.restore import preserved
@@ -94,6 +94,7 @@ class Evaluator:
         self._second: Rewind | None = None
         self._accumulated = False
         self._upstream = 1
+        self._draws_otherwise = False
         self._idle: frozenset[str] = frozenset()
         self._lone = False
         self._strangers = 0
@@ -236,6 +237,14 @@ class Evaluator:
             places=tuple(places), value=value, rounding=noise, gradients=gradients, undefined=undefined
         )
 
+    def claim_of_other_draws(self, places: Sequence[Place], start: Rewind | None = None) -> Claim:
+        """The gradient where the backward pass, and it alone, starts from another random state."""
+        self._draws_otherwise = True
+        try:
+            return self._claimed(places, required=True, start=start)
+        finally:
+            self._draws_otherwise = False
+
     def _loss(self, loss: Loss) -> tuple[torch.Tensor, list[Term]]:
         """The loss that the user computes, for its gradient, and that of the samples where it is the same."""
         plain, each = loss.plain(), loss.each()
@@ -304,6 +313,8 @@ class Evaluator:
         if not summed.requires_grad:
             return [None] * len(leaves)
         self.n_backward += 1
+        if self._draws_otherwise:
+            seed_everything(self._seed + 1)
         try:
             weighted = summed if self._times == 1 else summed * self._times
             return list(gradients_of(weighted, leaves, accumulated=self._accumulated))
@@ -362,7 +373,7 @@ class Evaluator:
         refused = forward_mode.refused(error) if forward_mode.is_on() else None
         if refused is None and self.subject.order == 2:
             refused = second_order.refused(error)
-        return refused or UserCodeError(f"{what} raised {type(error).__name__}: {error}")
+        return refused or UserCodeError(f"{what} raised {said_by(error)}")
 
 
 def _same(value: torch.Tensor) -> torch.Tensor:

@@ -67,6 +67,8 @@ def checking(
     """The subject as an objective, in float64 where `replay` says so; everything is as it was on the way out."""
     with evaluating(subject, seed=seed, replay=replay) as evaluator:
         objective = TorchObjective(evaluator, evaluator.places, mode)
+        if mode != "reverse":
+            objective.at_rest()
         yield objective
         if replay:
             objective.recall()  # for the native gradient, which is held against it
@@ -190,9 +192,28 @@ class TorchObjective:
             other = TorchObjective(self._evaluator, places, self._mode, upstream=upstream)
         return None if other.undefined else other
 
+    def wavers(self) -> float:
+        try:
+            other = self._evaluator.claim_of_other_draws(self._places, self._start).gradients
+        except UserCodeError:  # a graph that was kept cannot be gone through twice
+            return 0.0
+        apart = [
+            _norm(a - b)
+            for a, b in zip(self._gradients, other, strict=True)
+            if a is not None and b is not None
+        ]
+        return float(np.linalg.norm(apart)) / (
+            float(np.linalg.norm([_norm(g) for g in self._gradients])) or 1.0
+        )
+
     def settled(self) -> TorchObjective | None:
         start = self._evaluator.settled_start()
         return None if start is None else TorchObjective(self._evaluator, self._places, self._mode, start)
+
+    def at_rest(self) -> None:
+        """Run forward mode along no move at all, so that what it raises is said at once."""
+        self._place()
+        self._evaluator.jvp([torch.zeros_like(p.values()) for p in self._places], self._start)
 
     def _place(self) -> None:
         self._evaluator.place(self._places)
