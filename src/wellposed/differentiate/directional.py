@@ -14,7 +14,16 @@ from ..errors import ArgumentError, WellposedError
 from .differences import ROUNDINGS
 from .function import Function
 from .lines import DirectionLine
-from .numerical import Precision, around, checked, element_lines, gathered, scale_groups
+from .numerical import (
+    Precision,
+    around,
+    checked,
+    element_lines,
+    gathered,
+    in_units_of_f,
+    laid_out,
+    scale_groups,
+)
 from .points import opened
 from .result import NumericalGradient
 from .search import Found, search
@@ -157,9 +166,9 @@ def hessian_vector(
             "the structure of x"
         )
     found = _along(function, v)
-    derivatives = found.derivatives
+    derivatives = in_units_of_f(function, found.derivatives)
     turned = replace(derivatives, **{name: array.T for name, array in vars(derivatives).items()})
-    return gathered(function, replace(found, derivatives=turned), outputs=())
+    return laid_out(function, replace(found, derivatives=turned))
 
 
 def _along(function: Function, direction: Any) -> Found:
@@ -205,7 +214,7 @@ def _twice(f: Callable[[Any], Any], x: Any, v: Any) -> NumericalGradient:
 
     outer = around(slopes, x, precision="auto", scalar=False)
     found = search(outer, element_lines(outer.point), scale_groups(outer.point), method="auto")
-    derivatives = found.derivatives
+    derivatives = in_units_of_f(outer, found.derivatives)
     # What the two formulas differ by is the error of the coarser one; the finer one's is smaller by at least the step's square.
     disagreement = np.abs(derivatives.value[:, :1] - derivatives.value[:, 1:]) / RATIO
     kept = replace(derivatives, **{name: array[:, :1] for name, array in vars(derivatives).items()})
@@ -214,7 +223,7 @@ def _twice(f: Callable[[Any], Any], x: Any, v: Any) -> NumericalGradient:
     noises = [np.maximum(noise, _inner_rounding(function, line, outer, steps[-1], end)) / end for end in ends]
     rounding = NOISE_WIDTHS * np.sqrt(0.5) * slope * np.max(noises, axis=0)
     kept = replace(kept, error=kept.error + disagreement + rounding[:, None])
-    result = gathered(outer, replace(found, derivatives=kept), outputs=())
+    result = laid_out(outer, replace(found, derivatives=in_units_of_f(function, kept)))
     return replace(result, n_evaluations=function.n_evaluations)
 
 
@@ -240,11 +249,12 @@ def _inner_step(f: Callable[[Any], Any], function: Function, v: Any) -> tuple[fl
     for share in OFF:
         try:
             beside = around(f, point.made(point.flat + share * way * scales), precision="auto", scalar=True)
-            found.append(_along(beside, v).derivatives)
+            there = in_units_of_f(beside, _along(beside, v).derivatives)
+            found.append(replace(there, noise=np.ldexp(there.noise, -function.exponents)))
         except WellposedError:  # f is not defined there
             continue
         function.n_evaluations += beside.n_evaluations
-    return min(float(d.step[0, 0]) for d in found), max(float(d.noise[0, 0]) for d in found)
+    return min(float(d.step[0, 0]) for d in found), float(np.max([d.noise[0] for d in found]))
 
 
 def _weights(steps: Array) -> Array:

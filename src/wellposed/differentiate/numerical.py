@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..arguments import choice, number, refused
 from ..errors import UserCodeError
+from .differences import Derivatives
 from .fixed import fixed_step
 from .function import Function
 from .lines import ElementLines
@@ -146,10 +148,27 @@ def scale_groups(point: Point) -> NDArray[np.int64]:
     return groups
 
 
+def in_units_of_f(function: Function, derivatives: Derivatives) -> Derivatives:
+    """Of the values of f as they are, where they were scaled down."""
+    sized = {
+        name: np.ldexp(getattr(derivatives, name), function.exponents) for name in ("value", "error", "noise")
+    }
+    return replace(derivatives, **sized)
+
+
 def gathered(
     function: Function, found: Found, *, outputs: tuple[int, ...] = (), mirrored: bool = True
 ) -> NumericalGradient:
     """The result in the structure of x, or of the outputs alone where not `mirrored`."""
+    return laid_out(
+        function, replace(found, derivatives=in_units_of_f(function, found.derivatives)), outputs, mirrored
+    )
+
+
+def laid_out(
+    function: Function, found: Found, outputs: tuple[int, ...] = (), mirrored: bool = True
+) -> NumericalGradient:
+    """The same of derivatives that are in the units of f."""
     derivatives = found.derivatives
 
     def shaped(values: NDArray[Any], join: Callable[[Any, Any], Any]) -> Any:
