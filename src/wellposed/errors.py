@@ -19,6 +19,7 @@ A message is in lower case: what was found, then what was expected or how to fix
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -67,6 +68,16 @@ class UserCodeError(WellposedError):
     """The user's own code raised; ``__cause__`` holds what it raised."""
 
 
+def said_by(error: BaseException) -> str:
+    """The kind of an error and its message; where it has none, as a bare ``assert``, the line that raised it."""
+    kind, message = type(error).__name__, str(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    if message or not frames:
+        return f"{kind}: {message}"
+    last = frames[-1]
+    return f"{kind} at {last.filename}:{last.lineno}" + (f": {last.line}" if last.line else "")
+
+
 @contextmanager
 def users_code(what: str) -> Iterator[None]:
     """What is raised inside, by code of the user's, becomes a `UserCodeError` that says what was done: ``reading train``."""
@@ -75,7 +86,7 @@ def users_code(what: str) -> Iterator[None]:
     except WellposedError:
         raise
     except Exception as error:
-        raise UserCodeError(f"{what} raised {type(error).__name__}: {error}") from error
+        raise UserCodeError(f"{what} raised {said_by(error)}") from error
 
 
 def items_of(data: Iterable[Any], name: str) -> Iterator[Any]:

@@ -144,3 +144,18 @@ def test_unknown_methods_and_steps_are_refused():
         wp.numerical_gradient(abs, 1.0, method="three-sided")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="step is 0"):
         wp.numerical_gradient(abs, 1.0, step=0)
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "expected"),
+    [
+        (lambda x: x**2 * 1e300, 1.0, 2e300),
+        (lambda x: x * 1e308, 1.0, 1e308),
+        (np.exp, 709.0, np.exp(709.0)),
+        (lambda x: x * x, 1e154, 2e154),
+        (lambda x: x**2 * 1e-290, 1.0, 2e-290),
+    ],
+)
+def test_values_near_the_ends_of_float64_have_derivatives(f, x, expected):
+    found = wp.numerical_gradient(f, x)
+    assert abs(found.value - expected) <= found.error < 1e-9 * expected

@@ -322,3 +322,27 @@ def test_a_gradient_for_an_input_that_is_not_checked_is_not_dropped():
         wp.check_gradients(lambda w, k: np.sum(w**3 * k), w, k, gradient=(3 * w**2 * k, 5.0 * k))
     with pytest.raises(ArgumentError, match="complex"):
         wp.check_gradients(lambda z: np.sum(np.abs(z)), np.ones(3) * 1j, gradient=np.ones(3))
+
+
+class ZeroAtZero(torch.autograd.Function):
+    """The slope of silu, but for a zero of its own where x is exactly 0."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        s = torch.sigmoid(x)
+        return g * torch.where(x == 0, torch.zeros_like(x), s + x * s * (1 - s))
+
+
+@pytest.mark.parametrize("zeros", [1, 30, 150])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_gradient_that_is_wrong_at_exact_values_alone_fails_in_its_own_precision(zeros, dtype):
+    x = draw(300).to(dtype)
+    x[:zeros] = 0
+    assert wp.check_gradients(lambda x: ZeroAtZero.apply(x), x, replay=False).verdict == "fail"
+    assert wp.check_gradients(lambda x: x * torch.sigmoid(x), x, replay=False)

@@ -93,3 +93,45 @@ def test_a_hessian_needs_something_to_differentiate():
         hessian_vector(np.sum, np.ones(2) + 0j, np.ones(2))
     with pytest.raises(ArgumentError, match="3 numbers for 2 elements"):
         hessian_vector(None, np.ones(2), np.ones(2), gradient=lambda t: np.ones(3))
+
+
+EVEN = {
+    "cos": (lambda x: np.cos(x[0]), [0.0], [1.0], [-1.0]),
+    "cos of a difference": (lambda x: np.cos(x[0] - x[1]), [1.0, 1.0], [1.0, 0.0], [-1.0, 1.0]),
+    "cosh": (lambda x: np.cosh(x[0]), [0.0], [1.0], [1.0]),
+    "log": (lambda x: np.log(1 + x[0] ** 2), [0.0], [1.0], [2.0]),
+    "cos and a slope": (lambda x: np.cos(x[0]) + x[0], [0.0], [1.0], [-1.0]),
+    "a narrow peak": (lambda x: np.exp(-1e6 * x[0] ** 2), [0.0], [1.0], [-2e6]),
+    "short waves": (lambda x: np.cos(1000 * x[0]), [0.0], [1.0], [-1e6]),
+    "far from zero": (lambda x: np.cos(x[0] - 1e6), [1e6], [1.0], [-1.0]),
+    "square": (lambda x: x[0] ** 2, [0.0], [1.0], [2.0]),
+    "fourth power": (lambda x: x[0] ** 4, [0.0], [1.0], [0.0]),
+    "product": (lambda x: 1 / np.cosh(x[0] * x[1]), [0.0, 1.0], [1.0, 0.0], [-1.0, 0.0]),
+    "terms that cancel": (lambda x: 100 * (x[1] - x[0] ** 2) ** 2, [1.0, 1.0], [1.0, 0.0], [800.0, -400.0]),
+}
+
+
+@pytest.mark.parametrize("name", EVEN)
+def test_a_hessian_where_differences_to_both_sides_cancel_covers(name):
+    f, x, v, expected = EVEN[name]
+    found = hessian_vector(f, np.array(x), np.array(v))
+    assert (np.abs(found.value - expected) <= found.error).all()
+    assert (found.error < 1e-6 * max(1.0, np.abs(expected).max())).all()
+
+
+def test_a_hessian_covers_at_symmetric_and_other_points(rng):
+    A = rng.normal(size=(3, 3))
+    S = A @ A.T
+    functions = [
+        (lambda x: x @ S @ x / 2, lambda x: S),
+        (lambda x: np.cos(x.sum()), lambda x: -np.cos(x.sum()) * np.ones((3, 3))),
+        (lambda x: np.exp(-x @ x), lambda x: np.exp(-x @ x) * (4 * np.outer(x, x) - 2 * np.eye(3))),
+        (lambda x: 1e6 + x @ x, lambda x: 2 * np.eye(3)),
+    ]
+    missed = 0
+    for f, hessian in functions:
+        for x in (np.zeros(3), np.ones(3), *rng.normal(size=(8, 3))):
+            v = rng.normal(size=3)
+            found = hessian_vector(f, x, v)
+            missed += int((np.abs(found.value - hessian(x) @ v) > found.error).sum())
+    assert missed == 0

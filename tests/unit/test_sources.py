@@ -353,6 +353,7 @@ def test_a_wide_row_group_is_read_some_columns_at_a_time(tmp_path, monkeypatch, 
     table = pa.table({f"c{i}": pa.array(x[:, i], from_pandas=i % 2 == 1) for i in range(20)})
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=1700)
     monkeypatch.setattr(parquet, "PIECE_BYTES", 50_000)
+    monkeypatch.setattr(parquet, "_AT_ONCE", 50_000)
 
     source = open_source(tmp_path / "t.parquet")
     pieces = list(source.pieces())

@@ -29,6 +29,10 @@ COMPARED = 3
 """Points at which the values of a batch are compared with single evaluations."""
 
 
+LARGE = 256
+"""Values above 2 to this power are scaled down."""
+
+
 class Function:
     """F around x. `shape` is that of its output, known from the first evaluation; `m` its size."""
 
@@ -36,6 +40,8 @@ class Function:
         self.f, self.point, self.scalar = f, point, scalar
         self.n_evaluations = 0
         self.shape: tuple[int, ...] = ()
+        self.exponents: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
+        """All values are seen divided by 2 to these powers, one for each output: large ones have no square in float64."""
         self.digits = 53
         """Binary digits of f's values: those of their dtype, or of a coarser one that holds all of them exactly."""
         self._stated = 53
@@ -63,7 +69,9 @@ class Function:
                 if flat.size > 1
                 else f"f(x) is {said}: expected a finite number at x; start from a point where f is finite"
             )
-        return flat
+        exponents = np.frexp(flat)[1].astype(np.int64)
+        self.exponents = np.where(exponents > LARGE, exponents, 0)
+        return np.ldexp(flat, -self.exponents)
 
     def _flat(self, given: Any) -> Array:
         from .points import opened
@@ -143,7 +151,7 @@ class Function:
             raise ArgumentError(
                 f"f returned shape {self.shape} at x and {value.shape} beside it: expected the same shape each time"
             )
-        return value.reshape(-1).astype(np.float64)
+        return np.ldexp(value.reshape(-1).astype(np.float64), -self.exponents)
 
     def along(self, lines: Lines, which: Indices, steps: Array) -> tuple[Array, Array]:
         """F at signed `steps` along the lines `which`, shape (points, outputs), and the steps really made."""
@@ -175,7 +183,7 @@ class Function:
         expected = (len(rows), *self.shape)
         if values.dtype.kind not in "fiub" or values.size != np.prod(expected):
             return None
-        return values.reshape(len(rows), -1).astype(np.float64)
+        return np.ldexp(values.reshape(len(rows), -1).astype(np.float64), -self.exponents)
 
     def vectorise(self, rows: Array, *, noise: Array) -> None:
         """Evaluate in batches from now on, if that works on `rows`, agrees with single evaluations there, and is faster."""

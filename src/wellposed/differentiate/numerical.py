@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..arguments import choice, number, refused
 from ..errors import UserCodeError
+from .differences import Derivatives
 from .fixed import fixed_step
 from .function import Function
 from .lines import ElementLines
@@ -117,7 +119,7 @@ def around(f: Callable[[Any], Any], x: Any, *, precision: str, scalar: bool) -> 
 
 def element_lines(point: Point) -> ElementLines:
     scales = np.empty_like(point.flat)
-    for leaf in point.leaves:
+    for leaf in point.filled:
         sizes = _sizes(leaf.values, leaf.is_complex)
         sizes = np.where(sizes < TINIEST, 0.0, sizes)
         largest = float(np.max(sizes)) or 1.0
@@ -135,7 +137,7 @@ def scale_groups(point: Point) -> NDArray[np.int64]:
     """A number for each element, the same for those of one array that are of similar size."""
     groups = np.empty(point.flat.size, dtype=np.int64)
     used = 0
-    for leaf in point.leaves:
+    for leaf in point.filled:
         sizes = _sizes(leaf.values, leaf.is_complex)
         with np.errstate(divide="ignore"):
             bands = np.floor(np.log2(sizes / (sizes.max() or 1.0)) / OCTAVES)
@@ -146,10 +148,27 @@ def scale_groups(point: Point) -> NDArray[np.int64]:
     return groups
 
 
+def in_units_of_f(function: Function, derivatives: Derivatives) -> Derivatives:
+    """Of the values of f as they are, where they were scaled down."""
+    sized = {
+        name: np.ldexp(getattr(derivatives, name), function.exponents) for name in ("value", "error", "noise")
+    }
+    return replace(derivatives, **sized)
+
+
 def gathered(
     function: Function, found: Found, *, outputs: tuple[int, ...] = (), mirrored: bool = True
 ) -> NumericalGradient:
     """The result in the structure of x, or of the outputs alone where not `mirrored`."""
+    return laid_out(
+        function, replace(found, derivatives=in_units_of_f(function, found.derivatives)), outputs, mirrored
+    )
+
+
+def laid_out(
+    function: Function, found: Found, outputs: tuple[int, ...] = (), mirrored: bool = True
+) -> NumericalGradient:
+    """The same of derivatives that are in the units of f."""
     derivatives = found.derivatives
 
     def shaped(values: NDArray[Any], join: Callable[[Any, Any], Any]) -> Any:

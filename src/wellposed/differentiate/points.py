@@ -90,6 +90,11 @@ class Point:
         return _filled(self.structure, iter(leaves))
 
     @property
+    def filled(self) -> tuple[Leaf, ...]:
+        """The leaves that are not empty."""
+        return tuple(leaf for leaf in self.leaves if leaf.values.size)
+
+    @property
     def precision(self) -> str:
         if self.wide:
             return "float64"

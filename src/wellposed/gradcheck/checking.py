@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from ..problem import Problem
 from ..runtime.isolation import isolated
 from ..runtime.scope import Scope, exclusive
 from .conclude import conclude
+from .dicts import Entries
 from .directions import Array
 from .names import input_names
 from .objective import NumpyObjective, Objective
@@ -55,10 +56,11 @@ def check_gradients(
         A torch or JAX function (its outputs are weighted with fixed random numbers), a module (its inputs and parameters are checked), a
         `Problem` (the loss on one batch; its parameters are checked), or a NumPy function that returns one number, with `gradient`.
     *inputs
-        What `f` is called with; for torch and JAX, nested dicts, lists and tuples of arrays too. Floating-point and complex arrays are checked,
+        What `f` is called with; nested dicts of arrays too, for torch and JAX lists and tuples as well. Floating-point and complex arrays are checked,
         and of torch tensors those alone that require a gradient, where some do; everything else is a constant.
     gradient
-        The gradient of a NumPy function: an array, a tuple of arrays, or a function of the inputs that returns either.
+        The gradient of a NumPy function: an array, a tuple of arrays, or a function of the inputs that returns either. For a dict of
+        parameters a dict, by the same keys or with a d before them (``dW1`` for ``W1``); further entries are ignored.
     mode
         ``"reverse"``: the backward pass against differences; ``"forward"``: the forward-mode derivative against differences;
         ``"forward-reverse"``: forward mode against the backward pass, without differences.
@@ -81,7 +83,7 @@ def check_gradients(
         ``verdict`` is ``"pass"``, ``"fail"`` or ``"inconclusive"``; it is true only when it passed, which promises that an error above
         ``.resolution``, relative to a tensor's gradient norm, would have been seen. ``cause`` is None or one of ``"sign-flipped"``, ``"scaled"``,
         ``"missing-mean"``, ``"zero"``, ``"transposed"``, ``"permuted"``, ``"missing-term"``, ``"missing-l2"``, ``"low-precision"``, ``"sparse"``,
-        ``"accumulate"``, ``"stale"``, ``"mask"``.
+        ``"accumulate"``, ``"stale"``, ``"mask"``, ``"not-finite"``.
 
     Raises
     ------
@@ -237,7 +239,12 @@ def _check_numpy(
             f"no input is a tensor ({', '.join(map(told, inputs))}), and gradient= is missing: "
             "pass the gradient of a NumPy function, or tensors"
         )
-    objective = NumpyObjective(f, inputs, gradient, input_names(f, len(inputs)))
+    names = input_names(f, len(inputs))
+    if any(isinstance(x, Mapping) for x in inputs):
+        entries = Entries.of(inputs, names)
+        f, gradient = entries.by_entry(f), entries.gradient_by_entry(gradient)
+        inputs, names = entries.values, list(entries.entry_names)
+    objective = NumpyObjective(f, inputs, gradient, names)
     return conclude(objective, seed=seed, resolution=resolution)
 
 
@@ -277,9 +284,11 @@ class Checker:
                 replayed = conclude(objective, seed=self.seed, resolution=self.resolution)
         except (UserCodeError, ArgumentError) as error:
             if self.replay is True:
-                raise
+                raise type(error)(f"replayed in float64, as replay=True asks: {error}") from error
             return self._natively(subject, why=f"it does not run in float64 ({_first_line(error)})")
         with self._objective(subject, replay=False) as native:
+            if native.undefined and not objective.undefined:
+                return self._natively(subject, why="in float64 it is finite")
             differs = _differences(native, objective)
         counted = replace(
             replayed,
@@ -292,6 +301,9 @@ class Checker:
         """Where the replay passed and training would use another gradient than the one replayed, look at that one itself."""
         name = max(differs, key=lambda n: differs[n])
         distance = differs[name]
+        if replayed.verdict == "inconclusive":
+            own = self._natively(subject, why="in float64 it cannot be told")
+            return replayed if own.verdict == "inconclusive" else own
         if replayed.verdict != "pass" or distance <= self.resolution:
             # What training would use is known to be as far off as it is from the one in float64.
             seen = max(replayed.resolution, distance) if replayed.verdict == "pass" else replayed.resolution

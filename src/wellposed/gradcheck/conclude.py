@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from math import inf, isfinite, isinf, nan
 
@@ -17,9 +18,12 @@ from .objective import Objective
 from .probe import Prober
 from .reading import FLAG, Reading
 from .result import GradientCheck, TensorCheck, Verdict
-from .stairs import changes_further_off, finds_stairs
+from .stairs import FLOAT32, changes_further_off, computes_in_float32, finds_stairs
 from .suspect import MISSED
+from .undefined import failed_where_undefined
 
+WAVERING = 1e4
+"""Roundings by which two backward passes may differ and still be rounding, as of atomic additions."""
 NOISY = 1e4
 """Roundings of F by which repeated evaluations may differ and still be rounding, as of atomic additions."""
 ASIDE = (0.1, 0.01)
@@ -29,6 +33,7 @@ SETTLED = (
     "right once the state that forward updates has come to rest, and not before: f depends on the weights through that state too, which "
     "the gradient takes for a constant, as that of a spectral norm does; in eval mode this can be told"
 )
+INSIDE = "inside, f is computed in fewer digits than float64 has, so the steps are those of float32"
 FLAT = "f does not change at all around this point, and the gradient is zero"
 SHOWN_ZEROS = 3
 """Names of tensors without a gradient that are told."""
@@ -40,11 +45,20 @@ EXCELLENT = 1e-7
 
 def conclude(objective: Objective, *, seed: int, resolution: float) -> GradientCheck:
     """The whole check of one objective; a pass needs `resolution`."""
+    if objective.undefined:
+        return _not_finite(objective, seed=seed, resolution=resolution)
     check = _concluded(objective, seed=seed, resolution=resolution)
     if check.verdict == "fail" and (calm := objective.settled()) is not None:
         settled = _concluded(calm, seed=seed, resolution=resolution, here_alone=True)
         if settled.verdict != "fail":
             check = _undecided(check, SETTLED)
+    if check.verdict == "fail" and (apart := objective.wavers()) > WAVERING * objective.roundoff:
+        drawn = f"the backward pass is not deterministic: with other random numbers its gradient lies {apart:.0%} off"
+        check = replace(check, detail="; ".join(filter(None, (check.detail, drawn))))
+    return _counted(check, objective)
+
+
+def _counted(check: GradientCheck, objective: Objective) -> GradientCheck:
     return replace(
         check,
         detail="; ".join(filter(None, (check.detail, *objective.remarks))),
@@ -53,11 +67,23 @@ def conclude(objective: Objective, *, seed: int, resolution: float) -> GradientC
     )
 
 
+def _not_finite(objective: Objective, *, seed: int, resolution: float) -> GradientCheck:
+    """The check of a gradient that is NaN or infinite in places: it failed there, and the rest is judged as ever."""
+    prober = Prober(objective, seed=seed)
+    check = _summary(prober, examine_all(prober, resolution=resolution), note="", resolution=resolution)
+    return _counted(failed_where_undefined(prober, check), objective)
+
+
 def _concluded(
     objective: Objective, *, seed: int, resolution: float, here_alone: bool = False
 ) -> GradientCheck:
     """`here_alone`: what has come to rest here has not elsewhere."""
     prober = Prober(objective, seed=seed)
+    if objective.roundoff < LOW_PRECISION and computes_in_float32(prober):
+        with _as_float32(objective):
+            check = _concluded(objective, seed=seed, resolution=resolution, here_alone=here_alone)
+        if check.verdict != "inconclusive":
+            return replace(check, detail="; ".join(filter(None, (check.detail, INSIDE))))
     if prober.wander > NOISY * objective.roundoff * max(abs(prober.centre), 1e-300):
         return _unrepeatable(prober)
     outcomes = examine_all(prober, resolution=resolution, stop_at_kink=True)
@@ -78,6 +104,16 @@ def _concluded(
     if beside.cause is None or check.verdict != "fail":
         return check
     return replace(check, cause=beside.cause.name, detail=f"{check.detail}; {beside.cause.detail}")
+
+
+@contextmanager
+def _as_float32(objective: Objective) -> Iterator[None]:
+    """The objective with the rounding of float32, whose steps suit what is computed in it inside."""
+    own, objective.roundoff = objective.roundoff, FLOAT32
+    try:
+        yield
+    finally:
+        objective.roundoff = own
 
 
 def _hides_stairs(prober: Prober, outcomes: Mapping[int, Outcome]) -> bool:

@@ -13,7 +13,7 @@ from ..differentiate.noise import UNIT_ROUNDOFF
 from ..errors import ArgumentError, users_code
 from ..runtime.reachable import reach
 from .directions import Array, Direction
-from .result import Sample
+from .result import Sample, Undefined
 
 
 class Objective(Protocol):
@@ -37,6 +37,8 @@ class Objective(Protocol):
     data_sizes: frozenset[int]
     """Those of arrays that are not checked themselves, and so are data."""
 
+    undefined: tuple[Undefined, ...]
+    """Where the claimed gradient is NaN or infinite."""
     output_weights: tuple[Array, ...]
     """What the elements of each output count in F; empty where f returns one number."""
 
@@ -75,6 +77,10 @@ class Objective(Protocol):
         """
         ...
 
+    def wavers(self) -> float:
+        """How far the gradient lies from that of another backward pass, relative to it, where that draws other random numbers."""
+        ...
+
     def settled(self) -> Self | None:
         """The same check once the hidden state that every forward pass updates has come to rest; None where F depends on none.
 
@@ -105,10 +111,9 @@ class NumpyObjective:
         self._f, self._gradient = f, gradient
         self._inputs = list(inputs)
         for i, x in enumerate(inputs):
-            what = "a dict" if isinstance(x, dict) else "complex" if np.asarray(x).dtype.kind == "c" else ""
-            if what:
+            if np.asarray(x).dtype.kind == "c":
                 raise ArgumentError(
-                    f"input {i} is {what}: with gradient= expected float arrays; pass its entries, or real and imaginary part, by themselves"
+                    f"input {names[i]} is complex: with gradient= expected float arrays; pass real and imaginary part by themselves"
                 )
         self._checked = [i for i, x in enumerate(inputs) if np.asarray(x).dtype.kind == "f"]
         if not self._checked:
@@ -136,7 +141,9 @@ class NumpyObjective:
         self._centre = self.at(None, 0.0).value
         if not np.isfinite(self._centre):
             raise ArgumentError(f"f returned {self._centre} at these inputs: expected a finite number")
-        self._gradients = self._claimed()
+        claimed = self._claimed()
+        self.undefined = tuple(filter(None, (Undefined.among(i, g) for i, g in enumerate(claimed))))
+        self._gradients = tuple(np.where(np.isfinite(g), g, 0.0) for g in claimed)
 
     @property
     def n_forward(self) -> int:
@@ -172,9 +179,20 @@ class NumpyObjective:
             for i, p in enumerate(self._points)
         )
         other._claim()
+        if other.undefined:
+            return None
         same = all(np.array_equal(a, b) for a, b in zip(self._gradients, other._gradients, strict=True))
         # A gradient that was computed beforehand and is handed over as a function speaks of the given point alone.
         return None if direction and same else other
+
+    def wavers(self) -> float:
+        if not callable(self._gradient):
+            return 0.0
+        other = self._claimed()
+        apart = [np.linalg.norm(a - b) for a, b in zip(self._gradients, other, strict=True)]
+        return float(np.linalg.norm(apart)) / (
+            float(np.linalg.norm([np.linalg.norm(g) for g in self._gradients])) or 1.0
+        )
 
     def settled(self) -> None:
         """What a NumPy function keeps is its own."""
@@ -233,10 +251,6 @@ def _as_gradient(value: Any, name: str, point: Array) -> Array:
     if array.shape != point.shape:
         raise ArgumentError(
             f"gradient of {name} has shape {array.shape}: expected {point.shape}, the shape of {name}"
-        )
-    if not np.isfinite(array).all():
-        raise ArgumentError(
-            f"gradient of {name} holds {int((~np.isfinite(array)).sum())} values that are not finite"
         )
     return array
 

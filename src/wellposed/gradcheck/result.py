@@ -23,6 +23,24 @@ class Sample:
     """F split along the first axis of the outputs, and along their second: each adds up to `value`. Empty where the outputs have none."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Undefined:
+    """Elements of a claimed gradient that are NaN or infinite where F is finite; a zero stands in their place."""
+
+    tensor: int
+    elements: NDArray[np.int64]
+    """Numbers of the elements in the flat gradient."""
+    values: NDArray[np.float64]
+
+    @classmethod
+    def among(cls, tensor: int, gradient: NDArray[np.float64]) -> Undefined | None:
+        """Those of one gradient; None where all of it is finite."""
+        elements = np.flatnonzero(~np.isfinite(gradient))
+        if not elements.size:
+            return None
+        return cls(tensor=tensor, elements=elements, values=np.asarray(gradient).reshape(-1)[elements])
+
+
 @dataclass(frozen=True, kw_only=True)
 class TensorCheck:
     """The verdict on the gradient of one tensor. Errors are relative to the norm of that gradient unless said otherwise."""

@@ -27,10 +27,27 @@ WITHOUT_JUMPS = 64.0
 CLEAR, MOST_JUMPS = 32.0, 1e4
 """A jump stands out from noise that is a few times what it is thought to be; and noise is not made of more jumps than the square."""
 FARTHER = 16.0
+FLOAT32 = 2.0**-24
+"""Unit roundoff."""
+IN_FLOAT32 = (1e-3, 2.5e-4)
+"""Steps that float32 resolves, and stairs of fewer digits do not."""
 STRAIGHT = 1e-3
 """Part of the slope that a bend may make of it along steps that are still short."""
 UNSEEN = 4.0
 """An error that is so many times smaller along a longer step is not there; along two of a pair, half as many will do."""
+
+
+def computes_in_float32(prober: Prober) -> bool:
+    """Whether F is rounded to float32 somewhere inside: its shortest steps deny the claimed slope, and steps that float32 resolves confirm it."""
+    look = prober.look
+    if look is None or not look.denies(0.0, 0.0, noise=prober.noise):
+        return False
+    rungs = (prober.rung(look.direction, step) for step in IN_FLOAT32)
+    if not all(r is not None and abs(r.odd) * FARTHER < abs(look.error) for r in rungs):
+        return False
+    # Waves shorter than these steps are averaged away by them, and are no rounding.
+    noise = prober.noise_at(look.direction, IN_FLOAT32[-1] / FARTHER)
+    return jumps(prober, look.direction, IN_FLOAT32[-1], rounding=noise)
 
 
 def finds_hidden_noise(prober: Prober, spacings: tuple[float, ...] = HIDING) -> bool:

@@ -32,6 +32,7 @@ from .objects import (
     OPAQUE,
     PARTIAL,
     REFERENCE,
+    SCRIPT,
     TENSOR,
     VARIABLE,
     slots_of,
@@ -120,6 +121,8 @@ def kinds_of(kind: type) -> tuple[Kind, ...]:
     if torch is not None:
         if issubclass(kind, torch.Tensor):
             return (TENSOR, OBJECT)
+        if issubclass(kind, torch.jit.ScriptModule):
+            return (SCRIPT, OBJECT)
         if issubclass(kind, torch.Generator):
             return (RANDOM,)
         if issubclass(kind, torch.dtype | torch.device | torch.layout | torch.Size):

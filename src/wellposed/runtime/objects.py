@@ -294,3 +294,12 @@ def _held_by_tensor(value: Any) -> Held:
 
 
 TENSOR = Kind(name="a tensor", held=_held_by_tensor)
+
+
+def _held_by_script(module: Any) -> Held:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+SCRIPT = Kind(name="a TorchScript module", held=_held_by_script)
+"""Its parameters and buffers live in C++, and only its methods tell them."""

@@ -95,6 +95,7 @@ def values(worst: WorstElement) -> str:
     if 0 < apart < math.inf:  # two digits of the difference
         digits = min(max(2 + math.ceil(math.log10(largest / apart)), 3), 17)
     analytic, numerical = (_shortened(f"{v:.{digits}g}") for v in (worst.analytic, worst.numerical))
+    numerical = "unknown" if math.isnan(worst.numerical) else numerical
     return f"analytic {analytic}   numerical {numerical}{bar}"
 
 

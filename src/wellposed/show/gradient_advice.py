@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..gradcheck.result import GradientCheck, TensorCheck
 
 BY_CAUSE = {
@@ -10,6 +12,8 @@ BY_CAUSE = {
     "scaled": "a constant factor: the 2 of a square, the 1/2 of a halved square, a temperature, a loss scale, "
     "a sum where the forward pass takes a mean over m (a factor m)",
     "missing-mean": "where the loss divides by m: a mean in forward is one division by m in backward",
+    "not-finite": "0·inf: in `where(mask, f(x), 0)` the branch that is not taken is differentiated too, so mask its input as well; "
+    "sqrt, norm, log or a power at 0: add an epsilon inside; equal eigenvalues or singular values; a difference of infinite bounds",
     "zero": "`.detach()`, `no_grad()`, `.data`, `.item()` or `stop_gradient` on the way to the loss; a `None` or a "
     "buffer never written that backward returns",
     "transposed": "the matrix products: for `z=a@W` the gradient of W is `a.T@dz`, and that of a is `dz@W.T`; "
@@ -33,6 +37,11 @@ UNNAMED = (
     "work one element out by hand and follow it through backward; another seed, such as seed=1, must show the "
     "error again"
 )
+
+DRAWS = "the backward pass is not deterministic"
+SAVED = "draw in forward what both passes use, and save it on ctx: a mask that backward draws again is another one"
+COARSEST = 0.9
+"""A resolution above this tells next to nothing, and is not worth asking for."""
 
 BY_REASON = (
     (
@@ -59,6 +68,25 @@ def next_step(check: GradientCheck, tensor: TensorCheck | None) -> str:
     if check.verdict == "pass":
         return ""
     if check.verdict == "fail":
+        if DRAWS in check.detail:
+            return SAVED
         return BY_CAUSE.get(check.cause or (tensor and tensor.cause) or "", UNNAMED)
     known = next((advice for word, advice in BY_REASON if word in check.detail), None)
-    return known or (IN_FLOAT64 if check.precision.startswith("float64") else IN_LOW_PRECISION)
+    if known:
+        return known
+    advice = IN_FLOAT64 if check.precision.startswith("float64") else IN_LOW_PRECISION
+    return advice + (
+        f", such as resolution={attainable(check.resolution)}" if check.resolution < COARSEST else ""
+    )
+
+
+def attainable(resolution: float) -> str:
+    """The resolution that this run reached, rounded up to two digits.
+
+    Examples
+    --------
+    >>> attainable(0.2424), attainable(0.0111)
+    ('0.25', '0.012')
+    """
+    unit = 10.0 ** (math.floor(math.log10(resolution)) - 1)
+    return f"{math.ceil(resolution / unit) * unit:.2g}"

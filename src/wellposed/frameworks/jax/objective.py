@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError
-from ...gradcheck.result import Sample
+from ...gradcheck.result import Sample, Undefined
 from ..held import Held, Step
 from .calls import Calls, Outputs, is_wide
 from .places import Place
@@ -59,6 +59,7 @@ class JaxObjective:
         self._weights: list[Array] = []
         self._claimed: list[NDArray[Any]] | None = None
         self._upstream = 1
+        self.undefined: tuple[Undefined, ...] = ()
         self._held = Held()
         self._places = [
             Place(held=leaf.numbers(), dtype=real_dtype(d))
@@ -139,9 +140,13 @@ class JaxObjective:
                 self._claimed = None
         try:
             other._settle()
-        except ArgumentError:  # f or its gradient is not finite there
+        except ArgumentError:  # f is not finite there
             return None
-        return other
+        return None if other.undefined else other
+
+    def wavers(self) -> float:
+        """JAX draws from keys that are passed: every call draws the same."""
+        return 0.0
 
     def settled(self) -> None:
         """There is no state to settle."""
@@ -180,12 +185,9 @@ class JaxObjective:
             if self._mode != "forward":
                 raise
             found = self._by_columns()
-        for name, g in zip(self.names, found, strict=True):
-            if not np.isfinite(as_double(g)).all():
-                raise ArgumentError(
-                    f"the gradient of {name} holds values that are not finite, while f is finite there"
-                )
-        return found
+        undefined = (Undefined.among(i, as_double(g)) for i, g in enumerate(found))
+        self.undefined = tuple(filter(None, undefined)) if self.claims_gradient else ()
+        return [np.where(np.isfinite(as_double(g)), g, np.zeros((), g.dtype)) for g in found]
 
     def _by_backward_pass(self, outputs: Outputs) -> list[NDArray[Any]]:
         # Never 1, so that a backward pass which forgets what comes from above is seen; 2 is exact in every precision.

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...errors import ArgumentError, UserCodeError, WellposedError
+from ...errors import ArgumentError, UserCodeError, WellposedError, said_by
+from ...gradcheck.result import Undefined
 from ...runtime.reachable import Reached
 from ...runtime.torch.restore import preserved
 from ...runtime.torch.rewind import Rewind
@@ -20,7 +21,7 @@ from ..held import Held
 from . import forward_mode, second_order
 from .backward import Gradients, NeedsAccumulation, accumulating, gradients_of, is_finite, own_copy
 from .running import seed_everything
-from .scratch import Place, Scratch, real_view
+from .scratch import Place, Scratch, real_view, to_array
 from .subjects import Subject, in_double
 from .unreduced import Loss, factor_of
 from .weighing import Term, Weights, outputs_of, rounding, total, wide
@@ -43,6 +44,7 @@ class Claim:
     value: float
     rounding: float
     gradients: Gradients
+    undefined: tuple[Undefined, ...]
 
 
 @contextmanager
@@ -92,6 +94,7 @@ class Evaluator:
         self._second: Rewind | None = None
         self._accumulated = False
         self._upstream = 1
+        self._draws_otherwise = False
         self._idle: frozenset[str] = frozenset()
         self._lone = False
         self._strangers = 0
@@ -225,12 +228,22 @@ class Evaluator:
             del terms
             found = self._backward(summed, required=required)
             del summed, returned
-            gradients = self._owned(found)
+            gradients, undefined = self._owned(found)
             if first:
                 self._look(places)
                 self._left, self._centre = self._rewind.left(self.subject.roots), value
                 self._changes_state = self._left is not None
-        return Claim(places=tuple(places), value=value, rounding=noise, gradients=gradients)
+        return Claim(
+            places=tuple(places), value=value, rounding=noise, gradients=gradients, undefined=undefined
+        )
+
+    def claim_of_other_draws(self, places: Sequence[Place], start: Rewind | None = None) -> Claim:
+        """The gradient where the backward pass, and it alone, starts from another random state."""
+        self._draws_otherwise = True
+        try:
+            return self._claimed(places, required=True, start=start)
+        finally:
+            self._draws_otherwise = False
 
     def _loss(self, loss: Loss) -> tuple[torch.Tensor, list[Term]]:
         """The loss that the user computes, for its gradient, and that of the samples where it is the same."""
@@ -300,6 +313,8 @@ class Evaluator:
         if not summed.requires_grad:
             return [None] * len(leaves)
         self.n_backward += 1
+        if self._draws_otherwise:
+            seed_everything(self._seed + 1)
         try:
             weighted = summed if self._times == 1 else summed * self._times
             return list(gradients_of(weighted, leaves, accumulated=self._accumulated))
@@ -315,8 +330,9 @@ class Evaluator:
         # Never 1, so that a backward pass which forgets what comes from above is seen; 2 is exact in every precision.
         return self._upstream * (2 if self._lone else 1)
 
-    def _owned(self, found: list[torch.Tensor | None]) -> Gradients:
-        """The gradients of F itself, one by one in place of those that autograd gave, large ones first: each fits where the last one was."""
+    def _owned(self, found: list[torch.Tensor | None]) -> tuple[Gradients, tuple[Undefined, ...]]:
+        """The gradients of F itself, and where they are not finite: one by one in place of those that autograd gave, large ones first: each fits where the last one was."""
+        undefined = []
         sizes = [0 if g is None else g.numel() for g in found]
         for i in sorted(range(len(found)), key=lambda i: -sizes[i]):
             g, found[i] = found[i], None
@@ -328,10 +344,9 @@ class Evaluator:
             times = self._times
             found[i] = own if times == 1 else own.div_(2) if times == 2 else wide(own) / times
             if not is_finite(own):
-                raise ArgumentError(
-                    f"the gradient of {self.subject.leaves[i].name} holds values that are not finite, while f is finite there"
-                )
-        return tuple(found)
+                undefined.append(Undefined.among(i, to_array(own)))
+                found[i] = torch.nan_to_num(found[i], 0.0, 0.0, 0.0)
+        return tuple(found), tuple(filter(None, undefined))
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -358,7 +373,7 @@ class Evaluator:
         refused = forward_mode.refused(error) if forward_mode.is_on() else None
         if refused is None and self.subject.order == 2:
             refused = second_order.refused(error)
-        return refused or UserCodeError(f"{what} raised {type(error).__name__}: {error}")
+        return refused or UserCodeError(f"{what} raised {said_by(error)}")
 
 
 def _same(value: torch.Tensor) -> torch.Tensor:

@@ -67,6 +67,8 @@ def checking(
     """The subject as an objective, in float64 where `replay` says so; everything is as it was on the way out."""
     with evaluating(subject, seed=seed, replay=replay) as evaluator:
         objective = TorchObjective(evaluator, evaluator.places, mode)
+        if mode != "reverse":
+            objective.at_rest()
         yield objective
         if replay:
             objective.recall()  # for the native gradient, which is held against it
@@ -90,7 +92,7 @@ class TorchObjective:
         subject = evaluator.subject
         self.names = tuple(leaf.name for leaf in subject.leaves)
         self.shapes = tuple(tuple(p.tensor.shape) for p in places)
-        self.precision, self.roundoff = evaluator.precision, evaluator.roundoff
+        self.precision = evaluator.precision
         self.batch_sizes, self.data_sizes = evaluator.batch_sizes, evaluator.data_sizes
         self.claims_gradient = mode != "forward"
         self._places = tuple(places)
@@ -98,6 +100,7 @@ class TorchObjective:
         claim = self._claim()
         self.remarks = evaluator.remarks
         self._places, self._floor = claim.places, claim.rounding
+        self.undefined = claim.undefined if self.claims_gradient else ()
 
     @property
     def n_forward(self) -> int:
@@ -107,6 +110,14 @@ class TorchObjective:
     @property
     def n_backward(self) -> int:
         return self._evaluator.n_backward
+
+    @property
+    def roundoff(self) -> float:
+        return self._evaluator.roundoff
+
+    @roundoff.setter
+    def roundoff(self, value: float) -> None:
+        self._evaluator.roundoff = value
 
     def recall(self) -> None:
         """Ask for the gradient where it is not held."""
@@ -172,16 +183,37 @@ class TorchObjective:
             if upstream == 1 and sum(map(np.prod, self.shapes)) > HEAVY:
                 self._claimed = None
         try:
-            return TorchObjective(self._evaluator, places, self._mode, start, upstream=upstream)
-        except ArgumentError:  # f or its gradient is not finite there
+            other = TorchObjective(self._evaluator, places, self._mode, start, upstream=upstream)
+        except ArgumentError:  # f is not finite there
             return None
         except UserCodeError:  # a graph that was kept cannot be gone through twice
-            again = TorchObjective
-            return None if start is None else again(self._evaluator, places, self._mode, upstream=upstream)
+            if start is None:
+                return None
+            other = TorchObjective(self._evaluator, places, self._mode, upstream=upstream)
+        return None if other.undefined else other
+
+    def wavers(self) -> float:
+        try:
+            other = self._evaluator.claim_of_other_draws(self._places, self._start).gradients
+        except UserCodeError:  # a graph that was kept cannot be gone through twice
+            return 0.0
+        apart = [
+            _norm(a - b)
+            for a, b in zip(self._gradients, other, strict=True)
+            if a is not None and b is not None
+        ]
+        return float(np.linalg.norm(apart)) / (
+            float(np.linalg.norm([_norm(g) for g in self._gradients])) or 1.0
+        )
 
     def settled(self) -> TorchObjective | None:
         start = self._evaluator.settled_start()
         return None if start is None else TorchObjective(self._evaluator, self._places, self._mode, start)
+
+    def at_rest(self) -> None:
+        """Run forward mode along no move at all, so that what it raises is said at once."""
+        self._place()
+        self._evaluator.jvp([torch.zeros_like(p.values()) for p in self._places], self._start)
 
     def _place(self) -> None:
         self._evaluator.place(self._places)

@@ -94,7 +94,12 @@ def first_order(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: in
 
 def _holds_infinities(tensor: torch.Tensor) -> bool:
     values = tensor.detach()
-    return not tensor.is_meta and bool(torch.isinf(values).any()) and not bool(torch.isnan(values).any())
+    return (
+        tensor.layout is torch.strided
+        and not tensor.is_meta
+        and bool(torch.isinf(values).any())
+        and not bool(torch.isnan(values).any())
+    )
 
 
 def _apart(inputs: Sequence[Leaf], parameters: Sequence[Leaf]) -> Iterator[Leaf]:
@@ -114,6 +119,7 @@ class _Arguments:
         entries, self._tree = tree_flatten_with_path(list(inputs))
         self._values = [value for _, value in entries]
         real = [i for i, v in enumerate(self._values) if is_real_or_complex(v)]
+        real = [i for i in real if self._values[i].numel()] or real  # an empty one has no derivative to check
         wanted = [i for i in real if self._values[i].requires_grad] or real
         open_ended = [i for i in wanted if _holds_infinities(self._values[i])]
         self._places = [i for i in wanted if i not in open_ended] or wanted

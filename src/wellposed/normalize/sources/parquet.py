@@ -22,6 +22,8 @@ _FEWEST_COLUMNS = 8
 """Columns read together, so that they can be decoded in parallel. Of each, a page (a megabyte, as a rule) lies in
 memory as it is stored and decompressed: of all columns of a wide file that would be gigabytes."""
 _BUFFER = 1 << 16
+_AT_ONCE = 1 << 26
+"""Bytes of numbers that are decoded at once, on all cores; more are decoded batch by batch, which takes one core and less memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,8 @@ class ParquetPart(Part):
         slices = []
         for groups in self._together(self._row_bytes(names)):
             rows = sum(self._groups[i] for i in groups)
-            columns = max(_FEWEST_COLUMNS, int(PIECE_BYTES / (width * max(1, rows))))
+            at_once = PIECE_BYTES if rows * width * len(names) > _AT_ONCE else _AT_ONCE
+            columns = max(_FEWEST_COLUMNS, int(at_once / (width * max(1, rows))))
             blocks = _evenly(len(names), -(-len(names) // columns))
             for block in blocks:
                 step = max(1, int(PIECE_BYTES / (width * (block[1] - block[0]))))
@@ -115,8 +118,12 @@ class ParquetPart(Part):
             for _, parts in groupby(slices, key=lambda part: (part.groups, part.block)):
                 first = next(parts)
                 columns = list(names[slice(*first.block)])
-                batches = file.iter_batches(first.step, row_groups=list(first.groups), columns=columns)
-                yield from islice(batches, first.number, None)
+                if self._row_bytes(columns) * sum(self._groups[i] for i in first.groups) <= _AT_ONCE:
+                    table = file.read_row_groups(list(first.groups), columns=columns)
+                    yield from (_rows_of(table, part) for part in (first, *parts))
+                else:
+                    batches = file.iter_batches(first.step, row_groups=list(first.groups), columns=columns)
+                    yield from islice(batches, first.number, None)
 
     def _piece(self, part: _Slice, batch: Any, names: Sequence[str], size: int) -> Piece:
         first, last = part.block
@@ -190,3 +197,8 @@ def _codec(metadata: Any) -> str:
         return "snappy"
     name = metadata.row_group(0).column(0).compression.lower()
     return "none" if name == "uncompressed" else name
+
+
+def _rows_of(table: Any, part: _Slice) -> Any:
+    """The rows of a slice as one record batch; copied only where they lie in several row groups."""
+    return table.slice(part.number * part.step, part.rows).combine_chunks().to_batches()[0]
