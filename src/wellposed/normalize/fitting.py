@@ -18,7 +18,7 @@ from .codes import codes_among
 from .engines import ENGINES
 from .methods import METHODS, WHITENING, options_for, transform
 from .moments import Moments
-from .naming import listed, printable
+from .naming import NO_NAME, listed, printable
 from .normalizer import Normalizer
 from .provenance import Provenance
 from .reading import Read, read
@@ -168,7 +168,7 @@ def _finite(quartiles: NDArray[np.float64] | None) -> NDArray[np.float64] | None
 
 
 def _labels(names: tuple[str, ...] | None) -> Callable[[int], str]:
-    return lambda i: printable(names[i]) if names else str(i)
+    return lambda i: printable(names[i]) or NO_NAME if names else str(i)
 
 
 def _select(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..arguments import whole
 from ..errors import LeakageError
-from .naming import printable
+from .naming import NO_NAME, printable
 from .provenance import Provenance
 
 if TYPE_CHECKING:
@@ -390,7 +390,7 @@ class Normalizer:
     def label(self, column: int) -> str:
         """The name of a column, safe to show, or its number."""
         i = whole(column, "column", least=0, most=self.mean.size - 1)
-        return printable(self.names[i]) if self.names else str(i)
+        return printable(self.names[i]) or NO_NAME if self.names else str(i)
 
     def __repr__(self) -> str:
         return f"Normalizer(method={self.method!r}, columns={self.mean.size}, rows={self.provenance.rows})"

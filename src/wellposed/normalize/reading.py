@@ -160,6 +160,7 @@ def _by_source(source: Any, *, axis: Any, **options: Any) -> Read:
         names=source.names,
         integers=tuple(source.integers),
         left_alone=dict(source.left_alone),
+        remarks=source.remarks,
         label=source.label,
     )
 
