@@ -7,8 +7,11 @@ import re
 import sys
 from types import ModuleType
 
+import dask.array
+import dask.dataframe
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import sparse
@@ -200,12 +203,32 @@ def test_sparse_data_are_refused_with_the_way_to_dense_ones(make) -> None:
             door(held)
 
 
-@pytest.mark.parametrize(("module", "name", "mend"), [("pyspark.sql", "DataFrame", "dialect='spark'"), ("dask.dataframe", "DataFrame", "map_partitions"), ("ray.data", "Dataset", "map_batches")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("module", "name", "mend"),
+    [
+        ("pyspark.sql.classic", "DataFrame", r"to_sql\('x', dialect='spark'"),
+        ("ray.data", "Dataset", "map_batches"),
+    ],
+)
 def test_rows_on_a_cluster_are_refused_with_the_way_to_send_the_normalizer_there(module, name, mend) -> None:
     frame = type(name, (), {"__module__": module, "columns": ["a", "b", "c", "d"]})()
 
     with pytest.raises(DataError, match=f"x is a {name} of .*, whose rows are not in this process.*{mend}"):
         Normalizer.fit(X)(frame)
+
+
+def test_what_dask_holds_is_not_gathered_and_the_way_that_is_named_works() -> None:
+    frame = pd.DataFrame(X, columns=["a", "b", "c", "d"])
+    n = Normalizer.fit(frame)
+    table, blocks = dask.dataframe.from_pandas(frame, npartitions=2), dask.array.from_array(X, chunks=(20, 4))
+
+    for held in (table, blocks):
+        with pytest.raises(
+            DataError, match=r"of dask, .*x\.map_partitions\(n\).*x\.map_blocks\(n, dtype=float\)"
+        ):
+            n(held)
+    pd.testing.assert_frame_equal(table.map_partitions(n).compute(), n(frame))
+    np.testing.assert_array_equal(blocks.map_blocks(n, dtype=float).compute(), n(X))
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ def apply(n: Normalizer, x: Any, *, inverse: bool) -> Any:
 
 
 _ELSEWHERE = {
-    "dask": "use x.map_partitions(n), or n of each delayed batch",
-    "spark": "use spark.sql(n.to_sql('x', dialect='spark')), or x.mapInPandas of n for each frame",
+    "dask": "use x.map_partitions(n), of an array x.map_blocks(n, dtype=float)",
+    "spark": "use x.createOrReplaceTempView('x') and spark.sql(n.to_sql('x', dialect='spark'))",
     "ray": "use x.map_batches(n, batch_format='pandas')",
 }
 
@@ -53,7 +53,7 @@ _ELSEWHERE = {
 def _refuse_what_has_no_rows_here(x: Any) -> None:
     if type(x).__name__ == "LazyFrame":
         raise DataError("x is a LazyFrame, which has no rows yet: use x.with_columns(n.to_polars())")
-    engine = engine_of(x) if not isinstance(x, tuple | list) and not hasattr(x, "__array__") else None
+    engine = None if isinstance(x, tuple | list) else engine_of(x)
     if engine is not None:
         raise DataError(
             f"x is a {type(x).__name__} of {engine}, whose rows are not in this process: {_ELSEWHERE[engine]}"
