@@ -108,12 +108,10 @@ def _whole(data: Any) -> NDArray[Any] | None:
     """The inputs, when `data` holds them in one piece."""
     if isinstance(data, tuple) and len(data) == 2 and _is_arraylike(data[0]):
         return _inputs_of_pair(data)
-    if is_image(data):
+    if is_image(data) or isinstance(data, Mapping):
         return _inputs_of_batch(data, "the data")
     if _is_arraylike(data) or _is_plain_numbers(data):
         return as_array(data)
-    if isinstance(data, Mapping):
-        return _inputs_of_batch(data, "the data")
     return None
 
 
