@@ -98,9 +98,9 @@ def image(monkeypatch):
     """Makes what Pillow calls an image, without Pillow."""
 
     class Image:
-        def __init__(self, held: np.ndarray) -> None:
+        def __init__(self, held: np.ndarray, mode: str = "RGB") -> None:
             self.__array_interface__ = held.__array_interface__
-            self.held = held
+            self.held, self.mode = held, mode
 
     Image.__module__ = "PIL.Image"
     monkeypatch.setitem(sys.modules, "PIL.Image", ModuleType("PIL.Image"))
@@ -126,6 +126,23 @@ def test_grey_images_have_one_channel(image) -> None:
 
     assert Moments.of(image(grey)).mean.tolist() == [5.5]
     assert Normalizer.fit([image(grey)] * 2).provenance.rows == 2
+
+
+@pytest.mark.parametrize("make", [iter, lambda images: [(one, 0.5) for one in images], lambda images: [{"image": images[0]}]])  # fmt: skip
+def test_images_elsewhere_than_in_a_list_are_refused_as_their_channels_would_not_be_found(
+    image, make
+) -> None:
+    images = [image(np.zeros((4, 6, 3), np.uint8))] * 2
+
+    with pytest.raises(
+        DataError, match="in a list, without targets, or arrays of them with axis=-1|DataLoader"
+    ):
+        Moments.of(make(images))
+
+
+def test_places_in_a_palette_are_no_colours(image) -> None:
+    with pytest.raises(DataError, match=r"mode 'P'.*\.convert\('RGB'\)"):
+        Moments.of([image(np.zeros((4, 6), np.uint8), mode="P")])
 
 
 @pytest.mark.parametrize("make", [list, iter, lambda rows: (torch.tensor(r) for r in rows)])

@@ -39,7 +39,7 @@ def is_image(value: Any) -> bool:
 
 def axis_for(data: Any, axis: Any) -> Any:
     """`axis`, or the channels of Pillow's images, which are the last axis; None leaves it to the dimensions."""
-    first = data[0] if isinstance(data, list | tuple) and data else data
+    first = data[0] if isinstance(data, list) and data else data
     return -1 if axis is None and is_image(first) else axis
 
 
@@ -49,7 +49,7 @@ def on_host(value: Any, what: str) -> Any:
     Raises
     ------
     DataError
-        When it is a sparse matrix.
+        When it is a sparse matrix, or an image of places in a palette.
     """
     if is_sparse(value):
         raise DataError(
@@ -57,6 +57,11 @@ def on_host(value: Any, what: str) -> Any:
             ".toarray() gives"
         )
     if is_image(value):
+        if getattr(value, "mode", None) == "P":
+            raise DataError(
+                f"{what} is an image of mode 'P', whose entries are places in a palette: expected colours, as "
+                ".convert('RGB') gives"
+            )
         pixels = np.asarray(value)
         return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
     if _has(value, "__cuda_array_interface__"):

@@ -51,7 +51,9 @@ def batches(data: Any) -> Generator[NDArray[Any]]:
     read, first = 0, None
     with reading(data):
         for batch in items_of(data, "the data"):
-            found = _inputs_of_batch(batch, f"batch {read}")
+            what = f"batch {read}"
+            of_list = isinstance(data, list) and is_image(batch)
+            found = as_array(batch, what)[np.newaxis] if of_list else _inputs_of_batch(batch, what)
             if first is None:
                 first = found.shape
             elif read == 1 and not _gives_batches(data):
@@ -108,8 +110,10 @@ def _whole(data: Any) -> NDArray[Any] | None:
     """The inputs, when `data` holds them in one piece."""
     if isinstance(data, tuple) and len(data) == 2 and _is_arraylike(data[0]):
         return _inputs_of_pair(data)
-    if is_image(data) or isinstance(data, Mapping):
+    if isinstance(data, Mapping):
         return _inputs_of_batch(data, "the data")
+    if is_image(data):
+        return as_array(data)[np.newaxis]
     if _is_arraylike(data) or _is_plain_numbers(data):
         return as_array(data)
     return None
@@ -166,7 +170,9 @@ def _is_one_shot(data: Any) -> bool:
 
 def _inputs_of_batch(batch: Any, what: str) -> NDArray[Any]:
     if is_image(batch):
-        return as_array(batch, what)[np.newaxis]
+        raise DataError(
+            f"{what} is an image of Pillow: give images in a list, without targets, or arrays of them with axis=-1"
+        )
     if isinstance(batch, Mapping):
         return _inputs_of_batch(_inputs_of_mapping(batch, what), what)
     if isinstance(batch, tuple | list) and not _is_plain_numbers(batch):

@@ -98,7 +98,7 @@ class Moments:
             which the inputs count, or something that gives batches: a list, a DataLoader, an iterator, which is
             used up. A batch is an array, a pair, or a dict with its inputs under a usual name. 1-d batches
             ``(N,)`` are one column; of one length, and from anything but a loader, they may be rows, and are
-            refused. Images of Pillow are samples, with their channels last.
+            refused. Images of Pillow, alone or in a list, are samples, with their channels last.
         axis
             The axes that are kept, one entry each. By default the columns of ``(N, F)``, the channels of
             ``(N, C, H, W)`` and the last axis of ``(N, T, F)``. Axis 0 holds the samples and cannot be kept.
