@@ -135,7 +135,7 @@ def test_images_elsewhere_than_in_a_list_are_refused_as_their_channels_would_not
     images = [image(np.zeros((4, 6, 3), np.uint8))] * 2
 
     with pytest.raises(
-        DataError, match="in a list, without targets, or arrays of them with axis=-1|DataLoader"
+        DataError, match=r"in a list, without targets, or arrays of them with axis=-1|DataLoader"
     ):
         Moments.of(make(images))
 
