@@ -102,6 +102,30 @@ def test_columns_that_are_left_alone_go_around_it() -> None:
     assert list(around.fit_transform(frame)[:2, 3]) == ["x", "y"]
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_normalizer_of_chosen_columns_takes_a_frame_of_just_those(method: str) -> None:
+    frame = FRAME.assign(city=["x", "y"] * 30)
+    n = Normalizer.fit(frame, columns=["a", "c"], method=method)
+    made, chosen = to_sklearn(n), frame[["a", "c"]]
+    around = ColumnTransformer([("n", to_sklearn(n), ["a", "c"])], remainder="passthrough")
+
+    z = made.transform(chosen)
+
+    np.testing.assert_array_equal(z, n(frame)[["a", "c"]])
+    np.testing.assert_array_equal(make_pipeline(to_sklearn(n)).fit(chosen).transform(chosen), z)
+    np.testing.assert_array_equal(around.fit_transform(frame)[:, :2].astype(float), z)
+    np.testing.assert_allclose(made.inverse_transform(z), chosen, rtol=1e-9, atol=1e-9)
+    assert list(made.fit(chosen).set_output(transform="pandas").transform(chosen).columns) == ["a", "c"]
+
+
+def test_a_normalizer_of_chosen_columns_takes_all_its_columns_too_and_no_others() -> None:
+    made = to_sklearn(Normalizer.fit(FRAME, columns=["a", "c"]))
+
+    np.testing.assert_array_equal(made.transform(FRAME)[:, 1], TABLE[:, 1])
+    with pytest.raises(ValueError, match="feature names"):
+        made.transform(FRAME[["a"]])
+
+
 def test_names_and_frames_come_through() -> None:
     n = Normalizer.fit(TABLE, columns=["a", "b", "c"])
     made = to_sklearn(n).set_output(transform="pandas")

@@ -43,6 +43,15 @@ def test_closed_forms_are_met_to_nine_digits():
     assert gain("hardtanh").backward == pytest.approx(1 / math.sqrt(math.erf(math.sqrt(0.5))), abs=1e-9)
 
 
+def test_a_function_of_jax_has_the_gain_of_the_same_function_of_numpy():
+    jax = pytest.importorskip("jax")
+
+    for function, name in ((jax.numpy.tanh, "tanh"), (jax.nn.relu, "relu"), (jax.jit(jax.nn.silu), "silu")):
+        assert gain(function).forward == pytest.approx(gain(name).forward, abs=1e-9)
+        assert gain(function).backward == pytest.approx(gain(name).backward, abs=1e-9)
+    assert not jax.config.read("jax_enable_x64")
+
+
 def test_a_kink_away_from_every_grid_point_is_found():
     kink = 0.31831
     passed = 0.5 * math.erfc(kink / math.sqrt(2))

@@ -265,6 +265,17 @@ def test_a_forward_pass_that_freezes_and_unfreezes_is_measured() -> None:
     assert wp.measure_signals(Flipping(), F.cross_entropy, (x, x[:, :3].argmax(1))).layers
 
 
+@pytest.mark.parametrize("form", [lambda x: x, lambda x: x.numpy(), lambda x: [x[:16], x[16:]]])
+def test_what_is_no_function_in_the_place_of_a_loss_is_the_data(form: Callable[[torch.Tensor], Any]) -> None:
+    model, x = nn.Sequential(nn.Linear(4, 8), nn.ReLU()), torch.randn(32, 4)
+
+    short, named = wp.measure_signals(model, form(x)), wp.measure_signals(model, train=form(x))
+
+    assert [layer.rms for layer in short.layers] == [layer.rms for layer in named.layers]
+    with pytest.raises(ProblemError, match="loss is a str: expected a function"):
+        wp.measure_signals(model, "mse", x)
+
+
 def test_a_loss_that_leaves_gradients_switched_off_is_named() -> None:
     def loss(o: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         value = F.cross_entropy(o, y)

@@ -170,6 +170,29 @@ def test_what_is_no_table_and_no_path_is_for_others(data) -> None:
     assert open_source(data) is None
 
 
+@pytest.mark.parametrize(
+    ("index", "name"), [(pd.Index([5, 3, 9]), "__index_level_0__"), (pd.Index([5, 3, 9], name="id"), "id")]
+)
+def test_the_index_that_pandas_wrote_is_no_column_of_numbers(tmp_path, index, name) -> None:
+    place = tmp_path / "t.parquet"
+    pd.DataFrame({"x": [1.0, 2.0, 4.0]}, index=index).to_parquet(place)
+
+    for data in (place, pq.read_table(place)):
+        source = open_source(data)
+        assert source.names == ("x",)
+        assert "reset_index" in source.left_alone[name]
+    with pytest.raises(ArgumentError, match="index of rows of pandas"):
+        open_source(place).select([name])
+
+
+def test_the_index_of_pandas_is_known_by_its_name_where_its_notes_are_lost_or_spoiled() -> None:
+    held = {"__index_level_0__": [5, 3], "__index_level_x__": [1, 2]}
+
+    for notes in (None, {b"pandas": b"no json"}, {b"pandas": b"[]"}):
+        source = open_source(pa.table(held).replace_schema_metadata(notes))
+        assert source.names == ("__index_level_x__",)
+
+
 def test_a_folder_is_read_in_order_and_marks_of_engines_are_passed_over(tmp_path) -> None:
     (tmp_path / "_delta").mkdir()
     pq.write_table(pa.table({"x": [3]}), tmp_path / "b.parquet")

@@ -40,8 +40,8 @@ def gain(activation: str | Callable[[Any], Any]) -> Gain:
     Parameters
     ----------
     activation
-        A name (``"relu"``, ``"gelu"``, ``"tanh"``, ...), or an elementwise function: NumPy, a torch
-        function, or a ``torch.nn.Module`` (evaluated on a float64 copy in eval mode).
+        A name (``"relu"``, ``"gelu"``, ``"tanh"``, ...), or an elementwise function: NumPy, JAX (evaluated in
+        float64), a torch function, or a ``torch.nn.Module`` (evaluated on a float64 copy in eval mode).
 
     Returns
     -------
@@ -108,12 +108,17 @@ def _evaluator(activation: Callable[[Any], Any]) -> Callable[[Array], Any]:
     probe = np.linspace(-1.0, 1.0, 5)
     try:
         with np.errstate(all="ignore"):
-            if isinstance(activation(probe), np.ndarray):
-                return activation
+            given = activation(probe)
     except Exception as error:
         refusal = error
     else:
         refusal = None
+        if isinstance(given, np.ndarray):
+            return activation
+        if type(given).__module__.partition(".")[0] in ("jax", "jaxlib"):
+            from ..frameworks.jax.arrays import elementwise as by_jax
+
+            return by_jax(activation)
     try:
         from ..frameworks.torch.weights import elementwise
     except ImportError:

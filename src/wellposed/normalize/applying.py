@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from .batches import as_array, column_names, is_tensor
+from .engines import engine_of
 from .naming import listed
 from .tables import Column, Table, as_table
 
@@ -31,8 +32,7 @@ def apply(n: Normalizer, x: Any, *, inverse: bool) -> Any:
     table = as_table(x)
     if table is not None:
         return _on_table(n, table, inverse=inverse)
-    if type(x).__name__ == "LazyFrame":
-        raise DataError("x is a LazyFrame, which has no rows yet: use x.with_columns(n.to_polars())")
+    _refuse_what_has_no_rows_here(x)
     found = column_names(x)
     if found is not None:
         _check_columns(n, found, table=False)
@@ -41,6 +41,23 @@ def apply(n: Normalizer, x: Any, *, inverse: bool) -> Any:
     if type(x).__module__.partition(".")[0] in ("jax", "jaxlib"):
         return _on_jax(n, x, inverse=inverse)
     return _on_array(n, as_array(x, "x"), inverse=inverse)
+
+
+_ELSEWHERE = {
+    "dask": "use x.map_partitions(n), of an array x.map_blocks(n, dtype=float)",
+    "spark": "use x.createOrReplaceTempView('x') and spark.sql(n.to_sql('x', dialect='spark'))",
+    "ray": "use x.map_batches(n, batch_format='pandas')",
+}
+
+
+def _refuse_what_has_no_rows_here(x: Any) -> None:
+    if type(x).__name__ == "LazyFrame":
+        raise DataError("x is a LazyFrame, which has no rows yet: use x.with_columns(n.to_polars())")
+    engine = None if isinstance(x, tuple | list) else engine_of(x)
+    if engine is not None:
+        raise DataError(
+            f"x is a {type(x).__name__} of {engine}, whose rows are not in this process: {_ELSEWHERE[engine]}"
+        )
 
 
 def spread_over(n: Normalizer, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

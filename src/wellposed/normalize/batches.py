@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..arguments import told
 from ..errors import DataError, items_of
 from ..runtime.scope import Scope
+from .array_protocols import is_image, is_sparse, on_host, speaks_array
 
 _INPUT_KEYS = (
     "inputs",
@@ -34,23 +35,34 @@ _TARGET_KEYS = frozenset(
 def batches(data: Any) -> Generator[NDArray[Any]]:
     """Batches of the inputs in `data`, as arrays of a real dtype; random states are left as they were.
 
+    An iterator is used up, as any reading of it does.
+
     Raises
     ------
     DataError
-        When `data` holds nothing, can be iterated only once, or holds something that is no array of numbers.
+        When `data` holds nothing, or something that is no array of numbers, or 1-d arrays of one length, which may
+        be rows or parts of one column.
     """
     whole = _whole(data)
     if whole is not None:
         yield whole
         return
     _refuse_what_cannot_be_batched(data)
-    read = 0
+    read, first = 0, None
     with reading(data):
         for batch in items_of(data, "the data"):
-            yield _inputs_of_batch(batch, f"batch {read}")
+            what = f"batch {read}"
+            of_list = isinstance(data, list) and is_image(batch)
+            found = as_array(batch, what)[np.newaxis] if of_list else _inputs_of_batch(batch, what)
+            if first is None:
+                first = found.shape
+            elif read == 1 and not _gives_batches(data):
+                _refuse_rows(first, found.shape)
+            yield found
             read += 1
     if read == 0:
-        raise DataError(f"the data, {told(data)}, gave no batches: expected at least one")
+        used = "; an iterator that was read before gives nothing more" if _is_one_shot(data) else ""
+        raise DataError(f"the data, {told(data)}, gave no batches: expected at least one{used}")
 
 
 def column_names(data: Any) -> tuple[str, ...] | None:
@@ -70,9 +82,11 @@ def as_array(value: Any, what: str = "the data") -> NDArray[Any]:
     elif isinstance(value, np.ma.MaskedArray):
         value = np.ma.filled(value.astype(np.float64), np.nan)
     try:
-        array = np.asarray(value)
+        array = np.asarray(on_host(value, what))
         if array.dtype.kind == "O":
             array = array.astype(np.float64)
+    except DataError:
+        raise
     except Exception as error:  # whatever its own conversion raises
         raise DataError(f"{what} is no array of numbers ({_kind(value)}): {error}") from None
     if array.ndim == 0:
@@ -96,10 +110,12 @@ def _whole(data: Any) -> NDArray[Any] | None:
     """The inputs, when `data` holds them in one piece."""
     if isinstance(data, tuple) and len(data) == 2 and _is_arraylike(data[0]):
         return _inputs_of_pair(data)
-    if _is_arraylike(data) or _is_plain_numbers(data):
-        return as_array(data)
     if isinstance(data, Mapping):
         return _inputs_of_batch(data, "the data")
+    if is_image(data):
+        return as_array(data)[np.newaxis]
+    if _is_arraylike(data) or _is_plain_numbers(data):
+        return as_array(data)
     return None
 
 
@@ -127,18 +143,36 @@ def _refuse_what_cannot_be_batched(data: Any) -> None:
         raise DataError(
             f"the data are {told(data)}: expected an array, a tensor or an iterable of batches{hint}"
         )
-    if hasattr(data, "__next__"):
-        raise DataError(
-            f"found a one-shot {_kind(data)}, which could be read only once: pass a list or a DataLoader, "
-            "or merge as you go with m = m | Moments.of(batch)"
-        )
     if isinstance(data, tuple):
         raise DataError(
             f"found a tuple of {len(data)}: a tuple is a pair (inputs, targets); put batches in a list"
         )
 
 
+def _gives_batches(data: Any) -> bool:
+    """Whether what `data` gives are batches beyond doubt, as those of a DataLoader that makes them."""
+    made = (getattr(data, name, None) for name in ("batch_size", "batch_sampler", "gives_batches"))
+    return any(each is not None for each in made)
+
+
+def _refuse_rows(first: tuple[int, ...], second: tuple[int, ...]) -> None:
+    if len(first) == 1 and first == second and first[0] > 1:
+        raise DataError(
+            f"the data give one 1-d array of {first[0]} entries after another, which may be rows of a table or "
+            "parts of one column: give np.stack(data) for the table, np.concatenate(data) for the column, or "
+            "batches of shape (rows, columns)"
+        )
+
+
+def _is_one_shot(data: Any) -> bool:
+    return hasattr(data, "__next__")
+
+
 def _inputs_of_batch(batch: Any, what: str) -> NDArray[Any]:
+    if is_image(batch):
+        raise DataError(
+            f"{what} is an image of Pillow: give images in a list, without targets, or arrays of them with axis=-1"
+        )
     if isinstance(batch, Mapping):
         return _inputs_of_batch(_inputs_of_mapping(batch, what), what)
     if isinstance(batch, tuple | list) and not _is_plain_numbers(batch):
@@ -186,14 +220,14 @@ def _is_table(data: Any) -> bool:
 
 
 def _is_arraylike(data: Any) -> bool:
-    return isinstance(data, np.ndarray | np.generic) or is_tensor(data) or _is_table(data)
+    return speaks_array(data) or is_tensor(data) or _is_table(data) or is_sparse(data)
 
 
 def _is_plain_numbers(data: Any) -> bool:
     """Numbers in plain lists, nested or not: an array that nobody made one."""
     while isinstance(data, list | tuple) and data:
         data = data[0]
-    return isinstance(data, int | float)
+    return isinstance(data, int | float | np.number)
 
 
 def _kind(data: Any) -> str:
@@ -201,11 +235,16 @@ def _kind(data: Any) -> str:
 
 
 def reading(data: Any) -> AbstractContextManager[Any]:
-    """A scope in which `data` may be iterated: shuffling and augmenting draw random numbers, and move samplers and counters on."""
-    if type(data) in (list, tuple):  # no code of the user's runs
+    """A scope in which `data` may be iterated: shuffling and augmenting draw random numbers, and move samplers and counters on.
+
+    All of it is put back, save an iterator itself, which is given to be used up.
+    """
+    # No code of the user's runs for a list; the targets of batches have a scope of their own.
+    if type(data) in (list, tuple) or hasattr(data, "gives_batches"):
         return nullcontext()
+    kept = {} if _is_one_shot(data) else {"data": data}
     if "torch" in sys.modules:
         from ..frameworks.torch.arrays import reading as reading_torch
 
-        return reading_torch(data)
-    return Scope({}, data={"data": data})
+        return reading_torch(kept)
+    return Scope({}, data=kept)

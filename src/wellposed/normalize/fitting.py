@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from ..arguments import callable_or_none, choice, path, refused, text
 from ..errors import ArgumentError, DataError
+from .array_protocols import axis_for
 from .checkpoint import Checkpoint
 from .codes import codes_among
 from .engines import ENGINES
 from .methods import METHODS, WHITENING, options_for, transform
 from .moments import Moments
-from .naming import listed, printable
+from .naming import NO_NAME, listed, printable
 from .normalizer import Normalizer
 from .provenance import Provenance
 from .reading import Read, read
@@ -59,6 +60,7 @@ def fit(
         path(checkpoint, "checkpoint")
     callable_or_none(progress, "progress")
     doubt = check_split(split, train)
+    axis = axis_for(train, axis)
     wanted = _wanted(columns)
     found = read(
         targets_of(train) if of == "targets" else train,
@@ -72,7 +74,21 @@ def fit(
     )
     if found.moments.rows == 0:
         raise DataError("the training data have no rows: expected at least one")
-    return normalizer_of(found, method, wanted, kept_axes(found.ndim, axis), source, doubt)
+    remarks = [*found.remarks, *([] if axis is not None else _layout(found)), *([doubt] if doubt else [])]
+    return normalizer_of(found, method, wanted, kept_axes(found.ndim, axis), source, remarks)
+
+
+def _layout(found: Read) -> list[str]:
+    """What the axes of an array of more than two dimensions were taken for, where nobody said it."""
+    columns = found.moments.count.size
+    if found.ndim < 3:
+        return []
+    if found.ndim == 3:
+        taken = f"read as (N, T, F), with {columns} features along axis 2"
+        return [f"{taken}; for (N, C, T) say axis=1, for images without channels axis=()"]
+    last = ", H, W" if found.ndim == 4 else ", ..."
+    channels_last = f"(N{last}, C)"
+    return [f"read as (N, C{last}), with {columns} channels along axis 1; for {channels_last} say axis=-1"]
 
 
 def _wanted(columns: Any) -> list[Any] | None:
@@ -92,7 +108,7 @@ def normalizer_of(
     wanted: list[Any] | None,
     axis: tuple[int, ...],
     source: str | None = None,
-    remark: str = "",
+    remarks: Sequence[str] = (),
 ) -> Normalizer:
     """The normalizer of what was read; `wanted` as ``columns=`` of `Normalizer.fit`, `axis` the kept axes."""
     moments = found.moments
@@ -132,7 +148,7 @@ def normalizer_of(
         quartiles=_finite(map_.quartiles),
         rank_error=map_.rank_error,
         left_alone=left_alone,
-        remarks=(*map_.remarks, *_blurred(moments, selected, label), *([remark] if remark else [])),
+        remarks=(*map_.remarks, *_blurred(moments, selected, label), *remarks),
         provenance=_provenance(moments, source if source is not None else found.label),
     )
 
@@ -152,7 +168,7 @@ def _finite(quartiles: NDArray[np.float64] | None) -> NDArray[np.float64] | None
 
 
 def _labels(names: tuple[str, ...] | None) -> Callable[[int], str]:
-    return lambda i: printable(names[i]) if names else str(i)
+    return lambda i: printable(names[i]) or NO_NAME if names else str(i)
 
 
 def _select(

@@ -93,10 +93,12 @@ class Moments:
         Parameters
         ----------
         data
-            A NumPy array (any real dtype, memmap or view), a tensor of torch or JAX, a pair ``(inputs,
-            targets)`` of which the inputs count, or something that gives batches each time it is iterated: a
-            list, a DataLoader. A batch is an array, a pair, or a dict with its inputs under a usual name. 1-d
-            batches ``(N,)`` are one column.
+            A NumPy array (any real dtype, memmap or view), a tensor of torch or JAX, whatever else speaks a
+            protocol of arrays (``__array__``, ``__array_interface__``, DLPack), a pair ``(inputs, targets)`` of
+            which the inputs count, or something that gives batches: a list, a DataLoader, an iterator, which is
+            used up. A batch is an array, a pair, or a dict with its inputs under a usual name. 1-d batches
+            ``(N,)`` are one column; of one length, and from anything but a loader, they may be rows, and are
+            refused. Images of Pillow, alone or in a list, are samples, with their channels last.
         axis
             The axes that are kept, one entry each. By default the columns of ``(N, F)``, the channels of
             ``(N, C, H, W)`` and the last axis of ``(N, T, F)``. Axis 0 holds the samples and cannot be kept.
@@ -110,7 +112,7 @@ class Moments:
         Raises
         ------
         DataError
-            When there is nothing to read, the batches differ in shape, or it can be iterated only once.
+            When there is nothing to read, the batches differ in shape, or rows cannot be told from columns.
         ArgumentError
             When `axis` or `mask` does not fit the data.
 
@@ -120,12 +122,13 @@ class Moments:
         >>> Moments.of([np.array([1.0, 2.0]), np.array([6.0])]).mean.tolist()
         [3.0]
         """
+        from .array_protocols import axis_for
         from .batches import as_array, batches
         from .on_device import reduce_on_device
         from .reduction import Reduction, reduce_batch
 
         options: dict[str, Any] = {
-            "axis": axis,
+            "axis": axis_for(data, axis),
             "covariance": flag(covariance, "covariance"),
             "quantiles": flag(quantiles, "quantiles"),
         }

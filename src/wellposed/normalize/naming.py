@@ -10,10 +10,14 @@ from itertools import accumulate
 
 from ..safe_text import printable, shown
 
-__all__ = ["cells", "cut", "listed", "places_of", "printable", "repeated", "shown"]
+__all__ = ["NO_NAME", "cells", "cut", "listed", "places_of", "printable", "repeated", "shown"]
 
 _CHARACTERS = 4
 """Characters that are looked at for each place in a terminal: combining ones take none."""
+
+
+NO_NAME = "(no name)"
+"""Shown for a column without a name."""
 
 
 def cells(text: str) -> int:
@@ -47,7 +51,7 @@ def listed(names: Iterable[str], *, most: int = 5) -> str:
     """
     held = list(names)
     more = f" and {len(held) - most:,} more" if len(held) > most else ""
-    return ", ".join(shown(str(n)) for n in held[:most]) + more
+    return ", ".join(shown(str(n)) or NO_NAME for n in held[:most]) + more
 
 
 def repeated(names: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..arguments import whole
 from ..errors import LeakageError
-from .naming import printable
+from .naming import NO_NAME, printable
 from .provenance import Provenance
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ class Normalizer:
         Parameters
         ----------
         train
-            An array, a tensor, ``(inputs, targets)``, a DataLoader, a list of batches; a data frame or
-            anything else that speaks Arrow; a path to a Parquet, CSV, NPY or NPZ file, a folder or a pattern
+            An array, a tensor, ``(inputs, targets)``, a DataLoader, a list or an iterator of batches, which is
+            used up: see `Moments.of`; a data frame or anything else that speaks Arrow; a path to a Parquet, CSV, NPY or NPZ file, a folder or a pattern
             of them; a Dask, Spark or Ray collection.
         method
             - ``"standard"``: the mean, and the population standard deviation.
@@ -138,7 +138,8 @@ class Normalizer:
             of numbers, save integers in a table that are codes: those that span fewer than 16 values, and
             row numbers. Names that are as many as the columns of an unnamed array name its columns.
         axis
-            The axes that keep their own statistics; see `Moments.of`.
+            The axes that keep their own statistics; see `Moments.of`. Without it, what the axes of images and
+            sequences were taken for stands in `remarks`.
         mask
             Booleans over the leading axes of an array, such as ``(N, T)`` for ``(N, T, F)``: True counts.
         engine
@@ -389,7 +390,7 @@ class Normalizer:
     def label(self, column: int) -> str:
         """The name of a column, safe to show, or its number."""
         i = whole(column, "column", least=0, most=self.mean.size - 1)
-        return printable(self.names[i]) if self.names else str(i)
+        return printable(self.names[i]) or NO_NAME if self.names else str(i)
 
     def __repr__(self) -> str:
         return f"Normalizer(method={self.method!r}, columns={self.mean.size}, rows={self.provenance.rows})"

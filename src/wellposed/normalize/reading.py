@@ -36,6 +36,8 @@ class Read:
     """Which of them are stored as integers; empty where that is not known."""
     left_alone: dict[str, str] = field(default_factory=dict)
     """Columns that hold no numbers, and why."""
+    remarks: tuple[str, ...] = ()
+    """What the reading had to decide."""
     label: str | None = None
     mixing: Moments | None = None
     """Moments with the covariance of the columns that were named alone, where others were read beside them."""
@@ -158,6 +160,7 @@ def _by_source(source: Any, *, axis: Any, **options: Any) -> Read:
         names=source.names,
         integers=tuple(source.integers),
         left_alone=dict(source.left_alone),
+        remarks=source.remarks,
         label=source.label,
     )
 

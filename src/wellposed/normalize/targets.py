@@ -29,15 +29,14 @@ def targets_of(data: Any) -> Any:
             f"of='targets' needs pairs (inputs, targets), found {told(data)}: give the targets "
             "themselves, or name their column with columns="
         )
-    if hasattr(data, "__next__"):  # asking a loader for an iterator would draw random numbers
-        raise DataError(
-            f"found a one-shot {type(data).__name__}, which could be read only once: pass a list or a DataLoader"
-        )
     return _Targets(data)
 
 
 class _Targets:
     """Iterated as often as the data, and as free of traces."""
+
+    gives_batches = True
+    """1-d targets are those of a batch of samples, and no rows."""
 
     def __init__(self, data: Any) -> None:
         self._data = data
@@ -57,8 +56,17 @@ def _of_batch(batch: Any, what: str) -> Any:
             )
         return _one(batch[found[0]], what)
     if isinstance(batch, tuple | list) and len(batch) == 2 and batch[1] is not None:
+        _check_lengths(getattr(batch[0], "shape", ()), getattr(batch[1], "shape", ()), what)
         return _one(batch[1], what)
     raise DataError(f"{what} is no pair (inputs, targets) but {told(batch)}: it has no targets")
+
+
+def _check_lengths(inputs: Any, targets: Any, what: str) -> None:
+    if len(inputs) and len(targets) and inputs[0] != targets[0]:
+        raise DataError(
+            f"{what} has inputs of shape {tuple(inputs)} and targets of shape {tuple(targets)}: expected one row of "
+            "targets for each of inputs; of single samples, make batches with a DataLoader"
+        )
 
 
 def _one(targets: Any, what: str) -> Any:

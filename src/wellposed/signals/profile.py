@@ -35,7 +35,7 @@ def measure_signals(
     ----------
     model, loss, train, optimizer
         As in `wellposed.check`; a `Problem` is welcome as the first argument. Without a loss only the forward signal
-        is measured; without an optimizer the later signal is that after steps of Adam at 1e-3.
+        is measured: ``measure_signals(model, train)`` is short for it, as what is no function is no loss; without an optimizer the later signal is that after steps of Adam at 1e-3.
     seed
         Seeds the batches that are drawn and every random state while the model runs.
     isolate
@@ -57,6 +57,8 @@ def measure_signals(
     >>> [layer.name for layer in profile.layers]
     ['0', '1', '2']
     """
+    if train is None and not isinstance(model, Problem) and not (callable(loss) or isinstance(loss, str)):
+        loss, train = None, loss
     given = problem_from(model, loss, train, optimizer=optimizer)
     seed = checked_seed(seed)
     if flag(isolate, "isolate"):

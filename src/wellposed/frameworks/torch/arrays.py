@@ -44,9 +44,9 @@ def to_numpy(tensor: torch.Tensor, *, what: str = "the data") -> NDArray[Any]:
     return tensor.numpy()
 
 
-def reading(data: Any) -> AbstractContextManager[Any]:
-    """A scope in which `data` may be iterated; whatever reading it changes is as before on the way out."""
-    return preserved(data={"data": data})
+def reading(data: dict[str, Any]) -> AbstractContextManager[Any]:
+    """A scope in which `data`, by name, may be iterated; whatever reading them changes is as before on the way out."""
+    return preserved(data=data)
 
 
 def affine(x: torch.Tensor, center: NDArray[Any], scale: NDArray[Any], *, inverse: bool) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,17 +88,21 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
     def transform(self, X: Any) -> Any:
         """Normalise `X` with the statistics of the training data."""
         check_is_fitted(self)
+        chosen = _of_chosen(self.normalizer_, X)
+        if chosen is not self.normalizer_:
+            return to_sklearn(chosen).transform(X)
         return self.normalizer_(self._validated(X, first=False))
 
     def inverse_transform(self, X: Any) -> Any:
         """Undo `transform`."""
         check_is_fitted(self)
-        return self.normalizer_.inverse(check_array(X, dtype=_FLOATS, ensure_all_finite=_ALLOW_NAN))
+        z = check_array(X, dtype=_FLOATS, ensure_all_finite=_ALLOW_NAN)
+        return _of_chosen(self.normalizer_, z).inverse(z)
 
     def _learn(self, X: Any, *, first: bool) -> NormalizerTransformer:
         if self.normalizer is not None:
             self._check_agrees(self.normalizer)
-            self._freeze(self.normalizer)
+            self._freeze(_of_chosen(self.normalizer, X))
             self._validated(X, first=False)
             return self
         if self.method not in METHODS:
@@ -163,6 +168,27 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         return tags
 
 
+def _of_chosen(normalizer: Normalizer, X: Any) -> Normalizer:
+    """The normalizer of the chosen columns alone, where `X` holds just these: by their names, or their number."""
+    names, chosen = normalizer.names, normalizer.selected
+    if names is None or chosen.all():
+        return normalizer
+    wanted = [name for name, one in zip(names, chosen, strict=True) if one]
+    found = getattr(X, "columns", None)
+    is_narrow = len(X.T) == len(wanted) if isinstance(X, np.ndarray) and X.ndim == 2 else False
+    if not is_narrow and (found is None or [*map(str, found)] != wanted):
+        return normalizer
+    rotation, quartiles = normalizer.rotation, normalizer.quartiles
+    columns = ("count", "mean", "std", "minimum", "maximum", "missing", "infinite", "constant", "selected")
+    return replace(
+        normalizer,
+        names=tuple(wanted),
+        rotation=None if rotation is None else rotation[np.ix_(chosen, chosen)],
+        quartiles=None if quartiles is None else quartiles[:, chosen],
+        **{key: getattr(normalizer, key)[chosen] for key in (*columns, "center", "scale")},
+    )
+
+
 def _refuse_left_alone(X: Any, normalizer: Normalizer) -> None:
     """scikit-learn calls them unseen; dropping them here would lose them without a word."""
     names = normalizer.names
@@ -185,7 +211,8 @@ def to_sklearn(normalizer: Normalizer) -> NormalizerTransformer:
     (``GridSearchCV``, ``cross_val_score``) needs an unfitted ``NormalizerTransformer(method=...)``, which learns
     from the training folds alone: these statistics would have seen the held-out ones.
 
-    It takes the columns of numbers, ``X[list(n.names)]``, as scikit-learn's own transformers do. To keep columns
+    It takes the columns of numbers, ``X[list(n.names)]``, as scikit-learn's own transformers do, or just those that
+    were chosen with ``columns=``. To keep columns
     that the normalizer leaves alone, such as text, put it in a ``ColumnTransformer`` with
     ``remainder="passthrough"``.
 

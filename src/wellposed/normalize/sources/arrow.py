@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +88,8 @@ def columns_of(batch: Any, names: Sequence[str] | None = None) -> Columns:
 
 
 EMPTY = "empty: it holds nulls alone"
+INDEX = "the index of rows of pandas: to have it as a column, write the frame after reset_index()"
+_UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
 
 
 def kinds_of(schema: Any) -> tuple[tuple[str, ...], tuple[bool, ...], dict[str, str]]:
@@ -101,10 +105,21 @@ def kinds_of(schema: Any) -> tuple[tuple[str, ...], tuple[bool, ...], dict[str, 
     twice = repeated(schema.names)
     if twice:
         raise DataError(f"two columns are named {listed(map(repr, twice))}: rename one")
-    why = {field.name: why_left_alone(field.type) for field in schema}
+    index = _index_of_pandas(schema)
+    why = {field.name: INDEX if field.name in index else why_left_alone(field.type) for field in schema}
     numbers = tuple(name for name, reason in why.items() if reason is None)
     integers = tuple(bool(kind.is_integer(schema.field(name).type)) for name in numbers)
     return numbers, integers, {name: reason for name, reason in why.items() if reason is not None}
+
+
+def _index_of_pandas(schema: Any) -> set[str]:
+    """The columns of numbers that pandas wrote for the index of its rows, and gives back as that."""
+    unnamed = {name for name in schema.names if _UNNAMED_INDEX.fullmatch(name)}
+    try:
+        told = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+    except (ValueError, AttributeError):  # not as pandas writes it
+        return unnamed
+    return unnamed | {name for name in told if isinstance(name, str)}
 
 
 def why_left_alone(type_: Any) -> str | None:

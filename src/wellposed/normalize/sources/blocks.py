@@ -15,6 +15,11 @@ _LONGEST = 1 << 26
 _BOM = b"\xef\xbb\xbf"
 
 
+def as_utf8(encoding: str) -> str:
+    """The way to a file in UTF-8."""
+    return f"convert it, as with iconv -f {encoding} -t utf-8"
+
+
 def compressed(place: Path) -> bool:
     """Whether the ending says so."""
     return place.suffix.lower() == ".gz"
@@ -32,7 +37,7 @@ def blocks(place: Path, *, size: int = BLOCK) -> Iterator[tuple[bytes, int]]:
         text: Any = gzip.GzipFile(fileobj=file) if compressed(place) else file
         read = _read(text, size, place)
         if read.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise DataError(f"{place}: written in UTF-16, expected UTF-8")
+            raise DataError(f"{place}: written in UTF-16, expected UTF-8: {as_utf8('utf-16')}")
         read = read.removeprefix(_BOM)
         while read:
             following = _read(text, size, place)

@@ -107,6 +107,8 @@ class Source(ABC):
     """Bytes in all, as the pieces count them."""
     ndim: int
     """Dimensions of the data, the samples included: 2 for a table."""
+    remarks: tuple[str, ...] = ()
+    """What had to be decided to read them."""
     identity: str
     """Digest of what is read: another file, another version of it or other columns give another one. Empty for
     data in memory, which cannot be told apart when they are read again."""

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ...errors import ArgumentError, DataError
-from ..naming import listed, shown
+from ..naming import NO_NAME, listed, shown
 from .arrow import EMPTY, kinds_of
 from .source import Piece, Source, digest
 
@@ -27,6 +27,10 @@ class Part(ABC):
     bytes: int | None = None
     identity: tuple[Any, ...] = ()
     """Of a file; empty for data in memory."""
+    remarks: tuple[str, ...] = ()
+    """What had to be decided to read it."""
+    read_as: str = ""
+    """Of text: how it was read, for an error about what it holds."""
 
     def _describe(self, schema: Any) -> None:
         """Take the columns from a ``pyarrow.Schema``."""
@@ -71,9 +75,10 @@ class TableSource(Source):
             left_alone |= {name: "not chosen" for name in names if name not in wanted}
             names = tuple(name for name in names if name in wanted)
         if not names:
-            raise DataError(f"{label}: no column of numbers; there is {listed(left_alone) or 'nothing'}")
+            raise DataError(_no_numbers(self._parts[0], left_alone, label))
         self.names, self.left_alone = names, MappingProxyType(left_alone)
         self._wrong = next((why for name, why in wrong.items() if name in names), None)
+        self.remarks = tuple(dict.fromkeys(remark for part in self._parts for remark in part.remarks))
         self.rows = _sum([part.rows for part in parts])
         self.bytes = _sum([part.bytes for part in parts])
         on_disk = all(part.identity for part in parts)
@@ -102,6 +107,12 @@ class TableSource(Source):
 
     def select(self, columns: Sequence[str]) -> TableSource:
         return TableSource(self._parts, label=self.label, chosen=columns, numbers=self._numbers)
+
+
+def _no_numbers(first: Part, left_alone: dict[str, str], label: str) -> str:
+    columns = [f"{name or NO_NAME} ({why})" for name, why in left_alone.items()]
+    how = f"; {first.read_as}" if first.read_as else ""
+    return f"{label}: no column of numbers; there is {listed(columns) or 'nothing'}{how}"
 
 
 def _agreed(

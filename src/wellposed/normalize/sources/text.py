@@ -16,10 +16,11 @@ from ...errors import DataError
 from ..naming import places_of, shown
 from .ahead import in_order
 from .arrow import EMPTY
-from .blocks import blocks, whole_lines
-from .dialect import Dialect, dialect_of, is_missing, kind_of_text, lines_of
+from .blocks import as_utf8, blocks, whole_lines
+from .dialect import Dialect, codes_with_zeros, dialect_of, is_missing, kind_of_text, lines_of
 from .entries import Entries, as_numbers
 from .files import stamp
+from .headers import remark_on_header
 from .source import Piece
 from .tables import Part
 
@@ -44,6 +45,8 @@ class TextPart(Part):
         self.dialect, rows = self._first_lines()
         self.columns, self.numbers, self.left_alone = self.dialect.header, {}, {}
         self._places = places_of(self.columns)
+        self.remarks = tuple(filter(None, [remark_on_header(self.dialect)]))
+        self.read_as = _read_as(self.dialect, rows[0])
         for i, name in enumerate(self.dialect.header):
             self._decide(name, [row[i] for row in rows if i < len(row)])
         self._decide_late_columns()
@@ -151,10 +154,15 @@ class TextPart(Part):
             yield rest, size
 
     def _first_lines(self) -> tuple[Dialect, list[list[str]]]:
+        head = self._head()
+        if b"\0" in head:
+            raise DataError(f"{self.label}: holds null characters, as UTF-16 does: {as_utf8('utf-16')}")
         try:
-            dialect, rows = dialect_of(self._head().decode(), self.label, tabs=".tsv" in self._place.suffixes)
+            dialect, rows = dialect_of(head.decode(), self.label, tabs=".tsv" in self._place.suffixes)
         except UnicodeDecodeError as error:
-            raise DataError(f"{self.label}: cannot be read as UTF-8 ({error})") from None
+            raise DataError(
+                f"{self.label}: cannot be read as UTF-8 ({error}): if it is Latin-1, {as_utf8('cp1252')}"
+            ) from None
         if not rows:
             raise DataError(f"{self.label}: a header and no rows")
         return dialect, rows
@@ -175,12 +183,16 @@ class TextPart(Part):
     def _decide(self, name: str, entries: list[str]) -> None:
         """Whether a column holds numbers, and whether these are integers."""
         held = [entry for entry in entries if not is_missing(entry)]
-        numbers = [value for value in map(self.dialect.number, held) if value is not None]
-        if 2 * len(numbers) > len(held):
-            self.left_alone.pop(name, None)
-            self.numbers[name] = all(isinstance(value, int) for value in numbers)
-        else:
+        plain = [entry for entry in held if self.dialect.number(entry) is not None]
+        numbers = [self.dialect.number(entry) for entry in plain]
+        integers = all(isinstance(value, int) for value in numbers)
+        if 2 * len(numbers) <= len(held):
             self.left_alone[name] = kind_of_text(held) if held else EMPTY
+        elif integers and (why := codes_with_zeros(plain)):
+            self.left_alone[name] = why
+        else:
+            self.left_alone.pop(name, None)
+            self.numbers[name] = integers
 
     def _decide_late_columns(self) -> None:
         """Columns whose first entries are all missing are decided by the first ones that are not."""
@@ -203,3 +215,8 @@ class TextPart(Part):
             rows = [row for _, row in self._rows(block, before=before)]
             found = {name: [row[self._places[name]] for row in rows] for name in names}
         return found
+
+
+def _read_as(dialect: Dialect, row: Sequence[str]) -> str:
+    header, first = (shown(dialect.separator.join(each), most=60) for each in (dialect.header, row))
+    return f"read with the separator {dialect.separator!r}, the header {header!r} and the first row {first!r}"

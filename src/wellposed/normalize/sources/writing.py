@@ -182,6 +182,7 @@ def _text(part: TextPart, normalizer: Normalizer, target: Path) -> tuple[str, ..
         lines = io.TextIOWrapper(
             file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True
         )
+        lines.write(part.dialect.announced)
         writer = csv.writer(lines, delimiter=part.dialect.separator, lineterminator="\n")
         writer.writerow(header)
         for rows in part.rows_in_blocks():
