@@ -201,7 +201,7 @@ def _twice(f: Callable[[Any], Any], x: Any, v: Any) -> NumericalGradient:
     function = around(f, x, precision="auto", scalar=True)
     line = direction_line(function, v)
     step, noise = _inner_step(f, function, v)
-    steps = step * RATIO ** np.arange(3)
+    steps: Array = np.asarray(step * RATIO ** np.arange(3), dtype=np.float64)
     weights = _weights(steps)
 
     def slopes(place: Any) -> Array:

@@ -12,11 +12,15 @@ from math import isfinite
 
 import numpy as np
 
+from ..errors import WellposedError
 from .directions import Array
-from .evidence import EXACT, NAMEABLE, Evidence, rms, split_along, split_numerical
+from .evidence import EXACT, LEFT_OVER, NAMEABLE, Evidence, rms, split_along, split_numerical
+from .localize import measure
 from .probe import FLAG, Prober
 from .rearranged import rearranged
 
+AWAY, CONFIRMED = 0.1, 2
+"""How far off an explanation is tried again, relative to each tensor's own size, and along how many directions."""
 FACTOR = 1e-3
 """Agreement at which a factor counts as the whole number or the sign that it is near."""
 EXACT_ROWS, COARSE_ROWS = 1e-4, 5e-2
@@ -145,6 +149,8 @@ def _weight_decay(prober: Prober, evidence: Evidence) -> Cause | None:
     if rank < 2 or not evidence.explains(columns / sizes @ solution):
         return None
     ratio, decay = (float(v) for v in solution / sizes)
+    if not _holds_away(prober, evidence, ratio, decay):
+        return None
     if abs(ratio - 1) < FACTOR:
         if decay < 0:  # one too much
             return None
@@ -153,8 +159,29 @@ def _weight_decay(prober: Prober, evidence: Evidence) -> Cause | None:
             detail=f"the numerical gradient holds {decay:.6g} times the parameter more: a forgotten L2 term, λ = {decay:.4g}",
             elements=_furthest(point),
         )
+    # Of a quadratic F other errors are a multiple of the parameter too: λ, or λ times a number of rows, is one that somebody wrote.
+    within = FLAG * rms(evidence.bars) / rms(columns[:, 1])
+    if not any(_is_written(decay * m, within * m) for m in (1, *prober.objective.batch_sizes)):
+        return None
     found = factor_cause(prober, ratio, EXACT, of="apart from an L2 term, the analytic gradient is")
     return replace(found, ratio=None) if found and found.name in ("sign-flipped", "missing-mean") else None
+
+
+def _holds_away(prober: Prober, evidence: Evidence, ratio: float, decay: float) -> bool:
+    """Whether the same factor and the same λ explain the error at another point too, as far as the gradient is known there."""
+    try:
+        at = prober.objective.moved(prober.fresh(prober.everything), AWAY)
+    except WellposedError:  # F or its gradient is not finite there
+        at = None
+    if at is None:
+        return True
+    other, tensor = prober.at_other(at), evidence.tensor
+    for direction in (other.fresh((tensor,)) for _ in range(CONFIRMED)):
+        seen = measure(other, direction, evidence.clearest[1], share=LEFT_OVER)
+        told = ratio * seen.slope + decay * float(np.vdot(at.point(tensor), direction.move(tensor)))
+        if abs(seen.numerical - told) > FLAG * seen.bar + LEFT_OVER * abs(seen.error):
+            return False
+    return True
 
 
 def _low_precision(prober: Prober, evidence: Evidence) -> Cause | None:

@@ -85,7 +85,7 @@ class Entries:
         return value
 
     def _name(self, path: Path) -> str:
-        return self.names[path[0]] + "".join(f"[{key!r}]" for key in path[1:])
+        return str(self.names[path[0]]) + "".join(f"[{key!r}]" for key in path[1:])
 
 
 def _paths(value: Any, path: Path) -> Iterator[Path]:

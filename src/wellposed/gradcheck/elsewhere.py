@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import WellposedError
-from .cause import Cause
+from .cause import AWAY, CONFIRMED, Cause
 from .directions import Array, Direction
 from .evidence import LEFT_OVER, Evidence, rms
 from .examine import Outcome, examine_all
@@ -22,8 +22,6 @@ from .objective import Objective
 from .probe import Prober
 from .reading import FLAG, Reading
 
-AWAY = 0.1
-"""How far off, relative to each tensor's own size."""
 LOUDER = -3
 """A multiple of F whose gradient is that multiple too, unless it was computed before; negative, since signs and normed gradients know no size."""
 NEARER = 10.0
@@ -31,8 +29,8 @@ NEARER = 10.0
 HALF_FORMATS = (("float16", 11), ("bfloat16", 8))
 COARSEST = 2.0**-6
 """The largest error, relative to the gradient, that rounding to bfloat16 explains."""
-CONFIRMED, VANISHED = 2, 0.01
-"""Directions, and the part of an error that may be left, where an error has vanished."""
+VANISHED = 0.01
+"""Part of an error that may be left where it has vanished."""
 MOST_HELD, FEWEST_AT_RANDOM = 6, 4
 """Tensors that are moved by themselves, and the fewest of their elements that must have a value of their own."""
 

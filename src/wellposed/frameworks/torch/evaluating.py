@@ -342,10 +342,11 @@ class Evaluator:
             own = own_copy(g)
             del g
             times = self._times
-            found[i] = own if times == 1 else own.div_(2) if times == 2 else wide(own) / times
+            own = own if times == 1 else own.div_(2) if times == 2 else wide(own) / times
             if not is_finite(own):
                 undefined.append(Undefined.among(i, to_array(own)))
-                found[i] = torch.nan_to_num(found[i], 0.0, 0.0, 0.0)
+                own = torch.nan_to_num(own, 0.0, 0.0, 0.0)
+            found[i] = own
         return tuple(found), tuple(filter(None, undefined))
 
     @property
