@@ -23,6 +23,8 @@ Rows = NDArray[Any]
 
 
 def chunks(x: Rows, rows: int) -> list[Rows]:
+    """Batches of rows; of one column as a table of it, since 1-d arrays in a list may be rows."""
+    x = x[:, None] if x.ndim == 1 else x
     return [x[start : start + rows] for start in range(0, len(x), rows)]
 
 

@@ -862,8 +862,9 @@ class NoForward(torch.autograd.Function):
     ],
 )
 def test_what_has_no_forward_mode_is_named(f, x, named):
-    with objective(f, x, mode="forward") as o, pytest.raises(ArgumentError, match=f'{named}.*mode="reverse"'):
-        o.at(along(o), 0.1)
+    refused = pytest.raises(ArgumentError, match=f'{named}.*mode="reverse"')
+    with refused, objective(f, x, mode="forward"):
+        pass
 
 
 def test_forward_mode_needs_no_backward_pass():
