@@ -343,6 +343,7 @@ def npz_of_pieces(place: Path) -> None:
     ],
 )
 def test_a_source_can_be_taken_up_at_any_piece(tmp_path, monkeypatch, name, make) -> None:
+    monkeypatch.setattr(parquet, "_LONG", 1 << 22)
     monkeypatch.setattr(blocks.blocks, "__kwdefaults__", {"size": 1 << 12})
     for file in ("1", "2"):
         (tmp_path / file).mkdir()
@@ -377,6 +378,7 @@ def test_a_wide_row_group_is_read_some_columns_at_a_time(tmp_path, monkeypatch, 
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=1700)
     monkeypatch.setattr(parquet, "PIECE_BYTES", 50_000)
     monkeypatch.setattr(parquet, "_AT_ONCE", 50_000)
+    monkeypatch.setattr(parquet, "_LONG", 50_000)
 
     source = open_source(tmp_path / "t.parquet")
     pieces = list(source.pieces())

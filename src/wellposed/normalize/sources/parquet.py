@@ -22,8 +22,9 @@ _FEWEST_COLUMNS = 8
 """Columns read together, so that they can be decoded in parallel. Of each, a page (a megabyte, as a rule) lies in
 memory as it is stored and decompressed: of all columns of a wide file that would be gigabytes."""
 _BUFFER = 1 << 16
-_AT_ONCE = 1 << 26
-"""Bytes of numbers that are decoded at once, on all cores; more are decoded batch by batch, which takes one core and less memory."""
+_AT_ONCE, _LONG = 1 << 25, 1 << 24
+"""Bytes of numbers that are decoded at once, on all cores, and of a piece of them: each column of a piece has a cost of its own. More
+are decoded batch by batch, on one core and in less memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +86,11 @@ class ParquetPart(Part):
         slices = []
         for groups in self._together(self._row_bytes(names)):
             rows = sum(self._groups[i] for i in groups)
-            at_once = PIECE_BYTES if rows * width * len(names) > _AT_ONCE else _AT_ONCE
-            columns = max(_FEWEST_COLUMNS, int(at_once / (width * max(1, rows))))
+            small = rows * width * len(names) <= _AT_ONCE
+            columns = max(_FEWEST_COLUMNS, int((_AT_ONCE if small else PIECE_BYTES) / (width * max(1, rows))))
             blocks = _evenly(len(names), -(-len(names) // columns))
             for block in blocks:
-                step = max(1, int(PIECE_BYTES / (width * (block[1] - block[0]))))
+                step = max(1, int((_LONG if small else PIECE_BYTES) / (width * (block[1] - block[0]))))
                 slices += [
                     _Slice(groups=groups, block=block, number=i, rows=min(step, rows - start), step=step)
                     for i, start in enumerate(range(0, rows, step))
@@ -103,7 +104,7 @@ class ParquetPart(Part):
         for group, more in enumerate(self._groups):
             held.append(group)
             rows += more
-            if rows * row_bytes >= PIECE_BYTES:
+            if rows * row_bytes >= _LONG:
                 yield tuple(held)
                 held, rows = [], 0
         if held:
