@@ -289,7 +289,32 @@ def loss_that_knows_its_inputs(wrong: bool) -> Built:
     return f, (scores.log_softmax(-1) if wrong else scores,), None
 
 
+def box_with_open_sides(wrong: bool) -> Built:
+    """bytedance/Protenix#336: how far x lies beyond a bound of infinity is infinite, and ``where`` hides that going forward alone."""
+    above = torch.tensor([2.0, 1.5, torch.inf, 2.5, torch.inf, 2.0, 1.0, 3.0])
+
+    def f(x):
+        over = x - above.to(x)
+        over = over if wrong else over.clamp(min=0)
+        return (torch.where(x > above, over.square(), 0) + (1 - x).clamp(min=0).square()).sum()
+
+    return f, (1.5 + normal(8),), None
+
+
 # JAX
+
+
+def norm_through_singular_values(wrong: bool) -> Built:
+    """jax-ml/jax#8732: equal singular values have no derivative of their vectors, though what is put together from both has one."""
+    import jax.numpy as jnp
+
+    def f(a):
+        if not wrong:
+            return jnp.sqrt((a**2).sum())
+        left, values, right = jnp.linalg.svd(a)
+        return jnp.linalg.norm(left * values @ right)
+
+    return f, (jnp.diag(jnp.array([1.0, 1.0, 2.0, 3.0])),), None
 
 
 def scan_that_drops_its_sequence(wrong: bool) -> Built:
@@ -420,6 +445,15 @@ REPORTS = (
         causes=("sparse", "mask"),
     ),
     Report(source="pytorch/pytorch#52241", build=loss_that_knows_its_inputs, at_fault=("scores",)),
+    Report(
+        source="bytedance/Protenix#336", build=box_with_open_sides, at_fault=("x",), causes=("not-finite",)
+    ),
+    Report(
+        source="jax-ml/jax#8732",
+        build=norm_through_singular_values,
+        at_fault=("a",),
+        causes=("not-finite",),
+    ),
     Report(
         source="jax-ml/jax#753", build=scan_that_drops_its_sequence, at_fault=("steps",), causes=("zero",)
     ),
