@@ -25,6 +25,8 @@ FACTOR = 1e-3
 """Agreement at which a factor counts as the whole number or the sign that it is near."""
 EXACT_ROWS, COARSE_ROWS = 1e-4, 5e-2
 """How near a factor must come to a number of rows, where it is sharp and where noise leaves it vague."""
+ROUND = 1e-4
+"""How well a coefficient must be known, relative to it, to be told for one of two digits."""
 DIGITS = 4
 """Of a number that somebody wrote down."""
 MOST_ROWS = 24
@@ -160,8 +162,9 @@ def _weight_decay(prober: Prober, evidence: Evidence) -> Cause | None:
             elements=_furthest(point),
         )
     # Of a quadratic F other errors are a multiple of the parameter too: λ, or λ times a number of rows, is one that somebody wrote.
+    coefficient = decay / (1 - ratio)  # of a gradient that holds λθ, and all else by another factor
     within = FLAG * rms(evidence.bars) / rms(columns[:, 1])
-    if not any(_is_written(decay * m, within * m) for m in (1, *prober.objective.batch_sizes)):
+    if not any(_is_round(coefficient * m, within * m) for m in (1, *prober.objective.batch_sizes)):
         return None
     found = factor_cause(prober, ratio, EXACT, of="apart from an L2 term, the analytic gradient is")
     return replace(found, ratio=None) if found and found.name in ("sign-flipped", "missing-mean") else None
@@ -177,9 +180,11 @@ def _holds_away(prober: Prober, evidence: Evidence, ratio: float, decay: float) 
         return True
     other, tensor = prober.at_other(at), evidence.tensor
     for direction in (other.fresh((tensor,)) for _ in range(CONFIRMED)):
-        seen = measure(other, direction, evidence.clearest[1], share=LEFT_OVER)
-        told = ratio * seen.slope + decay * float(np.vdot(at.point(tensor), direction.move(tensor)))
-        if abs(seen.numerical - told) > FLAG * seen.bar + LEFT_OVER * abs(seen.error):
+        seen, move = measure(other, direction, evidence.clearest[1], share=LEFT_OVER), direction.move(tensor)
+        # Of the parameter there; or as it was here, where λθ was computed once and for all.
+        terms = (float(np.vdot(point, move)) for point in (at.point(tensor), prober.objective.point(tensor)))
+        left = min(abs(seen.numerical - ratio * seen.slope - decay * term) for term in terms)
+        if left > FLAG * seen.bar + LEFT_OVER * abs(seen.error):
             return False
     return True
 
@@ -224,6 +229,13 @@ def _missing_term(prober: Prober, evidence: Evidence) -> Cause | None:
                 elements=_furthest(term),
             )
     return None
+
+
+def _is_round(value: float, uncertainty: float) -> bool:
+    """Whether it is a number of two digits, as a λ is."""
+    return uncertainty <= ROUND * abs(value) and abs(
+        float(f"{value:.2g}") - value
+    ) <= uncertainty + EXACT * abs(value)
 
 
 def _is_written(value: float, uncertainty: float) -> bool:

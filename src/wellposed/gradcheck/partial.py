@@ -36,9 +36,11 @@ def slice_cause(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
 
 
 def scattered_cause(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
-    """The cause of an error that lies all over the tensor, and that no change of the whole gradient explains."""
-    if not (box.is_whole and box.shape and evidence.nameable and prober.objective.claims_gradient):
+    """The cause of an error that no change of the whole gradient, or of the one slice that holds it, explains."""
+    if not (box.shape and evidence.nameable and prober.objective.claims_gradient):
         return None
+    if not box.is_whole:  # a few elements that lie far apart make a large slice
+        return _few_elements(prober, evidence)
     return (
         _on_one_side(prober, evidence)
         or _few_elements(prober, evidence)
