@@ -76,7 +76,9 @@ def print_bars(results: list[tuple[Claim, Outcome]]) -> None:
             )
     total = sum((o.bars for _, o in results), Bars())
     if total.total:
-        print(f"\nerror bars, all: {total.covered} of {total.total} ({total.covered / total.total:.2%}); worst {total.worst:.3g} bars")
+        print(
+            f"\nerror bars, all: {total.covered} of {total.total} ({total.covered / total.total:.2%}); worst {total.worst:.3g} bars"
+        )
 
 
 def print_refusals(results: list[tuple[Claim, Outcome]]) -> None:
@@ -87,7 +89,9 @@ def print_refusals(results: list[tuple[Claim, Outcome]]) -> None:
         groups.setdefault(kind_of_reason(outcome.reason), []).append((claim, outcome))
     for reason, members in sorted(groups.items(), key=lambda item: -len(item[1])):
         claim, outcome = members[0]
-        print(f"  {len(members):4}  {reason}\n        such as {claim.peer}: {claim.name}: {outcome.reason[:200]}")
+        print(
+            f"  {len(members):4}  {reason}\n        such as {claim.peer}: {claim.name}: {outcome.reason[:200]}"
+        )
 
 
 def kind_of_reason(reason: str) -> str:

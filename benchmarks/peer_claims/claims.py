@@ -180,7 +180,9 @@ def complex_or_float(x: Any) -> str:
     return repr(complex(x)) if isinstance(x, mpmath.mpc) else repr(float(x))
 
 
-def verdict(check: wp.GradientCheck, want: Literal["pass", "fail", "not pass"], *, cause: str | None = None) -> Outcome:
+def verdict(
+    check: wp.GradientCheck, want: Literal["pass", "fail", "not pass"], *, cause: str | None = None
+) -> Outcome:
     """Compare a gradient check with the verdict that is right; an inconclusive one where the peer decides is a refusal."""
     got = check.verdict
     if want == "not pass":

@@ -24,7 +24,11 @@ def tolerance(precision: Precision, dtype: Any, size: float) -> tuple[float, flo
 
 
 def scalar(
-    f: Formula, x: float, dtype: Any, precision: Precision, method: Literal["auto", "two-sided", "one-sided"] = "auto"
+    f: Formula,
+    x: float,
+    dtype: Any,
+    precision: Precision,
+    method: Literal["auto", "two-sided", "one-sided"] = "auto",
 ) -> Outcome:
     """One number of one number, given as a scalar of NumPy."""
     point = dtype(x)
@@ -77,7 +81,9 @@ def curvature(f: Formula, x: Any, v: Any, gradient: Callable[[Any], Any] | None 
     return judge(got.value, got.error, truth, rtol=1e-4, atol=1e-4 * scale)
 
 
-def fixed_step(f: Formula, x: float, step: float, method: Literal["two-sided", "one-sided"], rtol: float) -> Outcome:
+def fixed_step(
+    f: Formula, x: float, step: float, method: Literal["two-sided", "one-sided"], rtol: float
+) -> Outcome:
     """A derivative with a step of the caller's."""
     got = wp.numerical_gradient(lambda t: f(exact.PLAIN, t), x, step=step, method=method)
     return judge(got.value, got.error, exact.slope(f, x), rtol=rtol, atol=rtol)

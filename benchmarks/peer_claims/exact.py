@@ -20,7 +20,21 @@ STEP = "1e-40"
 PLAIN = SimpleNamespace(
     **{
         name: getattr(np, name)
-        for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "expm1", "log", "log1p", "sqrt", "exp2", "cbrt")
+        for name in (
+            "sin",
+            "cos",
+            "tan",
+            "sinh",
+            "cosh",
+            "tanh",
+            "exp",
+            "expm1",
+            "log",
+            "log1p",
+            "sqrt",
+            "exp2",
+            "cbrt",
+        )
     },
     asin=np.arcsin,
     acos=np.arccos,
@@ -39,7 +53,20 @@ PLAIN = SimpleNamespace(
 EXACT = SimpleNamespace(
     **{
         name: getattr(mp, name)
-        for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "hypot", "atan2", "cbrt")
+        for name in (
+            "sin",
+            "cos",
+            "tan",
+            "sinh",
+            "cosh",
+            "tanh",
+            "exp",
+            "log",
+            "sqrt",
+            "hypot",
+            "atan2",
+            "cbrt",
+        )
     },
     **{name: getattr(mp, name) for name in ("asin", "acos", "atan", "asinh", "acosh", "atanh")},
     expm1=lambda x: mp.exp(x) - 1,

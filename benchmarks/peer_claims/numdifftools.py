@@ -112,7 +112,10 @@ GRADIENTS: dict[str, tuple[Any, tuple[tuple[float, ...], ...]]] = {
     "rosen": (rosen, ((2.0, 3.0), (-1.0, 0.5), (1.0, 1.0), (0.2, -0.4, 1.7), (1.0, 1.0, 1.0, 1.0))),
     "xyz+exp": (product_and_exp, ((3.0, 5.0, 7.0), (0.0, 1.0, 2.0), (-2.0, 0.1, 9.0))),
     "reciprocal": (reciprocal, ((1.0, 2.0), (-3.0, 0.1), (0.0, 0.0))),
-    "mixed-powers": (mixed_powers, ((1.0, 2.0, 3.0), (0.0, 16.003907623933742, 68.02057249966789), (88.0, 88.0, 88.0))),
+    "mixed-powers": (
+        mixed_powers,
+        ((1.0, 2.0, 3.0), (0.0, 16.003907623933742, 68.02057249966789), (88.0, 88.0, 88.0)),
+    ),
     "cos(x-y)": (cosine_of_difference, ((0.0, 0.0), (0.3, -0.4), (5.0, 2.0))),
     "squares": (sum_of_squares, ((1.0, 2.0, 3.0), (0.0, 0.0), (1e-3, 1.0, 1e3))),
     "ions": (ions, ((-0.6, 0.6), (-1.0, 0.25), (0.1, 3.0))),
@@ -129,7 +132,9 @@ JACOBIANS: dict[str, tuple[Any, tuple[tuple[float, ...], ...]]] = {
 def shape_of_cube() -> Outcome:
     x = np.full((3, 2), 2.0)
     got = wp.numerical_gradient(lambda t: np.sum(t**3), x)
-    return all_of(equal(got.value.shape, (3, 2)), judge(got.value, got.error, np.full((3, 2), 12.0), rtol=1e-8))
+    return all_of(
+        equal(got.value.shape, (3, 2)), judge(got.value, got.error, np.full((3, 2), 12.0), rtol=1e-8)
+    )
 
 
 def broadcast_rows() -> Outcome:
@@ -187,22 +192,66 @@ def claims() -> list[Claim]:
         for x in points:
             grid.add("derivative", f"{name} at {x:g} float64", derivatives.scalar, f, x, np.float64, "auto")
             grid.add("derivative", f"{name} at {x:g} float32", derivatives.scalar, f, x, np.float32, "own")
-        grid.add("derivative", f"{name} one-sided at {points[2]:g}", derivatives.scalar, f, points[2], np.float64, "auto", "one-sided")
+        grid.add(
+            "derivative",
+            f"{name} one-sided at {points[2]:g}",
+            derivatives.scalar,
+            f,
+            points[2],
+            np.float64,
+            "auto",
+            "one-sided",
+        )
         low, high = RANGES.get(name, (-2.0, 3.0))
         for dtype, precision in ((np.float64, "auto"), (np.float32, "own"), (np.float32, "auto")):
             x = np.linspace(low, high, 24).astype(dtype)
-            grid.add("derivative", f"{name} of 24 elements {np.dtype(dtype)} {precision}", derivatives.elementwise, f, x, precision)
+            grid.add(
+                "derivative",
+                f"{name} of 24 elements {np.dtype(dtype)} {precision}",
+                derivatives.elementwise,
+                f,
+                x,
+                precision,
+            )
     for name, (f, points) in GRADIENTS.items():
         for p in points:
             for dtype, precision in ((np.float64, "auto"), (np.float32, "own")):
-                grid.add("derivative", f"gradient of {name} at {p} {np.dtype(dtype)}", derivatives.gradient, f, np.array(p, dtype), precision)
+                grid.add(
+                    "derivative",
+                    f"gradient of {name} at {p} {np.dtype(dtype)}",
+                    derivatives.gradient,
+                    f,
+                    np.array(p, dtype),
+                    precision,
+                )
             for v in np.eye(len(p)):
-                grid.add("derivative", f"Hessian of {name} at {p} times {v}", derivatives.curvature, f, np.array(p), v)
-            grid.add("derivative", f"along 1,-1,.. of {name} at {p}", derivatives.along, f, np.array(p), np.array([(-1.0) ** i for i in range(len(p))]))
+                grid.add(
+                    "derivative",
+                    f"Hessian of {name} at {p} times {v}",
+                    derivatives.curvature,
+                    f,
+                    np.array(p),
+                    v,
+                )
+            grid.add(
+                "derivative",
+                f"along 1,-1,.. of {name} at {p}",
+                derivatives.along,
+                f,
+                np.array(p),
+                np.array([(-1.0) ** i for i in range(len(p))]),
+            )
     for name, (f, points) in JACOBIANS.items():
         for p in points:
             for dtype, precision in ((np.float64, "auto"), (np.float32, "own")):
-                grid.add("derivative", f"Jacobian of {name} at {p} {np.dtype(dtype)}", derivatives.matrix, f, np.array(p, dtype), precision)
+                grid.add(
+                    "derivative",
+                    f"Jacobian of {name} at {p} {np.dtype(dtype)}",
+                    derivatives.matrix,
+                    f,
+                    np.array(p, dtype),
+                    precision,
+                )
     grid.add("derivative", "cube of a (3, 2) array", shape_of_cube)
     grid.add("derivative", "rows that are broadcast", broadcast_rows)
     for n in (3, 12, 20):
@@ -211,9 +260,23 @@ def claims() -> list[Claim]:
         grid.add("derivative", f"further arguments at {x}", keyword_arguments, x)
     grid.add("derivative", "unit direction of rosen", unit_direction)
     grid.add("derivative", "x is not written", untouched)
-    grid.add("derivative", "integers in a list", integers, [1, 2, 3], lambda t: sum(v * v for v in t), [2.0, 4.0, 6.0])
+    grid.add(
+        "derivative",
+        "integers in a list",
+        integers,
+        [1, 2, 3],
+        lambda t: sum(v * v for v in t),
+        [2.0, 4.0, 6.0],
+    )
     grid.add("derivative", "an integer", integers, 1, lambda t: t**3, 3.0)
-    grid.add("derivative", "an integer array", integers, np.array([1, 2, 3]), lambda t: np.sum(t**2), [2.0, 4.0, 6.0])
+    grid.add(
+        "derivative",
+        "an integer array",
+        integers,
+        np.array([1, 2, 3]),
+        lambda t: np.sum(t**2),
+        [2.0, 4.0, 6.0],
+    )
     grid.add("derivative", "an infinite function", refusal_of_infinity)
     grid.add("derivative", "a NaN function", refusal_of_nan)
     for name in ("exp", "sin", "cos", "tanh", "cube"):
