@@ -140,9 +140,8 @@ def complex_point(name: str, z: complex) -> Outcome:
     return judge(got.value, got.error, truth, rtol=1e-7)
 
 
-def complex_array(name: str) -> Outcome:
+def complex_array(name: str, z: Any) -> Outcome:
     f, g = REAL_OF_COMPLEX[name]
-    z = np.array(PLACES)
     got = wp.numerical_gradient(lambda t: np.sum(f(t)), z)
     with mpmath.workdps(60):
         truth = np.empty(len(z), dtype=object)
@@ -202,7 +201,18 @@ def claims() -> list[Claim]:
     for name in REAL_OF_COMPLEX:
         for z in PLACES:
             grid.add("derivative", f"complex {name} at {z}", complex_point, name, z)
-        grid.add("derivative", f"complex {name} of an array", complex_array, name)
+        grid.add("derivative", f"complex {name} of an array", complex_array, name, np.array(PLACES))
+        grid.add(
+            "derivative",
+            f"complex {name} of an array, backwards",
+            complex_array,
+            name,
+            np.array(PLACES[::-1]),
+        )
+        for seed in range(3):
+            rng = np.random.default_rng(seed)
+            z = rng.normal(size=6) + 1j * rng.normal(size=6)
+            grid.add("derivative", f"complex {name} of random numbers {seed}", complex_array, name, z)
     for z in (1 + 0.5j, np.array([1 + 0.5j, -2j])):
         grid.add("derivative", f"complex output at {z}", complex_output, z)
     return grid.claims
