@@ -209,6 +209,8 @@ def claims() -> list[Claim]:
             name,
             np.array(PLACES[::-1]),
         )
+        axes = np.array([2 + 0j, 0.5j, -1.5 + 0j, 1 + 1j, -3j, 0.4 - 0.8j])
+        grid.add("derivative", f"complex {name} on and off the axes", complex_array, name, axes)
         for seed in range(3):
             rng = np.random.default_rng(seed)
             z = rng.normal(size=6) + 1j * rng.normal(size=6)

@@ -213,6 +213,21 @@ def claims() -> list[Claim]:
                 x,
                 precision,
             )
+    for name, (f, _) in ELEMENTARY.items():
+        low, high = RANGES.get(name, (-2.0, 3.0))
+        for n, seed in ((5, 0), (12, 1), (40, 2)):
+            x = np.random.default_rng(seed).uniform(low, high, n)
+            grid.add(
+                "derivative", f"{name} of {n} random elements float64", derivatives.elementwise, f, x, "auto"
+            )
+            grid.add(
+                "derivative",
+                f"{name} of {n} random elements float32",
+                derivatives.elementwise,
+                f,
+                x.astype(np.float32),
+                "own",
+            )
     for name, (f, points) in GRADIENTS.items():
         for p in points:
             for dtype, precision in ((np.float64, "auto"), (np.float32, "own")):

@@ -210,7 +210,7 @@ class Two(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        a, b = ctx.saved_tensors
+        _, b = ctx.saved_tensors
         return b * grad, b * grad
 
 
