@@ -36,7 +36,11 @@ def main() -> None:
     warnings.simplefilter("ignore")
 
     results: list[tuple[Claim, Outcome]] = []
-    print(f"{'peer':22}{'claims':>8}" + "".join(f"{s:>14}" for s in STATES) + f"{'seconds':>10}")
+    print(
+        f"{'peer':22}{'claims':>8}"
+        + "".join(f"{s:>14}" for s in STATES)
+        + f"{'bars cover':>17}{'seconds':>9}"
+    )
     for peer in args.peer or PEERS:
         start = time.perf_counter()
         module = importlib.import_module(f"benchmarks.peer_claims.{peer}")
@@ -61,7 +65,9 @@ def main() -> None:
 
 def row(name: str, results: list[tuple[Claim, Outcome]], seconds: float | None) -> None:
     counts = Counter(o.state for _, o in results)
-    tail = "" if seconds is None else f"{seconds:10.1f}"
+    bars = sum((o.bars for _, o in results), Bars())
+    tail = f"{bars.covered} of {bars.total}" if bars.total else ""
+    tail = f"{tail:>17}" + ("" if seconds is None else f"{seconds:9.1f}")
     print(f"{name:22}{len(results):8}" + "".join(f"{counts[s]:14}" for s in STATES) + tail, flush=True)
 
 

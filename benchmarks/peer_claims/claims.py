@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -216,13 +216,5 @@ class Grid:
         )
 
 
-def product_name(*parts: Any) -> str:
-    return " ".join(str(p) for p in parts if p != "")
-
-
 def flat(arrays: Iterable[Any]) -> list[Any]:
     return [x for a in arrays for x in np.asarray(a, dtype=object).ravel()]
-
-
-def strings(values: Sequence[Any]) -> str:
-    return ",".join(f"{v:g}" for v in values)

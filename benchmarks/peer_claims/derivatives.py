@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -87,7 +87,3 @@ def fixed_step(
     """A derivative with a step of the caller's."""
     got = wp.numerical_gradient(lambda t: f(exact.PLAIN, t), x, step=step, method=method)
     return judge(got.value, got.error, exact.slope(f, x), rtol=rtol, atol=rtol)
-
-
-def units(n: int) -> Sequence[Any]:
-    return list(np.eye(n))
