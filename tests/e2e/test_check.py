@@ -526,3 +526,14 @@ def test_digits_with_constant_pixels_give_a_note_and_no_error() -> None:
 def test_arrays_of_a_regression_are_read() -> None:
     report = wp.check(net(outputs=1), F.mse_loss, (X.double().numpy(), X[:, :1].double().numpy()))
     assert_sound(report, "WP503", "WP504", "WP505")
+
+
+@pytest.mark.parametrize("rate", [0.0, 1e-12])
+def test_a_rate_that_changes_no_bit_is_an_error(rate: float) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(256, 8)
+    model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 3))
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    report = wp.check(model, nn.functional.cross_entropy, (x, x[:, :3].argmax(1)), optimizer=optimizer)
+    assert [f.code for f in report.findings if f.severity == "error"] == ["WP608"]
+    assert "by a single bit" in report.findings[0].summary

@@ -159,3 +159,28 @@ def test_unknown_methods_and_steps_are_refused():
 def test_values_near_the_ends_of_float64_have_derivatives(f, x, expected):
     found = wp.numerical_gradient(f, x)
     assert abs(found.value - expected) <= found.error < 1e-9 * expected
+
+
+def test_where_f_is_small_by_cancellation_steps_of_a_rounding_see_no_slope():
+    """The sum is 24 terms of size 1 that cancel: its rounding is that of the terms, and no rounding of its value tells it."""
+    x = np.linspace(-0.95, 0.95, 24).astype(np.float32)
+    found = wp.numerical_gradient(lambda t: np.sum(np.arcsin(t)), x, precision="own")
+    assert (np.abs(found.value - 1 / np.sqrt(1 - x.astype(float) ** 2)) <= found.error).all()
+    assert (found.error < 1e-3).all()
+
+
+def test_a_hinge_stands_still_beside_its_corner():
+    x = np.array([-0.01, 0.3, -2.0])
+    found = wp.numerical_gradient(lambda t: np.sum(np.maximum(t, 0.0)), x)
+    assert (np.abs(found.value - (x > 0)) <= found.error).all()
+    assert (found.error < 1e-6).all()
+
+
+@pytest.mark.parametrize("z", [[1 + 1j, 2, 0.5j, -1.5], [2, 0.5j, -1.5, 1 + 1j, 3j, -1 - 2j]])
+def test_elements_whose_derivative_vanishes_teach_the_others_no_step(z):
+    z = np.array(z, dtype=complex)
+    found = wp.numerical_gradient(lambda t: np.sum((1 / t).real), z)
+    expected = np.conj(-1 / z**2)
+    assert (np.abs(found.value.real - expected.real) <= found.error).all()
+    assert (np.abs(found.value.imag - expected.imag) <= found.error).all()
+    assert (found.error < 1e-8).all()

@@ -17,7 +17,7 @@ from .kinks import vertical
 from .lines import Indices, Lines
 from .loudness import approached, looks_like_noise, louder_below, quiet_below, steady_below
 from .parting import CLEAR, parting_of
-from .stairs import reread
+from .stairs import off_the_stair, reread
 from .tableau import NOISE_WIDTHS, RATIO, Entry, Tableau, best_entry, chosen
 
 Array = NDArray[np.float64]
@@ -211,6 +211,8 @@ def _stands_alone(tableau: Tableau) -> NDArray[np.bool_]:
 
 
 def _read(function: Function, lines: Lines, which: Indices, tableau: Tableau) -> Derivatives:
+    best = best_entry(tableau)
+    tableau = off_the_stair(tableau, best)
     best = best_entry(tableau)
     endless = (
         vertical([row[0] for row in tableau.values], tableau.steps, tableau.noise) | tableau.jumps.grow()

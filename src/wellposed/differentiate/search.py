@@ -195,8 +195,12 @@ def _to_one_side(
 
 
 def _learnt(led: Derivatives, scales: Array) -> float:
-    """Where a follower starts, relative to its scale: as many rungs above the pilots' best as extrapolation needs."""
-    steps = np.where(led.found, led.step, np.nan) / scales[:, None]
+    """Where a follower starts, relative to its scale: as many rungs above the pilots' best as extrapolation needs.
+
+    A pilot whose derivative vanishes teaches nothing: where f is even about it, any step is as good as any other.
+    """
+    telling = led.found & (np.abs(led.value) > led.error)
+    steps = np.where(telling, led.step, np.nan) / scales[:, None]
     if np.isnan(steps).all():
         return FIRST_STEP
     return float(np.nanmax(steps)) * RATIO**SPARE

@@ -27,6 +27,8 @@ STOREYS = 3
 """A staircase of few digits may stand on one of fewer."""
 ROUNDS = 3
 """Of asking the rungs how loud the noise of the stairs is."""
+AGREED = 0.01
+"""Largest bar, relative to a slope, on which longer steps agree."""
 AGAIN = 0.25
 """Of the first jump; what moves by more at longer steps is another one."""
 
@@ -51,6 +53,30 @@ def reread(function: Function, lines: Lines, which: Indices, tableau: Tableau, b
         if reading.stairs is before.stairs:
             break
     return reading
+
+
+def off_the_stair(tableau: Tableau, best: Entry) -> Tableau:
+    """Where the best entry is that of steps along which f stood still, and longer ones agree on a slope: with the noise of that stair.
+
+    The smallest change of f that was seen is the height of the stair. Where f is small by cancellation, no rounding of f tells it.
+    Beside a kink f stands still, too, but longer steps agree on no slope, or f bends along them.
+    """
+    slopes, bends = np.stack([row[0] for row in tableau.values]), np.stack(tableau.jumps.bends)
+    rungs = np.arange(len(slopes))[:, None, None]
+    still = (slopes == 0) & (bends == 0)
+    changes = np.maximum(np.abs(slopes) * np.stack(tableau.steps)[:, :, None], np.abs(bends) / 2)
+    moved = ~still & np.isfinite(changes) & (rungs < best.rung)
+    height = np.where(moved, changes, np.inf).min(axis=0)
+    stands = np.take_along_axis(still, best.rung[None], axis=0)[0] & np.isfinite(height)
+    if not stands.any():
+        return tableau
+    last = np.where(stands, np.where(moved, rungs, -1).max(axis=0), len(still))
+    longer = best_entry(tableau.risen_to(np.where(stands, height / 12**0.5, 0.0)).down_to(last))
+    agreed = stands & (longer.error < AGREED * np.abs(longer.value))
+    if not agreed.any():
+        return tableau
+    risen = tableau.risen_to(np.where(agreed, height / 12**0.5, 0.0))
+    return risen.down_to(np.where(agreed, last, len(still)))
 
 
 def _without_stairs(function: Function, lines: Lines, which: Indices, reading: Reading) -> Reading:

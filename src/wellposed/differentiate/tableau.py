@@ -79,6 +79,16 @@ class Tableau:
             jumps=self.jumps.at(louder),
         )
 
+    def risen_to(self, least: Array) -> Tableau:
+        """The same where noise is at least so loud at every rung, for each line and output."""
+        tableau = Tableau(noise=np.maximum(self.noise, least), coarse=self.coarse, side=self.side)
+        spread = np.sqrt(2) if self.one_sided else np.sqrt(0.5)
+        for step, row, deviations, bend in zip(
+            self.steps, self.values, self.deviations, self.jumps.bends, strict=True
+        ):
+            tableau.add(step, row[0], bend, np.fmax(deviations[0] * step[:, None] / spread, least))
+        return tableau
+
     def down_to(self, last: NDArray[np.int64]) -> Tableau:
         """Without the rungs below `last`, a number for each line and output."""
 

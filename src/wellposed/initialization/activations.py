@@ -46,6 +46,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "identity": lambda z: z,
     "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
     "linear": lambda z: z,
+    **{f"conv{turned}{n}d": lambda z: z for turned in ("", "_transpose") for n in (1, 2, 3)},
     "logsigmoid": lambda z: -np.logaddexp(0.0, -z),
     "mish": lambda z: z * np.tanh(_softplus(z)),
     "relu": lambda z: np.maximum(z, 0),

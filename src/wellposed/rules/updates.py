@@ -127,6 +127,18 @@ def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
     if not moved or max(moved) >= limits.small_movement:
         return
     largest = max(moved)
+    if largest == 0 and any(u.gradient_rms > 0 for u in profile.updates if u.dimensions >= 2):
+        yield Fault(
+            where="optimizer",
+            summary=f"no weight changes by a single bit in {profile.steps} steps at rate {profile.learning_rate:g}, though gradients flow",
+            quantity="largest relative movement of a weight",
+            measured=largest,
+            limit=limits.small_movement,
+            why="a step that is below the rounding of the weights is lost, however many are taken",
+            fix="set a learning rate above 0: search upwards from 1e-4 by factors of 3",
+            confidence="confirmed",
+        )
+        return
     standing = f"no weight moved by more than {largest:.1e} at rate {profile.learning_rate:g}"
     if not tried:
         yield NoVerdict(reason=f"{standing}, and no larger rate could be tried", outcome="inconclusive")
