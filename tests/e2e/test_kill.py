@@ -29,7 +29,7 @@ class Told(resumable.Checkpoint):
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 resumable.EVERY_SECONDS = resumable.SHARE = 0
-parquet.PIECE_BYTES = 200 * 4 * 8  # a row group is a piece
+parquet.PIECE_BYTES = parquet._LONG = 200 * 4 * 8  # a row group is a piece
 sys.modules["wellposed.normalize.checkpoint"].Checkpoint = Told
 main(sys.argv[1:])
 """

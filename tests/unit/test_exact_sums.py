@@ -223,7 +223,7 @@ def test_where_compiled_code_cannot_be_kept_the_sums_are_the_same(monkeypatch: p
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(compiled, "entry_points", full_disk)
-    monkeypatch.setattr(accumulator, "_load_compiled", accumulator._load_compiled.__wrapped__)
+    monkeypatch.setattr(accumulator, "_loaded", accumulator._loaded.__wrapped__)
 
     assert Moments.of(NORMAL).fingerprint == expected.fingerprint
     assert tried == [True, False]

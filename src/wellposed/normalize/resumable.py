@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError, DataError
 from .checkpoint import Checkpoint, Done
+from .exact.accumulator import load_ahead
 from .moments import Moments
 from .progress import Progress
 
@@ -92,6 +93,7 @@ def _steps(source: Source, done: Done, threads: int, options: dict[str, Any]) ->
     """What is done after each piece; a step is whole or is not taken, wherever an interrupt strikes."""
     with _pool(threads) as pool, _closed(source.pieces(start=done.pieces)) as pieces:
         waiting: deque[tuple[int, Future[Moments]]] = deque()
+        pool.submit(load_ahead, (source.rows or 0) * len(source.names or ()))
         for piece in pieces:
             waiting.append((piece.bytes, pool.submit(piece.moments, **options)))
             del piece  # the pool holds it as long as it is needed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -205,8 +206,22 @@ def _compiled(entries: int) -> _Code | None:
     return _load_compiled() if _seen >= WORTH_COMPILING else None
 
 
-@cache
+_loading = threading.Lock()
+
+
 def _load_compiled() -> _Code | None:
+    with _loading:  # two threads would load it twice
+        return _loaded()
+
+
+def load_ahead(entries: int) -> None:
+    """Load the compiled path now, in a thread beside the one that reads, where so many entries are to come."""
+    if is_worth_compiling(entries):
+        _load_compiled()
+
+
+@cache
+def _loaded() -> _Code | None:
     try:
         from . import compiled
     except ImportError:
