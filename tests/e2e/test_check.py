@@ -537,3 +537,17 @@ def test_a_rate_that_changes_no_bit_is_an_error(rate: float) -> None:
     report = wp.check(model, nn.functional.cross_entropy, (x, x[:, :3].argmax(1)), optimizer=optimizer)
     assert [f.code for f in report.findings if f.severity == "error"] == ["WP608"]
     assert "by a single bit" in report.findings[0].summary
+
+
+def test_a_loss_that_falls_and_rises_again_is_not_laid_on_the_rate() -> None:
+    from wellposed.rules.updates import fell_first
+    from wellposed.signals.result import Outcome
+
+    falls_first = [1.1, 1.0, 0.9, 0.9, 0.8, 0.9, 0.8, 0.9, 1.0, 1.1, 1.2]
+    overshoots = [1.1, 1.6, 1.3, 1.7, 1.2, 1.8, 1.5, 1.9, 1.6, 2.0, 1.9]
+    runs_away = [1.1, 1.0, 0.9, 0.8, 0.8, 0.8, 0.8, 5.0, 20.0, 60.0, 90.0]
+    told = [
+        fell_first(Outcome(start=losses[0], end=losses[-1], losses=tuple(losses)))
+        for losses in (falls_first, overshoots, runs_away)
+    ]
+    assert told == [True, False, False]

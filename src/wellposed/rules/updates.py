@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from statistics import mean
 from statistics import median as _median
 
 from ..limits import Limits
 from ..report import Severity
 from ..signals.result import Outcome, TrainingProfile
 from .table import NO_OPTIMIZER, Fault, Judgement, NoVerdict
+
+_SMOOTHED, _FALL, _AWAY = 5, 0.1, 2.0
+"""Steps over which a loss is averaged; the share by which it must have fallen; times the start from which it has run away."""
 
 
 def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
@@ -79,6 +83,12 @@ def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
         return
     base = profile.outcome
     if not diverged(base, profile.constant_loss):
+        return
+    if fell_first(base):
+        yield NoVerdict(
+            reason=f"the loss fell before it rose from {base.start:.3g} to {base.end:.3g}: the rate alone does not explain that",
+            outcome="inconclusive",
+        )
         return
     smaller = [(k, o) for k, o in profile.what_if.items() if k.startswith("rate /")]
     better = [
@@ -196,6 +206,17 @@ def diverged(outcome: Outcome, constant: float | None) -> bool:
     falls = len(outcome.losses) > 1 and outcome.losses[-1] < outcome.losses[0]
     reference = max(outcome.start, constant if constant is not None else outcome.start)
     return not falls and outcome.end > reference + 0.1 * abs(reference) + 1e-9
+
+
+def fell_first(outcome: Outcome) -> bool:
+    """Whether the steps took the loss down at first, and it rose again without running away, as where the targets move with the model.
+
+    Steps that are too long overshoot from the start.
+    """
+    if not math.isfinite(outcome.end) or outcome.end > _AWAY * abs(outcome.start):
+        return False
+    means = [mean(outcome.losses[k : k + _SMOOTHED]) for k in range(len(outcome.losses) - _SMOOTHED + 1)]
+    return min(means, default=math.inf) < (1 - _FALL) * outcome.start
 
 
 def _first_step(profile: TrainingProfile) -> float:
