@@ -140,7 +140,7 @@ def dialect_of(head: str, label: str, *, tabs: bool = False) -> tuple[Dialect, l
     dialect = Dialect(
         header=header, separator=separator, decimal=decimal, header_lines=header_lines, announced=above
     )
-    check_header(dialect, entries, label)
+    check_header(header, dialect.number, entries, label)
     return dialect, entries
 
 

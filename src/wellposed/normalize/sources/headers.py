@@ -3,53 +3,53 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from ...errors import DataError
 from ..naming import listed, repeated
 
-if TYPE_CHECKING:
-    from .dialect import Dialect
-
+Number = Callable[[str], float | None]
+"""The number that an entry stands for, NaN where it is missing; None where it is none."""
 _MEND = "expected a header line with the names of the columns; write one above it"
 
 
-def check_header(dialect: Dialect, rows: Sequence[Sequence[str]], label: str) -> None:
+def check_header(header: Sequence[str], number: Number, rows: Sequence[Sequence[str]], label: str) -> None:
     """Refuse a header that is made of data, or names a column twice."""
-    header, numbers = dialect.header, numbers_in(dialect)
-    if all(dialect.number(name) is not None for name in header):
+    numbers = numbers_in(header, number)
+    if all(number(name) is not None for name in header):
         raise DataError(f"{label}: the first line holds numbers, {_MEND}")
-    if numbers and (why := _looks_like_data(dialect, numbers, rows)):
+    if numbers and (why := _looks_like_data(header, number, numbers, rows)):
         raise DataError(f"{label}: the first line looks like data ({why}): {_MEND}")
     twice = repeated(header)
     if twice:
         raise DataError(f"{label}: the header names {listed(map(repr, twice))} twice")
 
 
-def remark_on_header(dialect: Dialect) -> str | None:
+def remark_on_header(header: Sequence[str], number: Number) -> str | None:
     """What a reader should know of a header with numbers among its names, such as years; None for others."""
-    numbers = numbers_in(dialect)
+    numbers = numbers_in(header, number)
     if not numbers:
         return None
-    names = listed(dialect.header[i] for i in numbers)
+    names = listed(header[i] for i in numbers)
     return f"the first line was taken for the header, though it holds {names}: if it is data, write a header above it"
 
 
-def numbers_in(dialect: Dialect) -> dict[int, float]:
+def numbers_in(header: Sequence[str], number: Number) -> dict[int, float]:
     """The numbers among the names, by their place."""
-    found = {i: dialect.number(name) for i, name in enumerate(dialect.header)}
+    found = {i: number(name) for i, name in enumerate(header)}
     return {i: value for i, value in found.items() if value is not None and value == value}
 
 
-def _looks_like_data(dialect: Dialect, numbers: dict[int, float], rows: Sequence[Sequence[str]]) -> str:
+def _looks_like_data(
+    header: Sequence[str], number: Number, numbers: dict[int, float], rows: Sequence[Sequence[str]]
+) -> str:
     """Why; empty where nothing speaks for it. Years, wavelengths and places, which are names, rise or fall."""
     values = list(numbers.values())
     if not (all(a < b for a, b in pairwise(values)) or all(a > b for a, b in pairwise(values))):
-        return f"{listed(dialect.header[i] for i in numbers)} are in no order"
-    for i, name in enumerate(dialect.header):
-        if dialect.number(name) is not None:  # a number, or missing
+        return f"{listed(header[i] for i in numbers)} are in no order"
+    for i, name in enumerate(header):
+        if number(name) is not None:  # a number, or missing
             continue
         below = [row[i].strip() for row in rows]
         if name in below:

@@ -45,7 +45,7 @@ class TextPart(Part):
         self.dialect, rows = self._first_lines()
         self.columns, self.numbers, self.left_alone = self.dialect.header, {}, {}
         self._places = places_of(self.columns)
-        self.remarks = tuple(filter(None, [remark_on_header(self.dialect)]))
+        self.remarks = tuple(filter(None, [remark_on_header(self.dialect.header, self.dialect.number)]))
         self.read_as = _read_as(self.dialect, rows[0])
         for i, name in enumerate(self.dialect.header):
             self._decide(name, [row[i] for row in rows if i < len(row)])
