@@ -25,10 +25,8 @@ FACTOR = 1e-3
 """Agreement at which a factor counts as the whole number or the sign that it is near."""
 EXACT_ROWS, COARSE_ROWS = 1e-4, 5e-2
 """How near a factor must come to a number of rows, where it is sharp and where noise leaves it vague."""
-ROUND = 1e-4
-"""How well a coefficient must be known, relative to it, to be told for one of two digits."""
-DIGITS = 4
-"""Of a number that somebody wrote down."""
+DIGITS, ROUND = 4, 2
+"""Digits of a number that somebody wrote down; and of a λ that is fitted together with a factor, and so is known less well."""
 MOST_ROWS = 24
 """Rows of a tensor that are measured one by one."""
 
@@ -164,7 +162,9 @@ def _weight_decay(prober: Prober, evidence: Evidence) -> Cause | None:
     # Of a quadratic F other errors are a multiple of the parameter too: λ, or λ times a number of rows, is one that somebody wrote.
     coefficient = decay / (1 - ratio)  # of a gradient that holds λθ, and all else by another factor
     within = FLAG * rms(evidence.bars) / rms(columns[:, 1])
-    if not any(_is_round(coefficient * m, within * m) for m in (1, *prober.objective.batch_sizes)):
+    if not any(
+        _is_written(coefficient * m, within * m, digits=ROUND) for m in (1, *prober.objective.batch_sizes)
+    ):
         return None
     found = factor_cause(prober, ratio, EXACT, of="apart from an L2 term, the analytic gradient is")
     return replace(found, ratio=None) if found and found.name in ("sign-flipped", "missing-mean") else None
@@ -231,17 +231,13 @@ def _missing_term(prober: Prober, evidence: Evidence) -> Cause | None:
     return None
 
 
-def _is_round(value: float, uncertainty: float) -> bool:
-    """Whether it is a number of two digits, as a λ is."""
-    return uncertainty <= ROUND * abs(value) and abs(
-        float(f"{value:.2g}") - value
-    ) <= uncertainty + EXACT * abs(value)
+def _is_written(value: float, uncertainty: float, *, digits: int = DIGITS) -> bool:
+    """Whether it is a number of few digits, as somebody writes down: what a gradient is off by for another reason has many.
 
-
-def _is_written(value: float, uncertainty: float) -> bool:
-    """Whether it is a number of few digits, as somebody writes down: what a gradient is off by for another reason has many."""
-    fine = uncertainty < 1e-6 * abs(value)
-    return fine and abs(float(f"{value:.{DIGITS}g}") - value) <= uncertainty + EXACT * abs(value)
+    It must be known a hundred times better than such numbers are apart.
+    """
+    fine = uncertainty < 10.0 ** -(digits + 2) * abs(value)
+    return fine and abs(float(f"{value:.{digits}g}") - value) <= uncertainty + EXACT * abs(value)
 
 
 def _terms(prober: Prober, tensor: int) -> Iterator[tuple[str, Array, bool]]:
