@@ -22,10 +22,8 @@ from .stairs import FLOAT32, changes_further_off, computes_in_float32, finds_sta
 from .suspect import MISSED
 from .undefined import failed_where_undefined
 
-WAVERING = 1e4
-"""Roundings by which two backward passes may differ and still be rounding, as of atomic additions."""
 NOISY = 1e4
-"""Roundings of F by which repeated evaluations may differ and still be rounding, as of atomic additions."""
+"""Roundings by which repeated evaluations of F, or of its gradient, may differ and still be rounding, as of atomic additions."""
 ASIDE = (0.1, 0.01)
 """How far from a kink the check goes, relative to each tensor's own size; the second where F is not finite at the first."""
 NO_SUBGRADIENT = "f has a kink at this point, and the gradient lies far from the slopes to both sides; a little way off it is right"
@@ -52,7 +50,7 @@ def conclude(objective: Objective, *, seed: int, resolution: float) -> GradientC
         settled = _concluded(calm, seed=seed, resolution=resolution, here_alone=True)
         if settled.verdict != "fail":
             check = _undecided(check, SETTLED)
-    if check.verdict == "fail" and (apart := objective.wavers()) > WAVERING * objective.roundoff:
+    if check.verdict == "fail" and (apart := objective.wavers()) > NOISY * objective.roundoff:
         drawn = f"the backward pass is not deterministic: with other random numbers its gradient lies {apart:.0%} off"
         check = replace(check, detail="; ".join(filter(None, (check.detail, drawn))))
     return _counted(check, objective)
