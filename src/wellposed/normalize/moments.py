@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..arguments import flag, number, refused, whole
 from ..errors import ArgumentError, DataError
+from .array_protocols import axis_for
 from .exact.products import Products
 from .exact.rounding import nearest, nearest_root
 from .exact.sums import SQUARE_BIAS, VALUE_BIAS, Digits, ExactSums, Floats
@@ -122,7 +123,6 @@ class Moments:
         >>> Moments.of([np.array([1.0, 2.0]), np.array([6.0])]).mean.tolist()
         [3.0]
         """
-        from .array_protocols import axis_for
         from .batches import as_array, batches
         from .on_device import reduce_on_device
         from .reduction import Reduction, reduce_batch
