@@ -70,6 +70,11 @@ class WorstElement:
     bar: float = float("nan")
     """Half-width around `numerical` within which the derivative lies; a claim outside of it counts as wrong."""
 
+    @property
+    def place(self) -> str:
+        """``W1[12, 8]``."""
+        return self.name + (f"[{', '.join(map(str, self.index))}]" if self.index else "")
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class GradientCheck:

@@ -37,7 +37,7 @@ def failed_where_undefined(prober: Prober, check: GradientCheck) -> GradientChec
         cause=None if others else CAUSE,
         detail=f"not finite in {count} element{'s' if count > 1 else ''}, where f is finite: {told}{wrong}",
         tensors=tensors,
-        where=_named(elements[0]),
+        where=elements[0].place,
         worst=elements[0],
     )
 
@@ -59,8 +59,4 @@ def _told(element: WorstElement) -> str:
     derivative = "its numerical derivative cannot be told"
     if isfinite(element.numerical):
         derivative = f"its numerical derivative is {element.numerical:.4g} ± {element.bar:.1g}"
-    return f"{element.analytic:g} at {_named(element)} ({derivative})"
-
-
-def _named(element: WorstElement) -> str:
-    return element.name + (f"[{', '.join(map(str, element.index))}]" if element.index else "")
+    return f"{element.analytic:g} at {element.place} ({derivative})"

@@ -74,16 +74,12 @@ def title(check: GradientCheck) -> str:
 def place(check: GradientCheck) -> str:
     """The smallest slice that is known to hold the error, or the tensor."""
     tensor = accused(check)
-    return check.where or (element(check.worst) if check.worst else tensor.name if tensor else "")
+    return check.where or (check.worst.place if check.worst else tensor.name if tensor else "")
 
 
 def reason(check: GradientCheck) -> str:
     """The detail, without the names of the tensors, which stand in the head and the table."""
     return re.sub(r"(^|: )wrong for [^;]*(; |$)", r"\1", check.detail, count=1).removesuffix(": ")
-
-
-def element(worst: WorstElement) -> str:
-    return worst.name + (f"[{', '.join(map(str, worst.index))}]" if worst.index else "")
 
 
 def values(worst: WorstElement) -> str:
@@ -167,7 +163,7 @@ def _accused(check: GradientCheck, width: int) -> Iterator[Text]:
     yield from [*upper, *head(last, place(check), width=width, indent=_INDENT)]
     if check.worst is not None:
         left = Text(" " * _INDENT + values(check.worst))
-        at = element(check.worst)
+        at = check.worst.place
         yield from [left] if at == place(check) else head(left, f"at {at}", width=width, indent=_INDENT)
     if reason(check):
         yield from labelled("why", reason(check), width=width)

@@ -11,7 +11,6 @@ from .gradient import (
     accused,
     brief,
     counts,
-    element,
     lower_precision,
     numbers,
     place,
@@ -47,7 +46,7 @@ def _accusation(check: GradientCheck) -> str:
     head = f'<strong style="color:{COLORS[check.verdict]}">{_safe(title(check))}</strong>'
     lines = [f"{head} <code>{_safe(place(check))}</code>"]
     if check.worst:
-        lines.append(f"{_safe(values(check.worst))} at <code>{_safe(element(check.worst))}</code>")
+        lines.append(f"{_safe(values(check.worst))} at <code>{_safe(check.worst.place)}</code>")
     lines += [f"why: {_safe(reason(check))}"] if reason(check) else []
     lines.append(f"next: {_safe(next_step(check, accused(check)))}")
     return f"<p>{'<br>'.join(lines)}</p>"
