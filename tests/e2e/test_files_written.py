@@ -62,6 +62,17 @@ def test_a_file_that_is_removed_and_a_folder_that_is_made_are_said(tmp_path: Pat
     ]
 
 
+def test_a_file_that_is_put_in_the_place_of_another_is_said(tmp_path: Path) -> None:
+    append(tmp_path / "kept")
+
+    def act() -> None:
+        append(tmp_path / "new")
+        os.replace(tmp_path / "new", tmp_path / "kept")
+
+    (said,) = traces(act)
+    assert said.startswith(f"{tmp_path / 'kept'}: was written to")
+
+
 def test_what_is_gone_again_or_was_only_read_is_not_said(tmp_path: Path) -> None:
     np.arange(9.0).tofile(tmp_path / "rows")
 

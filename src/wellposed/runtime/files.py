@@ -7,6 +7,7 @@ it does nothing but while a scope is open in its thread.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,6 +17,10 @@ _Known = tuple[int, int, int] | None
 """Time of the last change, size and inode; None where nothing is there."""
 _MADE_BY_TOOLS = ("__pycache__", "torchinductor", "triton", ".cache")
 """Beginnings of the names of folders that compilers and interpreters keep for themselves."""
+_CHANGING = frozenset(
+    {"os.remove", "os.rename", "os.link", "os.symlink", "os.mkdir", "os.rmdir", "os.truncate"}
+)
+"""Events that begin with one path or two; a mode or a length in the second place is no path."""
 _MOST = 1000
 
 
@@ -32,6 +37,7 @@ class FileWatch:
 
     def __init__(self) -> None:
         self._before: dict[str, _Known] = {}
+        self._more = False
 
     def start(self) -> None:
         global _hooked
@@ -48,8 +54,12 @@ class FileWatch:
             name = os.path.abspath(os.fsdecode(path))
         except (TypeError, ValueError):  # the number of an open file
             return
-        if name not in self._before and len(self._before) < _MOST and not _of_a_tool(name):
+        if name in self._before or _of_a_tool(name):
+            return
+        if len(self._before) < _MOST:
             self._before[name] = _known(name)
+        else:
+            self._more = True
 
     def changes(self) -> Iterator[str]:
         """One sentence for each file that is not what it was."""
@@ -58,6 +68,8 @@ class FileWatch:
             if before != after:
                 what = "made" if before is None else "removed" if after is None else "written to"
                 yield f"{name}: was {what} by the code that ran; files are not given back"
+        if self._more:
+            yield f"more than {_MOST:,} files were opened to write by the code that ran; the others were not looked at"
 
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
@@ -72,8 +84,9 @@ def _heard(event: str, arguments: tuple[Any, ...]) -> None:
             writes = not set("wax+").isdisjoint(mode or "")
         if writes:
             watch.note(path)
-    elif event in ("os.remove", "os.mkdir", "os.truncate"):
-        watch.note(arguments[0])
+    elif event in _CHANGING:
+        for path in arguments[:2]:
+            watch.note(path)
 
 
 def _known(name: str) -> _Known:
@@ -81,11 +94,10 @@ def _known(name: str) -> _Known:
         status = os.stat(name)
     except (OSError, ValueError):
         return None
-    if not os.path.isfile(name) and not os.path.isdir(name):
-        return None  # a device or a pipe
-    return (
-        (0, 0, status.st_ino) if os.path.isdir(name) else (status.st_mtime_ns, status.st_size, status.st_ino)
-    )
+    if stat.S_ISREG(status.st_mode):
+        return status.st_mtime_ns, status.st_size, status.st_ino
+    # A folder changes with what is in it, which is told by itself; a device or a pipe is not there to be changed.
+    return (0, 0, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
 
 
 def _of_a_tool(name: str) -> bool:
