@@ -119,7 +119,8 @@ class Normalizer:
         ----------
         train
             An array, a tensor, ``(inputs, targets)``, a DataLoader, a list or an iterator of batches, which is
-            used up: see `Moments.of`; a data frame or anything else that speaks Arrow; a path to a Parquet, CSV, NPY or NPZ file, a folder or a pattern
+            used up: see `Moments.of`; a data frame or anything else that speaks Arrow; a path to a Parquet, CSV,
+            NPY or NPZ file, a folder or a pattern
             of them; a Dask, Spark or Ray collection.
         method
             - ``"standard"``: the mean, and the population standard deviation.

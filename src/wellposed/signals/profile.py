@@ -35,7 +35,8 @@ def measure_signals(
     ----------
     model, loss, train, optimizer
         As in `wellposed.check`; a `Problem` is welcome as the first argument. Without a loss only the forward signal
-        is measured: ``measure_signals(model, train)`` is short for it, as what is no function is no loss; without an optimizer the later signal is that after steps of Adam at 1e-3.
+        is measured, and ``measure_signals(model, train)`` is short for that: what is no function is no loss. Without
+        an optimizer the later signal is that after steps of Adam at 1e-3.
     seed
         Seeds the batches that are drawn and every random state while the model runs.
     isolate
