@@ -228,6 +228,16 @@ class Limits:
     small_movement: float = _limit(
         1e-4, unit="relative movement in the steps", source="fine-tuning at 1e-6 with Adam moves more"
     )
+    fell_first: float = _limit(
+        0.9,
+        unit="share of the starting loss",
+        source="at rates that are too long the lowest average of five losses was 0.97 of the start and more; a quantiser that learns reaches 0.82",
+    )
+    run_away: float = _limit(
+        2.0,
+        unit="times the starting loss",
+        source="a quantiser that learns rises to 1.35 once; rates that blow up reach a thousand",
+    )
     small_gain: float = _limit(
         1e-3,
         unit="share of the loss",

@@ -547,7 +547,7 @@ def test_a_loss_that_falls_and_rises_again_is_not_laid_on_the_rate() -> None:
     overshoots = [1.1, 1.6, 1.3, 1.7, 1.2, 1.8, 1.5, 1.9, 1.6, 2.0, 1.9]
     runs_away = [1.1, 1.0, 0.9, 0.8, 0.8, 0.8, 0.8, 5.0, 20.0, 60.0, 90.0]
     told = [
-        fell_first(Outcome(start=losses[0], end=losses[-1], losses=tuple(losses)))
+        fell_first(Outcome(start=losses[0], end=losses[-1], losses=tuple(losses)), wp.Limits())
         for losses in (falls_first, overshoots, runs_away)
     ]
     assert told == [True, False, False]

@@ -12,8 +12,7 @@ from ..report import Severity
 from ..signals.result import Outcome, TrainingProfile
 from .table import NO_OPTIMIZER, Fault, Judgement, NoVerdict
 
-_SMOOTHED, _FALL, _AWAY = 5, 0.1, 2.0
-"""Steps over which a loss is averaged; the share by which it must have fallen; times the start from which it has run away."""
+_SMOOTHED = 5  # steps over which a loss is averaged, so that one batch tells little
 
 
 def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
@@ -84,7 +83,7 @@ def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
     base = profile.outcome
     if not diverged(base, profile.constant_loss):
         return
-    if fell_first(base):
+    if fell_first(base, limits):
         yield NoVerdict(
             reason=f"the loss fell before it rose from {base.start:.3g} to {base.end:.3g}: the rate alone does not explain that",
             outcome="inconclusive",
@@ -208,15 +207,15 @@ def diverged(outcome: Outcome, constant: float | None) -> bool:
     return not falls and outcome.end > reference + 0.1 * abs(reference) + 1e-9
 
 
-def fell_first(outcome: Outcome) -> bool:
+def fell_first(outcome: Outcome, limits: Limits) -> bool:
     """Whether the steps took the loss down at first, and it rose again without running away, as where the targets move with the model.
 
     Steps that are too long overshoot from the start.
     """
-    if not math.isfinite(outcome.end) or outcome.end > _AWAY * abs(outcome.start):
+    if not math.isfinite(outcome.end) or outcome.end > limits.run_away * abs(outcome.start):
         return False
     means = [mean(outcome.losses[k : k + _SMOOTHED]) for k in range(len(outcome.losses) - _SMOOTHED + 1)]
-    return min(means, default=math.inf) < (1 - _FALL) * outcome.start
+    return min(means, default=math.inf) < limits.fell_first * outcome.start
 
 
 def _first_step(profile: TrainingProfile) -> float:
