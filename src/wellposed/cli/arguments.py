@@ -106,7 +106,12 @@ def refuse_replacing(path: Path | None, *, force: bool, result: dict[str, Any]) 
 
 def separated(given: Iterable[str], option: str) -> list[str]:
     """The parts of an option that is comma separated or repeated; none of them may be empty."""
-    parts = [part.strip() for text in given for part in text.split(",")]
-    if not all(parts):
-        raise click.BadParameter("one of its parts is empty", param_hint=f"'{option}'")
+    parts = []
+    for text in given:
+        found = [part.strip() for part in text.split(",")]
+        if not all(found):
+            raise click.BadParameter(
+                f"{text!r} has an empty part: separate names by single commas", param_hint=f"'{option}'"
+            )
+        parts += found
     return parts
