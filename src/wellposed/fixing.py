@@ -135,7 +135,9 @@ def fix(
 
 def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str], None] | None) -> Fix:
     from .frameworks.torch.forms import read_problem
+    from .runtime.torch.restore import refuse_sharded
 
+    refuse_sharded(given.model, given.loss)
     tell = progress or (lambda stage: None)
     before = check(given, seed=seed, progress=progress)
     problem = read_problem(given)

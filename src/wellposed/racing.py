@@ -141,7 +141,7 @@ def race(
 
 def _raced(sides: list[_Side], *, steps: int, seeds: int) -> Race:
     relative = not sides[0].same_targets(sides[1])
-    at = tuple(sorted({round(steps * i / _POINTS) for i in range(1, _POINTS + 1)}))
+    at = tuple(sorted({max(1, round(steps * i / _POINTS)) for i in range(1, _POINTS + 1)}))
     lanes = [side.run(at, seeds=seeds, relative=relative) for side in sides]
     return Race(before=lanes[0], after=lanes[1], at=at, steps=steps, relative=relative)
 

@@ -15,7 +15,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import distribute_module
 from torch.testing._internal.two_tensor import TwoTensor
 from torch.utils.data import DataLoader, TensorDataset
@@ -55,15 +55,98 @@ def spread(model: nn.Module) -> nn.Module:
     return distribute_module(model, init_device_mesh("cpu", (1,)))
 
 
+def losses(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 3) -> list[float]:
+    """Of the steps of a loop."""
+    taken = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(X), Y)
+        loss.backward()
+        optimizer.step()
+        taken.append(loss.item())
+    return taken
+
+
+def looks(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Any]:
+    problem = wp.Problem(model=model, loss=F.cross_entropy, train=DATA, optimizer=optimizer)
+    report = wp.check(problem)
+    raced = wp.race(problem, problem, steps=4, seeds=2)
+    return [report.codes, report.traces, wp.measure_signals(problem).layers, raced.before.held_out]
+
+
 @pytest.mark.usefixtures("one_process")
-@pytest.mark.parametrize("make", [shard, spread], ids=["fully_shard", "distribute_module"])
-@pytest.mark.parametrize("call", ["check", "measure_signals", "check_gradients"])
-def test_a_sharded_model_is_refused_untouched(make: Callable[[nn.Module], nn.Module], call: str) -> None:
+@pytest.mark.parametrize("softmax", [False, True], ids=["healthy", "sick"])
+@pytest.mark.parametrize("steps", [0, 2], ids=["fresh", "after steps"])
+def test_a_fully_sharded_model_is_looked_at_as_the_plain_one(softmax: bool, steps: int) -> None:
+    def make(wrap: Callable[[nn.Module], nn.Module]) -> tuple[nn.Module, torch.optim.Optimizer]:
+        model = nn.Sequential(classifier(), *([nn.Softmax(1)] if softmax else []))
+        model[0] = wrap(model[0])
+        model = wrap(model)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        losses(model, optimizer, steps)
+        return model, optimizer
+
+    plain, sharded, untouched = make(lambda m: m), make(shard), make(shard)
+    before = list(sharded[0].parameters())
+    found = looks(*sharded)
+    assert found == looks(*plain)
+    assert found[0] == (("WP501",) if softmax else ())
+    assert found[1] == ()
+    assert type(sharded[0]).__name__ == "FSDPSequential"
+    assert all(a is b for a, b in zip(sharded[0].parameters(), before, strict=True))
+    assert losses(*sharded) == losses(*untouched)
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_fully_sharded_model_is_given_back_when_the_check_is_ended() -> None:
+    model = shard(classifier())
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+
+    def ended(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        wp.check(model, ended, DATA, optimizer=optimizer)
+    twin = shard(classifier())
+    assert losses(model, optimizer) == losses(twin, torch.optim.Adam(twin.parameters(), lr=0.01))
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_sharded_model_that_the_optimizer_does_not_train_is_refused() -> None:
+    model = shard(classifier())
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    model(X)  # the gathered weights stay in the place of the shards until a backward pass
+    with pytest.raises(ProblemError, match=r"the optimizer holds shards .*call model.reshard\(\)"):
+        errors(model, optimizer=optimizer)
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_sharded_model_that_casts_is_refused() -> None:
+    model = classifier()
+    fully_shard(
+        model, mesh=init_device_mesh("cpu", (1,)), mp_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16)
+    )  # pyright: ignore[reportCallIssue]
+    with pytest.raises(ProblemError, match=r"param_dtype=torch.bfloat16.*precision='bf16'"):
+        errors(model)
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize(
+    ("make", "calls"),
+    [(shard, ["fix", "check_gradients"]), (spread, ["check", "measure_signals", "fix", "check_gradients"])],
+    ids=["fully_shard", "distribute_module"],
+)
+def test_what_copies_or_writes_a_sharded_model_is_refused_untouched(
+    make: Callable[[nn.Module], nn.Module], calls: list[str]
+) -> None:
     model = make(classifier())
     before = [p._local_tensor.clone() for p in model.parameters()]  # pyright: ignore[reportAttributeAccessIssue]
     problem = wp.Problem(model=model, loss=F.cross_entropy, train=DATA)
-    with pytest.raises(ProblemError, match=r"sharded .*check the model before it is sharded"):
-        getattr(wp, call)(problem)
+    for call in calls:
+        with pytest.raises(ProblemError, match=r"sharded .*check the model before it is sharded"):
+            getattr(wp, call)(problem)
+    with pytest.raises(ProblemError, match="sharded"):
+        wp.initialize(model)
     after = [p._local_tensor for p in model.parameters()]  # pyright: ignore[reportAttributeAccessIssue]
     assert all(map(torch.equal, before, after))
     assert all(p.grad is None for p in model.parameters())

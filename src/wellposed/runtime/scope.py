@@ -91,6 +91,8 @@ class Scope:
     ) -> None:
         self._roots, self._data, self._says = roots, data, says
         self._undo: list[Callable[[], Any]] = []
+        self._undo_last: list[Callable[[], Any]] = []
+        """What gives things back once they have been compared with what they were when they were reached."""
         self._locked: Any = None
         self._snapshot: Snapshot | None = None
         self._files = FileWatch()
@@ -156,18 +158,16 @@ class Scope:
 
     def _close(self) -> None:
         """Give everything back; done twice it does nothing more."""
-        failed: list[str] = []
-        while self._undo:
-            try:
-                self._undo[-1]()
-            except Exception as error:  # the others are given back all the same, and it is said
-                failed.append(f"giving back raised {type(error).__name__}: {error}")
-            self._undo.pop()
+        failed = _given_back(self._undo)
+        changes: list[str] = []
         if self in _process.scopes:
             _process.scopes.remove(self)
             if self._outermost:
                 self._files.stop()
-                self.traces = tuple(dict.fromkeys([*self._changes(), *self._files.changes(), *failed]))
+                changes = [*self._changes(), *self._files.changes()]
+        failed += _given_back(self._undo_last)
+        if self._outermost:
+            self.traces = tuple(dict.fromkeys([*self.traces, *changes, *failed]))
         if self._locked is not None:
             lock, self._locked = self._locked, None
             lock.release()
@@ -181,6 +181,18 @@ class Scope:
             return
         for trace in self.traces:
             warnings.warn(trace, TraceWarning, stacklevel=_outside(sys._getframe(1)))
+
+
+def _given_back(undo: list[Callable[[], Any]]) -> list[str]:
+    """Undo one after the other, the last first; what failed is said, and the others are given back all the same."""
+    failed: list[str] = []
+    while undo:
+        try:
+            undo[-1]()
+        except Exception as error:
+            failed.append(f"giving back raised {type(error).__name__}: {error}")
+        undo.pop()
+    return failed
 
 
 def _outside(frame: FrameType | None) -> int:

@@ -14,7 +14,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map, tree_u
 from ...errors import ArgumentError, DataError, ProblemError
 from ...problem import Problem
 from ...runtime.reachable import reach
-from ...runtime.torch.restore import modules_of, preserved
+from ...runtime.torch.restore import modules_of, preserved, refuse_sharded
 from .batch import Batch
 from .data import batches
 from .forms import read_problem
@@ -202,6 +202,7 @@ def _parameters(f: Any, *, alone: bool) -> Iterator[Leaf]:
     A function is checked by its inputs; only where it has none, by the parameters of the modules that it uses.
     """
     owner = getattr(f, "__self__", f)
+    refuse_sharded(f)
     modules = modules_of(f)
     if isinstance(owner, nn.Module):
         named = list(owner.named_parameters())
@@ -268,6 +269,7 @@ def _problem(problem: Problem, inputs: Sequence[Any], seed: int) -> Subject:
         raise ArgumentError(
             f"{len(inputs)} inputs beside a Problem: it brings its own data, so pass the Problem alone"
         )
+    refuse_sharded(problem.model, problem.loss)
     problem = read_problem(problem)
     runner = Runner(problem)
     if not runner.trainable:

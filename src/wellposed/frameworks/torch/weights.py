@@ -18,7 +18,7 @@ from ...arguments import told
 from ...errors import ArgumentError, DataError, users_code
 from ...initialization.facts import Draw, LayerFacts, ModelFacts
 from ...initialization.result import SignalSummary
-from ...runtime.torch.restore import modules_of, preserved
+from ...runtime.torch.restore import modules_of, preserved, refuse_sharded
 from .batch import Batch, take
 from .running import refuse_what_cannot_be_trained, scalar_loss, seed_everything
 from .weight_facts import layers_by_order, parameters_of
@@ -65,6 +65,7 @@ class Weights:
     def __init__(self, model: Any, *, inputs: Any, targets: Any, loss: Any, seed: int) -> None:
         if not isinstance(model, nn.Module):
             raise ArgumentError(f"model is {told(model)}: expected a torch.nn.Module")
+        refuse_sharded(model)
         refuse_what_cannot_be_trained(modules_of(model))
         self.model = model
         self.named = dict(model.named_parameters())

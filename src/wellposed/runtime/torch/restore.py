@@ -21,8 +21,13 @@ from ...problem import Problem
 from ..reachable import Reached, reach
 from ..scope import Scope
 from ..settings import RANDOM_STATES, SWITCHES, Setting
+from .sharded import fully_sharded, is_sharded, unshard
 
 Cast = Callable[[torch.Tensor], torch.Tensor]
+_SHARDED = (
+    "the model's parameters are sharded (DTensors, as fully_shard and distribute_module make them): "
+    "check the model before it is sharded"
+)
 MOST_DATA_TENSORS = 10_000
 MOST_DATA_BYTES = 1 << 28
 """Of tensors found in the data alone: more are not copied, but watched by their version."""
@@ -61,6 +66,12 @@ def modules_of(*roots: Any) -> tuple[nn.Module, ...]:
     return tuple(found.of(nn.Module))
 
 
+def refuse_sharded(*roots: Any) -> None:
+    """Refuse, before anything is done, what is sharded: for what copies a model or writes to it."""
+    if fully_sharded(reach(roots, wide=False)):
+        raise ProblemError(_SHARDED)
+
+
 class TorchScope(Scope):
     """As `preserved` says."""
 
@@ -73,6 +84,8 @@ class TorchScope(Scope):
         """What each of the tensors that were found holds outside of the scope."""
 
     def _lend(self) -> None:
+        if self._outermost and "torch.distributed.fsdp" in sys.modules:
+            unshard(reach(self._roots, wide=False), self._undo_last)
         super()._lend()
         _refuse_unusable(self.found)
         # Before any storage is lent: copies made in inference mode could not be differentiated.
@@ -193,16 +206,12 @@ def _setter(holder: Any, name: str, value: Any) -> Callable[[], None]:
 
 
 def _refuse_unusable(found: Reached) -> None:
-    """Refuse, before anything is lent, what has no numbers yet, and what is sharded over processes.
+    """Refuse, before anything is lent, what has no numbers yet, and shards that cannot be lent whole.
 
     The numbers of the latter are also held by what gathers them for a forward pass, which would go on reading the user's own.
     """
-    distributed = sys.modules.get("torch.distributed.tensor")
-    if distributed is not None and any(isinstance(t, distributed.DTensor) for t in found.tensors):
-        raise ProblemError(
-            "the model's parameters are sharded (DTensors, as fully_shard and distribute_module make them): "
-            "check the model before it is sharded"
-        )
+    if not fully_sharded(found) and any(map(is_sharded, found.tensors)):
+        raise ProblemError(_SHARDED)
     for module in found.of(nn.Module):
         if not hasattr(module, "_parameters"):
             raise ProblemError(
