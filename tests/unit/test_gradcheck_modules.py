@@ -182,3 +182,46 @@ def test_a_kernel_of_bfloat16_alone_is_told_which_resolution_it_can_have() -> No
     attainable = float(" ".join(str(check).split()).split("such as resolution=")[1].split()[0])
     assert 0.01 < attainable < 0.9
     assert wp.check_gradients(lambda x, w: InBfloat16Alone.apply(x, w), x, w, resolution=attainable)
+
+
+INSIDE = {
+    "sine": lambda x: x.bfloat16().sin().float(),
+    "softmax": lambda x: torch.softmax(x.bfloat16(), 0).float(),
+    "float16": lambda x: x.half().tanh().float().sum(),
+}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+@pytest.mark.parametrize("replay", ["auto", False])
+def test_what_casts_to_half_precision_inside_is_told_as_well_as_that_allows(name: str, replay: Any) -> None:
+    x = torch.randn(40, generator=torch.Generator().manual_seed(3))
+    found = wp.check_gradients(INSIDE[name], x, replay=replay)
+    assert found.verdict == "inconclusive"
+    assert "rounded to as few digits as float16 and bfloat16" in found.detail
+    assert found.resolution < 0.5
+    assert wp.check_gradients(INSIDE[name], x, replay=replay, resolution=0.5).verdict == "pass"
+
+
+@pytest.mark.parametrize(("factor", "cause"), [(-1.0, "sign-flipped"), (2.0, "scaled")])
+def test_a_wrong_backward_behind_a_cast_to_half_precision_fails(factor: float, cause: str) -> None:
+    class Sine(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            ctx.save_for_backward(x)
+            return x.bfloat16().sin().float()
+
+        @staticmethod
+        def backward(ctx: Any, *grads: torch.Tensor) -> torch.Tensor:
+            (x,) = ctx.saved_tensors
+            return factor * grads[0] * x.cos()
+
+    found = wp.check_gradients(Sine.apply, torch.randn(40, generator=torch.Generator().manual_seed(3)))
+    assert (found.verdict, found.cause) == ("fail", cause)
+
+
+def test_a_jump_is_no_kink_and_no_rounding() -> None:
+    x = torch.zeros(5, dtype=torch.float64)
+    found = wp.check_gradients(lambda x: (x + (x > 0)).sum(), x)
+    assert found.detail.startswith("f jumps at this point, so it was checked 10% beside it")
+    assert "digits" not in found.detail
+    assert wp.check_gradients(lambda x: x.relu().sum(), x).detail.startswith("f has a kink at this point")

@@ -303,7 +303,8 @@ class Checker:
         distance = differs[name]
         if replayed.verdict == "inconclusive":
             own = self._natively(subject, why="in float64 it cannot be told")
-            return replayed if own.verdict == "inconclusive" else own
+            tells_more = own.verdict != "inconclusive" or own.resolution < replayed.resolution
+            return own if tells_more else replayed
         if replayed.verdict != "pass" or distance <= self.resolution:
             # What training would use is known to be as far off as it is from the one in float64.
             seen = max(replayed.resolution, distance) if replayed.verdict == "pass" else replayed.resolution

@@ -18,7 +18,15 @@ from .objective import Objective
 from .probe import Prober
 from .reading import FLAG, Reading
 from .result import GradientCheck, TensorCheck, Verdict
-from .stairs import FLOAT32, changes_further_off, computes_in_float32, finds_stairs
+from .stairs import (
+    BFLOAT16,
+    FLOAT32,
+    changes_further_off,
+    computes_in_float32,
+    computes_in_half,
+    finds_stairs,
+    jumps_here,
+)
 from .suspect import MISSED
 from .undefined import failed_where_undefined
 
@@ -32,6 +40,11 @@ SETTLED = (
     "the gradient takes for a constant, as that of a spectral norm does; in eval mode this can be told"
 )
 INSIDE = "inside, f is computed in fewer digits than float64 has, so the steps are those of float32"
+CLEARLY = 1e-2
+"""Bar, as a part of the error, below which nothing coarse can be in the way."""
+ATTAINABLE = 0.5
+"""Resolution that half precision allows mostly."""
+INSIDE_HALF = "inside, f is rounded to as few digits as float16 and bfloat16 have, so the steps are long, and tell no more than that"
 FLAT = "f does not change at all around this point, and the gradient is zero"
 SHOWN_ZEROS = 3
 """Names of tensors without a gradient that are told."""
@@ -78,7 +91,7 @@ def _concluded(
     """`here_alone`: what has come to rest here has not elsewhere."""
     prober = Prober(objective, seed=seed)
     if objective.roundoff < LOW_PRECISION and computes_in_float32(prober):
-        with _as_float32(objective):
+        with _rounding(objective, FLOAT32):
             check = _concluded(objective, seed=seed, resolution=resolution, here_alone=here_alone)
         if check.verdict != "inconclusive":
             return replace(check, detail="; ".join(filter(None, (check.detail, INSIDE))))
@@ -87,6 +100,8 @@ def _concluded(
     outcomes = examine_all(prober, resolution=resolution, stop_at_kink=True)
     if _verdict(outcomes) == "pass" and _hides_stairs(prober, outcomes):
         outcomes = examine_all(prober, resolution=resolution, stop_at_kink=True)
+    if objective.roundoff <= FLOAT32 and not _is_clear(outcomes) and computes_in_half(prober):
+        return _in_half(objective, seed=seed, resolution=resolution, here_alone=here_alone)
     note = ""
     if all(o.flat for o in outcomes.values()) and not any(prober.norms):
         outcomes, note = _flat(prober, outcomes)
@@ -104,10 +119,29 @@ def _concluded(
     return replace(check, cause=beside.cause.name, detail=f"{check.detail}; {beside.cause.detail}")
 
 
+def _is_clear(outcomes: Mapping[int, Outcome]) -> bool:
+    """Whether every tensor passed, or failed by an error that stands far above its bar."""
+    return all(
+        o.verdict == "pass" or (o.verdict == "fail" and o.bar < CLEARLY * o.error) for o in outcomes.values()
+    )
+
+
+def _in_half(objective: Objective, *, seed: int, resolution: float, here_alone: bool) -> GradientCheck:
+    """The check of what is rounded to half precision inside: as well as that can be told, which a pass may not be enough for."""
+    with _rounding(objective, BFLOAT16):
+        check = _concluded(
+            objective, seed=seed, resolution=max(resolution, ATTAINABLE), here_alone=here_alone
+        )
+    if check.verdict == "pass" and check.resolution > resolution:
+        needed = f"{_larger(check.resolution, resolution)}, where {resolution:g} is needed"
+        check = _undecided(check, f"the gradient agrees, but cannot be told to better than {needed}")
+    return replace(check, detail="; ".join(filter(None, (check.detail, INSIDE_HALF))))
+
+
 @contextmanager
-def _as_float32(objective: Objective) -> Iterator[None]:
-    """The objective with the rounding of float32, whose steps suit what is computed in it inside."""
-    own, objective.roundoff = objective.roundoff, FLOAT32
+def _rounding(objective: Objective, roundoff: float) -> Iterator[None]:
+    """The objective with a coarser rounding, whose steps suit what is computed in it inside."""
+    own, objective.roundoff = objective.roundoff, roundoff
     try:
         yield
     finally:
@@ -208,10 +242,18 @@ def _around_kink(prober: Prober, *, resolution: float) -> tuple[Prober, Mapping[
         if _verdict(outcomes) == "pass" and _no_subgradient(prober):
             return prober, {i: _doubted(o) for i, o in outcomes.items()}, NO_SUBGRADIENT
         if _verdict(outcomes) != "inconclusive":
-            return beside, outcomes, f"f has a kink at this point, so it was checked {distance:.0%} beside it"
+            return (
+                beside,
+                outcomes,
+                f"{_what_breaks(prober)} at this point, so it was checked {distance:.0%} beside it",
+            )
         break
     outcomes = examine_all(prober, resolution=resolution)
-    return prober, {i: _unsure(o) for i, o in outcomes.items()}, "f has a kink at this point"
+    return prober, {i: _unsure(o) for i, o in outcomes.items()}, f"{_what_breaks(prober)} at this point"
+
+
+def _what_breaks(prober: Prober) -> str:
+    return "f jumps" if jumps_here(prober) else "f has a kink"
 
 
 def _no_subgradient(prober: Prober) -> bool:
@@ -277,7 +319,7 @@ def _summary(
             ((i, t) for i, t in enumerate(tensors) if t.verdict != "pass"),
             key=lambda pair: pair[1].resolution,
         )
-        detail = f"the gradient of {unsure.name} cannot be told to better than {unsure.resolution:.2g}, where {resolution:g} is needed"
+        detail = f"the gradient of {unsure.name} cannot be told to better than {_larger(unsure.resolution, resolution)}, where {resolution:g} is needed"
         if isinf(unsure.resolution):
             detail = (
                 f"f raises or is not finite where {unsure.name} is moved a little to either side; "
@@ -306,6 +348,12 @@ def _summary(
         seed=prober.seed,
         confidence=1 - MISSED,
     )
+
+
+def _larger(value: float, limit: float) -> str:
+    """A number that lies above a limit, in as few digits as show that it does."""
+    texts = (f"{value:.{digits}g}" for digits in range(2, 17))
+    return next((t for t in texts if float(t) > limit), f"{value:.2g}")
 
 
 def _zeros(outcomes: Mapping[int, Outcome], tensors: Sequence[TensorCheck]) -> str:

@@ -27,14 +27,43 @@ WITHOUT_JUMPS = 64.0
 CLEAR, MOST_JUMPS = 32.0, 1e4
 """A jump stands out from noise that is a few times what it is thought to be; and noise is not made of more jumps than the square."""
 FARTHER = 16.0
-FLOAT32 = 2.0**-24
-"""Unit roundoff."""
+FLOAT32, BFLOAT16 = 2.0**-24, 2.0**-8
+"""Unit roundoffs."""
+BELOW_HALF = (1e-5, 5e-5)
+"""Steps that float32 resolves, and float16 and bfloat16 hardly ever."""
+FEWER_THAN_FLOAT32 = 2.0**-17
+"""Noise, as a part of F, that float32 does not make, and float16 and bfloat16 do."""
 IN_FLOAT32 = (1e-3, 2.5e-4)
 """Steps that float32 resolves, and stairs of fewer digits do not."""
 STRAIGHT = 1e-3
 """Part of the slope that a bend may make of it along steps that are still short."""
 UNSEEN = 4.0
 """An error that is so many times smaller along a longer step is not there; along two of a pair, half as many will do."""
+
+
+def jumps_here(prober: Prober) -> bool:
+    """Whether F jumps at the point itself: a sixteenth of a step leaves the whole of a jump, and a sixteenth of anything else."""
+    direction, step = prober.fresh(prober.everything), prober.good_step or prober.first_step
+    for side in (step, -step):
+        far, near = (abs(prober.value(direction, t) - prober.centre) for t in (side, side / FARTHER))
+        if near > far / 2 and near > FLAG * prober.noise:
+            return True
+    return False
+
+
+def computes_in_half(prober: Prober) -> bool:
+    """Whether F is rounded to float16 or bfloat16 somewhere inside: stairs too wide for the steps of float32, where a slope is claimed."""
+    direction = prober.whole()
+    if not any(_denied(prober, direction, step) for step in BELOW_HALF):
+        return False
+    noise = prober.noise_at(direction, COARSELY_HIDING[-1])
+    return noise > FEWER_THAN_FLOAT32 * prober.size and jumps(prober, direction, rounding=noise)
+
+
+def _denied(prober: Prober, direction: Direction, step: float) -> bool:
+    """Whether F moves by less than half of the claimed slope, or by as much more, which noise does not explain."""
+    rung = prober.rung(direction, step)
+    return rung is not None and abs(rung.odd) > max(CLEAR * prober.noise / step, abs(rung.slope) / 2)
 
 
 def computes_in_float32(prober: Prober) -> bool:
@@ -47,7 +76,7 @@ def computes_in_float32(prober: Prober) -> bool:
         return False
     # Waves shorter than these steps are averaged away by them, and are no rounding.
     noise = prober.noise_at(look.direction, IN_FLOAT32[-1] / FARTHER)
-    return jumps(prober, look.direction, IN_FLOAT32[-1], rounding=noise)
+    return jumps(prober, look.direction, IN_FLOAT32[-1], rounding=noise) and not jumps_here(prober)
 
 
 def finds_hidden_noise(prober: Prober, spacings: tuple[float, ...] = HIDING) -> bool:
