@@ -22,6 +22,7 @@ import torch
 import wellposed as wp
 from benchmarks.cases import operator_bugs_a, operator_bugs_b
 from benchmarks.cases.operator_case import Operator
+from wellposed.errors import ArgumentError
 
 HALVES = {"a": operator_bugs_a.CASES, "b": operator_bugs_b.CASES}
 
@@ -51,7 +52,7 @@ def checked(case: Operator, bug: str, dtype: str) -> tuple[str, str, str | None,
     replay = "auto" if dtype == "float64" else False
     try:
         found = wp.check_gradients(f, *inputs, gradient=gradient, replay=replay)
-    except wp.ArgumentError as error:
+    except ArgumentError as error:
         return "raised", f"raised ({error})", None, 0
     finest = (
         f", which promises to have seen an error above {found.resolution:.1e}"

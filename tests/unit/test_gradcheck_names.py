@@ -224,4 +224,76 @@ def test_naming_nothing_stays_cheap() -> None:
     noise = normal(40, 30, seed=4)
     check = wp.check_gradients(linear(lambda x, g: noise * (x.mT @ g)), normal(8, 40), normal(40, 30, seed=1))
     assert check.cause is None
-    assert check.n_forward <= 150
+    assert check.n_forward <= 160
+
+
+# --- terms through a sum over a slice, and other masks
+
+
+def rows_of_length_one(backward: Any) -> Any:
+    return function(lambda x: x / x.norm(dim=1, keepdim=True), backward)
+
+
+def test_a_norm_that_is_taken_for_a_constant_is_a_missing_term() -> None:
+    f = rows_of_length_one(lambda g, x: g / x.norm(dim=1, keepdim=True))
+    check = wp.check_gradients(f, normal(6, 9))
+    assert check.cause == "missing-term"
+    assert "in each slice along axis 1" in check.detail
+    assert "as through a norm" in check.detail
+
+
+def test_the_sum_of_a_softmax_that_is_left_out_is_a_missing_term() -> None:
+    f = function(lambda x: x.softmax(1), lambda g, x: g * x.softmax(1))
+    check = wp.check_gradients(f, normal(6, 9))
+    assert check.cause == "missing-term"
+    assert "as through the sum of a softmax" in check.detail
+
+
+def test_a_mean_and_a_variance_that_are_taken_for_constants_are_missing_terms() -> None:
+    f = function(
+        lambda x: (x - x.mean(0)) / x.var(0, correction=0).sqrt(),
+        lambda g, x: g / x.var(0, correction=0).sqrt(),
+    )
+    check = wp.check_gradients(f, normal(12, 5))
+    assert check.cause == "missing-term"
+    assert "in each slice along axis 0" in check.detail
+
+
+def test_a_term_that_is_there_with_another_factor_is_not_missing() -> None:
+    def backward(g: Tensor, x: Tensor) -> Tensor:
+        size = x.norm(dim=1, keepdim=True)
+        return g / size + x * (g * x).sum(1, keepdim=True) / size**3
+
+    assert wp.check_gradients(rows_of_length_one(backward), normal(6, 9)).cause is None
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_a_matrix_for_its_transpose_is_transposed(side: str) -> None:
+    right = function(lambda x, w: x @ w, lambda g, x, w: (g @ w, x.mT @ g))
+    left = function(lambda x, w: w @ x, lambda g, x, w: (w @ g, g @ x.mT))
+    check = wp.check_gradients(right if side == "right" else left, normal(7, 7), normal(7, 7, seed=1))
+    assert check.cause == "transposed"
+    assert "stands where its transpose belongs" in check.detail
+
+
+def test_the_opposite_of_a_mask_is_a_mask() -> None:
+    mask = kept(0, 0.5, (8, 9))
+    check = wp.check_gradients(function(lambda x: x * mask, lambda g, x: g * ~mask), normal(8, 9))
+    assert check.cause == "mask"
+    assert "the opposite of what the forward pass blocks" in check.detail
+
+
+def test_the_sides_of_a_condition_that_are_taken_for_each_other_are_a_mask() -> None:
+    f = function(lambda x: torch.where(x > 0, x, 0.1 * x), lambda g, x: torch.where(x > 0, 0.1 * g, g))
+    check = wp.check_gradients(f, normal(8, 9))
+    assert check.cause == "mask"
+    assert "0.1 times the analytic one where x[0] < 0, and 10 times it elsewhere" in check.detail
+
+
+def test_a_weight_of_one_class_is_no_mask() -> None:
+    weight = 1 + 2 * kept(3, 0.5, (8, 9)).double()
+    check = wp.check_gradients(
+        function(lambda x: x.tanh() * weight, lambda g, x: g * (1 - x.tanh() ** 2)), normal(8, 9)
+    )
+    assert check.verdict == "fail"
+    assert check.cause is None

@@ -17,16 +17,18 @@ from .directions import Array
 from .evidence import EXACT, LEFT_OVER, NAMEABLE, Evidence, rms, split_along, split_numerical
 from .localize import measure
 from .probe import FLAG, Prober
-from .rearranged import rearranged
+from .rearranged import Rearranged, rearranged
 
-AWAY, CONFIRMED = 0.1, 2
-"""How far off an explanation is tried again, relative to each tensor's own size, and along how many directions."""
+AWAY, FURTHER, CONFIRMED = 0.1, 0.3, 2
+"""How far off an explanation, and a factor, are tried again, relative to each tensor's own size, and along how many directions."""
 FACTOR = 1e-3
 """Agreement at which a factor counts as the whole number or the sign that it is near."""
 EXACT_ROWS, COARSE_ROWS = 1e-4, 5e-2
 """How near a factor must come to a number of rows, where it is sharp and where noise leaves it vague."""
 DIGITS, ROUND = 4, 2
 """Digits of a number that somebody wrote down; and of a λ that is fitted together with a factor, and so is known less well."""
+MOST_CONDITIONED = 1e5
+"""Condition number of a matrix above which it is not undone."""
 MOST_ROWS = 24
 """Rows of a tensor that are measured one by one."""
 
@@ -173,7 +175,7 @@ def _weight_decay(prober: Prober, evidence: Evidence) -> Cause | None:
 def _holds_away(prober: Prober, evidence: Evidence, ratio: float, decay: float) -> bool:
     """Whether the same factor and the same λ explain the error at another point too, as far as the gradient is known there."""
     try:
-        at = prober.objective.moved(prober.fresh(prober.everything), AWAY)
+        at = prober.objective.moved(prober.fresh(prober.everything), FURTHER)
     except WellposedError:  # F or its gradient is not finite there
         at = None
     if at is None:
@@ -271,10 +273,40 @@ def _summed_to(weights: Array, shape: tuple[int, ...]) -> Array | None:
 
 def _rearranged(prober: Prober, evidence: Evidence) -> Cause | None:
     gradient = prober.objective.gradient(evidence.tensor)
-    found = rearranged(evidence, gradient)
+    found = rearranged(evidence, gradient) or _other_side(prober, evidence)
     if found is None:
         return None
     return Cause(name=found.name, detail=found.detail, elements=_furthest(found.gradient - gradient))
+
+
+def _other_side(prober: Prober, evidence: Evidence) -> Rearranged | None:
+    """A square matrix that was multiplied with and not its transpose, W for Wᵀ: undone with the one, done with the other."""
+    gradient = prober.objective.gradient(evidence.tensor)
+    if gradient.ndim < 1:
+        return None
+    for i, name in enumerate(prober.objective.names):
+        matrix = prober.objective.point(i)
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
+            continue
+        for candidate in _with_transposes(gradient, matrix):
+            if candidate.shape == gradient.shape and evidence.explains(evidence.along(candidate)):
+                detail = f"in the analytic gradient {name} stands where its transpose belongs, or the other way round"
+                return Rearranged("transposed", detail, candidate)
+    return None
+
+
+def _with_transposes(gradient: Array, matrix: Array) -> Iterator[Array]:
+    """The gradient with the matrix in the place of its transpose, from the right, from the left, and from both sides of its own."""
+    if np.linalg.cond(matrix) > MOST_CONDITIONED:
+        return
+    for m in (matrix, matrix.T):
+        right, left = np.linalg.solve(m, m.T), np.linalg.solve(m.T, m).T
+        if gradient.shape[-1] == len(m):
+            yield gradient @ right
+        if gradient.ndim > 1 and gradient.shape[-2] == len(m):
+            yield left @ gradient
+        if gradient.shape[-2:] == m.shape:
+            yield left.T @ gradient @ right.T
 
 
 def left_out(prober: Prober, evidence: Evidence) -> Cause | None:

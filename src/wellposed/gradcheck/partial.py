@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .cause import Cause, factor_cause
+from .cause import FACTOR, Cause, factor_cause
 from .directions import Array, Direction
 from .evidence import EXACT, SHARPLY, Evidence, rms
 from .localize import FAINT, Box, element_direction, element_reading, heaviest_element, measure
 from .objective import Objective, Sample
 from .probe import FLAG, Prober, Reading
+from .through_sums import missing_through_sum
 
 MOST_SPARSE = 3
 FEWEST_ON_A_SIDE = 4
@@ -46,6 +48,8 @@ def scattered_cause(prober: Prober, evidence: Evidence, box: Box) -> Cause | Non
         or _few_elements(prober, evidence)
         or _blocked(prober, evidence)
         or _shuffled(prober, evidence)
+        or missing_through_sum(prober, evidence)
+        or _other_mask(prober, evidence)
     )
 
 
@@ -262,6 +266,93 @@ def _blocked(prober: Prober, evidence: Evidence) -> Cause | None:
         "the forward pass blocks there, the backward pass lets through",
         elements=(zero[0],),
     )
+
+
+def _other_mask(prober: Prober, evidence: Evidence) -> Cause | None:
+    """Another mask than that of the forward pass: one that lets more through, the opposite, or two slopes taken for each other."""
+    gradient = prober.objective.gradient(evidence.tensor).reshape(-1)
+    if np.count_nonzero(gradient) < 2 * MOST_MEASURED or not _may_be_mask(prober, evidence, gradient != 0):
+        return None
+    sharp = {
+        k: r
+        for k, r in _some(prober, evidence, gradient != 0).items()
+        if _within(r) <= SHARPLY * abs(r.slope)
+    }
+    if len(sharp) < 2 * FEWEST_ON_A_SIDE:
+        return None
+    blocked = [k for k, r in sharp.items() if abs(r.numerical) <= _within(r)]
+    lost = [r for r in _some(prober, evidence, gradient == 0).values() if r.flagged]
+    if (
+        len(blocked) == len(sharp)
+        and len(lost) >= FEWEST_ON_A_SIDE
+        and not _are_elsewhere(prober, evidence, lost)
+    ):
+        said = "elements that were tried have a numerical gradient where the analytic one is zero, and none where it is not"
+        return Cause(
+            name="mask",
+            detail=f"{len(sharp) + len(lost)} {said}: the opposite of what the forward pass blocks",
+        )
+    # What stands at several places of the claimed gradient was put there; what is let through stands at one.
+    told_apart = len(np.unique(gradient[gradient != 0])) == np.count_nonzero(gradient)
+    if lost or len(blocked) == len(sharp) or (blocked and not told_apart):
+        return None
+    if len(blocked) >= FEWEST_ON_A_SIDE:
+        said = f"of {len(sharp)} elements that were tried {len(blocked)} have a numerical gradient of zero, and not an analytic one"
+        return Cause(
+            name="mask", detail=f"{said}: the backward pass lets through what the forward pass blocks"
+        )
+    return _two_factors(prober, evidence.tensor, sharp)
+
+
+def _may_be_mask(prober: Prober, evidence: Evidence, where: NDArray[np.bool_]) -> bool:
+    """Whether a first few elements are worth the others: one has no numerical gradient, or two are off by the same factor."""
+    first = list(_some(prober, evidence, where, most=FEWEST_ON_A_SIDE).values())
+    ratios = sorted(r.numerical / r.slope for r in first)
+    alike = any(b - a <= SHARPLY * abs(b) for a, b in pairwise(ratios))
+    return alike or any(abs(r.numerical) <= _within(r) for r in first)
+
+
+def _some(
+    prober: Prober, evidence: Evidence, where: NDArray[np.bool_], *, most: int = MOST_MEASURED
+) -> dict[int, Reading]:
+    """Some of the elements, at random, each measured by itself."""
+    rng = np.random.default_rng((prober.seed, 8))
+    return {
+        int(k): _of_element(prober, evidence, int(k)) for k in rng.permutation(np.flatnonzero(where))[:most]
+    }
+
+
+def _within(reading: Reading) -> float:
+    return FLAG * reading.bar + EXACT * abs(reading.slope)
+
+
+def _are_elsewhere(prober: Prober, evidence: Evidence, readings: list[Reading]) -> bool:
+    """Whether half of the numerical values or more stand at other places of the claimed gradient: it is rearranged."""
+    values = prober.objective.gradient(evidence.tensor).reshape(-1) * prober.scales[evidence.tensor]
+    near = [np.any(np.abs(values - r.numerical) <= FLAG * r.bar + EXACT * abs(r.numerical)) for r in readings]
+    return 2 * sum(map(bool, near)) >= max(len(near), 1)
+
+
+def _two_factors(prober: Prober, tensor: int, readings: dict[int, Reading]) -> Cause | None:
+    """On the two sides of a condition elements are right and off by one factor, or off by a factor and by its inverse."""
+    ratios = np.array([r.numerical / r.slope for r in readings.values()])
+    within = np.array([_within(r) / abs(r.slope) for r in readings.values()])
+    for condition, mask in _conditions(prober, tensor):
+        side = mask.reshape(-1)[list(readings)]
+        if min(side.sum(), (~side).sum()) < FEWEST_ON_A_SIDE - 1:
+            continue
+        there, elsewhere = (float(np.median(ratios[s])) for s in (side, ~side))
+        if not there * elsewhere:
+            continue
+        left = np.abs(ratios / np.where(side, there, elsewhere) - 1) - within
+        written = min(abs(there - 1), abs(elsewhere - 1), abs(there * elsewhere - 1)) <= SHARPLY
+        if written and left.max() <= FACTOR and abs(there / elsewhere - 1) > SHARPLY:
+            where = condition.format(name=prober.objective.names[tensor])
+            return Cause(
+                name="mask",
+                detail=f"the numerical gradient is {there:.4g} times the analytic one where {where}, and {elsewhere:.4g} times it elsewhere",
+            )
+    return None
 
 
 def _conditions(prober: Prober, tensor: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:
