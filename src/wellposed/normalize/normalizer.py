@@ -39,7 +39,7 @@ class Normalizer:
     """Training statistics that map each column to an even scale, and remember where they came from.
 
     Made by `Normalizer.fit` or `Normalizer.load`. It never changes. It maps ``z = (x - center) / scale``,
-    and then ``z @ rotation`` where the method whitens. Constant columns are centred and keep their scale
+    then ``z @ rotation`` where the method whitens, and then clips where that was asked for. Constant columns are centred and keep their scale
     (they are divided by 1, not by their rounding noise). NaN stays NaN.
 
     Examples
@@ -77,12 +77,20 @@ class Normalizer:
     """What is subtracted from each column; 0 where it is not selected."""
     scale: Floats
     """What each column is divided by; 1 where it is not selected, or has no spread to divide by."""
+    clip: tuple[float, float] | None = None
+    """What the normalised columns are held within, at the end."""
+    feature_range: tuple[float, float] | None = None
+    """What minmax maps the training data to; None for other methods."""
+    quantile_range: tuple[float, float] | None = None
+    """In percent, the quantiles that robust takes; None for other methods."""
+    with_centering: bool = True
+    with_scaling: bool = True
     rotation: Floats | None = None
     """``(columns, columns)``, applied from the right after scaling; the identity outside `mixed`."""
     quartiles: Floats | None = None
-    """Lower quartile, median and upper quartile of each column, for the method that needs them."""
+    """Lower quantile, median and upper quantile of each column, for the method that needs them."""
     rank_error: float = 0.0
-    """Share of the entries by which a quartile may be misplaced; 0 where they are exact."""
+    """Share of the entries by which a quantile may be misplaced; 0 where they are exact."""
     left_alone: dict[str, str] = field(default_factory=dict)
     """Columns of a table that pass unchanged, and why: text, booleans, codes, not chosen."""
     remarks: tuple[str, ...] = ()
@@ -103,6 +111,11 @@ class Normalizer:
         train: Any,
         *,
         method: str = "standard",
+        clip: bool | tuple[float, float] = False,
+        feature_range: tuple[float, float] | None = None,
+        quantile_range: tuple[float, float] | None = None,
+        with_centering: bool = True,
+        with_scaling: bool = True,
         of: str = "inputs",
         columns: Sequence[str] | Sequence[int] | None = None,
         axis: int | tuple[int, ...] | None = None,
@@ -124,14 +137,25 @@ class Normalizer:
             of them; a Dask, Spark or Ray collection.
         method
             - ``"standard"``: the mean, and the population standard deviation.
-            - ``"minmax"``: to 0 … 1 over the training data.
+            - ``"minmax"``: to `feature_range` over the training data.
             - ``"maxabs"``: divided by the largest absolute value; zeros stay zeros.
-            - ``"robust"``: the median, and the interquartile range.
+            - ``"robust"``: the median, and the distance of the quantiles in `quantile_range`.
             - ``"whiten"``, ``"zca"``: standardised, then mixed into uncorrelated columns of variance 1,
               along the principal directions of the correlation, or turned back towards the columns.
               Units do not matter (PCA-cor and ZCA-cor in A. Kessy, A. Lewin and K. Strimmer, Am. Stat. 72,
               2018, section 3). Directions within rounding of nothing become 0; a row with a missing
               entry comes out missing.
+        clip
+            Two bounds in normalised units, such as ``(-5, 5)``, that the outputs are held within; ``True`` for
+            what the training data reach: `feature_range` of minmax, -1 … 1 of maxabs. Missing entries stay
+            missing, infinite ones become a bound; `inverse` gives back what was not clipped.
+        feature_range
+            Of minmax: where the smallest and the largest training value go; by default ``(0, 1)``. A constant
+            column goes to the lower end.
+        quantile_range
+            Of robust, in percent: the quantiles whose distance is the scale; by default ``(25, 75)``.
+        with_centering, with_scaling
+            Of standard and robust: False leaves the subtraction, or the division, out.
         of
             ``"inputs"``, or ``"targets"`` to fit the second part of pairs and batches.
         columns
@@ -169,6 +193,9 @@ class Normalizer:
         >>> import numpy as np
         >>> Normalizer.fit(np.array([0.0, 5.0, 10.0]), method="minmax")(np.array([2.5])).tolist()
         [0.25]
+        >>> n = Normalizer.fit(np.array([0.0, 5.0, 10.0]), method="minmax", feature_range=(-1, 1), clip=True)
+        >>> n(np.array([2.5, 99.0])).tolist()
+        [-0.5, 1.0]
         >>> inputs, targets = np.ones((2, 3)), np.array([10.0, 30.0])
         >>> Normalizer.fit((inputs, targets), of="targets").mean.tolist()
         [20.0]
@@ -178,6 +205,11 @@ class Normalizer:
         return fit(
             train,
             method=method,
+            clip=clip,
+            feature_range=feature_range,
+            quantile_range=quantile_range,
+            with_centering=with_centering,
+            with_scaling=with_scaling,
             of=of,
             columns=columns,
             axis=axis,
@@ -193,6 +225,14 @@ class Normalizer:
     def mixed(self) -> NDArray[np.bool_]:
         """The columns that `rotation` mixes: those that are selected and not constant."""
         return self.selected & ~self.constant & (self.rotation is not None)
+
+    @cached_property
+    def bounds(self) -> tuple[Floats, Floats] | None:
+        """What each column is held within: `clip`, and infinity for columns that pass unchanged."""
+        if self.clip is None:
+            return None
+        low, high = self.clip
+        return np.where(self.selected, low, -np.inf), np.where(self.selected, high, np.inf)
 
     @cached_property
     def unrotation(self) -> Floats | None:
@@ -227,7 +267,7 @@ class Normalizer:
         return apply(self, x, inverse=False)
 
     def inverse(self, z: T) -> T:
-        """Undo the normalisation, to rounding; directions that whitening dropped stay at the mean.
+        """Undo the normalisation, to rounding; what was clipped or dropped by whitening does not come back.
 
         Examples
         --------

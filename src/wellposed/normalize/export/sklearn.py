@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
 from ...errors import ArgumentError, DataError, MissingDependency
 from ..fitting import normalizer_of
-from ..methods import METHODS, WHITENING, options_for
+from ..methods import OPTIONS, WHITENING, Method, method_of, options_for
 from ..moments import Moments
 from ..naming import listed
 from ..normalizer import Normalizer
@@ -36,6 +37,8 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
     Parameters
     ----------
     method
+        See `wellposed.Normalizer.fit`.
+    clip, feature_range, quantile_range, with_centering, with_scaling
         See `wellposed.Normalizer.fit`.
     columns
         Names or numbers of the columns to normalise; the others pass unchanged. By default all of them.
@@ -70,10 +73,20 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         self,
         method: str = "standard",
         *,
+        clip: bool | tuple[float, float] = False,
+        feature_range: tuple[float, float] | None = None,
+        quantile_range: tuple[float, float] | None = None,
+        with_centering: bool = True,
+        with_scaling: bool = True,
         columns: Sequence[str] | Sequence[int] | None = None,
         normalizer: Normalizer | None = None,
     ) -> None:
         self.method = method
+        self.clip = clip
+        self.feature_range = feature_range
+        self.quantile_range = quantile_range
+        self.with_centering = with_centering
+        self.with_scaling = with_scaling
         self.columns = columns
         self.normalizer = normalizer
 
@@ -105,26 +118,30 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
             self._freeze(_of_chosen(self.normalizer, X))
             self._validated(X, first=False)
             return self
-        if self.method not in METHODS:
-            raise ArgumentError(
-                f"method={self.method!r} is not known: there is {', '.join(map(repr, METHODS))}"
-            )
+        method = self._method()
         x = self._validated(X, first=first)
-        batch = Moments.of(x, **options_for(self.method))
+        batch = Moments.of(x, **options_for(method.name))
         self._moments = batch if first else self._moments | batch
         names = getattr(self, "feature_names_in_", None)
         self.normalizer_ = normalizer_of(
             Read(moments=self._moments, ndim=2, names=None if names is None else tuple(names)),
-            self.method,
+            method,
             [*range(x.shape[1])] if self.columns is None else list(self.columns),
             (1,),
         )
         self.n_samples_seen_ = self._moments.rows
         return self
 
+    def _method(self) -> Method:
+        return method_of(self.method, **{name: getattr(self, name) for name in OPTIONS})
+
     def _check_agrees(self, normalizer: Normalizer) -> None:
         asked = {
-            **({"method": self.method} if self.method != normalizer.method else {}),
+            **(
+                {"method": self.method}
+                if self.method != normalizer.method
+                else self._other_options(normalizer)
+            ),
             **({"columns": self.columns} if self.columns is not None else {}),
         }
         if asked:
@@ -133,6 +150,16 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
                 f"{words} changes nothing beside normalizer=, which is fitted with method={normalizer.method!r} and "
                 f"learns nothing: to learn anew, use NormalizerTransformer({words}) without it"
             )
+
+    def _other_options(self, normalizer: Normalizer) -> dict[str, Any]:
+        """The options that were given, and are not those of the normalizer."""
+        asked, defaults = self._method(), signature(type(self)).parameters
+        return {
+            name: getattr(self, name)
+            for name in OPTIONS
+            if getattr(self, name) is not defaults[name].default
+            and getattr(asked, name) != getattr(normalizer, name)
+        }
 
     def _freeze(self, normalizer: Normalizer) -> None:
         self.normalizer_ = normalizer
@@ -235,6 +262,8 @@ def to_sklearn(normalizer: Normalizer) -> NormalizerTransformer:
             f"the normalizer keeps axis {normalizer.axis} of {normalizer.ndim}: scikit-learn needs the columns of a "
             "table"
         )
-    made = NormalizerTransformer(method=normalizer.method, normalizer=normalizer)
+    options: dict[str, Any] = {name: getattr(normalizer, name) for name in OPTIONS}
+    options["clip"] = normalizer.clip or False
+    made = NormalizerTransformer(method=normalizer.method, **options, normalizer=normalizer)
     made._freeze(normalizer)
     return made
