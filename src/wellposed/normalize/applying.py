@@ -17,6 +17,7 @@ from ..errors import DataError
 from .batches import as_array, column_names, is_tensor
 from .engines import engine_of
 from .naming import listed
+from .sparse import Entries, canonical, entries_of
 from .tables import Column, Table, as_table
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ def apply(n: Normalizer, x: Any, *, inverse: bool) -> Any:
     found = column_names(x)
     if found is not None:
         _check_columns(n, found, table=False)
+    entries = entries_of(x, "x")
+    if entries is not None:
+        return _on_sparse(n, x, entries, inverse=inverse)
     if is_tensor(x):
         return _on_tensor(n, x, inverse=inverse)
     if type(x).__module__.partition(".")[0] in ("jax", "jaxlib"):
@@ -177,6 +181,41 @@ def _rotate(n: Normalizer, work: Any, rotation: Floats | None) -> None:
     block = rotation[np.ix_(columns, columns)]
     last = np.moveaxis(work, n.axis[0] - n.ndim, -1)
     last[..., columns] = last[..., columns] @ block
+
+
+def _on_sparse(n: Normalizer, x: Any, entries: Entries, *, inverse: bool) -> Any:
+    """The stored entries alone: no zero is filled in, and the format stays."""
+    if not n.keeps_zeros:
+        does = "subtracts" if n.center.any() or n.rotation is not None else "clips to bounds without 0"
+        raise DataError(
+            f"x is a sparse {entries.kind}, and the normalizer {does}, which would fill its zeros: expected "
+            f"{entries.dense}, or a normalizer that is fitted with method='maxabs' or with_centering=False"
+        )
+    if n.ndim != 2:
+        raise DataError(f"x is a sparse {entries.kind}, the normalizer was fitted on {n.ndim} dimensions")
+    dtype = _becomes(n, entries.values.dtype)
+    scale, selected = (_by_entry(n, v, entries) for v in (n.scale, n.selected))
+    if _may_lose(n, entries.values.dtype):
+        wide = np.abs(entries.values.astype(np.float64))
+        _check_held(wide.max(where=~selected, initial=0.0), "float64")
+    bounds = None if inverse or n.bounds is None else tuple(_by_entry(n, v, entries) for v in n.bounds)
+    if is_tensor(x):
+        from ..frameworks.torch.arrays import scaled_sparse
+
+        return scaled_sparse(x, scale, bounds, dtype.name, inverse=inverse)
+    with np.errstate(over="ignore", under="ignore"):
+        work = entries.values.astype(np.float64)
+        work = work * scale if inverse else work / scale
+        work = work if bounds is None else np.clip(work, *bounds)
+        made = canonical(x).copy()
+        made.data = work.astype(dtype)
+    return made.asformat(x.format)
+
+
+def _by_entry(n: Normalizer, values: NDArray[Any], entries: Entries) -> NDArray[Any]:
+    """The value of the column that each stored entry is in."""
+    spread = spread_over(n, values, entries.shape)
+    return np.broadcast_to(spread, (1, entries.shape[1]))[0, entries.column]
 
 
 def _on_tensor(n: Normalizer, x: Any, *, inverse: bool) -> Any:

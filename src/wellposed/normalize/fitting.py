@@ -23,6 +23,7 @@ from .normalizer import Normalizer
 from .provenance import Provenance
 from .reading import Read, read
 from .reduction import kept_axes
+from .sparse import refuse_filling
 from .splits import check_split
 from .targets import targets_of
 
@@ -63,8 +64,10 @@ def fit(
     doubt = check_split(split, train)
     axis = axis_for(train, axis)
     wanted = _wanted(columns)
+    data = targets_of(train) if of == "targets" else train
+    refuse_filling(asked, data)
     found = read(
-        targets_of(train) if of == "targets" else train,
+        data,
         axis=axis,
         mask=mask,
         engine=engine,

@@ -99,7 +99,8 @@ class Moments:
             which the inputs count, or something that gives batches: a list, a DataLoader, an iterator, which is
             used up. A batch is an array, a pair, or a dict with its inputs under a usual name. 1-d batches
             ``(N,)`` are one column; of one length, and from anything but a loader, they may be rows, and are
-            refused. Images of Pillow, alone or in a list, are samples, with their channels last.
+            refused. Images of Pillow, alone or in a list, are samples, with their channels last. Of a sparse
+            matrix of SciPy or torch the entries that are not stored count, as zeros.
         axis
             The axes that are kept, one entry each. By default the columns of ``(N, F)``, the channels of
             ``(N, C, H, W)`` and the last axis of ``(N, T, F)``. Axis 0 holds the samples and cannot be kept.
@@ -126,12 +127,17 @@ class Moments:
         from .batches import as_array, batches
         from .on_device import reduce_on_device
         from .reduction import Reduction, reduce_batch
+        from .sparse import check_axis, entries_of, reduce_sparse
 
         options: dict[str, Any] = {
             "axis": axis_for(data, axis),
             "covariance": flag(covariance, "covariance"),
             "quantiles": flag(quantiles, "quantiles"),
         }
+        entries = entries_of(data)
+        if entries is not None:
+            check_axis(axis, mask, entries)
+            return reduce_sparse(entries, covariance=covariance, quantiles=quantiles)
         if mask is not None:
             return reduce_batch(as_array(data), mask=mask, **options)
         on_device = reduce_on_device(data, **options)

@@ -134,7 +134,8 @@ class Normalizer:
             An array, a tensor, ``(inputs, targets)``, a DataLoader, a list or an iterator of batches, which is
             used up: see `Moments.of`; a data frame or anything else that speaks Arrow; a path to a Parquet, CSV,
             NPY or NPZ file, a folder or a pattern
-            of them; a Dask, Spark or Ray collection.
+            of them; a Dask, Spark or Ray collection; a sparse matrix of SciPy or torch, for maxabs, or standard
+            with ``with_centering=False``: zeros count, and are not filled in.
         method
             - ``"standard"``: the mean, and the population standard deviation.
             - ``"minmax"``: to `feature_range` over the training data.
@@ -235,6 +236,12 @@ class Normalizer:
         return np.where(self.selected, low, -np.inf), np.where(self.selected, high, np.inf)
 
     @cached_property
+    def keeps_zeros(self) -> bool:
+        """Whether 0 becomes 0 in every column, so that sparse matrices stay sparse."""
+        low, high = self.clip or (0.0, 0.0)
+        return not self.center.any() and self.rotation is None and low <= 0 <= high
+
+    @cached_property
     def unrotation(self) -> Floats | None:
         """The way back from `rotation`: its inverse, or its pseudo-inverse where directions were dropped."""
         if self.rotation is None:
@@ -251,8 +258,9 @@ class Normalizer:
         Parameters
         ----------
         x
-            An array or tensor shaped like the training data, with any number of samples, or one sample; or a
-            data frame of pandas, polars or pyarrow, whose other columns stay as they are. Other columns,
+            An array or tensor shaped like the training data, with any number of samples, or one sample; a
+            data frame of pandas, polars or pyarrow, whose other columns stay as they are; a sparse matrix, where
+            zeros stay zeros (`keeps_zeros`). Other columns,
             another order or number of them, or anything but real numbers is a `DataError`.
 
         Examples

@@ -16,6 +16,7 @@ from .batches import as_array, batches, column_names
 from .moments import Moments
 from .on_device import reduce_on_device
 from .reduction import Reduction, kept_axes
+from .sparse import check_axis, entries_of, reduce_sparse
 from .tables import as_table
 
 if TYPE_CHECKING:
@@ -59,6 +60,11 @@ def read(
     Of files, only the `columns` that are named are read; a covariance is of these alone, so that entries that
     are missing elsewhere cost it no rows.
     """
+    entries = entries_of(data)
+    if entries is not None:
+        check_axis(axis, mask, entries)
+        _refuse(checkpoint=checkpoint, where="in memory")
+        return Read(moments=reduce_sparse(entries, **options), ndim=2)
     engine = _engine(data, engine)
     if engine is not None:
         _refuse(mask=mask, checkpoint=checkpoint, where=f"read by {engine}")

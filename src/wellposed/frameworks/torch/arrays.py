@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,39 @@ def refuse_unless_plain(x: Any, what: str = "x") -> None:
         raise DataError(
             f"{what} is a {x.layout} tensor of {x.dtype}: expected a dense one, as .to_dense() gives"
         )
+
+
+def is_sparse_tensor(x: Any) -> bool:
+    """Whether it is a tensor that holds single entries, by row and column or by coordinate."""
+    return (
+        isinstance(x, torch.Tensor)
+        and x.layout in (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc)
+        and not x.is_nested
+    )
+
+
+def coalesced(x: torch.Tensor) -> torch.Tensor:
+    """A sparse tensor by coordinates, each place once."""
+    return (x if x.layout is torch.sparse_coo else x.to_sparse_coo()).coalesce()
+
+
+def scaled_sparse(
+    x: torch.Tensor,
+    scale: NDArray[Any],
+    bounds: Sequence[NDArray[Any]] | None,
+    integers_become: str,
+    *,
+    inverse: bool,
+) -> torch.Tensor:
+    """The stored entries divided by `scale` or multiplied by it, one number each, then held within the bounds."""
+    held = coalesced(x)
+    dtype = x.dtype if x.is_floating_point() else getattr(torch, integers_become)
+    s = torch.tensor(scale, dtype=torch.float64, device=x.device)
+    z = (held.values().double() * s if inverse else held.values().double() / s).to(dtype)
+    if bounds is not None:
+        z = clipped(z, bounds[0], bounds[1])
+    made = torch.sparse_coo_tensor(held.indices(), z, x.shape, is_coalesced=True, check_invariants=False)
+    return made if x.layout is torch.sparse_coo else made.to_sparse(layout=x.layout)
 
 
 def to_numpy(tensor: torch.Tensor, *, what: str = "the data") -> NDArray[Any]:

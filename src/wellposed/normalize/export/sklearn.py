@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from ...errors import ArgumentError, DataError, MissingDependency
+from ..array_protocols import is_sparse
 from ..fitting import normalizer_of
 from ..methods import OPTIONS, WHITENING, Method, method_of, options_for
 from ..moments import Moments
 from ..naming import listed
 from ..normalizer import Normalizer
 from ..reading import Read
+from ..sparse import refuse_filling
 
 try:
     from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
@@ -29,6 +31,7 @@ except ImportError as error:
 # scikit-learn's stubs know neither the tuple nor the word.
 _FLOATS: Any = (np.float64, np.float32, np.float16)
 _ALLOW_NAN: Any = "allow-nan"
+_SPARSE: Any = ("csr", "csc")
 
 
 class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -59,7 +62,7 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
     Notes
     -----
     NaN is left out of the statistics and stays NaN. Batches in `partial_fit` give the bits that `fit` gives on all
-    of them, in any order. Sparse data are refused, as centring would fill them. Whitened columns keep the
+    of them, in any order. Sparse data stay sparse where nothing is subtracted, and are refused elsewhere. Whitened columns keep the
     names of their places.
 
     Examples
@@ -109,7 +112,7 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
     def inverse_transform(self, X: Any) -> Any:
         """Undo `transform`."""
         check_is_fitted(self)
-        z = check_array(X, dtype=_FLOATS, ensure_all_finite=_ALLOW_NAN)
+        z = check_array(X, dtype=_FLOATS, accept_sparse=_SPARSE, ensure_all_finite=_ALLOW_NAN)
         return _of_chosen(self.normalizer_, z).inverse(z)
 
     def _learn(self, X: Any, *, first: bool) -> NormalizerTransformer:
@@ -119,6 +122,7 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
             self._validated(X, first=False)
             return self
         method = self._method()
+        _check_sparse(method, X)
         x = self._validated(X, first=first)
         batch = Moments.of(x, **options_for(method.name))
         self._moments = batch if first else self._moments | batch
@@ -178,6 +182,7 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
                 X,
                 reset=first,
                 dtype=_FLOATS,
+                accept_sparse=_SPARSE,
                 ensure_all_finite=_ALLOW_NAN,
                 ensure_min_samples=rows,
             )
@@ -191,8 +196,20 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = self.method == "maxabs" or (
+            self.method == "standard" and not self.with_centering
+        )
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _check_sparse(method: Method, X: Any) -> None:
+    """Of the kind of error that scikit-learn expects."""
+    if is_sparse(X):
+        try:
+            refuse_filling(method, X)
+        except DataError as error:
+            raise ArgumentError(str(error)) from None
 
 
 def _of_chosen(normalizer: Normalizer, X: Any) -> Normalizer:
