@@ -50,6 +50,8 @@ def normalizer_from(held: dict[str, Any]) -> Normalizer:
     quartiles = _optional(held, "quartiles", 3 * size, needed=held["method"] == "robust")
     _check_consistent(columns)
     _check_steps(columns, method)
+    if provenance.rows == 0:
+        _check_given(columns, method)
     if rotation is not None:
         rotation = rotation.reshape(size, size)
         _check_rotation(rotation, columns["selected"] & ~columns["constant"])
@@ -114,6 +116,12 @@ def _check_steps(columns: dict[str, Any], method: Method) -> None:
         raise ArtifactError("center holds numbers, and with_centering is false: expected 0")
     if not method.with_scaling and (columns["scale"] != 1).any():
         raise ArtifactError("scale holds numbers, and with_scaling is false: expected 1")
+
+
+def _check_given(columns: dict[str, Any], method: Method) -> None:
+    """Statistics that were given are of no rows."""
+    if method.name != "standard" or any(columns[key].any() for key in COUNTS):
+        raise ArtifactError("rows holds 0, and the statistics are of some rows")
 
 
 def _check_order(quartiles: np.ndarray, method: Method) -> None:
@@ -249,5 +257,5 @@ def _provenance(held: Any) -> Provenance:
     for key in sorted(_PROVENANCE - {"rows"}):
         if not isinstance(held[key], str) and not (key == "source" and held[key] is None):
             raise ArtifactError(f"{key} holds {_shown(held[key])}, expected text")
-    _whole(held["rows"], "rows", least=1)
+    _whole(held["rows"], "rows", least=0)
     return Provenance(**held)

@@ -33,9 +33,8 @@ def describe(n: Normalizer) -> str:
 
 def _origin(n: Normalizer) -> Iterator[str]:
     p, columns = n.provenance, f"{n.mean.size:,} column{'' if n.mean.size == 1 else 's'}"
-    yield from _wrapped(
-        "Normalizer", f"{n.method}, {columns}, fitted on {p.rows:,} {printable(p.split)} rows"
-    )
+    made_of = f"fitted on {p.rows:,} {printable(p.split)} rows" if p.rows else "of given statistics"
+    yield from _wrapped("Normalizer", f"{n.method}, {columns}, {made_of}")
     if options := [*_options(n)]:
         yield from _wrapped("options", ", ".join(options))
     if p.source:
@@ -77,8 +76,9 @@ def _row(n: Normalizer, i: int) -> str:
     else:
         first = (float(n.mean.flat[i]), float(n.std.flat[i]))
     values = (*first, float(n.minimum.flat[i]), float(n.maximum.flat[i]))
-    known = n.count.flat[i] > 0
-    numbers = "".join(f"{_number(v) if known else '-':>{_NUMBER}}" for v in values)
+    known = 4 if n.count.flat[i] > 0 else 2 if n.provenance.rows == 0 else 0
+    texts = [_number(v) if place < known else "-" for place, v in enumerate(values)]
+    numbers = "".join(f"{text:>{_NUMBER}}" for text in texts)
     return f"{cut(n.label(i), _NAME)}{numbers}{_remark(n, i)}"
 
 

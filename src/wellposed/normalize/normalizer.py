@@ -38,7 +38,7 @@ def _refuse_second_fit(*_: Any, **__: Any) -> Any:
 class Normalizer:
     """Training statistics that map each column to an even scale, and remember where they came from.
 
-    Made by `Normalizer.fit` or `Normalizer.load`. It never changes. It maps ``z = (x - center) / scale``,
+    Made by `Normalizer.fit`, `Normalizer.from_statistics` or `Normalizer.load`. It never changes. It maps ``z = (x - center) / scale``,
     then ``z @ rotation`` where the method whitens, and then clips where that was asked for. Constant columns are centred and keep their scale
     (they are divided by 1, not by their rounding noise). NaN stays NaN.
 
@@ -220,6 +220,67 @@ class Normalizer:
             source=source,
             checkpoint=checkpoint,
             progress=progress,
+        )
+
+    @classmethod
+    def from_statistics(
+        cls,
+        *,
+        mean: Any,
+        variance: Any = None,
+        std: Any = None,
+        names: Sequence[str] | None = None,
+        ndim: int | None = None,
+        axis: int | tuple[int, ...] | None = None,
+        clip: bool | tuple[float, float] = False,
+        source: str | None = None,
+    ) -> Normalizer:
+        """A normalizer of statistics that are known: published ones, or those of another library.
+
+        Parameters
+        ----------
+        mean
+            One number a column or channel, ``(columns,)``; a single number for all entries; or of the shape of
+            several kept axes.
+        variance, std
+            The same for the population variance, or for the standard deviation: one of the two.
+        names
+            Of the columns of a table.
+        ndim
+            Dimensions of the data, samples included; by default one more than those of `mean`, so 2 for a table.
+        axis
+            The axes that the numbers are of; by default as in `fit`: axis 1 of ``(N, C, H, W)``.
+        clip
+            See `fit`.
+        source
+            Where the statistics came from, for the record.
+
+        Raises
+        ------
+        ArgumentError
+            When the shapes do not agree, a variance is not above 0, or a number is not finite.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> n = Normalizer.from_statistics(mean=[1.0, 10.0], variance=[4.0, 100.0])
+        >>> n(np.array([[3.0, 0.0]])).tolist()
+        [[1.0, -1.0]]
+        >>> imagenet = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+        >>> Normalizer.from_statistics(**imagenet, ndim=4)(np.zeros((2, 3, 8, 8))).shape
+        (2, 3, 8, 8)
+        """
+        from .given import from_statistics
+
+        return from_statistics(
+            mean=mean,
+            variance=variance,
+            std=std,
+            names=names,
+            ndim=ndim,
+            axis=axis,
+            clip=clip,
+            source=source,
         )
 
     @cached_property

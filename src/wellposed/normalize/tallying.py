@@ -87,6 +87,11 @@ def tally(n: Normalizer, data: Any) -> Tally:
     from .engines import engine_of
     from .sources import open_source
 
+    if n.provenance.rows == 0:
+        raise DataError(
+            "the normalizer was made of given statistics, and knows no training data to compare with: fit one with "
+            "Normalizer.fit(train)"
+        )
     columns = np.flatnonzero(n.selected)
     if not columns.size:
         raise DataError("the normalizer normalises no column: there is nothing to compare")
