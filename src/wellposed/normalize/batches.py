@@ -43,7 +43,7 @@ def batches(data: Any) -> Generator[NDArray[Any]]:
         When `data` holds nothing, or something that is no array of numbers, or 1-d arrays of one length, which may
         be rows or parts of one column.
     """
-    whole = _whole(data)
+    whole = whole_array(data)
     if whole is not None:
         yield whole
         return
@@ -106,7 +106,7 @@ def is_tensor(value: Any) -> bool:
     return is_torch_tensor(value)
 
 
-def _whole(data: Any) -> NDArray[Any] | None:
+def whole_array(data: Any) -> NDArray[Any] | None:
     """The inputs, when `data` holds them in one piece."""
     if isinstance(data, tuple) and len(data) == 2 and _is_arraylike(data[0]):
         return _inputs_of_pair(data)

@@ -120,6 +120,7 @@ class Normalizer:
         columns: Sequence[str] | Sequence[int] | None = None,
         axis: int | tuple[int, ...] | None = None,
         mask: Any = None,
+        sample_weight: Any = None,
         engine: str | None = None,
         split: str | None = None,
         source: str | None = None,
@@ -168,6 +169,9 @@ class Normalizer:
             sequences were taken for stands in `remarks`.
         mask
             Booleans over the leading axes of an array, such as ``(N, T)`` for ``(N, T, F)``: True counts.
+        sample_weight
+            Of an array, tensor or sparse matrix: a whole number a row, how often it counts; the bits are those of
+            rows that are repeated so often. Statistics depend on ratios alone, so multiply fractions by one number.
         engine
             ``"dask"``, ``"spark"`` or ``"ray"``, to read files with it; by default what the data belong to.
         split
@@ -215,6 +219,7 @@ class Normalizer:
             columns=columns,
             axis=axis,
             mask=mask,
+            sample_weight=sample_weight,
             engine=engine,
             split=split,
             source=source,

@@ -93,13 +93,16 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         self.columns = columns
         self.normalizer = normalizer
 
-    def fit(self, X: Any, y: Any = None) -> NormalizerTransformer:
-        """Learn the statistics of `X`, of shape (n_samples, n_features), and nothing else."""
-        return self._learn(X, first=True)
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> NormalizerTransformer:
+        """Learn the statistics of `X`, of shape (n_samples, n_features), and nothing else.
 
-    def partial_fit(self, X: Any, y: Any = None) -> NormalizerTransformer:
+        `sample_weight` holds a whole number a row: how often it counts.
+        """
+        return self._learn(X, sample_weight, first=True)
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> NormalizerTransformer:
         """Learn the statistics of `X` and of all batches before it."""
-        return self._learn(X, first=not hasattr(self, "normalizer_"))
+        return self._learn(X, sample_weight, first=not hasattr(self, "normalizer_"))
 
     def transform(self, X: Any) -> Any:
         """Normalise `X` with the statistics of the training data."""
@@ -115,7 +118,7 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         z = check_array(X, dtype=_FLOATS, accept_sparse=_SPARSE, ensure_all_finite=_ALLOW_NAN)
         return _of_chosen(self.normalizer_, z).inverse(z)
 
-    def _learn(self, X: Any, *, first: bool) -> NormalizerTransformer:
+    def _learn(self, X: Any, sample_weight: Any, *, first: bool) -> NormalizerTransformer:
         if self.normalizer is not None:
             self._check_agrees(self.normalizer)
             self._freeze(_of_chosen(self.normalizer, X))
@@ -124,7 +127,7 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         method = self._method()
         _check_sparse(method, X)
         x = self._validated(X, first=first)
-        batch = Moments.of(x, **options_for(method.name))
+        batch = Moments.of(x, sample_weight=sample_weight, **options_for(method.name))
         self._moments = batch if first else self._moments | batch
         names = getattr(self, "feature_names_in_", None)
         self.normalizer_ = normalizer_of(
