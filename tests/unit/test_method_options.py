@@ -16,6 +16,7 @@ from sklearn import preprocessing
 
 from wellposed import Normalizer
 from wellposed.errors import ArgumentError, DataError
+from wellposed.frameworks.torch import arrays as torch_arrays
 from wellposed.normalize.export.sklearn import NormalizerTransformer
 
 RNG = np.random.default_rng(0)
@@ -126,6 +127,15 @@ def test_the_torch_module_clips_scripted_too(options: dict[str, Any]) -> None:
     for one in (module, torch.jit.script(module)):
         np.testing.assert_allclose(one(torch.tensor(NEW)).numpy(), n(NEW), rtol=1e-12, atol=1e-12)
     assert ("least" in module.state_dict()) == (n.clip is not None)
+
+
+def test_a_device_without_float64_clips_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_arrays, "WITHOUT_FLOAT64", ["cpu"])
+    n = Normalizer.fit(TRAIN, columns=[0, 2], clip=(-1, 1))
+    x = torch.tensor(NEW[:-1], dtype=torch.float32)
+
+    for z in (n(x), n.to_torch()(x)):
+        np.testing.assert_allclose(z.numpy(), n(NEW[:-1]), rtol=1e-4, atol=1e-4)
 
 
 @every_option

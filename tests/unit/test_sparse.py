@@ -172,6 +172,8 @@ def test_targets_and_pairs_may_be_sparse() -> None:
 
     for train, of in (((matrix, DENSE[:, 0]), "inputs"), ((DENSE, matrix), "targets")):
         np.testing.assert_array_equal(Normalizer.fit(train, method="maxabs", of=of).scale, n.scale)
+    for train in ((matrix, matrix), (DENSE, matrix), (matrix, None)):
+        np.testing.assert_array_equal(Normalizer.fit(train, method="maxabs").scale, n.scale)
     with pytest.raises(DataError, match="these have 300 and 3 rows"):
         Normalizer.fit((matrix, [1, 2, 3]), method="maxabs")
 
@@ -249,6 +251,7 @@ def test_a_matrix_that_would_fill_the_memory_is_fitted_and_applied() -> None:
             "clips to bounds without 0, which would fill",
         ),
         (lambda x: Normalizer.fit(x, method="maxabs")(x[:, 1:]), DataError, "x has 11 columns"),
+        (lambda x: Normalizer.fit(x, method="maxabs")((x, x)), DataError, "x is no array of numbers"),
         (lambda x: NormalizerTransformer().fit(x), ArgumentError, "method='standard' subtracts"),
         (
             lambda x: Normalizer.fit(DENSE).to_sklearn().transform(x[5:]),

@@ -37,7 +37,7 @@ def apply(n: Normalizer, x: Any, *, inverse: bool) -> Any:
     found = column_names(x)
     if found is not None:
         _check_columns(n, found, table=False)
-    entries = entries_of(x, "x")
+    entries = None if isinstance(x, tuple) else entries_of(x, "x")
     if entries is not None:
         return _on_sparse(n, x, entries, inverse=inverse)
     if is_tensor(x):

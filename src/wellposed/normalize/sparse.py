@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..arguments import told
 from ..errors import ArgumentError, DataError
 from .array_protocols import is_sparse
-from .batches import is_tensor
+from .batches import is_tensor, rows_of
 from .exact.accumulator import Accumulator, ColumnSums
 from .reduction import moments_of, precision_of, sums_of_columns
 
@@ -43,9 +43,9 @@ def entries_of(data: Any, what: str = "the data") -> Entries | None:
     if isinstance(data, tuple) and len(data) == 2:
         inputs, targets = data
         found = None if isinstance(inputs, tuple) else entries_of(inputs, "the inputs")
-        if found is not None and targets is not None and len(targets) != found.shape[0]:
+        if found is not None and targets is not None and rows_of(targets) != found.shape[0]:
             raise DataError(
-                f"a tuple is a pair (inputs, targets), and these have {found.shape[0]} and {len(targets)} rows"
+                f"a tuple is a pair (inputs, targets), and these have {found.shape[0]} and {rows_of(targets)} rows"
             )
         return found
     if is_sparse(data):
