@@ -92,6 +92,27 @@ def number(
     raise refused(name, value, expected)
 
 
+def interval(
+    value: Any, name: str, *, expected: str, least: float = -math.inf, most: float = math.inf
+) -> tuple[float, float]:
+    """Two finite numbers, the lower one first.
+
+    Examples
+    --------
+    >>> interval([0, 1], "feature_range", expected="two numbers, the lower one first")
+    (0.0, 1.0)
+    """
+    held = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(held, tuple | list) or len(held) != 2:
+        raise refused(name, value, expected)
+    low, high = (
+        number(one, f"{name}[{i}]", least=least, most=most, expected=expected) for i, one in enumerate(held)
+    )
+    if low >= high:
+        raise ArgumentError(f"{name} is ({low:g}, {high:g}): expected {expected}")
+    return low, high
+
+
 def flag(value: Any, name: str, *, expected: str = "True or False") -> bool:
     """True or False."""
     is_numpys = (

@@ -115,6 +115,28 @@ def test_methods_are_fitted_saved_and_applied(table, tmp_path, method):
     np.testing.assert_allclose(done, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("said", "options"),
+    [
+        ("--method minmax --feature-range -1 3 --clip", {"feature_range": (-1, 3), "clip": True}),
+        ("--method robust --quantile-range 5 95", {"quantile_range": (5, 95)}),
+        ("--no-centering --clip-to -1 0.5", {"with_centering": False, "clip": (-1, 0.5)}),
+        ("--no-scaling", {"with_scaling": False}),
+    ],
+)
+def test_options_of_methods_are_those_of_fit(table, tmp_path, said, options):
+    assert run("fit", table, "-o", tmp_path / "n.json", *said.split()) == 0
+
+    found = Normalizer.load(tmp_path / "n.json")
+    expected = Normalizer.fit(ROWS, method=found.method, **options)
+    np.testing.assert_array_equal(found(2 * ROWS), expected(2 * ROWS))
+
+
+def test_bounds_are_said_in_one_way(table, tmp_path, capsys):
+    assert run("fit", table, "-o", tmp_path / "n.json", "--clip", "--clip-to", "0", "1") == 2
+    assert "leave one out" in capsys.readouterr().err
+
+
 def test_held_out_data_are_refused_with_the_reason_and_nothing_is_written(table, tmp_path, capsys):
     assert run("fit", table, "-o", tmp_path / "n.json", "--split", "test") == 2
     errors = capsys.readouterr().err

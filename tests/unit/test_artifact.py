@@ -10,12 +10,14 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from wellposed.errors import ArtifactError
 from wellposed.normalize import Normalizer, artifact
+from wellposed.normalize.methods import OPTIONS
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(60, 4)) @ RNG.normal(size=(4, 4)) * [1, 1000, 1e-3, 5] + [0, 3000, 1, -7]
@@ -53,6 +55,11 @@ SAVED = {
     "zca": lambda: (Normalizer.fit(ROWS, method="zca"), ROWS),
     "two axes": lambda: (Normalizer.fit(IMAGES, axis=(1, 2)), IMAGES),
     "whitened channels": lambda: (Normalizer.fit(IMAGES, method="whiten"), IMAGES),
+    "clipped": lambda: (Normalizer.fit(ROWS, clip=(-1, 0.5)), ROWS),
+    "a range": lambda: (Normalizer.fit(ROWS, method="minmax", feature_range=(-1, 3), clip=True), ROWS),
+    "quantiles": lambda: (Normalizer.fit(ROWS, method="robust", quantile_range=(60, 95)), ROWS),
+    "not centred": lambda: (Normalizer.fit(ROWS, with_centering=False), ROWS),
+    "not divided": lambda: (Normalizer.fit(ROWS, method="robust", with_scaling=False), ROWS),
     "one number": lambda: (Normalizer.fit(ROWS[:, 0]), ROWS[:, 0]),
     "names": lambda: (Normalizer.fit(ROWS, columns=["a", "b\x1b[2J", "ü", "\ud800"]), ROWS),
     "some columns": lambda: (Normalizer.fit(ROWS, columns=[1, 3], source="the lab"), ROWS),
@@ -181,12 +188,21 @@ DEEP = json.loads("[" * 200 + "]" * 200)
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (_edited(schema=3), "schema 3, this version reads 1 and 2"),
+        (_edited(schema=4), "schema 4, this version reads 1, 2, 3"),
         (_edited(schema=True), "schema True"),
         (_edited(schema=2.0), "schema 2.0"),
+        (_edited(schema=2), "unknown clip"),
         (_edited(schema=1), "unknown center"),
         (_edited(format="pickle"), "format"),
         (_edited(surprise=1), "unknown surprise"),
+        (_edited(clip=True), "clip holds True, expected two numbers or null"),
+        (_edited(clip=[1.0, 0.0]), "clip is .1, 0.: expected"),
+        (_edited(clip=[0.0, "1"]), r"clip\[1\] is '1'"),
+        (_edited(feature_range=[0.0, 1.0]), "feature_range is for method='minmax'"),
+        (_edited(quantile_range=[0.0, 1.0]), "quantile_range is for method='robust'"),
+        (_edited(with_centering=0), "with_centering is 0: expected True or False"),
+        (_edited(with_centering=False), "center holds numbers, and with_centering is false"),
+        (_edited(with_scaling=False), "scale holds numbers, and with_scaling is false"),
         (_edited(**{"\x1b[2Jsurprise": 1}), r"unknown \\x1b\[2Jsurprise"),
         (_edited(method="fancy"), "method 'fancy'"),
         (_edited(method="robust"), "needs quartiles"),
@@ -245,7 +261,9 @@ def test_a_file_that_was_tampered_with_is_refused(path: Path, edit, words: str) 
         ("zca", _edited(axis=[]), "does not fit"),
         ("robust", _edited(quartiles=[3.0] * 4 + [2.0] * 8), "out of order"),
         ("robust", _edited(quartiles=[3.0] * 4), "expected 12"),
-        ("minmax", _edited(method="standard"), "digest"),
+        ("robust", _edited(quantile_range=[-1, 101]), "two percentages from 0 to 100"),
+        ("whiten", _edited(with_scaling=False), "the method is 'whiten'"),
+        ("minmax", _edited(method="standard", feature_range=None), "digest"),
     ],
 )
 def test_what_a_method_adds_is_checked_too(tmp_path: Path, method: str, edit, words: str) -> None:
@@ -358,7 +376,23 @@ def test_what_the_first_version_wrote_is_still_read(tmp_path: Path) -> None:
     assert n(np.array([[2.0, 2.5, 7.0]])).tolist() == [[2.0, 0.5, 7.0]]
     assert n.count.tolist() == [9, 7, 10]
     n.save(tmp_path / "new.json")
-    assert json.loads((tmp_path / "new.json").read_text())["schema"] == 2
+    assert json.loads((tmp_path / "new.json").read_text())["schema"] == 3
+
+
+@pytest.mark.parametrize(("method", "usual"), [("minmax", (0.0, 1.0)), ("robust", None), ("zca", None)])
+def test_what_the_second_version_wrote_is_still_read(tmp_path: Path, method: str, usual: Any) -> None:
+    n = Normalizer.fit(ROWS, method=method)
+    n.save(tmp_path / "new.json")
+    held = json.loads((tmp_path / "new.json").read_text())
+    old = {k: v for k, v in held.items() if k not in (*OPTIONS, "digest")} | {"schema": 2}
+    (tmp_path / "old.json").write_text(json.dumps(old | {"digest": artifact.digest(old)}))
+
+    loaded = Normalizer.load(tmp_path / "old.json")
+
+    assert loaded.feature_range == usual
+    assert loaded.quantile_range == ((25.0, 75.0) if method == "robust" else None)
+    assert (loaded.clip, loaded.with_centering, loaded.with_scaling) == (None, True, True)
+    np.testing.assert_array_equal(loaded(ROWS), n(ROWS))
 
 
 def test_the_first_version_knew_one_method(tmp_path: Path) -> None:

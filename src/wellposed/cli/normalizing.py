@@ -41,6 +41,19 @@ def normalize() -> None:
 @force
 @click.option("--columns", multiple=True, help="Names of the columns, comma separated or repeated.")
 @click.option("--method", type=click.Choice(METHODS), default="standard", show_default=True)
+@click.option("--clip", is_flag=True, help="Hold the outputs in the range of minmax, or in -1 1 of maxabs.")
+@click.option("--clip-to", type=(float, float), metavar="LOW HIGH", help="Hold the outputs within these.")
+@click.option("--feature-range", type=(float, float), metavar="LOW HIGH", help="Of minmax; by default 0 1.")
+@click.option(
+    "--quantile-range",
+    type=(float, float),
+    metavar="LOW HIGH",
+    help="Of robust, in percent; by default 25 75.",
+)
+@click.option(
+    "--with-centering/--no-centering", default=True, help="Of standard and robust: subtract, or do not."
+)
+@click.option("--with-scaling/--no-scaling", default=True, help="Of standard and robust: divide, or do not.")
 @click.option("--axis", type=int, help="Of arrays: the axis that keeps its own statistics; -1 is the last.")
 @click.option("--engine", type=click.Choice(ENGINES), help="Read with this, and its cluster.")
 @click.option(
@@ -62,6 +75,7 @@ def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, force: boo
     refuse_overwriting(files, output=output, checkpoint=checkpoint)
     refuse_other_formats(output)
     refuse_replacing(output, force=force, result=NORMALIZER)
+    options["clip"] = _bounds(options["clip"], options.pop("clip_to"))
     if options["split"] is None:
         warn_of_held_out(files)
     kept = Checkpoint(checkpoint) if checkpoint else None
@@ -120,6 +134,12 @@ def drift(normalizer: Path, data: tuple[str, ...], form: str, key: str | None) -
         found = n.drift(_open(list(data), key, numbers=n.names or ()))
     show(found, form)
     return 0 if found.ok else FOUND
+
+
+def _bounds(clip: bool, clip_to: tuple[float, float] | None) -> bool | tuple[float, float]:
+    if clip and clip_to:
+        raise click.UsageError("--clip and --clip-to are two ways to say the bounds: leave one out")
+    return clip_to or clip
 
 
 def _fit(data: list[str], kept: Any, *, columns: tuple[str, ...], key: str | None, **options: Any) -> Any:

@@ -17,7 +17,7 @@ _FLOAT32 = np.finfo(np.float32)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AffineMap:
-    """``z = (x - center) / scale``, then ``z @ rotation`` along the one kept axis where there is a rotation."""
+    """``z = (x - center) / scale``, then ``z @ rotation`` along the one kept axis, then clipped, where there is that."""
 
     center: Floats
     """Of the shape of one sample, with 1 along the axes that share their statistics."""
@@ -30,9 +30,12 @@ class AffineMap:
     """The axes that have their own statistics, counted from the end of a sample."""
 
     names: tuple[str, ...] | None = None
+    least: Floats | None = None
+    """What the result is held within, of the shape of `center`; infinite for columns that pass unchanged."""
+    most: Floats | None = None
 
     def __post_init__(self) -> None:
-        for values in (self.center, self.scale, self.rotation):
+        for values in (self.center, self.scale, self.rotation, self.least, self.most):
             if values is not None:
                 values.setflags(write=False)
 
@@ -57,19 +60,28 @@ def affine_map(normalizer: Any) -> AffineMap:
     Parameters
     ----------
     normalizer
-        Anything with `center`, `scale`, `rotation`, `mixed`, `axis`, `ndim` and `names`, as `wellposed.Normalizer` has.
+        Anything with `center`, `scale`, `rotation`, `mixed`, `bounds`, `axis`, `ndim` and `names`, as `wellposed.Normalizer` has.
     """
     kept = tuple(axis - normalizer.ndim for axis in normalizer.axis)
     shape = [1] * (normalizer.ndim - 1)
     for axis, size in zip(kept, np.shape(normalizer.center), strict=False):
         shape[axis] = size
-    center, scale = (
-        np.array(v, dtype=np.float64).reshape(shape) for v in (normalizer.center, normalizer.scale)
-    )
+
+    def spread(values: Any) -> Floats:
+        return np.array(values, dtype=np.float64).reshape(shape)
+
+    least, most = (None, None) if normalizer.bounds is None else map(spread, normalizer.bounds)
     rotation = None if normalizer.rotation is None else np.array(normalizer.rotation, dtype=np.float64)
     mixed = np.array(normalizer.mixed).ravel()
     return AffineMap(
-        center=center, scale=scale, rotation=rotation, mixed=mixed, kept=kept, names=normalizer.names
+        center=spread(normalizer.center),
+        scale=spread(normalizer.scale),
+        rotation=rotation,
+        mixed=mixed,
+        kept=kept,
+        names=normalizer.names,
+        least=least,
+        most=most,
     )
 
 

@@ -17,6 +17,7 @@ from ..errors import DataError
 from .batches import as_array, column_names, is_tensor
 from .engines import engine_of
 from .naming import listed
+from .sparse import Entries, canonical, entries_of
 from .tables import Column, Table, as_table
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ def apply(n: Normalizer, x: Any, *, inverse: bool) -> Any:
     found = column_names(x)
     if found is not None:
         _check_columns(n, found, table=False)
+    entries = None if isinstance(x, tuple) else entries_of(x, "x")
+    if entries is not None:
+        return _on_sparse(n, x, entries, inverse=inverse)
     if is_tensor(x):
         return _on_tensor(n, x, inverse=inverse)
     if type(x).__module__.partition(".")[0] in ("jax", "jaxlib"):
@@ -103,6 +107,7 @@ def _check_columns(n: Normalizer, found: Sequence[str], *, table: bool) -> None:
 
 def _on_array(n: Normalizer, x: NDArray[Any], *, inverse: bool) -> NDArray[Any]:
     center, scale = (spread_over(n, v, x.shape) for v in (n.center, n.scale))
+    bounds = _spread_bounds(n, x.shape)
     out = np.empty(x.shape, dtype=_becomes(n, x.dtype))
     passing = spread_over(n, ~n.selected, x.shape) if _may_lose(n, x.dtype) else None
     # One sample, and statistics that differ along the first axis, are taken at once.
@@ -112,8 +117,15 @@ def _on_array(n: Normalizer, x: NDArray[Any], *, inverse: bool) -> NDArray[Any]:
             work = x[start : start + rows].astype(np.float64)
             if passing is not None:
                 _check_held(np.abs(work).max(where=passing, initial=0.0), "float64")
-            out[start : start + rows] = _worked(n, work, center, scale, inverse=inverse)
+            out[start : start + rows] = _worked(n, work, center, scale, bounds, inverse=inverse)
     return out
+
+
+def _spread_bounds(n: Normalizer, shape: tuple[int, ...]) -> tuple[Floats, Floats] | None:
+    if n.bounds is None:
+        return None
+    low, high = n.bounds
+    return spread_over(n, low, shape), spread_over(n, high, shape)
 
 
 def _becomes(n: Normalizer, dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -138,8 +150,16 @@ def _check_held(largest: float, becomes: str) -> None:
         )
 
 
-def _worked(n: Normalizer, work: Floats, center: Floats, scale: Floats, *, inverse: bool) -> Floats:
-    """In place: ``(work - center) / scale`` and then the rotation, or the way back."""
+def _worked(
+    n: Normalizer,
+    work: Floats,
+    center: Floats,
+    scale: Floats,
+    bounds: tuple[Floats, Floats] | None,
+    *,
+    inverse: bool,
+) -> Floats:
+    """In place: ``(work - center) / scale``, then the rotation and the bounds; or the way back."""
     if inverse:
         _rotate(n, work, n.unrotation)
         work *= scale
@@ -148,6 +168,8 @@ def _worked(n: Normalizer, work: Floats, center: Floats, scale: Floats, *, inver
         work -= center
         work /= scale
         _rotate(n, work, n.rotation)
+        if bounds is not None:
+            np.clip(work, *bounds, out=work)
     return work
 
 
@@ -161,17 +183,59 @@ def _rotate(n: Normalizer, work: Any, rotation: Floats | None) -> None:
     last[..., columns] = last[..., columns] @ block
 
 
+def _on_sparse(n: Normalizer, x: Any, entries: Entries, *, inverse: bool) -> Any:
+    """The stored entries alone: no zero is filled in, and the format stays."""
+    if not n.keeps_zeros:
+        does = "subtracts" if n.center.any() or n.rotation is not None else "clips to bounds without 0"
+        raise DataError(
+            f"x is a sparse {entries.kind}, and the normalizer {does}, which would fill its zeros: expected "
+            f"{entries.dense}, or a normalizer that is fitted with method='maxabs' or with_centering=False"
+        )
+    if n.ndim != 2:
+        raise DataError(f"x is a sparse {entries.kind}, the normalizer was fitted on {n.ndim} dimensions")
+    dtype = _becomes(n, entries.values.dtype)
+    scale, selected = (_by_entry(n, v, entries) for v in (n.scale, n.selected))
+    if _may_lose(n, entries.values.dtype):
+        wide = np.abs(entries.values.astype(np.float64))
+        _check_held(wide.max(where=~selected, initial=0.0), "float64")
+    bounds = None if inverse or n.bounds is None else tuple(_by_entry(n, v, entries) for v in n.bounds)
+    if is_tensor(x):
+        from ..frameworks.torch.arrays import scaled_sparse
+
+        return scaled_sparse(x, scale, bounds, dtype.name, inverse=inverse)
+    with np.errstate(over="ignore", under="ignore"):
+        work = entries.values.astype(np.float64)
+        work = work * scale if inverse else work / scale
+        work = work if bounds is None else np.clip(work, *bounds)
+        made = canonical(x).copy()
+        made.data = work.astype(dtype)
+    return made.asformat(x.format)
+
+
+def _by_entry(n: Normalizer, values: NDArray[Any], entries: Entries) -> NDArray[Any]:
+    """The value of the column that each stored entry is in."""
+    spread = spread_over(n, values, entries.shape)
+    return np.broadcast_to(spread, (1, entries.shape[1]))[0, entries.column]
+
+
 def _on_tensor(n: Normalizer, x: Any, *, inverse: bool) -> Any:
-    from ..frameworks.torch.arrays import WITHOUT_FLOAT64, affine, refuse_unless_plain
+    from ..frameworks.torch.arrays import WITHOUT_FLOAT64, clipped, refuse_unless_plain
 
     if x.is_complex():
         raise DataError(f"x has dtype {x.dtype}: expected real numbers")
     refuse_unless_plain(x)
-    x = _widened(n, x, WITHOUT_FLOAT64)
+    out = _worked_tensor(n, _widened(n, x, WITHOUT_FLOAT64), WITHOUT_FLOAT64, inverse=inverse)
+    bounds = _spread_bounds(n, tuple(x.shape))
+    return out if inverse or bounds is None else clipped(out, *bounds)
+
+
+def _worked_tensor(n: Normalizer, x: Any, without_float64: Sequence[str], *, inverse: bool) -> Any:
+    from ..frameworks.torch.arrays import affine
+
     center, scale = (spread_over(n, v, tuple(x.shape)) for v in (n.center, n.scale))
     if n.rotation is None or not n.mixed.any():
         return affine(x, center, scale, inverse=inverse)
-    wide = x.float() if x.device.type in WITHOUT_FLOAT64 else x.double()
+    wide = x.float() if x.device.type in without_float64 else x.double()
     if inverse:
         out = affine(_rotated_tensor(n, wide, n.unrotation), center, scale, inverse=True)
     else:
@@ -229,7 +293,7 @@ def _on_table(n: Normalizer, table: Table, *, inverse: bool) -> Any:
     places = [i for _, i in chosen]
     if n.rotation is None:
         worked = {
-            name: _alone(columns[name], n.center.flat[i], n.scale.flat[i], inverse=inverse)
+            name: _alone(n, columns[name], n.center.flat[i], n.scale.flat[i], inverse=inverse)
             for name, i in chosen
         }
     else:
@@ -239,10 +303,13 @@ def _on_table(n: Normalizer, table: Table, *, inverse: bool) -> Any:
     )
 
 
-def _alone(column: Column, center: float, scale: float, *, inverse: bool) -> Floats:
+def _alone(n: Normalizer, column: Column, center: float, scale: float, *, inverse: bool) -> Floats:
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         work = column.values.astype(np.float64)
-        return work * scale + center if inverse else (work - center) / scale
+        if inverse:
+            return work * scale + center
+        z = (work - center) / scale
+    return z if n.clip is None else np.clip(z, *n.clip)
 
 
 def _together(
@@ -254,5 +321,5 @@ def _together(
     for i, column in zip(places, columns.values(), strict=True):
         work[:, i] = column.values
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        _worked(n, work, n.center, n.scale, inverse=inverse)
+        _worked(n, work, n.center, n.scale, n.bounds, inverse=inverse)
     return {name: work[:, i] for name, i in zip(columns, places, strict=True)}

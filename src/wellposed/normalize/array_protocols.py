@@ -53,7 +53,7 @@ def on_host(value: Any, what: str) -> Any:
     """
     if is_sparse(value):
         raise DataError(
-            f"{what} is a sparse {type(value).__name__}, and centring would fill it: expected a dense array, as "
+            f"{what} is a sparse {type(value).__name__}, and would be filled in here: expected a dense array, as "
             ".toarray() gives"
         )
     if is_image(value):

@@ -16,12 +16,13 @@ from ..errors import ArtifactError
 from ..own_files import MAX_BYTES, read_bounded
 from ..own_files import save as save_ours
 from .checks import COUNTS, FLAGS, NUMBERS, normalizer_from
+from .methods import OPTIONS
 from .naming import printable
 from .normalizer import Normalizer
 
 FORMAT = "wellposed-normalizer"
-SCHEMA = 2
-READS = (1, 2)
+SCHEMA = 3
+READS = (1, 2, 3)
 WHAT = "a normalizer"
 _DIGEST = "digest"
 _HEAD = re.compile(rb'\s*\{\s*"format"\s*:\s*"' + FORMAT.encode() + b'"')
@@ -76,6 +77,7 @@ def _plain(n: Normalizer) -> dict[str, Any]:
         "format": FORMAT,
         "schema": SCHEMA,
         "method": n.method,
+        **{key: _listed(getattr(n, key)) for key in OPTIONS},
         "names": None if n.names is None else list(n.names),
         "ndim": n.ndim,
         "axis": list(n.axis),
@@ -95,6 +97,10 @@ def _plain(n: Normalizer) -> dict[str, Any]:
             "created": p.created,
         },
     }
+
+
+def _listed(option: tuple[float, float] | bool | None) -> list[float] | bool | None:
+    return list(option) if isinstance(option, tuple) else option
 
 
 def _flat(array: np.ndarray | None) -> list[float] | None:
@@ -126,7 +132,7 @@ def _parse(text: str) -> dict[str, Any]:
         raise ArtifactError(f"not a saved normalizer: expected format {FORMAT!r}")
     if held.get("schema") not in READS or type(held.get("schema")) is not int:
         raise ArtifactError(
-            f"schema {str(held.get('schema'))[:40]}, this version reads {' and '.join(map(str, READS))}: use the "
+            f"schema {str(held.get('schema'))[:40]}, this version reads {', '.join(map(str, READS))}: use the "
             "version that wrote it"
         )
     return held

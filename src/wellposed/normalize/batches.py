@@ -43,7 +43,7 @@ def batches(data: Any) -> Generator[NDArray[Any]]:
         When `data` holds nothing, or something that is no array of numbers, or 1-d arrays of one length, which may
         be rows or parts of one column.
     """
-    whole = _whole(data)
+    whole = whole_array(data)
     if whole is not None:
         yield whole
         return
@@ -106,7 +106,7 @@ def is_tensor(value: Any) -> bool:
     return is_torch_tensor(value)
 
 
-def _whole(data: Any) -> NDArray[Any] | None:
+def whole_array(data: Any) -> NDArray[Any] | None:
     """The inputs, when `data` holds them in one piece."""
     if isinstance(data, tuple) and len(data) == 2 and _is_arraylike(data[0]):
         return _inputs_of_pair(data)
@@ -123,13 +123,21 @@ def _inputs_of_pair(pair: tuple[Any, Any]) -> NDArray[Any]:
     inputs, targets = as_array(pair[0], "the inputs"), pair[1]
     if targets is None:
         return inputs
-    rows = 1 if _is_scalar(targets) or not hasattr(targets, "__len__") else len(targets)
+    rows = rows_of(targets)
     if rows != len(inputs):
         raise DataError(
             f"a tuple is a pair (inputs, targets), and these have {len(inputs)} and {rows} rows: "
             "put batches in a list"
         )
     return inputs
+
+
+def rows_of(targets: Any) -> int:
+    """How many samples have targets; a single number is one."""
+    shape = getattr(targets, "shape", ())  # a sparse matrix has a shape, and no length
+    if shape:
+        return int(shape[0])
+    return 1 if _is_scalar(targets) or not hasattr(targets, "__len__") else len(targets)
 
 
 def _refuse_what_cannot_be_batched(data: Any) -> None:

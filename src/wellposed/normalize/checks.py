@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArtifactError
-from .methods import METHODS, WHITENING
+from ..errors import ArgumentError, ArtifactError
+from .methods import METHODS, OPTIONS, WHITENING, Method, method_of
 from .normalizer import Normalizer
 from .provenance import Provenance
 
 COUNTS = ("count", "missing", "infinite")
 NUMBERS = ("mean", "std", "minimum", "maximum", "center", "scale")
 FLAGS = ("constant", "selected")
-_LATER = {
+_SECOND = {
     "count",
     "center",
     "scale",
@@ -26,20 +26,21 @@ _LATER = {
     "remarks",
     "digest",
 }
-_KEYS = {"format", "schema", "method", "names", "ndim", "axis", "shape", "provenance"}
-_KEYS |= {*COUNTS, *NUMBERS, *FLAGS, *_LATER}
+_LATER = {1: {*_SECOND, *OPTIONS}, 2: {*OPTIONS}}
+"""What each older schema lacks."""
+_KEYS = {*OPTIONS, "format", "schema", "method", "names", "ndim", "axis", "shape", "provenance"}
+_KEYS |= {*COUNTS, *NUMBERS, *FLAGS, *_SECOND}
 _PROVENANCE = {"rows", "source", "split", "fingerprint", "version", "created"}
 _LARGEST = 1.7976931348623157e308
 
 
 def normalizer_from(held: dict[str, Any]) -> Normalizer:
     """A normalizer from parsed JSON, or an `ArtifactError` that names the field."""
-    _check_keys(held, _KEYS if held["schema"] > 1 else _KEYS - _LATER, "the file")
+    _check_keys(held, _KEYS - _LATER.get(held["schema"], set()), "the file")
     provenance = _provenance(held["provenance"])
     if held["schema"] == 1:
         held = _upgraded(held, provenance.rows)
-    if held["method"] not in METHODS:
-        raise ArtifactError(f"method {str(held['method'])[:40]!r}, expected one of {', '.join(METHODS)}")
+    method = _method(held)
     ndim, axis, shape = _form(held)
     size = math.prod(shape)
     columns: dict[str, Any] = {key: _numbers(held[key], key, size) for key in NUMBERS}
@@ -48,15 +49,18 @@ def normalizer_from(held: dict[str, Any]) -> Normalizer:
     rotation = _optional(held, "rotation", size * size, needed=held["method"] in WHITENING)
     quartiles = _optional(held, "quartiles", 3 * size, needed=held["method"] == "robust")
     _check_consistent(columns)
+    _check_steps(columns, method)
+    if provenance.rows == 0:
+        _check_given(columns, method)
     if rotation is not None:
         rotation = rotation.reshape(size, size)
         _check_rotation(rotation, columns["selected"] & ~columns["constant"])
     if quartiles is not None:
         quartiles = quartiles.reshape(3, *shape)
-        if (np.diff(quartiles, axis=0) < 0).any():
-            raise ArtifactError("quartiles are out of order")
+        _check_order(quartiles, method)
     return Normalizer(
-        method=held["method"],
+        method=method.name,
+        **{option: getattr(method, option) for option in OPTIONS},
         names=_names(held["names"], size),
         ndim=ndim,
         axis=axis,
@@ -84,6 +88,48 @@ def _upgraded(held: dict[str, Any], rows: int) -> dict[str, Any]:
     held["center"] = np.where(selected, mean, 0.0).tolist()
     held["scale"] = np.where(selected & ~constant, std, 1.0).tolist()
     return held
+
+
+def _method(held: dict[str, Any]) -> Method:
+    name = held["method"]
+    if name not in METHODS:
+        raise ArtifactError(f"method {str(name)[:40]!r}, expected one of {', '.join(METHODS)}")
+    if held["schema"] < 3:
+        return method_of(name)
+    pairs = {key: held[key] for key in ("clip", "feature_range", "quantile_range")}
+    for key, value in pairs.items():
+        if not isinstance(value, list | None):
+            raise ArtifactError(f"{key} holds {_shown(value)}, expected two numbers or null")
+    try:
+        return method_of(
+            name,
+            **{**pairs, "clip": pairs["clip"] or False},
+            with_centering=held["with_centering"],
+            with_scaling=held["with_scaling"],
+        )
+    except ArgumentError as error:
+        raise ArtifactError(str(error)) from None
+
+
+def _check_steps(columns: dict[str, Any], method: Method) -> None:
+    if not method.with_centering and columns["center"].any():
+        raise ArtifactError("center holds numbers, and with_centering is false: expected 0")
+    if not method.with_scaling and (columns["scale"] != 1).any():
+        raise ArtifactError("scale holds numbers, and with_scaling is false: expected 1")
+
+
+def _check_given(columns: dict[str, Any], method: Method) -> None:
+    """Statistics that were given are of no rows."""
+    if method.name != "standard" or any(columns[key].any() for key in COUNTS):
+        raise ArtifactError("rows holds 0, and the statistics are of some rows")
+
+
+def _check_order(quartiles: np.ndarray, method: Method) -> None:
+    """The median stands second, though both others may lie on one side of it."""
+    low, high = method.quantile_range or (0, 100)
+    order = np.argsort([low, 50, high], kind="stable")
+    if (np.diff(quartiles[order], axis=0) < 0).any():
+        raise ArtifactError("quartiles are out of order")
 
 
 def _form(held: dict[str, Any]) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
@@ -211,5 +257,5 @@ def _provenance(held: Any) -> Provenance:
     for key in sorted(_PROVENANCE - {"rows"}):
         if not isinstance(held[key], str) and not (key == "source" and held[key] is None):
             raise ArtifactError(f"{key} holds {_shown(held[key])}, expected text")
-    _whole(held["rows"], "rows", least=1)
+    _whole(held["rows"], "rows", least=0)
     return Provenance(**held)

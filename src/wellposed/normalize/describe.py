@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .methods import method_of
 from .naming import cut, listed, printable
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _MOST = 8  # names in a sentence
 
 def describe(n: Normalizer) -> str:
     """What the normalizer holds and where it came from, one line a column; the middle of many is cut."""
-    titles = ("median", "IQR") if n.quartiles is not None else ("mean", "std")
+    titles = ("median", _spread(n)) if n.quartiles is not None else ("mean", "std")
     header = cut("column", _NAME) + "".join(f"{t:>{_NUMBER}}" for t in (*titles, "min", "max"))
     rows = [f"  ... {n.mean.size - _SHOWN:,} more" if i is None else _row(n, i) for i in _places(n.mean.size)]
     notes = [*_notes(n)]
@@ -32,13 +33,33 @@ def describe(n: Normalizer) -> str:
 
 def _origin(n: Normalizer) -> Iterator[str]:
     p, columns = n.provenance, f"{n.mean.size:,} column{'' if n.mean.size == 1 else 's'}"
-    yield from _wrapped(
-        "Normalizer", f"{n.method}, {columns}, fitted on {p.rows:,} {printable(p.split)} rows"
-    )
+    made_of = f"fitted on {p.rows:,} {printable(p.split)} rows" if p.rows else "of given statistics"
+    yield from _wrapped("Normalizer", f"{n.method}, {columns}, {made_of}")
+    if options := [*_options(n)]:
+        yield from _wrapped("options", ", ".join(options))
     if p.source:
         yield from _wrapped("source", printable(p.source))
     yield from _wrapped("contents", printable(p.fingerprint))
     yield from _wrapped("made", f"{printable(p.created)} by wellposed {printable(p.version)}")
+
+
+def _options(n: Normalizer) -> Iterator[str]:
+    """What was asked for beside the method."""
+    usual = method_of(n.method)
+    if n.feature_range is not None and n.feature_range != usual.feature_range:
+        yield "to {:g} ... {:g}".format(*n.feature_range)
+    if n.quantile_range is not None and n.quantile_range != usual.quantile_range:
+        yield "quantiles {:g} and {:g} %".format(*n.quantile_range)
+    if not n.with_centering:
+        yield "not centred"
+    if not n.with_scaling:
+        yield "not divided"
+    if n.clip is not None:
+        yield "clipped to {:g} ... {:g}".format(*n.clip)
+
+
+def _spread(n: Normalizer) -> str:
+    return "IQR" if n.quantile_range == (25, 75) else "spread"
 
 
 def _places(size: int) -> list[int | None]:
@@ -55,8 +76,9 @@ def _row(n: Normalizer, i: int) -> str:
     else:
         first = (float(n.mean.flat[i]), float(n.std.flat[i]))
     values = (*first, float(n.minimum.flat[i]), float(n.maximum.flat[i]))
-    known = n.count.flat[i] > 0
-    numbers = "".join(f"{_number(v) if known else '-':>{_NUMBER}}" for v in values)
+    known = 4 if n.count.flat[i] > 0 else 2 if n.provenance.rows == 0 else 0
+    texts = [_number(v) if place < known else "-" for place, v in enumerate(values)]
+    numbers = "".join(f"{text:>{_NUMBER}}" for text in texts)
     return f"{cut(n.label(i), _NAME)}{numbers}{_remark(n, i)}"
 
 
@@ -88,9 +110,10 @@ def _notes(n: Normalizer) -> Iterator[str]:
         yield from _wrapped("left alone", f"{listed(names, most=_MOST)} ({why})")
     if n.names is None and not n.selected.all():
         yield from _wrapped("left alone", f"{_columns(n, ~n.selected)} (not chosen)")
+    stays = "an infinite entry stays so" if n.clip is None else "an infinite entry becomes a bound"
     for label, flags, meaning in (
         ("missing", n.missing > 0, "left out of the statistics; a missing entry stays missing"),
-        ("infinite", n.infinite > 0, "left out of the statistics; an infinite entry stays so"),
+        ("infinite", n.infinite > 0, f"left out of the statistics; {stays}"),
         ("constant", n.constant, "centred where the method does, and not divided"),
     ):
         flags = flags & n.selected

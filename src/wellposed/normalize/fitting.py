@@ -16,13 +16,14 @@ from .array_protocols import axis_for
 from .checkpoint import Checkpoint
 from .codes import codes_among
 from .engines import ENGINES
-from .methods import METHODS, WHITENING, options_for, transform
+from .methods import WHITENING, Method, method_of, options_for, transform
 from .moments import Moments
 from .naming import NO_NAME, listed, printable
 from .normalizer import Normalizer
 from .provenance import Provenance
 from .reading import Read, read
 from .reduction import kept_axes
+from .sparse import refuse_filling
 from .splits import check_split
 from .targets import targets_of
 
@@ -43,14 +44,16 @@ def fit(
     columns: Sequence[str] | Sequence[int] | None,
     axis: int | tuple[int, ...] | None,
     mask: Any,
+    sample_weight: Any,
     engine: str | None,
     split: str | None,
     source: str | None,
     checkpoint: str | PathLike[str] | Checkpoint | None,
     progress: Progress | None,
+    **options: Any,
 ) -> Normalizer:
-    """See `Normalizer.fit`."""
-    choice(method, "method", METHODS)
+    """See `Normalizer.fit`; `options` are those of the method."""
+    asked = method_of(method, **options)
     choice(of, "of", _OF)
     if engine is not None:
         choice(engine, "engine", ENGINES)
@@ -62,10 +65,13 @@ def fit(
     doubt = check_split(split, train)
     axis = axis_for(train, axis)
     wanted = _wanted(columns)
+    data = targets_of(train) if of == "targets" else train
+    refuse_filling(asked, data)
     found = read(
-        targets_of(train) if of == "targets" else train,
+        data,
         axis=axis,
         mask=mask,
+        sample_weight=sample_weight,
         engine=engine,
         columns=wanted or (),
         checkpoint=checkpoint,
@@ -75,7 +81,7 @@ def fit(
     if found.moments.rows == 0:
         raise DataError("the training data have no rows: expected at least one")
     remarks = [*found.remarks, *([] if axis is not None else _layout(found)), *([doubt] if doubt else [])]
-    return normalizer_of(found, method, wanted, kept_axes(found.ndim, axis), source, remarks)
+    return normalizer_of(found, asked, wanted, kept_axes(found.ndim, axis), source, remarks)
 
 
 def _layout(found: Read) -> list[str]:
@@ -104,7 +110,7 @@ def _wanted(columns: Any) -> list[Any] | None:
 
 def normalizer_of(
     found: Read,
-    method: str,
+    method: Method,
     wanted: list[Any] | None,
     axis: tuple[int, ...],
     source: str | None = None,
@@ -122,14 +128,19 @@ def normalizer_of(
         left_alone |= {names[i]: _NOT_CHOSEN for i in np.flatnonzero(~selected)}
     label = _labels(names)
     _check_readable(moments, selected, label)
-    if method in WHITENING and len(axis) != 1:
+    if method.name in WHITENING and len(axis) != 1:
         raise ArgumentError(
-            f"method={method!r} mixes columns, and the data keep axis {axis}: expected one axis"
+            f"method={method.name!r} mixes columns, and the data keep axis {axis}: expected one axis"
         )
     map_ = transform(method, moments, selected.reshape(moments.shape), label, mixing=found.mixing)
     filled = moments.count > 0
     return Normalizer(
-        method=method,
+        method=method.name,
+        clip=method.clip,
+        feature_range=method.feature_range,
+        quantile_range=method.quantile_range,
+        with_centering=method.with_centering,
+        with_scaling=method.with_scaling,
         names=names,
         ndim=found.ndim,
         axis=axis,

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError
+from ..arguments import choice, flag, interval
+from ..errors import ArgumentError, DataError
 from .moments import Moments
 from .naming import listed
 from .whitening import rotation_of
@@ -19,7 +20,113 @@ Flags = NDArray[np.bool_]
 
 METHODS = ("standard", "minmax", "maxabs", "robust", "whiten", "zca")
 WHITENING = frozenset({"whiten", "zca"})
-QUARTILES = (0.25, 0.5, 0.75)
+SCALED = frozenset({"standard", "robust"})
+"""Methods of which the subtraction and the division can be had alone."""
+_FEATURE_RANGE = (0.0, 1.0)
+_QUARTILES = (25.0, 75.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """A method and its options, checked: made by `method_of`."""
+
+    name: str
+    clip: tuple[float, float] | None = None
+    """What the outputs are held within."""
+    feature_range: tuple[float, float] | None = None
+    """What minmax maps the training data to; None for other methods."""
+    quantile_range: tuple[float, float] | None = None
+    """In percent: the quantiles whose distance robust divides by; None for other methods."""
+    with_centering: bool = True
+    with_scaling: bool = True
+
+
+OPTIONS = ("clip", "feature_range", "quantile_range", "with_centering", "with_scaling")
+
+
+def method_of(
+    name: Any,
+    *,
+    clip: Any = False,
+    feature_range: Any = None,
+    quantile_range: Any = None,
+    with_centering: Any = True,
+    with_scaling: Any = True,
+) -> Method:
+    """The method with its options; see `wellposed.Normalizer.fit`.
+
+    Raises
+    ------
+    ArgumentError
+        When an option has a value that it cannot take, or is of another method.
+
+    Examples
+    --------
+    >>> method_of("minmax", clip=True, feature_range=(-1, 1)).clip
+    (-1.0, 1.0)
+    """
+    name = choice(name, "method", METHODS)
+    range_ = _of_method(
+        "feature_range", feature_range, name, "minmax", _FEATURE_RANGE, "two numbers, the lower one first"
+    )
+    quantiles = _of_method(
+        "quantile_range",
+        quantile_range,
+        name,
+        "robust",
+        _QUARTILES,
+        "two percentages from 0 to 100, the lower one first",
+        least=0,
+        most=100,
+    )
+    steps = {"with_centering": with_centering, "with_scaling": with_scaling}
+    for step, value in steps.items():
+        if not flag(value, step) and name not in SCALED:
+            raise ArgumentError(
+                f"{step}=False is for method='standard' and 'robust', and the method is {name!r}: leave it out"
+                + ("; maxabs subtracts nothing" if name == "maxabs" and step == "with_centering" else "")
+            )
+    return Method(
+        name=name,
+        clip=_bounds(clip, name, range_),
+        feature_range=range_,
+        quantile_range=quantiles,
+        with_centering=bool(with_centering),
+        with_scaling=bool(with_scaling),
+    )
+
+
+def _of_method(
+    option: str,
+    value: Any,
+    name: str,
+    method: str,
+    default: tuple[float, float],
+    expected: str,
+    **limits: float,
+) -> tuple[float, float] | None:
+    """An option that one method has."""
+    if value is not None and name != method:
+        raise ArgumentError(
+            f"{option} is for method={method!r}, and the method is {name!r}: leave {option} out"
+        )
+    if name != method:
+        return None
+    return default if value is None else interval(value, option, expected=expected, **limits)
+
+
+def _bounds(clip: Any, name: str, feature_range: tuple[float, float] | None) -> tuple[float, float] | None:
+    expected = "True, False, or two numbers, the lower one first"
+    if isinstance(clip, tuple | list | np.ndarray):
+        return interval(clip, "clip", expected=expected)
+    if not flag(clip, "clip", expected=expected):
+        return None
+    if name not in ("minmax", "maxabs"):
+        raise ArgumentError(
+            f"clip=True is for method='minmax' and 'maxabs', and {name!r} has no range of its own: give bounds, "
+            "such as clip=(-5, 5), on the command line --clip-to -5 5"
+        )
+    return feature_range or (-1.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +137,7 @@ class Transform:
     scale: Floats
     rotation: Floats | None = None
     quartiles: Floats | None = None
-    """Lower quartile, median and upper quartile of every column."""
+    """Lower quantile, median and upper quantile of every column."""
     rank_error: float = 0.0
     """Share of the entries by which a quartile may be misplaced; 0 where they are exact."""
     remarks: tuple[str, ...] = ()
@@ -50,7 +157,7 @@ def options_for(method: str) -> dict[str, Any]:
 
 
 def transform(
-    method: str, m: Moments, selected: Flags, label: Callable[[int], str], *, mixing: Moments | None = None
+    method: Method, m: Moments, selected: Flags, label: Callable[[int], str], *, mixing: Moments | None = None
 ) -> Transform:
     """The map of `method` for the columns that are `selected`; the others keep center 0 and scale 1.
 
@@ -62,26 +169,24 @@ def transform(
         When a column spans more than float64 holds, or a covariance cannot be told.
     """
     # Entries for columns without a finite value are never used: they cannot be selected.
-    if method == "standard":
+    if method.name == "standard":
         found = Transform(center=m.mean, scale=_std(m))
-    elif method == "minmax":
-        with np.errstate(over="ignore"):
-            span = m.maximum - m.minimum
-        found = Transform(center=m.minimum, scale=np.where(m.constant, 1.0, span))
-    elif method == "maxabs":
+    elif method.feature_range is not None:
+        found = _minmax(m, *method.feature_range)
+    elif method.name == "maxabs":
         largest = np.maximum(np.abs(m.minimum), np.abs(m.maximum))
         found = Transform(center=np.zeros(m.shape), scale=np.where(largest > 0, largest, 1.0))
-    elif method == "robust":
-        found = _robust(m, selected, label)
+    elif method.quantile_range is not None:
+        found = _robust(m, method, selected, label)
     else:
         rotation, remarks = rotation_of(
-            m, _std(m), selected=selected, mixing=mixing or m, zca=method == "zca", label=label
+            m, _std(m), selected=selected, mixing=mixing or m, zca=method.name == "zca", label=label
         )
         found = Transform(center=m.mean, scale=_std(m), rotation=rotation, remarks=tuple(remarks))
     _check_span(m, found, selected, label)
     return Transform(
-        center=np.where(selected, found.center, 0.0),
-        scale=np.where(selected, found.scale, 1.0),
+        center=np.where(selected & method.with_centering, found.center, 0.0),
+        scale=np.where(selected & method.with_scaling, found.scale, 1.0),
         rotation=found.rotation,
         quartiles=found.quartiles,
         rank_error=found.rank_error,
@@ -94,17 +199,26 @@ def _std(m: Moments) -> Floats:
     return np.where(m.constant | ~(m.std > 0), 1.0, m.std)
 
 
-def _robust(m: Moments, selected: Flags, label: Callable[[int], str]) -> Transform:
-    quartiles = np.stack([m.quantile(q) for q in QUARTILES])
+def _minmax(m: Moments, low: float, high: float) -> Transform:
+    """The range is part of center and scale, so that every export has it: ``low + (x - min) / span * (high - low)``."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        scale = np.where(m.constant, 1.0, m.maximum - m.minimum) / (high - low)
+        return Transform(center=m.minimum - low * scale, scale=scale)
+
+
+def _robust(m: Moments, method: Method, selected: Flags, label: Callable[[int], str]) -> Transform:
+    low, high = method.quantile_range or _QUARTILES
+    quartiles = np.stack([m.quantile(q) for q in (low / 100, 0.5, high / 100)])
     lower, median, upper = quartiles
     spread = upper - lower
     # As for a constant column: what two spacings of the stored values can make is no spread.
     flat = ~(spread > 2 * m.precision * np.maximum(np.abs(lower), np.abs(upper)))
-    uses_std = flat & ~m.constant & selected
+    uses_std = flat & ~m.constant & selected & method.with_scaling
     remarks = []
     if uses_std.any():
         names = listed(label(int(i)) for i in np.flatnonzero(uses_std))
-        remarks.append(f"the middle half is one value, so divided by the std: {names}")
+        part = "the middle half" if (low, high) == _QUARTILES else f"from {low:g} to {high:g} % all"
+        remarks.append(f"{part} is one value, so divided by the std: {names}")
     return Transform(
         center=median,
         scale=np.where(flat, _std(m), spread),
@@ -117,7 +231,9 @@ def _robust(m: Moments, selected: Flags, label: Callable[[int], str]) -> Transfo
 def _check_span(m: Moments, found: Transform, selected: Flags, label: Callable[[int], str]) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         ends = np.maximum(np.abs(m.minimum - found.center), np.abs(m.maximum - found.center))
-        beyond = np.flatnonzero(selected & ~(np.isfinite(ends) & np.isfinite(found.scale)))
+        beyond = np.flatnonzero(
+            selected & ~(np.isfinite(ends) & np.isfinite(found.scale) & (found.scale > 0))
+        )
     if beyond.size:
         low, high = (float(v.flat[beyond[0]]) for v in (m.minimum, m.maximum))
         raise DataError(

@@ -86,6 +86,7 @@ class Moments:
         *,
         axis: int | tuple[int, ...] | None = None,
         mask: NDArray[np.bool_] | None = None,
+        sample_weight: Any = None,
         covariance: bool = False,
         quantiles: bool = False,
     ) -> Moments:
@@ -99,12 +100,16 @@ class Moments:
             which the inputs count, or something that gives batches: a list, a DataLoader, an iterator, which is
             used up. A batch is an array, a pair, or a dict with its inputs under a usual name. 1-d batches
             ``(N,)`` are one column; of one length, and from anything but a loader, they may be rows, and are
-            refused. Images of Pillow, alone or in a list, are samples, with their channels last.
+            refused. Images of Pillow, alone or in a list, are samples, with their channels last. Of a sparse
+            matrix of SciPy or torch the entries that are not stored count, as zeros.
         axis
             The axes that are kept, one entry each. By default the columns of ``(N, F)``, the channels of
             ``(N, C, H, W)`` and the last axis of ``(N, T, F)``. Axis 0 holds the samples and cannot be kept.
         mask
             Of one array: booleans of its leading axes, such as ``(N, T)``; False entries do not count.
+        sample_weight
+            Of one array, tensor or sparse matrix: a whole number a row, how often it counts. The same bits as of
+            repeated rows, without repeating them; `rows` and `count` are what is counted.
         covariance
             Keep the sums of products too, over complete rows, for `covariance`.
         quantiles
@@ -115,23 +120,35 @@ class Moments:
         DataError
             When there is nothing to read, the batches differ in shape, or rows cannot be told from columns.
         ArgumentError
-            When `axis` or `mask` does not fit the data.
+            When `axis`, `mask` or `sample_weight` does not fit the data.
 
         Examples
         --------
         >>> import numpy as np
         >>> Moments.of([np.array([1.0, 2.0]), np.array([6.0])]).mean.tolist()
         [3.0]
+        >>> Moments.of(np.array([[1.0], [5.0]]), sample_weight=[3, 1]).mean.tolist()
+        [2.0]
         """
         from .batches import as_array, batches
         from .on_device import reduce_on_device
         from .reduction import Reduction, reduce_batch
+        from .sparse import check_axis, entries_of, reduce_sparse
+        from .weighting import reduce_weighted
 
         options: dict[str, Any] = {
             "axis": axis_for(data, axis),
             "covariance": flag(covariance, "covariance"),
             "quantiles": flag(quantiles, "quantiles"),
         }
+        if sample_weight is not None:
+            return reduce_weighted(
+                data, sample_weight, axis=axis, mask=mask, covariance=covariance, quantiles=quantiles
+            )
+        entries = entries_of(data)
+        if entries is not None:
+            check_axis(axis, mask, entries)
+            return reduce_sparse(entries, covariance=covariance, quantiles=quantiles)
         if mask is not None:
             return reduce_batch(as_array(data), mask=mask, **options)
         on_device = reduce_on_device(data, **options)

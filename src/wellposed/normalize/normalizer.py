@@ -38,8 +38,8 @@ def _refuse_second_fit(*_: Any, **__: Any) -> Any:
 class Normalizer:
     """Training statistics that map each column to an even scale, and remember where they came from.
 
-    Made by `Normalizer.fit` or `Normalizer.load`. It never changes. It maps ``z = (x - center) / scale``,
-    and then ``z @ rotation`` where the method whitens. Constant columns are centred and keep their scale
+    Made by `Normalizer.fit`, `Normalizer.from_statistics` or `Normalizer.load`. It never changes. It maps ``z = (x - center) / scale``,
+    then ``z @ rotation`` where the method whitens, and then clips where that was asked for. Constant columns are centred and keep their scale
     (they are divided by 1, not by their rounding noise). NaN stays NaN.
 
     Examples
@@ -77,12 +77,20 @@ class Normalizer:
     """What is subtracted from each column; 0 where it is not selected."""
     scale: Floats
     """What each column is divided by; 1 where it is not selected, or has no spread to divide by."""
+    clip: tuple[float, float] | None = None
+    """What the normalised columns are held within, at the end."""
+    feature_range: tuple[float, float] | None = None
+    """What minmax maps the training data to; None for other methods."""
+    quantile_range: tuple[float, float] | None = None
+    """In percent, the quantiles that robust takes; None for other methods."""
+    with_centering: bool = True
+    with_scaling: bool = True
     rotation: Floats | None = None
     """``(columns, columns)``, applied from the right after scaling; the identity outside `mixed`."""
     quartiles: Floats | None = None
-    """Lower quartile, median and upper quartile of each column, for the method that needs them."""
+    """Lower quantile, median and upper quantile of each column, for the method that needs them."""
     rank_error: float = 0.0
-    """Share of the entries by which a quartile may be misplaced; 0 where they are exact."""
+    """Share of the entries by which a quantile may be misplaced; 0 where they are exact."""
     left_alone: dict[str, str] = field(default_factory=dict)
     """Columns of a table that pass unchanged, and why: text, booleans, codes, not chosen."""
     remarks: tuple[str, ...] = ()
@@ -103,10 +111,16 @@ class Normalizer:
         train: Any,
         *,
         method: str = "standard",
+        clip: bool | tuple[float, float] = False,
+        feature_range: tuple[float, float] | None = None,
+        quantile_range: tuple[float, float] | None = None,
+        with_centering: bool = True,
+        with_scaling: bool = True,
         of: str = "inputs",
         columns: Sequence[str] | Sequence[int] | None = None,
         axis: int | tuple[int, ...] | None = None,
         mask: Any = None,
+        sample_weight: Any = None,
         engine: str | None = None,
         split: str | None = None,
         source: str | None = None,
@@ -121,17 +135,29 @@ class Normalizer:
             An array, a tensor, ``(inputs, targets)``, a DataLoader, a list or an iterator of batches, which is
             used up: see `Moments.of`; a data frame or anything else that speaks Arrow; a path to a Parquet, CSV,
             NPY or NPZ file, a folder or a pattern
-            of them; a Dask, Spark or Ray collection.
+            of them; a Dask, Spark or Ray collection; a sparse matrix of SciPy or torch, for maxabs, or standard
+            with ``with_centering=False``: zeros count, and are not filled in.
         method
             - ``"standard"``: the mean, and the population standard deviation.
-            - ``"minmax"``: to 0 … 1 over the training data.
+            - ``"minmax"``: to `feature_range` over the training data.
             - ``"maxabs"``: divided by the largest absolute value; zeros stay zeros.
-            - ``"robust"``: the median, and the interquartile range.
+            - ``"robust"``: the median, and the distance of the quantiles in `quantile_range`.
             - ``"whiten"``, ``"zca"``: standardised, then mixed into uncorrelated columns of variance 1,
               along the principal directions of the correlation, or turned back towards the columns.
               Units do not matter (PCA-cor and ZCA-cor in A. Kessy, A. Lewin and K. Strimmer, Am. Stat. 72,
               2018, section 3). Directions within rounding of nothing become 0; a row with a missing
               entry comes out missing.
+        clip
+            Two bounds in normalised units, such as ``(-5, 5)``, that the outputs are held within; ``True`` for
+            what the training data reach: `feature_range` of minmax, -1 … 1 of maxabs. Missing entries stay
+            missing, infinite ones become a bound; `inverse` gives back what was not clipped.
+        feature_range
+            Of minmax: where the smallest and the largest training value go; by default ``(0, 1)``. A constant
+            column goes to the lower end.
+        quantile_range
+            Of robust, in percent: the quantiles whose distance is the scale; by default ``(25, 75)``.
+        with_centering, with_scaling
+            Of standard and robust: False leaves the subtraction, or the division, out.
         of
             ``"inputs"``, or ``"targets"`` to fit the second part of pairs and batches.
         columns
@@ -143,6 +169,9 @@ class Normalizer:
             sequences were taken for stands in `remarks`.
         mask
             Booleans over the leading axes of an array, such as ``(N, T)`` for ``(N, T, F)``: True counts.
+        sample_weight
+            Of an array, tensor or sparse matrix: a whole number a row, how often it counts; the bits are those of
+            rows that are repeated so often. Statistics depend on ratios alone, so multiply fractions by one number.
         engine
             ``"dask"``, ``"spark"`` or ``"ray"``, to read files with it; by default what the data belong to.
         split
@@ -169,6 +198,9 @@ class Normalizer:
         >>> import numpy as np
         >>> Normalizer.fit(np.array([0.0, 5.0, 10.0]), method="minmax")(np.array([2.5])).tolist()
         [0.25]
+        >>> n = Normalizer.fit(np.array([0.0, 5.0, 10.0]), method="minmax", feature_range=(-1, 1), clip=True)
+        >>> n(np.array([2.5, 99.0])).tolist()
+        [-0.5, 1.0]
         >>> inputs, targets = np.ones((2, 3)), np.array([10.0, 30.0])
         >>> Normalizer.fit((inputs, targets), of="targets").mean.tolist()
         [20.0]
@@ -178,10 +210,16 @@ class Normalizer:
         return fit(
             train,
             method=method,
+            clip=clip,
+            feature_range=feature_range,
+            quantile_range=quantile_range,
+            with_centering=with_centering,
+            with_scaling=with_scaling,
             of=of,
             columns=columns,
             axis=axis,
             mask=mask,
+            sample_weight=sample_weight,
             engine=engine,
             split=split,
             source=source,
@@ -189,10 +227,85 @@ class Normalizer:
             progress=progress,
         )
 
+    @classmethod
+    def from_statistics(
+        cls,
+        *,
+        mean: Any,
+        variance: Any = None,
+        std: Any = None,
+        names: Sequence[str] | None = None,
+        ndim: int | None = None,
+        axis: int | tuple[int, ...] | None = None,
+        clip: bool | tuple[float, float] = False,
+        source: str | None = None,
+    ) -> Normalizer:
+        """A normalizer of statistics that are known: published ones, or those of another library.
+
+        Parameters
+        ----------
+        mean
+            One number a column or channel, ``(columns,)``; a single number for all entries; or of the shape of
+            several kept axes.
+        variance, std
+            The same for the population variance, or for the standard deviation: one of the two.
+        names
+            Of the columns of a table.
+        ndim
+            Dimensions of the data, samples included; by default one more than those of `mean`, so 2 for a table.
+        axis
+            The axes that the numbers are of; by default as in `fit`: axis 1 of ``(N, C, H, W)``.
+        clip
+            See `fit`.
+        source
+            Where the statistics came from, for the record.
+
+        Raises
+        ------
+        ArgumentError
+            When the shapes do not agree, a variance is not above 0, or a number is not finite.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> n = Normalizer.from_statistics(mean=[1.0, 10.0], variance=[4.0, 100.0])
+        >>> n(np.array([[3.0, 0.0]])).tolist()
+        [[1.0, -1.0]]
+        >>> imagenet = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+        >>> Normalizer.from_statistics(**imagenet, ndim=4)(np.zeros((2, 3, 8, 8))).shape
+        (2, 3, 8, 8)
+        """
+        from .given import from_statistics
+
+        return from_statistics(
+            mean=mean,
+            variance=variance,
+            std=std,
+            names=names,
+            ndim=ndim,
+            axis=axis,
+            clip=clip,
+            source=source,
+        )
+
     @cached_property
     def mixed(self) -> NDArray[np.bool_]:
         """The columns that `rotation` mixes: those that are selected and not constant."""
         return self.selected & ~self.constant & (self.rotation is not None)
+
+    @cached_property
+    def bounds(self) -> tuple[Floats, Floats] | None:
+        """What each column is held within: `clip`, and infinity for columns that pass unchanged."""
+        if self.clip is None:
+            return None
+        low, high = self.clip
+        return np.where(self.selected, low, -np.inf), np.where(self.selected, high, np.inf)
+
+    @cached_property
+    def keeps_zeros(self) -> bool:
+        """Whether 0 becomes 0 in every column, so that sparse matrices stay sparse."""
+        low, high = self.clip or (0.0, 0.0)
+        return not self.center.any() and self.rotation is None and low <= 0 <= high
 
     @cached_property
     def unrotation(self) -> Floats | None:
@@ -211,8 +324,9 @@ class Normalizer:
         Parameters
         ----------
         x
-            An array or tensor shaped like the training data, with any number of samples, or one sample; or a
-            data frame of pandas, polars or pyarrow, whose other columns stay as they are. Other columns,
+            An array or tensor shaped like the training data, with any number of samples, or one sample; a
+            data frame of pandas, polars or pyarrow, whose other columns stay as they are; a sparse matrix, where
+            zeros stay zeros (`keeps_zeros`). Other columns,
             another order or number of them, or anything but real numbers is a `DataError`.
 
         Examples
@@ -227,7 +341,7 @@ class Normalizer:
         return apply(self, x, inverse=False)
 
     def inverse(self, z: T) -> T:
-        """Undo the normalisation, to rounding; directions that whitening dropped stay at the mean.
+        """Undo the normalisation, to rounding; what was clipped or dropped by whitening does not come back.
 
         Examples
         --------

@@ -16,7 +16,9 @@ from .batches import as_array, batches, column_names
 from .moments import Moments
 from .on_device import reduce_on_device
 from .reduction import Reduction, kept_axes
+from .sparse import check_axis, entries_of, reduce_sparse
 from .tables import as_table
+from .weighting import reduce_weighted
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
@@ -48,6 +50,7 @@ def read(
     *,
     axis: int | tuple[int, ...] | None = None,
     mask: Any = None,
+    sample_weight: Any = None,
     engine: str | None = None,
     columns: Sequence[Any] = (),
     checkpoint: str | PathLike[str] | Checkpoint | None = None,
@@ -59,13 +62,20 @@ def read(
     Of files, only the `columns` that are named are read; a covariance is of these alone, so that entries that
     are missing elsewhere cost it no rows.
     """
+    entries = entries_of(data)
+    if entries is not None:
+        check_axis(axis, mask, entries)
+        _refuse(checkpoint=checkpoint, where="in memory")
+        if sample_weight is not None:
+            return Read(moments=reduce_weighted(data, sample_weight, **options), ndim=2)
+        return Read(moments=reduce_sparse(entries, **options), ndim=2)
     engine = _engine(data, engine)
     if engine is not None:
-        _refuse(mask=mask, checkpoint=checkpoint, where=f"read by {engine}")
+        _refuse(mask=mask, sample_weight=sample_weight, checkpoint=checkpoint, where=f"read by {engine}")
         return _by_engine(engine, data, columns=_texts(columns), axis=axis, **options)
     source = _source(data)
     if source is not None:
-        _refuse(mask=mask, where="a table or in files")
+        _refuse(mask=mask, sample_weight=sample_weight, where="a table or in files")
         named, in_memory = _named(source, columns), _is_frame(data)
         if in_memory:
             _refuse(checkpoint=checkpoint, where="in memory")
@@ -75,14 +85,15 @@ def read(
         source = source.select(named) if named else source
         return _by_source(source, axis=axis, checkpoint=checkpoint, progress=progress, **options)
     _refuse(checkpoint=checkpoint, where="in memory")
-    if mask is not None:
-        return _masked(data, mask, axis=axis, **options)
+    if mask is not None or sample_weight is not None:
+        return _in_one_array(data, mask, sample_weight, axis=axis, **options)
     return _in_batches(data, columns, axis=axis, progress=progress, **options)
 
 
 def _refuse(*, where: str, **arguments: Any) -> None:
     why = {
         "mask": "mask is for one array or tensor in memory",
+        "sample_weight": "sample_weight is for one array, tensor or sparse matrix in memory, such as frame.to_numpy()",
         "checkpoint": "checkpoint is for data that are read from files in this process",
     }
     for name, value in arguments.items():
@@ -165,15 +176,18 @@ def _by_source(source: Any, *, axis: Any, **options: Any) -> Read:
     )
 
 
-def _masked(data: Any, mask: Any, *, axis: Any, **options: Any) -> Read:
+def _in_one_array(data: Any, mask: Any, sample_weight: Any, *, axis: Any, **options: Any) -> Read:
     inputs = data[0] if isinstance(data, tuple) and len(data) == 2 else data
     if isinstance(inputs, str | bytes) or (hasattr(inputs, "__iter__") and not hasattr(inputs, "shape")):
-        raise ArgumentError(
-            f"mask is for one array or tensor in memory, found {told(inputs)}: set masked entries of "
-            "batches to NaN, which is left out of the statistics"
+        name, mend = (
+            ("sample_weight", "put batches into one array")
+            if mask is None
+            else ("mask", "set masked entries of batches to NaN, which is left out of the statistics")
         )
+        raise ArgumentError(f"{name} is for one array or tensor in memory, found {told(inputs)}: {mend}")
     array = as_array(inputs)
-    moments = Moments.of(array, axis=axis, mask=_as_mask(mask, array.shape), **options)
+    held = None if mask is None else _as_mask(mask, array.shape)
+    moments = Moments.of(array, axis=axis, mask=held, sample_weight=sample_weight, **options)
     return Read(moments=moments, ndim=array.ndim, names=column_names(data))
 
 

@@ -99,7 +99,7 @@ def reduce_columns(
         raise ArgumentError("covariance needs whole rows: give missing entries as NaN")
     lost = np.zeros(len(columns), dtype=np.int64) if missing is None else np.array(missing, dtype=np.int64)
     entries = np.array([len(c) for c in columns], dtype=np.int64)
-    sums, unread = _sums_of_columns(columns, entries)
+    sums, unread = sums_of_columns(columns, entries)
     dtypes = {c.dtype for c in columns}
     table = np.column_stack([c.astype(np.float64) for c in columns]) if covariance else None
     return moments_of(
@@ -114,7 +114,7 @@ def reduce_columns(
     )
 
 
-def _sums_of_columns(
+def sums_of_columns(
     columns: Sequence[NDArray[Any]], entries: NDArray[np.int64]
 ) -> tuple[ColumnSums, NDArray[np.int64]]:
     """The sums of each column, and how many NaN were added to it."""

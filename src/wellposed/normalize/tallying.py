@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from .array_protocols import is_sparse
 from .exact.sums import Floats
 from .moments import Moments
 from .naming import listed, places_of
 from .reduction import kept_axes, reduce_batch
+from .sparse import canonical
 
 if TYPE_CHECKING:
     from .normalizer import Normalizer
@@ -85,12 +87,19 @@ def tally(n: Normalizer, data: Any) -> Tally:
     from .engines import engine_of
     from .sources import open_source
 
+    if n.provenance.rows == 0:
+        raise DataError(
+            "the normalizer was made of given statistics, and knows no training data to compare with: fit one with "
+            "Normalizer.fit(train)"
+        )
     columns = np.flatnonzero(n.selected)
     if not columns.size:
         raise DataError("the normalizer normalises no column: there is nothing to compare")
     engine = engine_of(data)
     if engine is not None:
         return _by_engine(n, data, engine, columns)
+    if is_sparse(data):
+        return _total(_of_sparse(n, data, columns), columns, columns)
     source = open_source(data[0] if _is_pair_of_tables(data) else data, numbers=n.names or ())
     if source is None:
         return _total(_of_batches(n, data, columns), columns, columns)
@@ -139,6 +148,14 @@ def _of_batches(n: Normalizer, data: Any, columns: Counts) -> Iterator[_Part]:
     with closing(batches(data)) as held:
         for batch in held:
             yield from _chunks(n, batch, columns)
+
+
+def _of_sparse(n: Normalizer, matrix: Any, columns: Counts) -> Iterator[_Part]:
+    """Some rows at a time are filled in; what is held stays small."""
+    rows = canonical(matrix)
+    step = max(1, _CHUNK // max(1, rows.shape[1]))
+    for start in range(0, rows.shape[0], step):
+        yield _of_array(n, rows[start : start + step].toarray(), columns)
 
 
 def _chunks(n: Normalizer, array: NDArray[Any], columns: Counts) -> Iterator[_Part]:

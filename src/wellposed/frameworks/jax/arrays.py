@@ -26,7 +26,7 @@ from .calls import enable_x64
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Normalize:
-    """``(x - center) / scale``, then ``@ rotation`` where the method whitens; a pytree, whose leaves are arrays.
+    """``(x - center) / scale``, ``@ rotation`` where the method whitens, clipped where asked; a pytree of arrays.
 
     It may be jitted, mapped and differentiated, closed over or passed as an argument, and takes batches or one
     sample, of the sizes that it was fitted on (anything else is a `DataError`). The result has the dtype of `x`, or float32 for integers. Without 64-bit mode the center is kept as
@@ -39,6 +39,9 @@ class Normalize:
     scale: jax.Array
     rotation: jax.Array | None
     mixed: jax.Array | None
+    least: jax.Array | None
+    """What the result is held within; None where it is not."""
+    most: jax.Array | None
     axis: int = field(metadata={"static": True})
     sizes: tuple[int, ...] = field(metadata={"static": True})
     """Of each axis of samples; -1 where any size will do."""
@@ -54,7 +57,10 @@ class Normalize:
             # Else XLA adds up the two constants first, which gives the center rounded to float32.
             z = jax.lax.optimization_barrier(z) - self.low
         z = z / self.scale
-        return self._rotated(z).astype(dtype)
+        z = self._rotated(z)
+        if self.least is not None and self.most is not None:
+            z = jnp.clip(z, self.least, self.most)
+        return z.astype(dtype)
 
     def _rotated(self, z: jax.Array) -> jax.Array:
         if self.rotation is None or self.mixed is None:
@@ -110,6 +116,8 @@ def to_jax(normalizer: Any) -> Normalize:
         scale=jnp.asarray(scale),
         rotation=jnp.asarray(affine.rotation, dtype=kind) if rotates else None,
         mixed=jnp.asarray(affine.mixed) if rotates else None,
+        least=None if affine.least is None else jnp.asarray(affine.least, dtype=kind),
+        most=None if affine.most is None else jnp.asarray(affine.most, dtype=kind),
         axis=affine.kept[0] if affine.kept else -1,
         sizes=tuple(affine.sizes),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,39 @@ def refuse_unless_plain(x: Any, what: str = "x") -> None:
         )
 
 
+def is_sparse_tensor(x: Any) -> bool:
+    """Whether it is a tensor that holds single entries, by row and column or by coordinate."""
+    return (
+        isinstance(x, torch.Tensor)
+        and x.layout in (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc)
+        and not x.is_nested
+    )
+
+
+def coalesced(x: torch.Tensor) -> torch.Tensor:
+    """A sparse tensor by coordinates, each place once."""
+    return (x if x.layout is torch.sparse_coo else x.to_sparse_coo()).coalesce()
+
+
+def scaled_sparse(
+    x: torch.Tensor,
+    scale: NDArray[Any],
+    bounds: Sequence[NDArray[Any]] | None,
+    integers_become: str,
+    *,
+    inverse: bool,
+) -> torch.Tensor:
+    """The stored entries divided by `scale` or multiplied by it, one number each, then held within the bounds."""
+    held = coalesced(x)
+    dtype = x.dtype if x.is_floating_point() else getattr(torch, integers_become)
+    s = torch.tensor(scale, dtype=torch.float64, device=x.device)
+    z = (held.values().double() * s if inverse else held.values().double() / s).to(dtype)
+    if bounds is not None:
+        z = clipped(z, bounds[0], bounds[1])
+    made = torch.sparse_coo_tensor(held.indices(), z, x.shape, is_coalesced=True, check_invariants=False)
+    return made if x.layout is torch.sparse_coo else made.to_sparse(layout=x.layout)
+
+
 def to_numpy(tensor: torch.Tensor, *, what: str = "the data") -> NDArray[Any]:
     """The tensor's numbers on the CPU; bfloat16, which NumPy lacks, as float32."""
     refuse_unless_plain(tensor, what)
@@ -61,6 +94,11 @@ def affine(x: torch.Tensor, center: NDArray[Any], scale: NDArray[Any], *, invers
     return (wide * s + c if inverse else (wide - c) / s).to(_result_dtype(x))
 
 
+def clipped(z: torch.Tensor, least: NDArray[Any], most: NDArray[Any]) -> torch.Tensor:
+    """`z` held within the bounds, which are rounded as `z` was; NaN stays."""
+    return z.clamp(*(torch.tensor(v, dtype=z.dtype, device=z.device) for v in (least, most)))
+
+
 def _result_dtype(x: torch.Tensor) -> torch.dtype:
     return x.dtype if x.is_floating_point() else torch.float32
 
@@ -71,7 +109,7 @@ def to_torch(normalizer: Any) -> Normalize:
 
 
 class Normalize(nn.Module):
-    """``(x - center) / scale``, then ``@ rotation`` where the method whitens; all saved in the state dict.
+    """``(x - center) / scale``, ``@ rotation`` where the method whitens, clipped where asked; all saved in the state dict.
 
     The statistics stay in float64 when the model is cast to a narrower type, where a mean of 1e5 would be
     infinite in float16; the result has the dtype of `x`, or float32 for integers. On a device without float64
@@ -88,6 +126,8 @@ class Normalize(nn.Module):
         scale: torch.Tensor
         rotation: torch.Tensor | None
         mixed: torch.Tensor | None
+        least: torch.Tensor | None
+        most: torch.Tensor | None
 
     def __init__(self, affine: AffineMap) -> None:
         super().__init__()
@@ -96,6 +136,8 @@ class Normalize(nn.Module):
         self.register_buffer("scale", torch.tensor(affine.scale))
         self.register_buffer("rotation", None if rotation is None else torch.tensor(rotation))
         self.register_buffer("mixed", None if rotation is None else torch.tensor(mixed))
+        self.register_buffer("least", None if affine.least is None else torch.tensor(affine.least))
+        self.register_buffer("most", None if affine.most is None else torch.tensor(affine.most))
         self.axis = affine.kept[0] if affine.kept else -1
         self.sizes = affine.sizes
         self.without_float64 = WITHOUT_FLOAT64
@@ -116,7 +158,7 @@ class Normalize(nn.Module):
             z = z / self.scale.float().to(x.device)
         else:
             z = (x.double() - self.center) / self.scale
-        return self._rotated(z).to(dtype)
+        return self._clipped(self._rotated(z)).to(dtype)
 
     def _rotated(self, z: torch.Tensor) -> torch.Tensor:
         rotation, mixed = self.rotation, self.mixed
@@ -128,8 +170,15 @@ class Normalize(nn.Module):
         out = torch.where(mixed, last.masked_fill(~mixed, 0.0) @ rotation, last)
         return out.movedim(-1, self.axis)
 
+    def _clipped(self, z: torch.Tensor) -> torch.Tensor:
+        least, most = self.least, self.most
+        if least is None or most is None:
+            return z
+        return z.clamp(least.to(z.device, z.dtype), most.to(z.device, z.dtype))
+
     def extra_repr(self) -> str:
-        return f"shape={tuple(self.center.shape)}, rotates={self.rotation is not None}"
+        parts = f"shape={tuple(self.center.shape)}, rotates={self.rotation is not None}"
+        return parts if self.least is None else f"{parts}, clips=True"
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Normalize:
         for name, before in self._buffers.items():
@@ -145,6 +194,6 @@ def _moved(name: str, before: torch.Tensor, fn: Callable[[torch.Tensor], torch.T
         return after if after.dtype == before.dtype or after.is_meta else before.to(after.device)
     except TypeError:
         fn(before.float())  # raises too, unless float64 was the trouble
-        if name != "rotation":
+        if name in ("center", "scale"):
             two_parts(before.cpu().numpy(), what=f"the {name}")
         return before.cpu()

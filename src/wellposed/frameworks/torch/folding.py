@@ -92,6 +92,10 @@ def fold_into(normalizer: Any, model: Any, *, input: str | None = None, example:
     """
     _check_model(model)
     affine = affine_map(normalizer)
+    if affine.least is not None:
+        raise ArgumentError(
+            f"the normalizer clips, which weights cannot do: fit it with clip=False, or {_INSTEAD}"
+        )
     with preserved(model), torch.no_grad():
         plain = _float64_copy(model)
         trial, seen = _first_that_runs(plain, affine, input, example)

@@ -94,6 +94,7 @@ def to_onnx(
     graph.add("Div", graph.last, graph.constant("scale", affine.scale))
     if affine.rotation is not None and affine.mixed.any():
         _rotate(graph, affine, normalizer.ndim)
+    _clip(graph, affine)
     graph.add("Cast", graph.last, to=_element(onnx, result), out="z")
     dims = _dims(affine, normalizer.ndim)
     model = onnx.helper.make_model(
@@ -152,6 +153,14 @@ def _rotate(graph: _Graph, affine: AffineMap, ndim: int) -> None:
         graph.add("Where", mixed, rotated, before)
     if axis != ndim - 1:
         graph.add("Transpose", graph.last, perm=order)
+
+
+def _clip(graph: _Graph, affine: AffineMap) -> None:
+    """By comparison, which is false for NaN: what Min and Max make of it, runtimes do not agree on."""
+    for name, operator, bound in (("least", "Less", affine.least), ("most", "Greater", affine.most)):
+        if bound is not None:
+            before, held = graph.last, graph.constant(name, bound)
+            graph.add("Where", graph.add(operator, before, held), held, before)
 
 
 def _dims(affine: AffineMap, ndim: int) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import MissingDependency
 from .names import names_of
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 def to_polars(normalizer: Normalizer) -> list[Any]:
     """One ``pl.Expr`` a column of numbers, in order, for ``frame.with_columns(...)`` or ``lazy.select(...)``.
 
-    Normalised columns come out as Float64, within a rounding of the normalizer's own; columns that are not normalised pass as they are. Nulls stay null, and
-    a row with a null in any whitened column is null in all of them. Whitened columns keep the names of their
-    places.
+    Normalised columns come out as Float64, within a rounding of the normalizer's own; columns that are not
+    normalised pass as they are. Nulls stay null, and a row with a null in any whitened column is null in all of
+    them. Whitened columns keep the names of their places.
 
     Parameters
     ----------
@@ -54,13 +55,19 @@ def to_polars(normalizer: Normalizer) -> list[Any]:
         else column
         for i, column in enumerate(columns)
     ]
-    if normalizer.rotation is None:
-        return [z.alias(name) for z, name in zip(alone, names, strict=True)]
-    mixed = np.flatnonzero(normalizer.mixed).tolist()
-    for i, weights in zip(mixed, normalizer.rotation[np.ix_(mixed, mixed)].T, strict=True):
-        columns[i] = _sum([alone[j] * float(w) for j, w in zip(mixed, weights, strict=True)])
-    rotated = {*mixed}
-    return [(columns if i in rotated else alone)[i].alias(name) for i, name in enumerate(names)]
+    made = alone if normalizer.rotation is None else _rotated(alone, normalizer, normalizer.rotation)
+    if normalizer.clip is not None:
+        low, high = normalizer.clip
+        chosen = normalizer.selected.tolist()
+        made = [z.clip(low, high) if one else z for z, one in zip(made, chosen, strict=True)]
+    return [z.alias(name) for z, name in zip(made, names, strict=True)]
+
+
+def _rotated(alone: list[Any], normalizer: Normalizer, rotation: NDArray[np.float64]) -> list[Any]:
+    made, mixed = [*alone], np.flatnonzero(normalizer.mixed).tolist()
+    for i, weights in zip(mixed, rotation[np.ix_(mixed, mixed)].T, strict=True):
+        made[i] = _sum([alone[j] * float(w) for j, w in zip(mixed, weights, strict=True)])
+    return made
 
 
 def _standardised(column: Any, center: float, scale: float) -> Any:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
 from ...errors import ArgumentError, DataError, MissingDependency
+from ..array_protocols import is_sparse
 from ..fitting import normalizer_of
-from ..methods import METHODS, WHITENING, options_for
+from ..methods import OPTIONS, WHITENING, Method, method_of, options_for
 from ..moments import Moments
 from ..naming import listed
 from ..normalizer import Normalizer
 from ..reading import Read
+from ..sparse import refuse_filling
 
 try:
     from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
@@ -28,6 +31,7 @@ except ImportError as error:
 # scikit-learn's stubs know neither the tuple nor the word.
 _FLOATS: Any = (np.float64, np.float32, np.float16)
 _ALLOW_NAN: Any = "allow-nan"
+_SPARSE: Any = ("csr", "csc")
 
 
 class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
@@ -36,6 +40,8 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
     Parameters
     ----------
     method
+        See `wellposed.Normalizer.fit`.
+    clip, feature_range, quantile_range, with_centering, with_scaling
         See `wellposed.Normalizer.fit`.
     columns
         Names or numbers of the columns to normalise; the others pass unchanged. By default all of them.
@@ -56,7 +62,7 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
     Notes
     -----
     NaN is left out of the statistics and stays NaN. Batches in `partial_fit` give the bits that `fit` gives on all
-    of them, in any order. Sparse data are refused, as centring would fill them. Whitened columns keep the
+    of them, in any order. Sparse data stay sparse where nothing is subtracted, and are refused elsewhere. Whitened columns keep the
     names of their places.
 
     Examples
@@ -70,20 +76,33 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         self,
         method: str = "standard",
         *,
+        clip: bool | tuple[float, float] = False,
+        feature_range: tuple[float, float] | None = None,
+        quantile_range: tuple[float, float] | None = None,
+        with_centering: bool = True,
+        with_scaling: bool = True,
         columns: Sequence[str] | Sequence[int] | None = None,
         normalizer: Normalizer | None = None,
     ) -> None:
         self.method = method
+        self.clip = clip
+        self.feature_range = feature_range
+        self.quantile_range = quantile_range
+        self.with_centering = with_centering
+        self.with_scaling = with_scaling
         self.columns = columns
         self.normalizer = normalizer
 
-    def fit(self, X: Any, y: Any = None) -> NormalizerTransformer:
-        """Learn the statistics of `X`, of shape (n_samples, n_features), and nothing else."""
-        return self._learn(X, first=True)
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> NormalizerTransformer:
+        """Learn the statistics of `X`, of shape (n_samples, n_features), and nothing else.
 
-    def partial_fit(self, X: Any, y: Any = None) -> NormalizerTransformer:
+        `sample_weight` holds a whole number a row: how often it counts.
+        """
+        return self._learn(X, sample_weight, first=True)
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> NormalizerTransformer:
         """Learn the statistics of `X` and of all batches before it."""
-        return self._learn(X, first=not hasattr(self, "normalizer_"))
+        return self._learn(X, sample_weight, first=not hasattr(self, "normalizer_"))
 
     def transform(self, X: Any) -> Any:
         """Normalise `X` with the statistics of the training data."""
@@ -96,35 +115,40 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
     def inverse_transform(self, X: Any) -> Any:
         """Undo `transform`."""
         check_is_fitted(self)
-        z = check_array(X, dtype=_FLOATS, ensure_all_finite=_ALLOW_NAN)
+        z = check_array(X, dtype=_FLOATS, accept_sparse=_SPARSE, ensure_all_finite=_ALLOW_NAN)
         return _of_chosen(self.normalizer_, z).inverse(z)
 
-    def _learn(self, X: Any, *, first: bool) -> NormalizerTransformer:
+    def _learn(self, X: Any, sample_weight: Any, *, first: bool) -> NormalizerTransformer:
         if self.normalizer is not None:
             self._check_agrees(self.normalizer)
             self._freeze(_of_chosen(self.normalizer, X))
             self._validated(X, first=False)
             return self
-        if self.method not in METHODS:
-            raise ArgumentError(
-                f"method={self.method!r} is not known: there is {', '.join(map(repr, METHODS))}"
-            )
+        method = self._method()
+        _check_sparse(method, X)
         x = self._validated(X, first=first)
-        batch = Moments.of(x, **options_for(self.method))
+        batch = Moments.of(x, sample_weight=sample_weight, **options_for(method.name))
         self._moments = batch if first else self._moments | batch
         names = getattr(self, "feature_names_in_", None)
         self.normalizer_ = normalizer_of(
             Read(moments=self._moments, ndim=2, names=None if names is None else tuple(names)),
-            self.method,
+            method,
             [*range(x.shape[1])] if self.columns is None else list(self.columns),
             (1,),
         )
         self.n_samples_seen_ = self._moments.rows
         return self
 
+    def _method(self) -> Method:
+        return method_of(self.method, **{name: getattr(self, name) for name in OPTIONS})
+
     def _check_agrees(self, normalizer: Normalizer) -> None:
         asked = {
-            **({"method": self.method} if self.method != normalizer.method else {}),
+            **(
+                {"method": self.method}
+                if self.method != normalizer.method
+                else self._other_options(normalizer)
+            ),
             **({"columns": self.columns} if self.columns is not None else {}),
         }
         if asked:
@@ -133,6 +157,16 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
                 f"{words} changes nothing beside normalizer=, which is fitted with method={normalizer.method!r} and "
                 f"learns nothing: to learn anew, use NormalizerTransformer({words}) without it"
             )
+
+    def _other_options(self, normalizer: Normalizer) -> dict[str, Any]:
+        """The options that were given, and are not those of the normalizer."""
+        asked, defaults = self._method(), signature(type(self)).parameters
+        return {
+            name: getattr(self, name)
+            for name in OPTIONS
+            if getattr(self, name) is not defaults[name].default
+            and getattr(asked, name) != getattr(normalizer, name)
+        }
 
     def _freeze(self, normalizer: Normalizer) -> None:
         self.normalizer_ = normalizer
@@ -151,6 +185,7 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
                 X,
                 reset=first,
                 dtype=_FLOATS,
+                accept_sparse=_SPARSE,
                 ensure_all_finite=_ALLOW_NAN,
                 ensure_min_samples=rows,
             )
@@ -164,8 +199,20 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = self.method == "maxabs" or (
+            self.method == "standard" and not self.with_centering
+        )
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _check_sparse(method: Method, X: Any) -> None:
+    """Of the kind of error that scikit-learn expects."""
+    if is_sparse(X):
+        try:
+            refuse_filling(method, X)
+        except DataError as error:
+            raise ArgumentError(str(error)) from None
 
 
 def _of_chosen(normalizer: Normalizer, X: Any) -> Normalizer:
@@ -235,6 +282,8 @@ def to_sklearn(normalizer: Normalizer) -> NormalizerTransformer:
             f"the normalizer keeps axis {normalizer.axis} of {normalizer.ndim}: scikit-learn needs the columns of a "
             "table"
         )
-    made = NormalizerTransformer(method=normalizer.method, normalizer=normalizer)
+    options: dict[str, Any] = {name: getattr(normalizer, name) for name in OPTIONS}
+    options["clip"] = normalizer.clip or False
+    made = NormalizerTransformer(method=normalizer.method, **options, normalizer=normalizer)
     made._freeze(normalizer)
     return made

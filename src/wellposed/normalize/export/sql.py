@@ -85,11 +85,16 @@ def to_sql(normalizer: Normalizer, table: str | Sequence[str] = "data", *, diale
     chosen = np.flatnonzero(normalizer.selected).tolist()
     alone = {i: _standardised(normalizer, i, quoted[i], speak) for i in chosen}
     select = _select(quoted, alone, _quoted_table(table, speak), speak)
-    if normalizer.rotation is None:
-        return select
-    mixed = np.flatnonzero(normalizer.mixed).tolist()
-    rotated = {i: _mixture(normalizer.rotation[mixed, i], [quoted[j] for j in mixed], speak) for i in mixed}
-    return _select(quoted, rotated, f"(\n{select}\n) as standardised", speak)
+    if normalizer.rotation is not None:
+        mixed = np.flatnonzero(normalizer.mixed).tolist()
+        rotated = {
+            i: _mixture(normalizer.rotation[mixed, i], [quoted[j] for j in mixed], speak) for i in mixed
+        }
+        select = _select(quoted, rotated, f"(\n{select}\n) as standardised", speak)
+    if normalizer.clip is not None:
+        clipped = {i: _clipped(quoted[i], *normalizer.clip, speak) for i in chosen}
+        select = _select(quoted, clipped, f"(\n{select}\n) as normalised", speak)
+    return select
 
 
 def _select(quoted: Sequence[str], changed: Mapping[int, str], source: str, speak: _Dialect) -> str:
@@ -115,6 +120,15 @@ def _standardised(normalizer: Normalizer, i: int, name: str, speak: _Dialect) ->
         return difference
     return (
         f"({difference}) / {_number(scale, speak)}" if center else f"{difference} / {_number(scale, speak)}"
+    )
+
+
+def _clipped(name: str, low: float, high: float, speak: _Dialect) -> str:
+    """NaN, which databases order above all numbers, stays; so does null, of which no comparison is true."""
+    least, most = _number(low, speak), _number(high, speak)
+    return (
+        f"case when {name} < {least} then {least} when {name} > {most} and {name} <> 'NaN' then {most} "
+        f"else {name} end"
     )
 
 
