@@ -17,6 +17,7 @@ from .lines import DirectionLine
 from .numerical import (
     Precision,
     around,
+    bounded_lines,
     checked,
     element_lines,
     gathered,
@@ -75,14 +76,16 @@ def directional_derivative(
     return _beside(function, found)
 
 
-def jacobian(f: Callable[[Any], Any], x: Any, *, precision: Precision = "auto") -> NumericalGradient:
+def jacobian(
+    f: Callable[[Any], Any], x: Any, *, precision: Precision = "auto", bounds: Any = None
+) -> NumericalGradient:
     """The derivatives of all outputs of f by all elements of x.
 
     Parameters
     ----------
     f
         Takes `x` and returns an array or tensor of real numbers.
-    x, precision
+    x, precision, bounds
         As in `numerical_gradient`.
 
     Returns
@@ -104,8 +107,8 @@ def jacobian(f: Callable[[Any], Any], x: Any, *, precision: Precision = "auto") 
     [[3.0, 2.0], [1.0, 0.0], [0.0, 0.0]]
     """
     checked(precision=precision)
-    function = around(f, x, precision=precision, scalar=False)
-    found = search(function, element_lines(function.point), scale_groups(function.point), method="auto")
+    function = around(f, x, precision=precision, scalar=False, bounds=bounds)
+    found = search(function, bounded_lines(function), scale_groups(function.point), method="auto")
     return gathered(function, found, outputs=function.shape)
 
 

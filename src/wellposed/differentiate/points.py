@@ -191,7 +191,7 @@ def plain(value: Any) -> NDArray[Any]:
 def opened(x: Any, *, wide: bool) -> Point:
     """Read x, or raise an ArgumentError that says what is wrong with it."""
     leaves: list[Leaf] = []
-    for path, like in _leaves(x, ""):
+    for path, like in leaves_of(x, ""):
         leaf = _leaf(like, path, start=leaves[-1].stop if leaves else 0)
         leaves.append(leaf)
     if not leaves or not leaves[-1].stop:
@@ -245,13 +245,14 @@ def described(value: Any, read: NDArray[Any]) -> str:
     return f"an array of shape {read.shape} and dtype {read.dtype}"
 
 
-def _leaves(x: Any, path: str) -> Iterator[tuple[str, Any]]:
+def leaves_of(x: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every part of a structure that is no container, with its path."""
     if isinstance(x, dict):
         for key, value in x.items():
-            yield from _leaves(value, f"{path}[{key!r}]")
+            yield from leaves_of(value, f"{path}[{key!r}]")
     elif isinstance(x, list | tuple):
         for i, value in enumerate(x):
-            yield from _leaves(value, f"{path}[{i}]")
+            yield from leaves_of(value, f"{path}[{i}]")
     else:
         yield path, x
 
