@@ -111,7 +111,7 @@ def test_one_step_is_turned_away_from_the_bound():
 
 
 def test_a_float32_point_stays_within_in_its_own_precision():
-    x = np.float32([0.0, 0.1, 1.0])
+    x = np.array([0.0, 0.1, 1.0], dtype=np.float32)
     found = wp.numerical_gradient(
         within(lambda w: np.sum(w**2), 0, 1), x, bounds=(np.float32(0), 1), precision="own"
     )

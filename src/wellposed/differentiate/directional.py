@@ -203,7 +203,7 @@ def _twice(f: Callable[[Any], Any], x: Any, v: Any) -> NumericalGradient:
     """The gradient of f's derivative along v, whose step is kept: the one that is best at x."""
     function = around(f, x, precision="auto", scalar=True)
     line = direction_line(function, v)
-    step, noise = _inner_step(f, function, v)
+    step, noise = _inner_step(function, v)
     steps: Array = np.asarray(step * RATIO ** np.arange(3), dtype=np.float64)
     weights = _weights(steps)
 
@@ -240,7 +240,7 @@ def _inner_rounding(
     return ROUNDINGS[0] * function.rounding(far)
 
 
-def _inner_step(f: Callable[[Any], Any], function: Function, v: Any) -> tuple[float, float]:
+def _inner_step(function: Function, v: Any) -> tuple[float, float]:
     """The step along v for slopes beside x, and the noise there: the smallest step that is best at x, or at a few points off it.
 
     Where f is even about x, but for a linear term, every step is as good at x as any other: its differences vanish, and so may terms
@@ -251,7 +251,7 @@ def _inner_step(f: Callable[[Any], Any], function: Function, v: Any) -> tuple[fl
     found = [_along(function, v).derivatives]
     for share in OFF:
         try:
-            beside = around(f, point.made(point.flat + share * way * scales), precision="auto", scalar=True)
+            beside = function.elsewhere(point.flat + share * way * scales)
             there = in_units_of_f(beside, _along(beside, v).derivatives)
             found.append(replace(there, noise=np.ldexp(there.noise, -function.exponents)))
         except WellposedError:  # f is not defined there

@@ -58,6 +58,10 @@ class Function:
         self.centre = self._first()
         self.seconds = 0.0
 
+    def elsewhere(self, flat: Array) -> Function:
+        """The same f around another point, in the same precision."""
+        return Function(self.f, self.point.moved(flat), scalar=self.scalar, bounds=self.bounds)
+
     def _first(self) -> Array:
         given, result = self._called(self.point.flat)
         if not np.array_equal(self._flat(given), self.point.flat):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -81,6 +81,12 @@ class Point:
             iter([leaf.made(flat[leaf.start : leaf.stop], wide=self.wide) for leaf in self.leaves]),
         )
 
+    def moved(self, flat: Array) -> Point:
+        """Another point of the same structure, at the nearest values that f can receive."""
+        flat = self.rounded_rows(flat[None].copy())[0]
+        leaves = tuple(replace(leaf, values=flat[leaf.start : leaf.stop]) for leaf in self.leaves)
+        return replace(self, flat=flat, leaves=leaves)
+
     def made_batch(self, rows: Array) -> Any:
         """The same for many points at once, shape ``(n, size)``: every leaf has one more axis in front."""
         leaves = [
@@ -148,6 +154,14 @@ class Point:
             )
             part = np.ascontiguousarray(part).reshape(outputs + leaf.shape)
             found.append(read_only(part))
+        return _filled(self.structure, iter(found))
+
+    def squared(self, values: NDArray[Any]) -> Any:
+        """`values`, shape (size, size), in the structure of x twice: the one of the columns inside the one of the rows."""
+        found = []
+        for leaf in self.leaves:
+            part = values[leaf.start : leaf.stop].T.reshape(-1, *leaf.shape)
+            found.append(self.mirrored(part, outputs=leaf.shape, join=lambda re, _: re))
         return _filled(self.structure, iter(found))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,7 +133,7 @@ def _thorough(
         within = _within(lines, which, first)
         found.put(..., climb(function, lines, which, first=within, noise=noise))
         _torn(function, lines, which, found, first=within, noise=noise)
-        _further(function, lines, which, found, first=within, noise=noise)
+        _further(function, lines, which, found, first=within)
     if method == "auto":
         _beside_bounds(function, lines, which, found, first=first, noise=noise)
     if method != "two-sided":
@@ -148,13 +148,26 @@ def _further(
     found: Derivatives,
     *,
     first: Array,
-    noise: Array,
     side: int = 0,
 ) -> None:
-    """Where the best steps were the largest ones, try larger ones, and keep what is better and agrees."""
-    reach = (
-        RATIO**3 if side else RATIO
-    )  # one-sided entries take several rungs, and noise has a larger part in the choice
+    def again(some: Indices, first: Array, noise: Array, coarse: NDArray[np.bool_]) -> Derivatives:
+        return climb(function, lines, which[some], first=first, noise=noise, coarse=coarse, side=side)
+
+    # One-sided entries take several rungs, and noise has a larger part in the choice.
+    further(found, again, first=first, reach=RATIO**3 if side else RATIO)
+
+
+def further(
+    found: Derivatives,
+    again: Callable[[Indices, Array, Array, NDArray[np.bool_]], Derivatives],
+    *,
+    first: Array,
+    reach: float,
+) -> None:
+    """Where the best steps were within `reach` of the largest ones, try larger ones, and keep what is better and agrees.
+
+    `again` climbs some lines from other first steps, with the noise that is known now, and whether it is coarse.
+    """
     for i in range(1, OFTEN + 1):
         fine = 4 * 2.0**-53 * np.abs(found.value)
         limited = (
@@ -162,24 +175,16 @@ def _further(
         )
         # A wide bar agrees with anything, such as the flat ends of a tanh.
         limited &= ~found.kink & (~found.stairs | (found.error < TELLING * np.abs(found.value)))
-        again = np.flatnonzero(limited.any(axis=1))
-        if not again.size:
+        some = np.flatnonzero(limited.any(axis=1))
+        if not some.size:
             return
-        old = {name: getattr(found, name)[again] for name in ("value", "error", "stairs")}
-        larger = climb(
-            function,
-            lines,
-            which[again],
-            first=first[again] * FURTHER**i,
-            noise=found.noise[again],
-            coarse=old["stairs"],
-            side=side,
-        )
+        old = {name: getattr(found, name)[some] for name in ("value", "error", "stairs")}
+        larger = again(some, first[some] * FURTHER**i, found.noise[some], old["stairs"])
         agrees = np.abs(larger.value - old["value"]) <= old["error"]
         better = larger.found & agrees & ~larger.kink & (larger.error < 0.5 * old["error"])
         better &= larger.steady | ~old["stairs"]
-        _put(found, again, better | (larger.stairs & ~old["stairs"]), larger)
-        found.stairs[again] |= old["stairs"]
+        _put(found, some, better | (larger.stairs & ~old["stairs"]), larger)
+        found.stairs[some] |= old["stairs"]
 
 
 def _torn(
@@ -221,7 +226,7 @@ def _on_side(
     found = climb(function, lines, which, first=within, noise=noise, side=side)
     if np.isfinite(lines.room(which, -side)).any():
         # The nearness of a bound tells nothing about how far the waves of f reach.
-        _further(function, lines, which, found, first=within, noise=noise, side=side)
+        _further(function, lines, which, found, first=within, side=side)
     return found
 
 
@@ -242,7 +247,8 @@ def _beside_bounds(
         again = np.flatnonzero(cramped & own)
         if again.size:
             beside = _on_side(function, lines, which[again], side, first=first[again], noise=noise[again])
-            _put(found, again, beside.found & (beside.error < found.error[again]), beside)
+            sharper = ~found.found[again] | (beside.error < found.error[again])
+            _put(found, again, beside.found & sharper, beside)
 
 
 def _learnt(led: Derivatives, scales: Array) -> float:
