@@ -299,7 +299,9 @@ class Evaluator:
 
     def _terms(self, returned: Any) -> list[Term]:
         if not isinstance(returned, Loss):
-            return self._weights.terms([(n, y) for n, y in outputs_of(returned) if n not in self._idle])
+            outputs = outputs_of(returned)
+            self._weights.compare(outputs)
+            return self._weights.terms([(n, y) for n, y in outputs if n not in self._idle])
         each = None if self._factor is None else returned.each()
         if each is None or self._factor is None:
             return [Term(returned.plain(), 1.0)]
