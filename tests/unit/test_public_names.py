@@ -16,7 +16,7 @@ SIGNATURES = {
     "fix": "model, loss=None, train=None, *, validation=None, optimizer=None, in_place=False, seed=0, progress=None",
     "race": "before, after, *, steps=200, seeds=5, progress=None, isolate=False",
     "measure_signals": "model, loss=None, train=None, *, optimizer=None, seed=0, isolate=False",
-    "initialize": "model, inputs=None, *, scheme='auto', seed=0, loss=None, targets=None",
+    "initialize": "model, inputs=None, *, scheme='auto', seed=0, loss=None, targets=None, gain=None, mode='fan_in'",
     "numerical_gradient": "f, x, *, method='auto', step=None, precision='auto', bounds=None",
     "check_gradients": "f, *inputs, gradient=None, mode='reverse', order=1, resolution=0.01, replay='auto', seed=0, isolate=False",
     "gain": "activation",
