@@ -94,6 +94,45 @@ def test_a_scheme_draws_the_variance_that_it_is_named_for(scheme, variance):
     assert not model[0].bias.any()
 
 
+@pytest.mark.parametrize(
+    ("scheme", "options", "torchs"),
+    [
+        ("he", {}, lambda w: nn.init.kaiming_normal_(w, a=0.3)),
+        ("he", {"mode": "fan_out"}, lambda w: nn.init.kaiming_normal_(w, a=0.3, mode="fan_out")),
+        ("he", {"gain": 5 / 3}, lambda w: nn.init.kaiming_normal_(w, nonlinearity="tanh")),
+        ("glorot", {"gain": 2.0}, lambda w: nn.init.xavier_normal_(w, gain=2.0)),
+        (
+            "lecun",
+            {"mode": "fan_out"},
+            lambda w: nn.init.kaiming_normal_(w, nonlinearity="linear", mode="fan_out"),
+        ),
+        ("orthogonal", {"gain": 3.0}, lambda w: nn.init.orthogonal_(w, gain=3.0)),
+    ],
+)
+def test_slopes_gains_and_fans_count_as_in_torch(scheme, options, torchs):
+    for inputs in (None, torch.randn(8, 400)):
+        model = nn.Sequential(nn.Linear(400, 300), nn.LeakyReLU(0.3), nn.Linear(300, 10))
+        wp.initialize(model, inputs, scheme=scheme, **options)
+        theirs = torchs(torch.empty(300, 400))
+        assert model[0].weight.std().item() == pytest.approx(theirs.std().item(), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"gain": 2.0}, "gain goes with a named scheme"),
+        ({"scheme": "he", "gain": 0}, "gain is 0"),
+        ({"scheme": "he", "gain": "relu"}, "gain is 'relu'"),
+        ({"scheme": "he", "gain": True}, "gain is True"),
+        ({"scheme": "he", "mode": "fan_avg"}, "mode is 'fan_avg'"),
+        ({"scheme": "glorot", "mode": "fan_out"}, "goes with scheme='he' or 'lecun', not with 'glorot'"),
+    ],
+)
+def test_gains_and_fans_that_make_no_sense_are_refused(options, said):
+    with pytest.raises(ArgumentError, match=said):
+        wp.initialize(nn.Linear(3, 2), **options)
+
+
 def test_orthogonal_rows_are_orthogonal():
     model = nn.Sequential(nn.Linear(40, 30), nn.Identity(), nn.Linear(30, 10))
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 
-from wellposed.differentiate import directional_derivative, hessian_vector, jacobian
+from wellposed.differentiate import directional_derivative, hessian_vector, jacobian, numerical_gradient
 from wellposed.errors import ArgumentError
 
 
@@ -63,6 +67,39 @@ def test_a_jacobian_of_a_pytree():
     found = jacobian(lambda p: p["a"] * p["b"], {"a": np.array([1.0, 2.0]), "b": 3.0})
     assert np.allclose(found.value["a"], [[3.0, 0.0], [0.0, 3.0]])
     assert np.allclose(found.value["b"], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    "made", [np.asarray, torch.tensor, lambda v: jnp.asarray(np.asarray(v, dtype=np.float32))]
+)
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 1, 3)])
+def test_a_jacobian_of_outputs_of_any_shape_in_any_framework(made, shape):
+    x = made([0.5, 1.0, -2.0])
+    plain = np.asarray(x, dtype=np.float64)
+    calls = 0
+
+    def f(t):
+        nonlocal calls
+        calls += 1
+        module: Any = torch if isinstance(t, torch.Tensor) else jnp if isinstance(t, jax.Array) else np
+        outputs = [module.sin(t[i % 3]) * t[2] for i in range(int(np.prod(shape)))]
+        return module.stack(outputs).reshape(shape)
+
+    found = jacobian(f, x)
+    assert found.value.shape == (*shape, 3)
+    rows = found.value.reshape(-1, 3)
+    for i, row in enumerate(rows):
+        k = i % 3
+        truth = np.zeros(3)
+        truth[k] += np.cos(plain[k]) * plain[2]
+        truth[2] += np.sin(plain[k])
+        assert np.all(np.abs(row - truth) <= found.error.reshape(-1, 3)[i])
+    assert calls < 400  # whatever the number of outputs: one evaluation serves all of them
+
+
+def test_a_gradient_of_several_outputs_is_sent_to_the_jacobian():
+    with pytest.raises(ArgumentError, match="take the jacobian of wellposed"):
+        numerical_gradient(np.sin, np.ones(2))
 
 
 def test_a_hessian_from_gradients_is_cheap_and_sharp(rng):

@@ -1,12 +1,14 @@
 """Numerical derivatives that choose their own step and carry an error bar (lesson 4)."""
 
 from .directional import directional_derivative, hessian_vector, jacobian
+from .hessians import hessian
 from .numerical import numerical_gradient
 from .result import NumericalGradient
 
 __all__ = [
     "NumericalGradient",
     "directional_derivative",
+    "hessian",
     "hessian_vector",
     "jacobian",
     "numerical_gradient",

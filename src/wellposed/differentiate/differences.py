@@ -6,7 +6,8 @@ Every step is the one really taken in floating point.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,9 @@ class Derivatives:
         for f in fields(self):
             getattr(self, f.name)[where] = getattr(other, f.name)
 
+    def take(self, lines: Any) -> Derivatives:
+        return Derivatives(**{f.name: getattr(self, f.name)[lines] for f in fields(self)})
+
 
 def none_found(lines: int, outputs: int) -> Derivatives:
     shape = (lines, outputs)
@@ -105,22 +109,46 @@ def climb(
     `coarse` says, in the same shape, where it is known for a rounding inside f. `side` 0 takes two-sided differences, +1 and -1
     one-sided ones on that side.
     """
-    derivatives = none_found(len(which), noise.shape[1])
-    open_ = np.arange(len(which))
     if coarse is None:
         coarse = np.zeros(noise.shape, dtype=bool)
-    tableau = Tableau(noise=noise, coarse=coarse, side=side)
+
+    def rung(open_: Indices, steps: Array, so_far: Tableau) -> Rung:
+        return rung_of(function, lines, which[open_], steps, side, so_far.noise, coarse=so_far.coarse)
+
+    def read(done: Indices, tableau: Tableau) -> Derivatives:
+        return _read(function, lines, which[done], tableau)
+
+    return descend(
+        Tableau(noise=noise, coarse=coarse, side=side), first=first, rung=rung, read=read, ladder=ladder
+    )
+
+
+def descend(
+    tableau: Tableau,
+    *,
+    first: Array,
+    rung: Callable[[Indices, Array, Tableau], Rung],
+    read: Callable[[Indices, Tableau], Derivatives],
+    ladder: Ladder,
+) -> Derivatives:
+    """Fill an empty tableau rung by rung; each line is read when smaller steps can only be worse.
+
+    `rung` and `read` get the numbers of the lines that go on, and of those that are done.
+    """
+    lines, outputs = tableau.noise.shape
+    derivatives = none_found(lines, outputs)
+    open_ = np.arange(lines)
     for k in range(LONGEST):
         steps = first[open_] / RATIO**k * (1 + UNEVEN * (k * GOLDEN % 1))
-        rung = rung_of(function, lines, which[open_], steps, side, tableau.noise, coarse=tableau.coarse)
+        taken = rung(open_, steps, tableau)
         with np.errstate(all="ignore"):
-            tableau.add(rung.step, rung.slope, rung.bend, rung.noise)
-            done = _settled(tableau, ladder) | (rung.step == 0)
+            tableau.add(taken.step, taken.slope, taken.bend, taken.noise)
+            done = _settled(tableau, ladder) | (taken.step == 0)
         if k == LONGEST - 1:
             done[:] = True
         if done.any():
             with np.errstate(all="ignore"):
-                derivatives.put(open_[done], _read(function, lines, which[open_[done]], tableau.take(done)))
+                derivatives.put(open_[done], read(open_[done], tableau.take(done)))
             tableau, open_ = tableau.take(~done), open_[~done]
         if not open_.size:
             break
@@ -161,9 +189,7 @@ def rung_of(
             right, left = moved[: len(which)], moved[len(which) :]
             slope = (up - down) / (right - left)[:, None]
             step, bend = (right - left) / 2, (up - centre) + (down - centre)
-        most = ROUNDINGS[1] if coarse is None else np.where(coarse, np.inf, ROUNDINGS[1])
-        roundings = np.clip(noise / function.rounding(centre), ROUNDINGS[0], most)
-        rounding = roundings * function.rounding(np.maximum(np.abs(up), np.abs(down)))
+        rounding = rounding_beside(function, np.maximum(np.abs(up), np.abs(down)), noise, coarse)
     missing = ~np.isfinite(slope) | ~np.isfinite(bend)
     return Rung(
         step=step,
@@ -171,6 +197,15 @@ def rung_of(
         bend=np.where(missing, np.nan, bend),
         noise=np.maximum(noise, np.where(missing, 0.0, rounding)),
     )
+
+
+def rounding_beside(
+    function: Function, sizes: Array, noise: Array, coarse: NDArray[np.bool_] | None = None
+) -> Array:
+    """The rounding of values of these sizes beside x, where `noise` is that of the value at x."""
+    most = ROUNDINGS[1] if coarse is None else np.where(coarse, np.inf, ROUNDINGS[1])
+    roundings = np.clip(noise / function.rounding(function.centre), ROUNDINGS[0], most)
+    return roundings * function.rounding(sizes)
 
 
 def _settled(tableau: Tableau, ladder: Ladder) -> NDArray[np.bool_]:
@@ -198,7 +233,8 @@ def _leaves(tableau: Tableau, best: Entry) -> NDArray[np.bool_]:
     away = [np.abs(row[0] - best.value) for row in tableau.values[-3:]]
     clear = away[-1] > best.error + CLEAR * tableau.deviations[-1][0]
     growth = np.stack([away[-1] / away[-2], away[-2] / away[-3]])
-    noisy = ((growth > RATIO / 2) & (growth < RATIO**2)).all(axis=0)
+    each = RATIO**tableau.power
+    noisy = ((growth > each / 2) & (growth < each * RATIO)).all(axis=0)
     return clear & ~noisy & (away[-1] > ANOTHER * np.abs(tableau.values[-1][0]))
 
 
@@ -211,45 +247,66 @@ def _stands_alone(tableau: Tableau) -> NDArray[np.bool_]:
 
 
 def _read(function: Function, lines: Lines, which: Indices, tableau: Tableau) -> Derivatives:
-    best = best_entry(tableau)
-    tableau = off_the_stair(tableau, best)
-    best = best_entry(tableau)
-    endless = (
-        vertical([row[0] for row in tableau.values], tableau.steps, tableau.noise) | tableau.jumps.grow()
+    tableau = off_the_stair(tableau, best_entry(tableau))
+    endless = has_no_end(tableau)
+    tableau, best = read_smooth(tableau)
+    reading = reread(function, lines, which, tableau, best)
+    tableau, best = reading.tableau, reading.best
+    jump = np.take_along_axis(tableau.jumps.to_cover(), best.rung[None], axis=0)[0]
+    derivatives = derived(function, tableau, best, endless=endless)
+    return replace(
+        derivatives,
+        kink=derivatives.found & (endless | (jump > 0)),
+        stairs=reading.stairs,
+        torn=reading.torn,
     )
+
+
+def has_no_end(tableau: Tableau) -> NDArray[np.bool_]:
+    """Whether the slopes, or the jump between those to both sides, grow as long as the steps shrink."""
+    powers = [h**tableau.power for h in tableau.steps]
+    return vertical([row[0] for row in tableau.values], powers, tableau.noise) | tableau.jumps.grow()
+
+
+def read_smooth(tableau: Tableau) -> tuple[Tableau, Entry]:
+    """The best entry for an f without stairs, and the tableau with the noise that it shows."""
+    best = best_entry(tableau)
     louder = louder_below(tableau, best)
     deeper = best_entry(tableau, uncontradicted=True)
     apart = np.abs(best.value - deeper.value) > best.error + deeper.error
     chance = ~(approached(tableau, best) & looks_like_noise(tableau, best))
     smooth = (louder > DOUBTFUL) & apart & approached(tableau, deeper) & chance
     # Or the steps were longer than something else that only shorter ones see: stairs, or many kinks.
-    hidden = (
-        (louder > DOUBTFUL) & apart & quiet_below(tableau, deeper) & parting_of(tableau, deeper).suspicious
-    )
+    # Second differences over bounded waves fall so quickly as the steps grow that long ones agree upon a wrong answer.
+    suspicious = parting_of(tableau, deeper).suspicious | (tableau.power > 1)
+    hidden = (louder > DOUBTFUL) & apart & quiet_below(tableau, deeper) & suspicious
     smooth |= hidden
     louder = np.where(smooth, 1.0, louder)
     if (louder > 1).any():
         tableau = tableau.at(louder)
         best = best_entry(tableau)
     best = chosen(smooth, deeper, best)
-    reading = reread(function, lines, which, tableau, best)
-    tableau, best = reading.tableau, reading.best
-    jump = np.take_along_axis(tableau.jumps.to_cover(), best.rung[None], axis=0)[0]
+    return tableau, best
+
+
+def derived(function: Function, tableau: Tableau, best: Entry, *, endless: NDArray[np.bool_]) -> Derivatives:
+    """What the best entry says."""
     found = np.isfinite(best.error)
     step = _step(tableau, best.rung)
     # The slope's own rounding, and that of values which were smaller at x than beside it.
-    rounding = np.ldexp(np.abs(best.value), 1 - function.digits) + 5e-324 / step
+    rounding = np.ldexp(np.abs(best.value), 1 - function.digits) + 5e-324 / step**tableau.power
+    none = np.zeros(found.shape, dtype=bool)
     return Derivatives(
         value=best.value,
         error=np.where(endless, np.inf, best.error + rounding),
         step=step,
         top=_step(tableau, np.maximum(best.rung - best.column, 0)),
-        kink=found & (endless | (jump > 0)),
+        kink=found & endless,
         noise=tableau.noise,
         one_sided=np.full(found.shape, tableau.one_sided),
         steady=steady_below(tableau, best),
-        stairs=reading.stairs,
-        torn=reading.torn,
+        stairs=none,
+        torn=none,
         found=found,
     )
 

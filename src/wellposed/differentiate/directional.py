@@ -17,6 +17,7 @@ from .lines import DirectionLine
 from .numerical import (
     Precision,
     around,
+    bounded_lines,
     checked,
     element_lines,
     gathered,
@@ -75,14 +76,16 @@ def directional_derivative(
     return _beside(function, found)
 
 
-def jacobian(f: Callable[[Any], Any], x: Any, *, precision: Precision = "auto") -> NumericalGradient:
+def jacobian(
+    f: Callable[[Any], Any], x: Any, *, precision: Precision = "auto", bounds: Any = None
+) -> NumericalGradient:
     """The derivatives of all outputs of f by all elements of x.
 
     Parameters
     ----------
     f
         Takes `x` and returns an array or tensor of real numbers.
-    x, precision
+    x, precision, bounds
         As in `numerical_gradient`.
 
     Returns
@@ -104,8 +107,8 @@ def jacobian(f: Callable[[Any], Any], x: Any, *, precision: Precision = "auto") 
     [[3.0, 2.0], [1.0, 0.0], [0.0, 0.0]]
     """
     checked(precision=precision)
-    function = around(f, x, precision=precision, scalar=False)
-    found = search(function, element_lines(function.point), scale_groups(function.point), method="auto")
+    function = around(f, x, precision=precision, scalar=False, bounds=bounds)
+    found = search(function, bounded_lines(function), scale_groups(function.point), method="auto")
     return gathered(function, found, outputs=function.shape)
 
 
@@ -200,7 +203,7 @@ def _twice(f: Callable[[Any], Any], x: Any, v: Any) -> NumericalGradient:
     """The gradient of f's derivative along v, whose step is kept: the one that is best at x."""
     function = around(f, x, precision="auto", scalar=True)
     line = direction_line(function, v)
-    step, noise = _inner_step(f, function, v)
+    step, noise = _inner_step(function, v)
     steps: Array = np.asarray(step * RATIO ** np.arange(3), dtype=np.float64)
     weights = _weights(steps)
 
@@ -237,7 +240,7 @@ def _inner_rounding(
     return ROUNDINGS[0] * function.rounding(far)
 
 
-def _inner_step(f: Callable[[Any], Any], function: Function, v: Any) -> tuple[float, float]:
+def _inner_step(function: Function, v: Any) -> tuple[float, float]:
     """The step along v for slopes beside x, and the noise there: the smallest step that is best at x, or at a few points off it.
 
     Where f is even about x, but for a linear term, every step is as good at x as any other: its differences vanish, and so may terms
@@ -248,7 +251,7 @@ def _inner_step(f: Callable[[Any], Any], function: Function, v: Any) -> tuple[fl
     found = [_along(function, v).derivatives]
     for share in OFF:
         try:
-            beside = around(f, point.made(point.flat + share * way * scales), precision="auto", scalar=True)
+            beside = function.elsewhere(point.flat + share * way * scales)
             there = in_units_of_f(beside, _along(beside, v).derivatives)
             found.append(replace(there, noise=np.ldexp(there.noise, -function.exponents)))
         except WellposedError:  # f is not defined there

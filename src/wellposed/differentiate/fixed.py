@@ -5,20 +5,49 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .differences import none_found, rung_of
+from ..errors import ArgumentError
+from .differences import Derivatives, none_found, rung_of
 from .function import Function
-from .lines import ElementLines
+from .lines import ElementLines, Indices
 from .search import Found, all_found, noise_along_lines, repeat_spread
 from .tableau import NOISE_WIDTHS
+
+Array = NDArray[np.float64]
 
 
 def fixed_step(function: Function, lines: ElementLines, *, step: float, method: str) -> Found:
     """One step as given; halving it shows the truncation."""
     which = np.arange(lines.count)
-    side = 1 if method == "one-sided" else 0
+    sides = _sides(lines, step=step, method=method)
     spread = repeat_spread(function)
     noise = np.maximum(noise_along_lines(function, lines, which[:1]), spread).repeat(len(which), axis=0)
+    found = none_found(lines.count, 1)
+    for side in sorted(set(sides.tolist())):
+        own = which[sides == side]
+        found.put(own, _at_one_step(function, lines, own, step=step, side=side, noise=noise[own]))
+    all_found(function, lines, found)
+    return Found(derivatives=found, deterministic=not spread.any())
+
+
+def _sides(lines: ElementLines, *, step: float, method: str) -> NDArray[np.int64]:
+    """0, +1 or -1 for each element: where the bounds leave no room for the step to both sides or up, it is taken to the other one."""
+    which = np.arange(lines.count)
+    up, down = (lines.room(which, side) >= step for side in (1, -1))
+    sides = np.where(up, 1, -1) if method == "one-sided" else np.where(up & down, 0, np.where(up, 1, -1))
+    cramped = ~(up & down) if method == "two-sided" else ~(up | down)
+    for k in np.flatnonzero(cramped)[:1]:
+        name = lines.name(int(k))
+        raise ArgumentError(
+            f"step is {step:g}, longer than the bounds leave room for{f' at {name}' if name else ''}: expected a shorter one, or None"
+        )
+    return sides
+
+
+def _at_one_step(
+    function: Function, lines: ElementLines, which: Indices, *, step: float, side: int, noise: Array
+) -> Derivatives:
     whole = rung_of(function, lines, which, np.full(len(which), step), side, noise)
     half = rung_of(function, lines, which, np.full(len(which), step / 2), side, noise)
     h, slope, noise = whole.step[:, None], whole.slope, whole.noise
@@ -29,7 +58,7 @@ def fixed_step(function: Function, lines: ElementLines, *, step: float, method: 
     jump = np.abs(whole.bend) / h
     change = np.abs(2 * np.abs(half.bend) / h - jump)
     kink = (jump > 0) & (change < 0.25 * jump - 8 * noise / h)
-    found = replace(
+    return replace(
         none_found(len(which), 1),
         value=slope,
         error=np.where(kink, np.maximum(error, jump / 2), error),
@@ -40,5 +69,3 @@ def fixed_step(function: Function, lines: ElementLines, *, step: float, method: 
         one_sided=np.full(slope.shape, bool(side)),
         found=np.isfinite(slope),
     )
-    all_found(function, lines, found)
-    return Found(derivatives=found, deterministic=not spread.any())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..arguments import told
 from ..errors import ArgumentError, UserCodeError, users_code
+from .bounds import Bounds
 from .lines import Indices, Lines
 from .points import DIGITS, Point, described, framework_of, plain
 
@@ -36,8 +37,10 @@ LARGE = 256
 class Function:
     """F around x. `shape` is that of its output, known from the first evaluation; `m` its size."""
 
-    def __init__(self, f: Callable[[Any], Any], point: Point, *, scalar: bool) -> None:
-        self.f, self.point, self.scalar = f, point, scalar
+    def __init__(
+        self, f: Callable[[Any], Any], point: Point, *, scalar: bool, bounds: Bounds | None = None
+    ) -> None:
+        self.f, self.point, self.scalar, self.bounds = f, point, scalar, bounds
         self.n_evaluations = 0
         self.shape: tuple[int, ...] = ()
         self.exponents: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
@@ -54,6 +57,10 @@ class Function:
         self._frameworks = {leaf.framework for leaf in point.leaves}
         self.centre = self._first()
         self.seconds = 0.0
+
+    def elsewhere(self, flat: Array) -> Function:
+        """The same f around another point, in the same precision."""
+        return Function(self.f, self.point.moved(flat), scalar=self.scalar, bounds=self.bounds)
 
     def _first(self) -> Array:
         given, result = self._called(self.point.flat)
@@ -111,7 +118,11 @@ class Function:
 
     @property
     def _expected(self) -> str:
-        return "one real number; reduce it, e.g. by .sum()" if self.scalar else "an array of real numbers"
+        return (
+            "one real number; reduce it, e.g. by .sum(), or take the jacobian of wellposed.differentiate"
+            if self.scalar
+            else "an array of real numbers"
+        )
 
     def _note(self, values: Array) -> None:
         """Does f, whatever its dtype, give only what float32 (float16, bfloat16) holds? Then that is what it computes in."""
@@ -154,16 +165,27 @@ class Function:
         return np.ldexp(value.reshape(-1).astype(np.float64), -self.exponents)
 
     def along(self, lines: Lines, which: Indices, steps: Array) -> tuple[Array, Array]:
-        """F at signed `steps` along the lines `which`, shape (points, outputs), and the steps really made."""
+        """F at signed `steps` along the lines `which`, shape (points, outputs), and the steps really made; NaN outside of the bounds."""
         chunk = max(1, MOST_NUMBERS // max(self.point.flat.size, len(self.centre)))
         values, made = [], []
         for start in range(0, len(which), chunk):
             part = slice(start, start + chunk)
             rows, taken = lines.moved(which[part], steps[part])
-            values.append(self._many(rows))
-            self._note(values[-1])
+            values.append(self.rows(rows))
             made.append(taken)
         return np.concatenate(values), np.concatenate(made)
+
+    def rows(self, rows: Array) -> Array:
+        """F at many points, shape (points, outputs); NaN outside of the bounds, where it is not evaluated."""
+        within = np.ones(len(rows), dtype=bool) if self.bounds is None else self.bounds.holds(rows)
+        if within.all():
+            values = self._many(rows)
+        else:
+            values = np.full((len(rows), len(self.centre)), np.nan)
+            if within.any():
+                values[within] = self._many(rows[within])
+        self._note(values)
+        return values
 
     def _many(self, rows: Array) -> Array:
         if self._batched is not None and len(rows) > 1:
@@ -188,6 +210,7 @@ class Function:
     def vectorise(self, rows: Array, *, noise: Array) -> None:
         """Evaluate in batches from now on, if that works on `rows`, agrees with single evaluations there, and is faster."""
         frameworks = {leaf.framework for leaf in self.point.leaves}
+        rows = rows if self.bounds is None else rows[self.bounds.holds(rows)]
         if len(frameworks) != 1 or None in frameworks or len(rows) < TRIED:
             return
         batched = next(iter(frameworks)).mapped(self.f)

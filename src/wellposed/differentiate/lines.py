@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .bounds import Bounds
 from .points import Point
 
 Array = NDArray[np.float64]
@@ -46,6 +47,10 @@ class Lines(Protocol):
         """The sign of the steps towards zero, where floating-point numbers lie closer together."""
         ...
 
+    def room(self, which: Indices, side: int) -> Array:
+        """The longest steps to this side, +1 or -1, that stay within the bounds; infinite where there are none."""
+        ...
+
     def name(self, line: int) -> str: ...
 
 
@@ -55,6 +60,7 @@ class ElementLines:
 
     point: Point
     scales: Array
+    bounds: Bounds | None = None
 
     @property
     def count(self) -> int:
@@ -79,7 +85,15 @@ class ElementLines:
         return float(np.ldexp(abs(self.point.flat[line]), 1 - self.point.digits_of(line)))
 
     def inward(self, line: int) -> float:
-        return -1.0 if self.point.flat[line] > 0 else 1.0
+        inward = -1 if self.point.flat[line] > 0 else 1
+        which = np.array([line])
+        there, back = (float(self.room(which, side)[0]) for side in (inward, -inward))
+        return float(inward if there >= min(back, self.scales[line]) else -inward)
+
+    def room(self, which: Indices, side: int) -> Array:
+        if self.bounds is None:
+            return np.full(len(which), np.inf)
+        return self.bounds.rooms(self.point.flat)[0 if side > 0 else 1][which]
 
     def name(self, line: int) -> str:
         return self.point.name(line)
@@ -122,6 +136,9 @@ class DirectionLine:
 
     def inward(self, line: int) -> float:
         return 1.0
+
+    def room(self, which: Indices, side: int) -> Array:
+        return np.full(len(which), np.inf)
 
     def name(self, line: int) -> str:
         return ""

@@ -81,12 +81,13 @@ def approached(tableau: Tableau, best: Entry) -> Flags:
 
 
 def _away(tableau: Tableau, value: Array) -> tuple[Array, NDArray[np.int64]]:
-    """|slope - value| times the step, and the numbers of the rungs, shaped alike."""
+    """|slope - value| times the step, to the power of the derivative, and the numbers of the rungs, shaped alike."""
     steps = np.stack(tableau.steps)[:, :, None]
-    away = np.abs(np.stack([row[0] for row in tableau.values]) - value) * steps
+    away = np.abs(np.stack([row[0] for row in tableau.values]) - value) * steps**tableau.power
     return np.where(np.isfinite(away), away, 0.0), np.arange(len(steps))[:, None, None]
 
 
 def _slope_noise(tableau: Tableau) -> Array:
-    """Standard deviation of each rung's slope, times the step."""
-    return np.stack([row[0] for row in tableau.deviations]) * np.stack(tableau.steps)[:, :, None]
+    """Standard deviation of each rung's slope, times the same."""
+    steps = np.stack(tableau.steps)[:, :, None]
+    return np.stack([row[0] for row in tableau.deviations]) * steps**tableau.power

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import choice, number, refused
-from ..errors import UserCodeError
+from ..errors import ArgumentError, UserCodeError
+from .bounds import bounds_of
 from .differences import Derivatives
 from .fixed import fixed_step
 from .function import Function
@@ -37,6 +38,7 @@ def numerical_gradient(
     method: Method = "auto",
     step: float | None = None,
     precision: Precision = "auto",
+    bounds: Any = None,
 ) -> NumericalGradient:
     """The gradient of a scalar function by differences, with an error bar that covers.
 
@@ -58,6 +60,9 @@ def numerical_gradient(
     precision
         What f receives: ``"float64"``, ``"own"`` (the dtypes of `x`, at points that these hold exactly), or ``"auto"``: float64, and
         the dtypes of `x` when f refuses that.
+    bounds
+        ``(low, high)``: f is evaluated within them alone. Numbers, or arrays like `x`, or its structure; None and infinities for no bound.
+        On a bound and beside it the differences are one-sided, if ``method="auto"``.
 
     Returns
     -------
@@ -68,7 +73,8 @@ def numerical_gradient(
     Raises
     ------
     ArgumentError
-        When x holds no floats or a value that is not finite, f is not scalar or not finite at x, or f changes x.
+        When x holds no floats or a value that is not finite or outside of the bounds, f is not scalar or not finite at x, or f
+        changes x.
     UserCodeError
         When f raises; its ``__cause__`` is what f raised.
 
@@ -88,8 +94,9 @@ def numerical_gradient(
     3.0301
     """
     checked(method=method, step=step, precision=precision)
-    function = around(f, x, precision=precision, scalar=True)
-    lines = element_lines(function.point)
+    function = around(f, x, precision=precision, scalar=True, bounds=bounds)
+    lines = bounded_lines(function)
+    refuse_without_room(lines, method=method)
     if step is not None:
         return gathered(function, fixed_step(function, lines, step=step, method=method))
     return gathered(function, search(function, lines, scale_groups(function.point), method=method))
@@ -103,18 +110,35 @@ def checked(*, method: str = "auto", step: float | None = None, precision: str =
         number(step, "step", above=0, expected="a finite number above 0, in units of x")
 
 
-def around(f: Callable[[Any], Any], x: Any, *, precision: str, scalar: bool) -> Function:
+def around(f: Callable[[Any], Any], x: Any, *, precision: str, scalar: bool, bounds: Any = None) -> Function:
     """F at x in the precision asked for, or that f permits."""
     if not callable(f):
         raise refused("f", f, "a function of x")
     point = opened(x, wide=precision != "own")
+    limits = bounds_of(bounds, point)
     if precision != "auto" or all(leaf.digits == 53 for leaf in point.leaves):
-        return Function(f, point, scalar=scalar)
+        return Function(f, point, scalar=scalar, bounds=limits)
     try:
-        return Function(f, point, scalar=scalar)
+        return Function(f, point, scalar=scalar, bounds=limits)
     except UserCodeError:
         # Weights of the user's may be float32, and refuse to meet float64.
-        return Function(f, opened(x, wide=False), scalar=scalar)
+        return Function(f, opened(x, wide=False), scalar=scalar, bounds=limits)
+
+
+def bounded_lines(function: Function) -> ElementLines:
+    """A line for each element of x, within the bounds of f."""
+    return replace(element_lines(function.point), bounds=function.bounds)
+
+
+def refuse_without_room(lines: ElementLines, *, method: str) -> None:
+    """Two-sided differences need room on both sides."""
+    which = np.arange(lines.count)
+    if method == "two-sided":
+        for k in np.flatnonzero((lines.room(which, 1) <= 0) | (lines.room(which, -1) <= 0))[:1]:
+            name = lines.name(int(k))
+            raise ArgumentError(
+                f"x{f', {name},' if name else ''} stands on its bound, where method='two-sided' has no room: expected 'auto' or 'one-sided'"
+            )
 
 
 def element_lines(point: Point) -> ElementLines:

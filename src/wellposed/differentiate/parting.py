@@ -43,11 +43,11 @@ class Parting:
 
 def parting_of(tableau: Tableau, best: Entry) -> Parting:
     """Where the rungs above the best entry part from it."""
-    steps = np.stack(tableau.steps)[:, :, None]
+    steps = np.stack(tableau.steps)[:, :, None] ** tableau.power
     parted = np.nan_to_num((np.stack([row[0] for row in tableau.values]) - best.value) * steps)
     deviations = np.stack([row[0] for row in tableau.deviations]) * steps
     rungs = np.arange(len(steps))[:, None, None]
-    fall = RATIO ** (2 if tableau.one_sided else 3)
+    fall = RATIO ** (tableau.order + tableau.power)
     leaps = _leaps(np.abs(parted), deviations, rungs < best.rung, fall=fall)
     last = np.where(leaps, rungs, -1).max(axis=0)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -81,6 +81,12 @@ class Point:
             iter([leaf.made(flat[leaf.start : leaf.stop], wide=self.wide) for leaf in self.leaves]),
         )
 
+    def moved(self, flat: Array) -> Point:
+        """Another point of the same structure, at the nearest values that f can receive."""
+        flat = self.rounded_rows(flat[None].copy())[0]
+        leaves = tuple(replace(leaf, values=flat[leaf.start : leaf.stop]) for leaf in self.leaves)
+        return replace(self, flat=flat, leaves=leaves)
+
     def made_batch(self, rows: Array) -> Any:
         """The same for many points at once, shape ``(n, size)``: every leaf has one more axis in front."""
         leaves = [
@@ -150,6 +156,14 @@ class Point:
             found.append(read_only(part))
         return _filled(self.structure, iter(found))
 
+    def squared(self, values: NDArray[Any]) -> Any:
+        """`values`, shape (size, size), in the structure of x twice: the one of the columns inside the one of the rows."""
+        found = []
+        for leaf in self.leaves:
+            part = values[leaf.start : leaf.stop].T.reshape(-1, *leaf.shape)
+            found.append(self.mirrored(part, outputs=leaf.shape, join=lambda re, _: re))
+        return _filled(self.structure, iter(found))
+
 
 def read_only(values: NDArray[Any]) -> Any:
     """The array, or the plain number that it holds."""
@@ -191,7 +205,7 @@ def plain(value: Any) -> NDArray[Any]:
 def opened(x: Any, *, wide: bool) -> Point:
     """Read x, or raise an ArgumentError that says what is wrong with it."""
     leaves: list[Leaf] = []
-    for path, like in _leaves(x, ""):
+    for path, like in leaves_of(x, ""):
         leaf = _leaf(like, path, start=leaves[-1].stop if leaves else 0)
         leaves.append(leaf)
     if not leaves or not leaves[-1].stop:
@@ -245,13 +259,14 @@ def described(value: Any, read: NDArray[Any]) -> str:
     return f"an array of shape {read.shape} and dtype {read.dtype}"
 
 
-def _leaves(x: Any, path: str) -> Iterator[tuple[str, Any]]:
+def leaves_of(x: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Every part of a structure that is no container, with its path."""
     if isinstance(x, dict):
         for key, value in x.items():
-            yield from _leaves(value, f"{path}[{key!r}]")
+            yield from leaves_of(value, f"{path}[{key!r}]")
     elif isinstance(x, list | tuple):
         for i, value in enumerate(x):
-            yield from _leaves(value, f"{path}[{i}]")
+            yield from leaves_of(value, f"{path}[{i}]")
     else:
         yield path, x
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,9 +116,11 @@ def _noise_along_line(function: Function, lines: Lines, line: int) -> Array:
     finest = max(FINEST * size, COARSEST_SPACING * lines.resolution(line))
     # Not x itself: a jump there would look like noise.
     places = np.arange(1, POINTS + 1)
-    noise = noises_along(values, places, spacing=spaced(finest), widest=WIDEST * size, growth=GROWTH)
+    room = float(lines.room(np.array([line]), int(inward))[0])
+    widest = min(WIDEST * size, room / POINTS)
+    noise = noises_along(values, places, spacing=spaced(finest), widest=widest, growth=GROWTH)
     if not function.knows_digits:
-        values(inward * scale * FIRST_STEP * np.linspace(0.5, 1.0, MANY))
+        values(inward * min(scale * FIRST_STEP, room) * np.linspace(0.5, 1.0, MANY))
     return noise
 
 
@@ -128,42 +130,61 @@ def _thorough(
     """The whole ladder; from larger steps again where these seem better still; to one side where f ends beside x."""
     found = none_found(len(which), noise.shape[1])
     if method != "one-sided":
-        found.put(..., climb(function, lines, which, first=first, noise=noise))
-        _torn(function, lines, which, found, first=first, noise=noise)
-        _further(function, lines, which, found, first=first, noise=noise)
+        within = _within(lines, which, first)
+        found.put(..., climb(function, lines, which, first=within, noise=noise))
+        _torn(function, lines, which, found, first=within, noise=noise)
+        _further(function, lines, which, found, first=within)
+    if method == "auto":
+        _beside_bounds(function, lines, which, found, first=first, noise=noise)
     if method != "two-sided":
         _to_one_side(function, lines, which, found, first=first, noise=noise)
     return found
 
 
 def _further(
-    function: Function, lines: Lines, which: Indices, found: Derivatives, *, first: Array, noise: Array
+    function: Function,
+    lines: Lines,
+    which: Indices,
+    found: Derivatives,
+    *,
+    first: Array,
+    side: int = 0,
 ) -> None:
-    """Where the best steps were the largest ones, try larger ones, and keep what is better and agrees."""
+    def again(some: Indices, first: Array, noise: Array, coarse: NDArray[np.bool_]) -> Derivatives:
+        return climb(function, lines, which[some], first=first, noise=noise, coarse=coarse, side=side)
+
+    # One-sided entries take several rungs, and noise has a larger part in the choice.
+    further(found, again, first=first, reach=RATIO**3 if side else RATIO)
+
+
+def further(
+    found: Derivatives,
+    again: Callable[[Indices, Array, Array, NDArray[np.bool_]], Derivatives],
+    *,
+    first: Array,
+    reach: float,
+) -> None:
+    """Where the best steps were within `reach` of the largest ones, try larger ones, and keep what is better and agrees.
+
+    `again` climbs some lines from other first steps, with the noise that is known now, and whether it is coarse.
+    """
     for i in range(1, OFTEN + 1):
         fine = 4 * 2.0**-53 * np.abs(found.value)
         limited = (
-            found.found & (found.top >= first[:, None] * FURTHER ** (i - 1) / RATIO) & (found.error > fine)
+            found.found & (found.top >= first[:, None] * FURTHER ** (i - 1) / reach) & (found.error > fine)
         )
         # A wide bar agrees with anything, such as the flat ends of a tanh.
         limited &= ~found.kink & (~found.stairs | (found.error < TELLING * np.abs(found.value)))
-        again = np.flatnonzero(limited.any(axis=1))
-        if not again.size:
+        some = np.flatnonzero(limited.any(axis=1))
+        if not some.size:
             return
-        old = {name: getattr(found, name)[again] for name in ("value", "error", "stairs")}
-        larger = climb(
-            function,
-            lines,
-            which[again],
-            first=first[again] * FURTHER**i,
-            noise=found.noise[again],
-            coarse=old["stairs"],
-        )
+        old = {name: getattr(found, name)[some] for name in ("value", "error", "stairs")}
+        larger = again(some, first[some] * FURTHER**i, found.noise[some], old["stairs"])
         agrees = np.abs(larger.value - old["value"]) <= old["error"]
         better = larger.found & agrees & ~larger.kink & (larger.error < 0.5 * old["error"])
         better &= larger.steady | ~old["stairs"]
-        _put(found, again, better | (larger.stairs & ~old["stairs"]), larger)
-        found.stairs[again] |= old["stairs"]
+        _put(found, some, better | (larger.stairs & ~old["stairs"]), larger)
+        found.stairs[some] |= old["stairs"]
 
 
 def _torn(
@@ -186,12 +207,48 @@ def _put(found: Derivatives, lines: Indices, where: NDArray[np.bool_], other: De
 def _to_one_side(
     function: Function, lines: Lines, which: Indices, found: Derivatives, *, first: Array, noise: Array
 ) -> None:
-    for side in (1, -1):
-        missing = np.flatnonzero(~found.found.all(axis=1))
-        if not missing.size:
-            return
-        beside = climb(function, lines, which[missing], first=first[missing], noise=noise[missing], side=side)
-        _put(found, missing, ~found.found[missing], beside)
+    roomier = np.where(lines.room(which, 1) >= lines.room(which, -1), 1, -1)
+    for sides in (roomier, -roomier):
+        for side in (1, -1):
+            missing = np.flatnonzero(~found.found.all(axis=1) & (sides == side))
+            if missing.size:
+                beside = _on_side(
+                    function, lines, which[missing], side, first=first[missing], noise=noise[missing]
+                )
+                _put(found, missing, ~found.found[missing], beside)
+
+
+def _on_side(
+    function: Function, lines: Lines, which: Indices, side: int, *, first: Array, noise: Array
+) -> Derivatives:
+    room = lines.room(which, side)
+    within = np.where(room > 0, np.minimum(first, room), first)
+    found = climb(function, lines, which, first=within, noise=noise, side=side)
+    if np.isfinite(lines.room(which, -side)).any():
+        # The nearness of a bound tells nothing about how far the waves of f reach.
+        _further(function, lines, which, found, first=within, side=side)
+    return found
+
+
+def _within(lines: Lines, which: Indices, first: Array) -> Array:
+    """First steps that stay within the bounds to both sides; as they are where there is no room."""
+    room = np.minimum(lines.room(which, 1), lines.room(which, -1))
+    return np.where(room > 0, np.minimum(first, room), first)
+
+
+def _beside_bounds(
+    function: Function, lines: Lines, which: Indices, found: Derivatives, *, first: Array, noise: Array
+) -> None:
+    """Where a bound kept the steps short, one-sided differences that lead away from it may know more."""
+    up, down = lines.room(which, 1), lines.room(which, -1)
+    nearest = np.minimum(up, down)[:, None]
+    cramped = (~found.found | (found.top >= nearest / RATIO**2)).any(axis=1) & np.isfinite(nearest[:, 0])
+    for side, own in ((1, up >= down), (-1, up < down)):
+        again = np.flatnonzero(cramped & own)
+        if again.size:
+            beside = _on_side(function, lines, which[again], side, first=first[again], noise=noise[again])
+            sharper = ~found.found[again] | (beside.error < found.error[again])
+            _put(found, again, beside.found & sharper, beside)
 
 
 def _learnt(led: Derivatives, scales: Array) -> float:
@@ -218,8 +275,10 @@ def _quick(
 ) -> Derivatives:
     if method == "one-sided":
         return _thorough(function, lines, which, first=start, noise=noise, method=method)
-    found = climb(function, lines, which, first=start, noise=noise, coarse=coarse, ladder=SHORT)
+    within = _within(lines, which, start)
+    found = climb(function, lines, which, first=within, noise=noise, coarse=coarse, ladder=SHORT)
     if method == "auto":
+        _beside_bounds(function, lines, which, found, first=start, noise=noise)
         _to_one_side(function, lines, which, found, first=start, noise=noise)
     return found
 

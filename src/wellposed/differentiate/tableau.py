@@ -39,6 +39,10 @@ class Tableau:
     """Whether the noise is known for a rounding inside f, which grows with the values."""
     side: int
     """0: two-sided differences; +1 and -1: one-sided ones on that side."""
+    power: int = 1
+    """Which derivative of f the slopes are: their noise is that of f over this power of the step."""
+    spread: float | None = None
+    """Standard deviation of a slope's noise, times that power of the step, where the noise of f is 1; None: that of a first difference."""
     steps: list[Array] = field(default_factory=list)
     values: list[Array] = field(default_factory=list)
     truncations: list[Array] = field(default_factory=list)
@@ -50,16 +54,27 @@ class Tableau:
     def one_sided(self) -> bool:
         return self.side != 0
 
+    @property
+    def order(self) -> int:
+        """Power of the step by which errors fall from one column to the next."""
+        return 1 if self.one_sided else 2
+
+    @property
+    def _spread(self) -> float:
+        if self.spread is not None:
+            return self.spread
+        return float(np.sqrt(2) if self.one_sided else np.sqrt(0.5))
+
     def add(self, step: Array, slope: Array, bend: Array, noise: Array) -> None:
         """One more rung: `step` of shape (lines,), `slope` and `bend` = f(x+h) + f(x-h) - 2 f(x) of shape (lines, outputs).
 
         `noise` is that of the values at this step, which may be larger than f(x) and so more coarsely rounded.
         """
-        order, k = (1 if self.one_sided else 2), len(self.steps)
+        order, k = self.order, len(self.steps)
         row = np.full((COLUMNS, *slope.shape), np.nan)
         deviations = np.full_like(row, np.nan)
         row[0] = slope
-        deviations[0] = (np.sqrt(2) if self.one_sided else np.sqrt(0.5)) * noise / step[:, None]
+        deviations[0] = self._spread * noise / step[:, None] ** self.power
         for j in range(1, min(k + 1, COLUMNS)):
             factor = ((self.steps[k - j] / step) ** order)[:, None]
             row[j] = row[j - 1] + (row[j - 1] - self.values[-1][j - 1]) / (factor - 1)
@@ -81,12 +96,21 @@ class Tableau:
 
     def risen_to(self, least: Array) -> Tableau:
         """The same where noise is at least so loud at every rung, for each line and output."""
-        tableau = Tableau(noise=np.maximum(self.noise, least), coarse=self.coarse, side=self.side)
-        spread = np.sqrt(2) if self.one_sided else np.sqrt(0.5)
+        tableau = replace(
+            self,
+            noise=np.maximum(self.noise, least),
+            steps=[],
+            values=[],
+            truncations=[],
+            deviations=[],
+            jumps=Jumps(),
+        )
         for step, row, deviations, bend in zip(
             self.steps, self.values, self.deviations, self.jumps.bends, strict=True
         ):
-            tableau.add(step, row[0], bend, np.fmax(deviations[0] * step[:, None] / spread, least))
+            tableau.add(
+                step, row[0], bend, np.fmax(deviations[0] * step[:, None] ** self.power / self._spread, least)
+            )
         return tableau
 
     def down_to(self, last: NDArray[np.int64]) -> Tableau:
@@ -104,10 +128,10 @@ class Tableau:
 
     def take(self, kept: NDArray[np.bool_]) -> Tableau:
         """The lines that are `kept`."""
-        return Tableau(
+        return replace(
+            self,
             noise=self.noise[kept],
             coarse=self.coarse[kept],
-            side=self.side,
             steps=[a[kept] for a in self.steps],
             values=[a[:, kept] for a in self.values],
             truncations=[a[:, kept] for a in self.truncations],

@@ -19,6 +19,7 @@ from ..runtime.scope import Scope, exclusive
 from .conclude import conclude
 from .dicts import Entries
 from .directions import Array
+from .jacobians import transposed, with_worst_output
 from .names import input_names
 from .objective import NumpyObjective, Objective
 from .probe import ROUNDINGS_OF_ZERO
@@ -54,12 +55,13 @@ def check_gradients(
     ----------
     f
         A torch or JAX function (its outputs are weighted with fixed random numbers), a module (its inputs and parameters are checked), a
-        `Problem` (the loss on one batch; its parameters are checked), or a NumPy function that returns one number, with `gradient`.
+        `Problem` (the loss on one batch; its parameters are checked), or a NumPy function that returns a number or an array, with `gradient`.
     *inputs
         What `f` is called with; nested dicts of arrays too, for torch and JAX lists and tuples as well. Floating-point and complex arrays are checked,
         and of torch tensors those alone that require a gradient, where some do; everything else is a constant.
     gradient
-        The gradient of a NumPy function: an array, a tuple of arrays, or a function of the inputs that returns either. For a dict of
+        The gradient of a NumPy function: an array, a tuple of arrays, or a function of the inputs that returns either; where it returns an array,
+        its Jacobian, of the shape of the output and then that of the input. For a dict of
         parameters a dict, by the same keys or with a d before them (``dW1`` for ``W1``); further entries are ignored.
     mode
         ``"reverse"``: the backward pass against differences; ``"forward"``: the forward-mode derivative against differences;
@@ -244,8 +246,21 @@ def _check_numpy(
         entries = Entries.of(inputs, names)
         f, gradient = entries.by_entry(f), entries.gradient_by_entry(gradient)
         inputs, names = entries.values, list(entries.entry_names)
-    objective = NumpyObjective(f, inputs, gradient, names)
-    return conclude(objective, seed=seed, resolution=resolution)
+    objective = NumpyObjective(f, inputs, gradient, names, seed=seed)
+    check = conclude(objective, seed=seed, resolution=resolution)
+    if not objective.output_weights:
+        return check
+    if check.verdict == "fail" and check.cause is None:
+        turned = transposed(objective.jacobians, objective.points)
+        if turned is not None and conclude(
+            NumpyObjective(objective.outputs, objective.points, turned, objective.names, seed=seed),
+            seed=seed,
+            resolution=resolution,
+        ):
+            check = replace(
+                check, cause="transposed", detail="the axes of the outputs and of the input are swapped"
+            )
+    return with_worst_output(check, objective.outputs, objective.points, objective.jacobians, objective.names)
 
 
 class Checker:

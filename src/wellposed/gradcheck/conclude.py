@@ -321,7 +321,7 @@ def _summary(
         )
         detail = f"the gradient of {unsure.name} cannot be told to better than {_larger(unsure.resolution, resolution)}, where {resolution:g} is needed"
         if isinf(unsure.resolution):
-            detail = (
+            detail = prober.changed or (
                 f"f raises or is not finite where {unsure.name} is moved a little to either side; "
                 f"is {unsure.name} a constant? then let only the others require a gradient"
             )

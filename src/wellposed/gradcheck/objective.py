@@ -13,7 +13,8 @@ from ..differentiate.noise import UNIT_ROUNDOFF
 from ..errors import ArgumentError, users_code
 from ..runtime.reachable import reach
 from .directions import Array, Direction
-from .result import Sample, Undefined
+from .jacobians import Outputs
+from .result import OutputsChangedError, Sample, Undefined
 
 
 class Objective(Protocol):
@@ -98,17 +99,25 @@ class Counts:
 
 
 class NumpyObjective:
-    """A scalar NumPy function and its hand-written gradient."""
+    """A NumPy function and its hand-written gradient; of several outputs, their weighted sum and Jacobian."""
 
     precision = "float64"
     claims_gradient = True
     remarks = ()
-    output_weights = ()
 
     def __init__(
-        self, f: Callable[..., Any], inputs: Sequence[Any], gradient: Any, names: Sequence[str]
+        self,
+        f: Callable[..., Any],
+        inputs: Sequence[Any],
+        gradient: Any,
+        names: Sequence[str],
+        *,
+        seed: int = 0,
     ) -> None:
-        self._f, self._gradient = f, gradient
+        self._f, self._gradient, self._seed = f, gradient, seed
+        self._outputs: Outputs | None = None
+        self.output_weights: tuple[Array, ...] = ()
+        self._shape: tuple[int, ...] | None = None
         self._inputs = list(inputs)
         for i, x in enumerate(inputs):
             if np.asarray(x).dtype.kind == "c":
@@ -138,12 +147,24 @@ class NumpyObjective:
 
     def _claim(self) -> None:
         self._single = False
-        self._centre = self.at(None, 0.0).value
+        values = self.outputs(*self._points)
+        self._centre = self._summed(values)
         if not np.isfinite(self._centre):
-            raise ArgumentError(f"f returned {self._centre} at these inputs: expected a finite number")
-        claimed = self._claimed()
+            said = f"{self._centre}" if self._outputs is None else "values that are not finite"
+            raise ArgumentError(f"f returned {said} at these inputs: expected a finite number")
+        # What is rounded is each output.
+        self._size = float(np.linalg.norm(values if self._outputs is None else self._outputs.terms(values)))
+        self.jacobians = self._claimed()
+        claimed = self._pulled_back(self.jacobians)
         self.undefined = tuple(filter(None, (Undefined.among(i, g) for i, g in enumerate(claimed))))
         self._gradients = tuple(np.where(np.isfinite(g), g, 0.0) for g in claimed)
+
+    def _pulled_back(self, claimed: tuple[Array, ...]) -> tuple[Array, ...]:
+        return claimed if self._outputs is None else tuple(map(self._outputs.pulled_back, claimed))
+
+    @property
+    def points(self) -> tuple[Array, ...]:
+        return self._points
 
     @property
     def n_forward(self) -> int:
@@ -164,7 +185,9 @@ class NumpyObjective:
         for i in direction.tensors if direction else ():
             points[i] = self._points[i] + step * direction.move(i)  # type: ignore[union-attr]
             taken += float(np.vdot(self._gradients[i], points[i] - self._points[i]))
-        return Sample(self._value(points), taken)
+        values = self.outputs(*points)
+        parts = self._outputs.parts(values) if split and self._outputs is not None else ()
+        return Sample(self._summed(values), taken, parts)
 
     def moved(
         self, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
@@ -188,7 +211,7 @@ class NumpyObjective:
     def wavers(self) -> float:
         if not callable(self._gradient):
             return 0.0
-        other = self._claimed()
+        other = self._pulled_back(self._claimed())
         apart = [np.linalg.norm(a - b) for a, b in zip(self._gradients, other, strict=True)]
         return float(np.linalg.norm(apart)) / (
             float(np.linalg.norm([np.linalg.norm(g) for g in self._gradients])) or 1.0
@@ -198,20 +221,38 @@ class NumpyObjective:
         """What a NumPy function keeps is its own."""
 
     def floor(self) -> float:
-        return float(np.finfo(np.float32).eps) * abs(self._centre) / 12**0.5 if self._single else 0.0
+        return float(np.finfo(np.float32).eps) * self._size / 12**0.5 if self._single else 0.0
 
-    def _value(self, points: Sequence[Array]) -> float:
+    def outputs(self, *points: Array) -> Array:
+        """What f returns there, in float64."""
         self._counts.forward += 1
         with np.errstate(all="ignore"):
             result = _call(self._f, self._arguments(points), "f")
-        plain = np.asarray(result)
-        if plain.size != 1 or plain.dtype.kind not in "fiu":
+        try:
+            plain = np.asarray(result)
+        except ValueError:  # arrays of several shapes
+            plain = np.empty(0)
+        if plain.size == 0 or plain.dtype.kind not in "fiu":
             raise ArgumentError(
-                f"f returned {told(result)} of shape {plain.shape}: a NumPy function must return one real number"
+                f"f returned {told(result)} of shape {plain.shape}: a NumPy function must return one real number, or an array of them"
+            )
+        if self._shape is None:
+            self._shape = plain.shape
+            if plain.size > 1:
+                self._outputs = Outputs.like(plain, seed=self._seed)
+                self.output_weights = (self._outputs.weights,)
+        if plain.shape != self._shape:
+            raise OutputsChangedError(
+                f"f returned shape {self._shape} at these inputs and {plain.shape} beside them: expected one shape, whatever the values"
             )
         if plain.dtype.kind == "f" and plain.dtype.itemsize < 8:
             self._single = True
-        return float(plain.reshape(()))
+        return plain.astype(np.float64)
+
+    def _summed(self, values: Array) -> float:
+        return (
+            float(values.reshape(())) if self._outputs is None else float(self._outputs.terms(values).sum())
+        )
 
     def _arguments(self, points: Sequence[Array]) -> list[Any]:
         """Fresh copies, so that a function that writes into its arguments writes into ours."""
@@ -226,7 +267,8 @@ class NumpyObjective:
             claimed = _call(claimed, self._arguments(points), "gradient")
             self._counts.backward += 1
         listed = list(claimed) if isinstance(claimed, tuple | list) else [claimed]
-        if isinstance(claimed, list) and len(points) == 1 and np.shape(claimed) == points[0].shape:
+        whole = () if self._outputs is None else self._outputs.shape
+        if isinstance(claimed, list) and len(points) == 1 and np.shape(claimed) == whole + points[0].shape:
             listed = [claimed]
         if len(listed) == len(self._inputs) > len(points):
             for i, g in enumerate(listed):
@@ -239,19 +281,29 @@ class NumpyObjective:
             raise ArgumentError(
                 f"gradient holds {len(listed)} arrays for {len(points)} float inputs ({', '.join(self.names)}): give one for each"
             )
-        return tuple(_as_gradient(g, name, x) for g, name, x in zip(listed, self.names, points, strict=True))
+        return tuple(
+            _as_gradient(g, name, x, outputs=self._shape or ())
+            for g, name, x in zip(listed, self.names, points, strict=True)
+        )
 
 
-def _as_gradient(value: Any, name: str, point: Array) -> Array:
+def _as_gradient(value: Any, name: str, point: Array, *, outputs: tuple[int, ...]) -> Array:
     plain = np.asarray(value)
     if plain.dtype.kind not in "biuf":
         what = f"an array of dtype {plain.dtype}" if plain.ndim else told(value)
         raise ArgumentError(f"gradient of {name} is {what}: expected an array of floats")
     array = np.array(plain, dtype=np.float64)
-    if array.shape != point.shape:
-        raise ArgumentError(
-            f"gradient of {name} has shape {array.shape}: expected {point.shape}, the shape of {name}"
+    alone = int(np.prod(outputs)) == 1
+    if alone and array.shape == outputs + point.shape:  # the Jacobian of one output
+        array = array.reshape(point.shape)
+    expected = point.shape if alone else outputs + point.shape
+    if array.shape != expected:
+        meaning = (
+            f"the shape of {name}"
+            if alone
+            else f"that of the output of f and then that of {name}: its Jacobian"
         )
+        raise ArgumentError(f"gradient of {name} has shape {array.shape}: expected {expected}, {meaning}")
     return array
 
 

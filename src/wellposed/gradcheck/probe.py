@@ -34,6 +34,7 @@ from .reading import (
     limit,
     nothing,
 )
+from .result import OutputsChangedError
 
 MOST_PAIRS = 4
 HUGE = 1e150
@@ -62,6 +63,8 @@ class Prober:
 
     def __init__(self, objective: Objective, *, seed: int) -> None:
         self.objective, self.seed = objective, seed
+        self.changed = ""
+        """How the outputs of f change with the values of its inputs, where they were seen to do so."""
         self._made = 0
         count = len(objective.shapes)
         self.everything = tuple(range(count))
@@ -217,9 +220,14 @@ class Prober:
         """F at a moved point, and what the claimed gradient leaves unexplained of its change; not numbers where it cannot be evaluated."""
         try:
             moved = self.objective.at(direction, step)
-        except WellposedError:
+        except WellposedError as error:
+            self._note(error)
             return nan, nan
         return moved.value, moved.value - self.centre - moved.taken
+
+    def _note(self, error: WellposedError) -> None:
+        if isinstance(error, OutputsChangedError):
+            self.changed = str(error)
 
     def unexplained(self, direction: Direction, step: float) -> float:
         return self._apart(direction, step)[1]
@@ -370,7 +378,10 @@ class Prober:
     def rung(self, direction: Direction, step: float) -> Rung | None:
         try:
             above, below = self.objective.at(direction, step), self.objective.at(direction, -step)
-        except WellposedError:  # outside of where F is defined: it was evaluated at the point itself without
+        except (
+            WellposedError
+        ) as error:  # outside of where F is defined: it was evaluated at the point itself without
+            self._note(error)
             return None
         if not all(abs(v) < HUGE * step for v in (above.value, below.value, above.taken, below.taken)):
             return None

@@ -8,7 +8,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ArgumentError
+
 Verdict = Literal["pass", "fail", "inconclusive"]
+
+
+class OutputsChangedError(ArgumentError):
+    """The number, the shapes or the dtypes of what f returns depend on the values of its inputs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,8 @@ def gain(activation: str | Callable[[Any], Any]) -> Gain:
     ----------
     activation
         A name (``"relu"``, ``"gelu"``, ``"tanh"``, ...), or an elementwise function: NumPy, JAX (evaluated in
-        float64), a torch function, or a ``torch.nn.Module`` (evaluated on a float64 copy in eval mode).
+        float64), a torch function, or a ``torch.nn.Module`` (evaluated on a float64 copy in eval mode). A name
+        has the usual slope; of another one, pass the module: ``torch.nn.LeakyReLU(0.2)``.
 
     Returns
     -------
@@ -67,6 +68,9 @@ def gain(activation: str | Callable[[Any], Any]) -> Gain:
     1.414214 1.533530
     >>> gain(lambda z: z * 2).forward
     0.5
+    >>> import torch
+    >>> round(gain(torch.nn.LeakyReLU(0.2)).forward, 6)  # sqrt(2 / (1 + 0.2**2))
+    1.38675
     """
     if isinstance(activation, str):
         return _named(activation.lower())

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal
 
-from ..arguments import callable_or_none, choice
+from ..arguments import callable_or_none, choice, number
 from ..arguments import seed as checked_seed
 from ..errors import ArgumentError, MissingDependency
 from ..runtime.interrupts import unbroken
 from ..runtime.scope import exclusive
-from .policy import SCHEMES, plan
+from .policy import SCHEMES, Rule, plan
 from .result import Initialization, ParameterRecipe, SignalSummary
 
 # Two draws by the same recipe differ by about this factor in range at width 64, so less is no improvement.
@@ -26,6 +26,8 @@ def initialize(
     seed: int = 0,
     loss: Any = None,
     targets: Any = None,
+    gain: float | None = None,
+    mode: Literal["fan_in", "fan_out"] = "fan_in",
 ) -> Initialization:
     """Initialize a torch model's weights in place, and keep them only when they are measured to be better.
 
@@ -48,6 +50,12 @@ def initialize(
     loss, targets
         When given, ``loss(model(inputs), targets)`` decides: what trains better for a few steps, by held-out
         loss, stays.
+    gain
+        In place of the scheme's own: sqrt(2) of ``"he"`` (or ``sqrt(2 / (1 + a**2))`` before a rectifier of slope a below zero), 1 of
+        ``"glorot"`` and ``"lecun"``, that of the activation that follows of ``"orthogonal"``. Not for ``"auto"``.
+    mode
+        ``"fan_out"`` keeps the size of the gradients rather than that of the activations: variance gain^2 / fan_out. For ``"he"`` and
+        ``"lecun"``.
 
     Returns
     -------
@@ -57,7 +65,7 @@ def initialize(
     Raises
     ------
     ArgumentError
-        When the model is no module, has no parameters, or the scheme is unknown.
+        When the model is no module, has no parameters, or the scheme is unknown or does not take `gain` or `mode`.
     ProblemError
         When the weights cannot be drawn: they are lazy, on the meta device, or sharded.
     DataError
@@ -84,6 +92,7 @@ def initialize(
     (True, 1.414)
     """
     scheme, seed = choice(scheme, "scheme", SCHEMES), checked_seed(seed)
+    rule = _rule(scheme, gain, mode)
     callable_or_none(loss, "loss", expected="a function of outputs and targets, or None")
     if (loss is None) != (targets is None):
         raise ArgumentError(
@@ -92,11 +101,29 @@ def initialize(
     if loss is not None and inputs is None:
         raise ArgumentError("inputs is None: loss and targets need the inputs that they belong to")
     with exclusive("wp.initialize", model, loss):
-        return _initialized(model, inputs, scheme=scheme, seed=seed, loss=loss, targets=targets)
+        return _initialized(model, inputs, rule=rule, seed=seed, loss=loss, targets=targets)
+
+
+def _rule(scheme: str, gain: Any, mode: Any) -> Rule:
+    mode = choice(mode, "mode", ("fan_in", "fan_out"))
+    if gain is not None:
+        gain = number(
+            gain,
+            "gain",
+            above=0,
+            expected="a finite number above 0, or None; wp.gain(activation).forward is one",
+        )
+        if scheme == "auto":
+            raise ArgumentError(
+                "gain goes with a named scheme: 'auto' measures its own; pass scheme='he', say"
+            )
+    if mode == "fan_out" and scheme not in ("he", "lecun"):
+        raise ArgumentError(f"mode='fan_out' goes with scheme='he' or 'lecun', not with {scheme!r}")
+    return Rule(scheme=scheme, gain=gain, mode=mode)
 
 
 def _initialized(
-    model: Any, inputs: Any, *, scheme: str, seed: int, loss: Any, targets: Any
+    model: Any, inputs: Any, *, rule: Rule, seed: int, loss: Any, targets: Any
 ) -> Initialization:
     weights = _weights()(model, inputs=inputs, targets=targets, loss=loss, seed=seed)
     before = after = None
@@ -104,7 +131,7 @@ def _initialized(
     stds_after: dict[str, float] = {}
     with weights.borrowed():
         facts = weights.facts()
-        draws, zeroed, recipe = plan(facts, scheme=scheme)
+        draws, zeroed, recipe = plan(facts, rule)
         if inputs is not None:
             before, stds_before = weights.measure(facts.layers)
         weights.redraw(draws, zeroed)
@@ -112,12 +139,12 @@ def _initialized(
             weights.calibrate(draws)
             after, stds_after = weights.measure(facts.layers)
         new = weights.values(set(draws) | zeroed)
-    kept, reason = _judge(before, after, scheme=scheme, drawn=len(draws))
+    kept, reason = _judge(before, after, scheme=rule.scheme, drawn=len(draws))
     if kept:
         with unbroken():
             weights.assign(new)
     return Initialization(
-        scheme=scheme,
+        scheme=rule.scheme,
         seed=seed,
         kept=kept,
         reason=reason,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ArgumentError
@@ -15,6 +16,8 @@ SCHEMES = ("auto", "he", "glorot", "lecun", "orthogonal")
 # Depth 10 to 50 tanh nets on digits train better at 1.5 than at 2 or without a bound.
 GRADIENT_GROWTH = 1.5
 
+_LEAKY = ("leakyrelu", "prelu", "rrelu")
+"""Rectifiers whose slope below zero counts."""
 _LEFT_BY_KIND = {
     "norm": "scale and shift of a norm",
     "embedding": "embedding: its rows are read, not summed over",
@@ -25,8 +28,19 @@ _LEFT_BY_KIND = {
 }
 
 
-def plan(model: ModelFacts, *, scheme: str) -> tuple[dict[str, Draw], set[str], dict[str, ParameterRecipe]]:
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """How a scheme is to be read."""
+
+    scheme: str
+    gain: float | None = None
+    """In place of the scheme's own."""
+    mode: str = "fan_in"
+
+
+def plan(model: ModelFacts, rule: Rule) -> tuple[dict[str, Draw], set[str], dict[str, ParameterRecipe]]:
     """What to draw, which biases to zero, and the recipe with a reason for every parameter."""
+    scheme = rule.scheme
     facts = {p.name: p for p in model.parameters}
     layers = {layer.name: layer for layer in model.layers if layer.name in facts}
     draws: dict[str, Draw] = {}
@@ -37,7 +51,7 @@ def plan(model: ModelFacts, *, scheme: str) -> tuple[dict[str, Draw], set[str], 
         if reason is not None:
             recipe[name] = _left(name, _role(layer), reason)
             continue
-        draws[name], recipe[name] = _drawn(layer, facts[name].shape, model, scheme)
+        draws[name], recipe[name] = _drawn(layer, facts[name].shape, model, rule)
         if layer.bias in facts:
             bias = _bias(facts[layer.bias], layer)
             recipe[layer.bias] = bias
@@ -95,23 +109,41 @@ def _bias(bias: ParameterFacts, layer: LayerFacts) -> ParameterRecipe:
 
 
 def _drawn(
-    layer: LayerFacts, shape: tuple[int, ...], model: ModelFacts, scheme: str
+    layer: LayerFacts, shape: tuple[int, ...], model: ModelFacts, rule: Rule
 ) -> tuple[Draw, ParameterRecipe]:
+    scheme = rule.scheme
     if scheme == "auto":
         return _auto(layer, model)
     found, why = _gain_of(layer)
     if scheme == "glorot":
-        factor = math.sqrt(2 * layer.fan_in / (layer.fan_in + layer.fan_out))
+        factor = (rule.gain or 1.0) * math.sqrt(2 * layer.fan_in / (layer.fan_in + layer.fan_out))
         why = "Glorot and Bengio 2010, equation 12"
     elif scheme == "orthogonal":
         # Rows or columns, whichever are fewer, become orthonormal times the gain.
         longest = max(shape[0], math.prod(shape[1:]))
-        factor = (1.0 if layer.next == "output" else found.forward) * math.sqrt(layer.fan_in / longest)
+        own = 1.0 if layer.next == "output" else found.forward
+        factor = (rule.gain or own) * math.sqrt(layer.fan_in / longest)
         why = f"Saxe et al. 2014, {why}"
     else:
-        factor = math.sqrt(2) if scheme == "he" else 1.0
-        why = "He et al. 2015, equation 10" if scheme == "he" else "LeCun et al. 1998, equation 16"
+        own, why = _he(layer, found) if scheme == "he" else (1.0, "LeCun et al. 1998, equation 16")
+        factor = rule.gain or own
+        if rule.mode == "fan_out":
+            factor *= math.sqrt(layer.fan_in / layer.fan_out)
+            why += ", by fan_out"
+    if rule.gain is not None:
+        why += f", with the gain {rule.gain:g} that was given"
     return _draw_and_recipe(layer, factor=factor, why=why, orthogonal=scheme == "orthogonal")
+
+
+def _he(layer: LayerFacts, found: Gain) -> tuple[float, str]:
+    """The gain of a rectifier: sqrt(2), or less where it has a slope below zero."""
+    name = (layer.activation_name or "").lower().replace("_", "")
+    if name in _LEAKY and layer.activation is not None:
+        return (
+            found.forward,
+            f"He et al. 2015, equation 15, with the slope of {layer.activation_name}, which follows",
+        )
+    return math.sqrt(2), "He et al. 2015, equation 10"
 
 
 def _auto(layer: LayerFacts, model: ModelFacts) -> tuple[Draw, ParameterRecipe]:

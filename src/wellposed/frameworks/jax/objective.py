@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError
-from ...gradcheck.result import Sample, Undefined
+from ...gradcheck.result import OutputsChangedError, Sample, Undefined
 from ..held import Held, Step
 from .calls import Calls, Outputs, is_wide
 from .places import Place
@@ -265,7 +265,7 @@ class JaxObjective:
     def _real(self, outputs: Outputs) -> list[Array]:
         real = [as_double(real_view(y)) for y in outputs]
         if [y.shape for y in real] != [w.shape for w in self._weights]:
-            raise ArgumentError(
+            raise OutputsChangedError(
                 "the outputs of f changed their shapes between two calls: expected the same shapes each time"
             )
         return real

@@ -299,7 +299,9 @@ class Evaluator:
 
     def _terms(self, returned: Any) -> list[Term]:
         if not isinstance(returned, Loss):
-            return self._weights.terms([(n, y) for n, y in outputs_of(returned) if n not in self._idle])
+            outputs = outputs_of(returned)
+            self._weights.compare(outputs)
+            return self._weights.terms([(n, y) for n, y in outputs if n not in self._idle])
         each = None if self._factor is None else returned.each()
         if each is None or self._factor is None:
             return [Term(returned.plain(), 1.0)]
@@ -374,7 +376,17 @@ class Evaluator:
         refused = forward_mode.refused(error) if forward_mode.is_on() else None
         if refused is None and self.subject.order == 2:
             refused = second_order.refused(error)
+        if refused is None and _SPARSE in str(error):
+            names = ", ".join(leaf.name for leaf in self.subject.leaves if not leaf.is_parameter)
+            return UserCodeError(
+                f"{what} gave a sparse gradient for a dense input (one of {names}), which a tensor that was computed from others cannot "
+                "take: return a dense one from it, as .to_dense() gives"
+            )
         return refused or UserCodeError(f"{what} raised {said_by(error)}")
+
+
+_SPARSE = "self.layout being Sparse and options.layout set as Strided"
+"""What torch says where a sparse gradient reaches a copy of a dense tensor."""
 
 
 def _same(value: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...arguments import told
 from ...errors import ArgumentError
+from ...gradcheck.result import OutputsChangedError
 from ..output_weights import random_weights
 from .arrays import WITHOUT_FLOAT64
 
@@ -81,10 +82,22 @@ class Weights:
     def __init__(self, seed: int, spacing: float) -> None:
         self._seed, self._spacing = seed, spacing
         self._drawn: dict[int, torch.Tensor] = {}
+        self._kinds: list[tuple[str, str]] | None = None
 
     def terms(self, outputs: Sequence[tuple[str, torch.Tensor]]) -> list[Term]:
         alone = len(outputs) == 1
         return [Term(y, self._of(i, name, y, alone)) for i, (name, y) in enumerate(outputs)]
+
+    def compare(self, outputs: Sequence[tuple[str, torch.Tensor]]) -> None:
+        """Raise where there are other outputs than before, or of another dtype."""
+        kinds = [(name, str(y.dtype).removeprefix("torch.")) for name, y in outputs]
+        if self._kinds is None:
+            self._kinds = kinds
+        if kinds != self._kinds:
+            before, now = (", ".join(f"{name} ({dtype})" for name, dtype in k) for k in (self._kinds, kinds))
+            raise OutputsChangedError(
+                f"f returned {before} in one call and {now} in another: expected the same outputs each time, whatever the values"
+            )
 
     def drawn(self) -> tuple[NDArray[np.float64], ...]:
         """Those of all outputs; none where f returns one number."""
@@ -99,7 +112,7 @@ class Weights:
             rounded = torch.from_numpy(drawn).to(y.dtype).double()
             self._drawn[i] = rounded.to("cpu" if y.device.type in WITHOUT_FLOAT64 else y.device)
         if self._drawn[i].shape != y.shape:
-            raise ArgumentError(
+            raise OutputsChangedError(
                 f"{name} of f changed its shape between two calls, from {tuple(self._drawn[i].shape)} to "
                 f"{tuple(y.shape)}: expected the same shape each time"
             )
