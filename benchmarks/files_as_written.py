@@ -82,10 +82,10 @@ def by_duckdb(size: float, folder: Path) -> Path:
     import duckdb
     import pyarrow
 
-    table = pyarrow.table(_numbers(size))  # duckdb finds it by its name
+    numbers = pyarrow.table(_numbers(size))  # duckdb finds it by its name
     with duckdb.connect() as connection:
-        connection.execute(f"copy table to '{folder / 'a.parquet'}' (format parquet)")
-    return folder / "a.parquet" if len(table) else folder
+        connection.execute(f"copy numbers to '{folder / 'a.parquet'}' (format parquet)")
+    return folder / "a.parquet" if len(numbers) else folder
 
 
 def by_spark(size: float, folder: Path) -> Path:
