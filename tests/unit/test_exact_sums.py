@@ -211,22 +211,22 @@ def test_the_sign_of_zero_depends_on_no_order(zeros: list[float], path: str) -> 
 
 
 @pytest.mark.filterwarnings("ignore:the sums are added by NumPy:RuntimeWarning")
-def test_where_compiled_code_cannot_be_kept_the_sums_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    from wellposed.normalize.exact import compiled
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("cannot compile")])
+def test_where_nothing_can_be_compiled_the_sums_are_the_same(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wellposed.normalize.exact.native import Native
+
+    def fails(_: Native) -> bytes:
+        raise error
 
     expected = Moments.of(NORMAL)
     monkeypatch.setattr(accumulator, "WORTH_COMPILING", 0)
-    tried = []
-
-    def full_disk(*, cache: bool) -> None:
-        tried.append(cache)
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(compiled, "entry_points", full_disk)
+    monkeypatch.setattr(Native, "_code", fails)
     monkeypatch.setattr(accumulator, "_loaded", accumulator._loaded.__wrapped__)
 
+    assert accumulator._load_compiled() is None
     assert Moments.of(NORMAL).fingerprint == expected.fingerprint
-    assert tried == [True, False]
 
 
 def test_moments_stay_read_only_through_pickle() -> None:

@@ -344,6 +344,7 @@ def npz_of_pieces(place: Path) -> None:
 )
 def test_a_source_can_be_taken_up_at_any_piece(tmp_path, monkeypatch, name, make) -> None:
     monkeypatch.setattr(parquet, "_LONG", 1 << 22)
+    monkeypatch.setattr(parquet, "_AT_ONCE", 1 << 22)
     monkeypatch.setattr(blocks.blocks, "__kwdefaults__", {"size": 1 << 12})
     for file in ("1", "2"):
         (tmp_path / file).mkdir()

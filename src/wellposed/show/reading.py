@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
-
 from ..normalize.progress import Pace, paced
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..normalize.progress import Progress as Report
 
 AFTER_SECONDS = 2.0
@@ -27,6 +26,9 @@ def reading_progress(console: Console | None = None) -> Iterator[Report | None]:
     if console is None and (not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"):
         yield None
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
     bar = Progress(
         BarColumn(
             bar_width=None, style="dim", complete_style="cyan", finished_style="cyan", pulse_style="cyan"

@@ -7,18 +7,22 @@ import threading
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any, NamedTuple
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import plain
+from .lanes import OpenLanes, Room
 from .sums import SQUARE_BIAS, SQUARE_LIMBS, VALUE_BIAS, VALUE_LIMBS, Digits, ExactSums, Floats
+
+if TYPE_CHECKING:
+    from .native import Native
 
 WORTH_COMPILING = 1 << 23
 """Entries from which numba is loaded: below, NumPy is done before numba is imported."""
-_ROW_BYTES = 400  # rows of lanes of about this size are read fastest
+_ROW_BYTES = 256  # rows of lanes of about this size are read fastest
 _COLUMNS = 2048  # taken together: the wide integers of more columns would not stay in the cache
 _ROWS = 1 << 25  # of a column, between carries
 _OPEN = 8  # sets of lanes kept open: some, for tables; not one for each of a thousand columns
@@ -64,7 +68,7 @@ class Accumulator:
         self._values = ExactSums.zero(columns, bias=VALUE_BIAS)
         self._squares = ExactSums.zero(columns, bias=SQUARE_BIAS)
         self._limbs: tuple[Digits, Digits] | None = None
-        self._lanes: dict[tuple[int, int, int, int], tuple[_Code, Any]] = {}
+        self._lanes: dict[tuple[int, int, int, int], tuple[Native, OpenLanes]] = {}
         self._added = np.zeros(columns, dtype=np.int64)
         self._missing, self._infinite = (np.zeros(columns, dtype=np.int64) for _ in range(2))
         self._minimum, self._maximum = np.full(columns, np.inf), np.full(columns, -np.inf)
@@ -103,20 +107,24 @@ class Accumulator:
         )
 
     def _add_compiled(
-        self, code: _Code, rows: NDArray[np.floating], start: int, width: int, column: int = 0
+        self, code: Native, rows: NDArray[np.floating], start: int, width: int, column: int = 0
     ) -> None:
         """Add the columns `start` to ``start + width`` of `rows` to those from ``start + column`` on."""
         total = rows.shape[1]
         fold = max(1, _ROW_BYTES // (total * rows.itemsize)) if width == total else 1
         even = len(rows) // fold
-        flat = rows.view().reshape(-1)
-        flat.flags.writeable = False  # always: numba would compile once more for the other kind
+        flat = rows.reshape(-1)
         lanes = self._lanes_of(code, start + column, width, fold, rows.itemsize)
-        code.reduce_lanes(flat[start:], even, (len(rows) - even * fold) * width, fold * total, lanes)
+        rest = (len(rows) - even * fold) * width
+        code.reduce_lanes(flat[start:], even, rest, fold * total, lanes, self._room)
         if len(self._lanes) > _OPEN:
             self._close()
 
-    def _lanes_of(self, code: _Code, start: int, width: int, fold: int, itemsize: int) -> Any:
+    @cached_property
+    def _room(self) -> Room:
+        return Room()
+
+    def _lanes_of(self, code: Native, start: int, width: int, fold: int, itemsize: int) -> OpenLanes:
         """Lanes stay open from block to block: closing them costs as much as a thousand rows."""
         if self._limbs is None:
             self._limbs = (
@@ -126,7 +134,7 @@ class Accumulator:
         key = start, start + width, fold, itemsize
         if key not in self._lanes:
             limbs = (part[start : start + width] for part in self._limbs)
-            self._lanes[key] = code, code.lanes_of(fold * width, itemsize, *limbs)
+            self._lanes[key] = code, OpenLanes(fold * width, *limbs)
         return self._lanes[key][1]
 
     def _count(self, to: slice, rows: int) -> None:
@@ -149,7 +157,7 @@ class Accumulator:
             self._take(lanes, slice(start, stop), fold)
         self._lanes.clear()
 
-    def _take(self, lanes: Any, to: slice, fold: int) -> None:
+    def _take(self, lanes: OpenLanes, to: slice, fold: int) -> None:
         width = to.stop - to.start
         self._missing[to] += lanes.missing.reshape(fold, width).sum(axis=0)
         self._infinite[to] += lanes.infinite.reshape(fold, width).sum(axis=0)
@@ -193,13 +201,7 @@ def is_worth_compiling(entries: int) -> bool:
     return _seen + entries >= WORTH_COMPILING
 
 
-class _Code(NamedTuple):
-    lanes_of: Any
-    reduce_lanes: Any
-    flush: Any
-
-
-def _compiled(entries: int) -> _Code | None:
+def _compiled(entries: int) -> Native | None:
     """The compiled path, once enough has been read in this process for it to pay."""
     global _seen
     _seen += entries
@@ -209,47 +211,29 @@ def _compiled(entries: int) -> _Code | None:
 _loading = threading.Lock()
 
 
-def _load_compiled() -> _Code | None:
+def _load_compiled() -> Native | None:
     with _loading:  # two threads would load it twice
         return _loaded()
 
 
 def load_ahead(entries: int) -> None:
-    """Load the compiled path now, in a thread beside the one that reads, where so many entries are to come."""
+    """Load the compiled path now, for all of so many entries that are to come, where that is worth it."""
     if is_worth_compiling(entries):
-        _load_compiled()
+        _compiled(entries)
 
 
 @cache
-def _loaded() -> _Code | None:
+def _loaded() -> Native | None:
     try:
-        from . import compiled
+        from .native import Native
+
+        return Native()
     except ImportError:
         return None
-    for kept in (True, False):
-        try:
-            code = _Code(compiled.lanes_of, *compiled.entry_points(cache=kept))
-            _try(code)
-        except (
-            OSError,
-            RuntimeError,
-        ):  # nowhere to keep compiled code, a full disk, sources that are not there
-            continue
-        return code
-    warnings.warn(
-        "the sums are added by NumPy, many times slower: numba could not compile",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-    return None
-
-
-def _try(code: _Code) -> None:
-    """Compile for both dtypes, so that what can fail fails here."""
-    for dtype in (np.float32, np.float64):
-        x = np.zeros(4, dtype=dtype)
-        x.flags.writeable = False
-        limbs = np.zeros((1, VALUE_LIMBS), dtype=np.int64), np.zeros((1, SQUARE_LIMBS), dtype=np.int64)
-        lanes = code.lanes_of(1, x.itemsize, *limbs)
-        code.reduce_lanes(x, 4, 0, 1, lanes)
-        code.flush(lanes)
+    except (OSError, RuntimeError):
+        warnings.warn(
+            "the sums are added by NumPy, many times slower: numba could not compile",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None

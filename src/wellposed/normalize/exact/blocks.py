@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-W = 264  # a constant, so that rows are seen not to overlap; no power of two, for the cache
+from .lanes import W
 
 # Contracting a*b + c into one instruction is exact here, as everything else is.
 OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}

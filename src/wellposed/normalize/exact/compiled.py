@@ -1,4 +1,4 @@
-"""The hot loop: exact Σx and Σx² of columns, compiled by numba, without the GIL.
+"""The hot loop: exact Σx and Σx² of columns, compiled by numba into machine code that `native` keeps and runs.
 
 A block is up to 128 rows of some lanes. The entries of a lane are split at fixed powers of two below its
 largest, into digits so short that float64 adds 128 of them, or of their products, without rounding. Nothing is
@@ -13,18 +13,20 @@ exponent range) shows itself before its block is kept; its lane is then done ent
 
 from __future__ import annotations
 
-import hashlib
 import math
-from pathlib import Path
+import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from llvmlite import binding as llvm
+from numba import config, njit, types
+from numba.core.errors import NumbaError
+from numba.np.numpy_support import carray
 from numpy.typing import NDArray
 
 from .blocks import (
     OPTIONS,
-    W,
     add_long,
     clean,
     count_spoilt,
@@ -36,14 +38,12 @@ from .blocks import (
     sum_block,
     sum_long,
 )
-from .lanes import LONG, LOWEST, SHORT, flush_lane, keep, lanes_of, set_scale
+from .lanes import BLOCK, W
 from .limbs import deposit, deposit_square
+from .scales import LONG, LOWEST, SHORT, flush_lane, keep, lanes_at, set_scale
 from .sums import SQUARE_BIAS, VALUE_BIAS
 
-__all__ = ["entry_points", "lanes_of"]
-
 TILE = 256
-BLOCK = 128
 _BYTES = 262144  # of a block of wide rows: lower blocks stay in the cache from one loop to the next
 _MANY = 8  # from one lane in so many that hold NaN or infinity, the whole block is cleaned
 _LEVELS = 6  # times that a lane's small entries are split at a lower scale, before they are added one by one
@@ -52,7 +52,7 @@ _compiled = njit(**OPTIONS)
 
 
 class Scratch(NamedTuple):
-    """Room for one block."""
+    """Room for one block; the parts of `lanes.Room`."""
 
     seen: NDArray[Any]
     """Minimum, maximum and least magnitude of each lane, in the dtype of the data; rows `W` apart."""
@@ -65,14 +65,11 @@ class Scratch(NamedTuple):
 
 
 @_compiled
-def _reduce(x, rows, rest, stride, lanes):
+def _reduce(x, rows, rest, stride, lanes, scratch):
     count = lanes.top.size
     height = max(4, min(BLOCK, _BYTES // (stride * x.itemsize) // 4 * 4))
     tiles = (count + TILE - 1) // TILE
     width = min(TILE, ((count + tiles - 1) // tiles + 31) // 32 * 32)
-    scratch = Scratch(
-        np.empty(3 * W, x.dtype), np.empty(8 * W), np.zeros(W, np.uint8), np.empty(BLOCK * W), np.empty(3 * W)
-    )
     whole = rows // 4 * 4
     for row in range(0, whole, height):
         for start in range(0, count, width):
@@ -229,36 +226,89 @@ def _add_entry(v, lane, lanes):
     deposit_square(v, lanes.squares, column)
 
 
-def entry_points(*, cache: bool) -> tuple[Any, Any]:
-    """The functions that Python calls: `reduce_lanes` and `flush`, kept on disk once compiled if `cache`.
+_BARE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_NAMES = {"numba_frexp": "frexp", "numba_ldexp": "ldexp", "NRT_MemInfo_call_dtor": "abort"}
+"""What the code calls by names of numba, and the functions of the C library that do the same. The last frees memory
+that numba took: there is none."""
+_CALLED = re.compile(r'^declare [^@\n]*@"?(?!llvm\.)([^("]+)', re.MULTILINE)
 
-    ``reduce_lanes(x, rows, rest, stride, lanes)`` adds rows of lanes, `stride` entries apart in the flat `x`, and
-    `rest` entries of one row more; ``flush(lanes)`` moves what the lanes hold into the wide sums.
+
+def _reducer(digits: int) -> Any:
+    @njit(**OPTIONS, **_BARE)
+    def reduce_lanes(
+        x,
+        size,
+        rows,
+        rest,
+        stride,
+        count,
+        columns,
+        floats,
+        wholes,
+        values,
+        squares,
+        seen,
+        sums,
+        dirty,
+        cleaned,
+        again,
+    ):
+        lanes = lanes_at(digits, count, columns, floats, wholes, values, squares)
+        scratch = Scratch(
+            carray(seen, 3 * W),
+            carray(sums, 8 * W),
+            carray(dirty, W),
+            carray(cleaned, BLOCK * W),
+            carray(again, 3 * W),
+        )
+        _reduce(carray(x, size), rows, rest, stride, lanes, scratch)
+
+    return reduce_lanes
+
+
+@njit(**OPTIONS, **_BARE)
+def _flush(count, columns, floats, wholes, values, squares):
+    lanes = lanes_at(0, count, columns, floats, wholes, values, squares)
+    for lane in range(count):
+        flush_lane(lane, lanes)
+
+
+def module(*, calls: Sequence[str]) -> Any:
+    """The functions ``reduce_float32``, ``reduce_float64`` and ``flush`` as a module of llvmlite.
+
+    Their arguments are those of `_reducer` and `_flush`, after two that numba gives every function: where its result
+    goes, and where an exception would; none is ever raised.
 
     Raises
     ------
-    RuntimeError, OSError
-        Now or at the first call, when there is nowhere to keep compiled code.
+    RuntimeError
+        When numba cannot compile, or the code calls other functions than `calls`.
     """
-    sources = _digest() if cache else ""
-
-    # numba tells by the file of a function whether it has changed, and does not look at what it calls. With
-    # the digest of all files in its closure, the function is another one when any of them changes.
-    @njit(cache=cache, **OPTIONS)
-    def reduce_lanes(x, rows, rest, stride, lanes):
-        if len(sources) >= 0:
-            _reduce(x, rows, rest, stride, lanes)
-
-    @njit(cache=cache, **OPTIONS)
-    def flush(lanes):
-        if len(sources) >= 0:
-            for lane in range(lanes.top.size):
-                flush_lane(lane, lanes)
-
-    return reduce_lanes, flush
+    whole, long, floats = types.int64, types.CPointer(types.int64), types.CPointer(types.float64)
+    lanes = whole, whole, floats, long, long, long
+    found = llvm.parse_assembly(_assembly(_flush, lanes, "flush"))
+    for entry, digits in ((types.float32, 24), (types.float64, 53)):
+        of_entries = types.CPointer(entry)
+        room = of_entries, floats, types.CPointer(types.uint8), floats, floats
+        arguments = (of_entries, whole, whole, whole, whole, *lanes, *room)
+        found.link_in(llvm.parse_assembly(_assembly(_reducer(digits), arguments, f"reduce_{entry}")))
+    others = set(_CALLED.findall(str(found))) - set(calls)
+    if others:
+        raise RuntimeError(f"the compiled sums call {', '.join(sorted(others))}")
+    return found
 
 
-def _digest() -> str:
-    names = ("blocks", "compiled", "lanes", "limbs", "sums")
-    files = [Path(__file__).with_name(f"{name}.py") for name in names]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+def _assembly(function: Any, arguments: tuple[Any, ...], name: str) -> str:
+    """What numba made of a function, which gets this name."""
+    if getattr(config, "DISABLE_JIT", False):
+        raise RuntimeError("NUMBA_DISABLE_JIT is set")
+    try:
+        function.compile(arguments)
+    except NumbaError as error:
+        raise RuntimeError(str(error)) from None
+    text = function.inspect_llvm(function.signatures[0])
+    defined = re.search(r'^define [^@\n]*@"?(_ZN[^("]*(?:reduce_lanes|_flush)[^("]*)', text, re.MULTILINE)
+    if not defined:
+        raise RuntimeError("numba names its functions in an unknown way")
+    names = _NAMES | {defined[1]: name}
+    return re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], text)

@@ -33,17 +33,20 @@ def blocks(place: Path, *, size: int = BLOCK) -> Iterator[tuple[bytes, int]]:
     bytes of text give ``ceil(n / size)`` blocks.
     """
     rest, done = b"", 0
+    # Two buffers, used again and again: fresh memory for every block would cost more than reading.
+    buffer, spare = bytearray(size), bytearray(size)
     with place.open("rb") as file:
         text: Any = gzip.GzipFile(fileobj=file) if compressed(place) else file
-        read = _read(text, size, place)
+        read = _read(text, buffer, place)
         if read.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise DataError(f"{place}: written in UTF-16, expected UTF-8: {as_utf8('utf-16')}")
-        read = read.removeprefix(_BOM)
+        read = read[len(_BOM) :] if read.startswith(_BOM) else read
         while read:
-            following = _read(text, size, place)
+            buffer, spare = spare, buffer
+            following = _read(text, buffer, place)
             end = whole_lines(read, quoted=rest.count(b'"') % 2 == 1) if following else len(read)
             block = b"".join((rest, memoryview(read)[:end])) if end else b""
-            rest = read[end:] if end else rest + read
+            rest = bytes(read[end:]) if end else rest + read
             if len(rest) > _LONGEST:
                 raise DataError(f"{place}: a line is longer than {_LONGEST >> 20} MB; is a quote not closed?")
             before, done = done, file.tell()
@@ -51,7 +54,7 @@ def blocks(place: Path, *, size: int = BLOCK) -> Iterator[tuple[bytes, int]]:
             read = following
 
 
-def whole_lines(text: bytes, *, quoted: bool = False) -> int:
+def whole_lines(text: bytes | bytearray, *, quoted: bool = False) -> int:
     """Where the last line ends that does not end inside quotes; 0 when there is none.
 
     `quoted` says that the text begins inside quotes.
@@ -67,8 +70,10 @@ def whole_lines(text: bytes, *, quoted: bool = False) -> int:
     return end
 
 
-def _read(file: Any, size: int, place: Path) -> bytes:
+def _read(file: Any, buffer: bytearray, place: Path) -> bytearray:
+    """Fill the buffer, or give a shorter one at the end of the file."""
     try:
-        return file.read(size)
+        size = file.readinto(buffer)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{place}: cannot be read to its end ({error})") from None
+    return buffer if size == len(buffer) else buffer[:size]

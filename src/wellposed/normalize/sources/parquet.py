@@ -23,8 +23,8 @@ _FEWEST_COLUMNS = 8
 memory as it is stored and decompressed: of all columns of a wide file that would be gigabytes."""
 _BUFFER = 1 << 16
 _AT_ONCE, _LONG = 1 << 25, 1 << 24
-"""Bytes of numbers that are decoded at once, on all cores, and of a piece of them: each column of a piece has a cost of its own. More
-are decoded batch by batch, on one core and in less memory."""
+"""Bytes of numbers at most that are decoded at once, on all cores, and make one piece; and from which small row groups make one: each
+column of a piece has a cost of its own. More are decoded batch by batch, on one core and in less memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,8 @@ class ParquetPart(Part):
             columns = max(_FEWEST_COLUMNS, int((_AT_ONCE if small else PIECE_BYTES) / (width * max(1, rows))))
             blocks = _evenly(len(names), -(-len(names) // columns))
             for block in blocks:
-                step = max(1, int((_LONG if small else PIECE_BYTES) / (width * (block[1] - block[0]))))
+                row_bytes = self._row_bytes(names[slice(*block)])
+                step = max(1, rows if rows * row_bytes <= _AT_ONCE else PIECE_BYTES // row_bytes)
                 slices += [
                     _Slice(groups=groups, block=block, number=i, rows=min(step, rows - start), step=step)
                     for i, start in enumerate(range(0, rows, step))
@@ -120,8 +121,7 @@ class ParquetPart(Part):
                 first = next(parts)
                 columns = list(names[slice(*first.block)])
                 if self._row_bytes(columns) * sum(self._groups[i] for i in first.groups) <= _AT_ONCE:
-                    table = file.read_row_groups(list(first.groups), columns=columns)
-                    yield from (_rows_of(table, part) for part in (first, *parts))
+                    yield _one_batch(file.read_row_groups(list(first.groups), columns=columns))
                 else:
                     batches = file.iter_batches(first.step, row_groups=list(first.groups), columns=columns)
                     yield from islice(batches, first.number, None)
@@ -200,6 +200,6 @@ def _codec(metadata: Any) -> str:
     return "none" if name == "uncompressed" else name
 
 
-def _rows_of(table: Any, part: _Slice) -> Any:
-    """The rows of a slice as one record batch; copied only where they lie in several row groups."""
-    return table.slice(part.number * part.step, part.rows).combine_chunks().to_batches()[0]
+def _one_batch(table: Any) -> Any:
+    """The table as one record batch; copied only where it lies in several row groups."""
+    return table.combine_chunks().to_batches()[0]
