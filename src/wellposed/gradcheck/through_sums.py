@@ -24,10 +24,10 @@ ALONG = 5
 SLICES = 3
 ALIKE = 1e-3
 """Part of the error, or of an array, that may be left where it is a multiple of the claimed gradient: a factor, and no term."""
-
 ROUGHLY = 0.08
 """Largest bar, relative to the error, of one slice of several: a wrong hypothesis must fit them all."""
 MOST_PLACES = 256
+"""Slices over which the claimed gradient is looked at."""
 Place = tuple[slice | int, ...]
 Term = tuple[str, tuple[Array, ...]]
 
@@ -63,12 +63,12 @@ def _said(axes: tuple[int, ...]) -> str:
 
 def _fitting(prober: Prober, evidence: Evidence, axes: tuple[int, ...]) -> str:
     """What fits the error in every slice that is measured, in words; empty where nothing does."""
-    places = _places(prober.objective.shapes[evidence.tensor], axes)
+    places = _places(prober.objective.shapes[evidence.tensor], axes, seed=prober.seed)
     local = _is_local(prober, evidence.tensor, places)
     fitting: list[str] | None = None
-    for k in np.random.default_rng((prober.seed, 7)).permutation(len(places))[:SLICES]:
-        terms = dict(_terms(prober, evidence.tensor, places[k], local=local))
-        measured = _measured(prober, evidence, places[k]) if terms else None
+    for place in places[:SLICES]:
+        terms = dict(_terms(prober, evidence.tensor, place, local=local))
+        measured = _measured(prober, evidence, place) if terms else None
         fitting = [s for s in fitting or terms if measured and s in terms and measured.fits(terms[s])]
         if not fitting:
             return ""
@@ -87,8 +87,7 @@ def _is_local(prober: Prober, tensor: int, places: Sequence[Place]) -> bool:
         if i != tensor and len(other) <= len(shape) and _broadcasts(other, shape):
             scales.append(np.broadcast_to(objective.point(i), shape))
     return any(
-        weights.shape == shape
-        and all(_is_multiple(gradient[p], (weights * scale)[p]) for p in places[:MOST_PLACES])
+        weights.shape == shape and all(_is_multiple(gradient[p], (weights * scale)[p]) for p in places)
         for weights in objective.output_weights
         for scale in scales
     )
@@ -129,12 +128,16 @@ class _Measured:
         return rms(left) <= ALIKE * rms(self.errors) + FLAG * rms(self.bars)
 
 
-def _places(shape: tuple[int, ...], axes: tuple[int, ...]) -> list[Place]:
-    """All slices that span the axes."""
-    return [
-        tuple(slice(None) if k in axes else next(indices) for k in range(len(shape)))
-        for indices in map(iter, np.ndindex(*(n for k, n in enumerate(shape) if k not in axes)))
-    ]
+def _places(shape: tuple[int, ...], axes: tuple[int, ...], *, seed: int) -> list[Place]:
+    """Slices that span the axes, in random order: all of them, or some where there are many."""
+    others = [n for k, n in enumerate(shape) if k not in axes]
+    rng, count = np.random.default_rng((seed, 7)), int(np.prod(others))
+    some = np.arange(count) if count <= MOST_PLACES else np.unique(rng.integers(count, size=MOST_PLACES))
+    places: list[Place] = []
+    for flat in rng.permutation(some):
+        indices = iter(np.unravel_index(int(flat), others) if others else ())
+        places.append(tuple(slice(None) if k in axes else int(next(indices)) for k in range(len(shape))))
+    return places
 
 
 def _measured(prober: Prober, evidence: Evidence, place: Place) -> _Measured | None:
