@@ -120,14 +120,21 @@ def test_a_sharded_model_that_the_optimizer_does_not_train_is_refused() -> None:
         errors(model, optimizer=optimizer)
 
 
+def sharded_with(**casts: torch.dtype) -> nn.Module:
+    policy = MixedPrecisionPolicy(**casts)
+    return fully_shard(classifier(), mesh=init_device_mesh("cpu", (1,)), mp_policy=policy)  # pyright: ignore[reportReturnType, reportCallIssue]
+
+
 @pytest.mark.usefixtures("one_process")
-def test_a_sharded_model_that_casts_is_refused() -> None:
-    model = classifier()
-    fully_shard(
-        model, mesh=init_device_mesh("cpu", (1,)), mp_policy=MixedPrecisionPolicy(param_dtype=torch.bfloat16)
-    )  # pyright: ignore[reportCallIssue]
-    with pytest.raises(ProblemError, match=r"param_dtype=torch.bfloat16.*precision='bf16'"):
-        errors(model)
+@pytest.mark.parametrize("name", ["param_dtype", "output_dtype"])
+def test_a_sharded_model_that_casts_is_refused(name: str) -> None:
+    with pytest.raises(ProblemError, match=rf"{name}=torch.bfloat16.*precision='bf16'"):
+        errors(sharded_with(**{name: torch.bfloat16}))
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_sharded_model_whose_policy_casts_to_its_own_precision_is_checked() -> None:
+    assert errors(sharded_with(param_dtype=torch.float32)) == []
 
 
 @pytest.mark.usefixtures("one_process")

@@ -386,3 +386,13 @@ def test_inputs_come_in_the_forms_that_people_have(inputs):
 def test_bad_arguments_are_refused_by_name(arguments, error, message):
     with pytest.raises(error, match=message):
         wp.initialize(**{"model": mlp(depth=3), **arguments})
+
+
+def test_a_gain_beyond_what_the_weights_hold_is_refused_and_nothing_is_drawn() -> None:
+    model = nn.Linear(4, 3)
+    before = model.weight.detach().clone()
+    with pytest.raises(
+        ArgumentError, match=r"gain=1e\+300 draws values of weight beyond what torch.float32 holds"
+    ):
+        wp.initialize(model, scheme="he", gain=1e300)
+    assert torch.equal(model.weight, before)

@@ -27,6 +27,8 @@ EXACT_ROWS, COARSE_ROWS = 1e-4, 5e-2
 """How near a factor must come to a number of rows, where it is sharp and where noise leaves it vague."""
 DIGITS, ROUND = 4, 2
 """Digits of a number that somebody wrote down; and of a λ that is fitted together with a factor, and so is known less well."""
+MOST_UNDONE = 512
+"""Rows of a square matrix that is undone: its singular values take seconds beyond."""
 MOST_CONDITIONED = 1e5
 """Condition number of a matrix above which it is not undone."""
 MOST_ROWS = 24
@@ -286,7 +288,7 @@ def _other_side(prober: Prober, evidence: Evidence) -> Rearranged | None:
         return None
     for i, name in enumerate(prober.objective.names):
         matrix = prober.objective.point(i)
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not 2 <= len(matrix) <= MOST_UNDONE:
             continue
         for candidate in _with_transposes(gradient, matrix):
             if candidate.shape == gradient.shape and evidence.explains(evidence.along(candidate)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from ..arguments import callable_or_none, choice, number
@@ -139,6 +140,7 @@ def _initialized(
             weights.calibrate(draws)
             after, stds_after = weights.measure(facts.layers)
         new = weights.values(set(draws) | zeroed)
+    _refuse_overflow(new, rule)
     kept, reason = _judge(before, after, scheme=rule.scheme, drawn=len(draws))
     if kept:
         with unbroken():
@@ -152,6 +154,14 @@ def _initialized(
         before=before,
         after=after,
     )
+
+
+def _refuse_overflow(new: Mapping[str, Any], rule: Rule) -> None:
+    for name, value in new.items():
+        if rule.gain is not None and not value.isfinite().all():
+            raise ArgumentError(
+                f"gain={rule.gain:g} draws values of {name} beyond what {value.dtype} holds: expected a smaller one"
+            )
 
 
 def _weights() -> Any:

@@ -158,22 +158,22 @@ class Scope:
 
     def _close(self) -> None:
         """Give everything back; done twice it does nothing more."""
-        failed = _given_back(self._undo)
-        changes: list[str] = []
-        if self in _process.scopes:
-            _process.scopes.remove(self)
+        said = [*self.traces, *_given_back(self._undo)]
+        try:
+            if self in _process.scopes:
+                _process.scopes.remove(self)
+                if self._outermost:
+                    self._files.stop()
+                    said += [*self._changes(), *self._files.changes()]
+        finally:
+            said += _given_back(self._undo_last)
+            self.traces = tuple(dict.fromkeys(said)) if self._outermost else ()
+            if self._locked is not None:
+                lock, self._locked = self._locked, None
+                lock.release()
+            self._interrupts.deferring -= 1
             if self._outermost:
-                self._files.stop()
-                changes = [*self._changes(), *self._files.changes()]
-        failed += _given_back(self._undo_last)
-        if self._outermost:
-            self.traces = tuple(dict.fromkeys([*self.traces, *changes, *failed]))
-        if self._locked is not None:
-            lock, self._locked = self._locked, None
-            lock.release()
-        self._interrupts.deferring -= 1
-        if self._outermost:
-            self._interrupts.remove()
+                self._interrupts.remove()
 
     def _warn(self, error: BaseException | None) -> None:
         if error is not None:

@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from ...arguments import told
 from ...errors import ArgumentError
-from ...runtime.torch.restore import preserved
+from ...runtime.torch.restore import preserved, refuse_sharded
 from ...runtime.torch.seeding import seed_everything
 from ..affine import AffineMap, affine_map
 from .arrays import Normalize
@@ -91,6 +91,7 @@ def fold_into(normalizer: Any, model: Any, *, input: str | None = None, example:
     True
     """
     _check_model(model)
+    refuse_sharded(model)
     affine = affine_map(normalizer)
     if affine.least is not None:
         raise ArgumentError(

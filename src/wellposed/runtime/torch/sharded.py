@@ -56,12 +56,16 @@ def unshard(found: Reached, undo: Undo) -> None:
 
 
 def _refuse_casts(module: Any) -> None:
-    cast = module._get_fsdp_state()._mp_policy.param_dtype
-    if cast is not None:
-        raise ProblemError(
-            f"the model is sharded with MixedPrecisionPolicy(param_dtype={cast}): check the model before it is sharded, "
-            "and say precision='bf16' or 'fp16'"
-        )
+    """Refuse a policy that casts: without the hooks the model would compute in another precision than it trains in."""
+    policy = module._get_fsdp_state()._mp_policy
+    own = {parameter.dtype for parameter in module.parameters()}
+    for name in ("param_dtype", "output_dtype"):
+        cast = getattr(policy, name)
+        if cast is not None and own != {cast}:
+            raise ProblemError(
+                f"the model is sharded with MixedPrecisionPolicy({name}={cast}): check the model before it is sharded, "
+                "and say precision='bf16' or 'fp16'"
+            )
 
 
 def _assign(holder: Any, name: str, value: Any, undo: Undo) -> None:
@@ -89,7 +93,7 @@ def _attributes(module: nn.Module, plain: dict[int, nn.Parameter]) -> dict[str, 
 
 
 def _is_of_fsdp(hook: Any) -> bool:
-    return getattr(hook, "__module__", "").startswith("torch.distributed.fsdp")
+    return str(getattr(hook, "__module__", "")).startswith("torch.distributed.fsdp")
 
 
 def _plain(shard: Any, plain: dict[int, nn.Parameter]) -> nn.Parameter:
