@@ -39,7 +39,7 @@ class Normalizer:
     """Training statistics that map each column to an even scale, and remember where they came from.
 
     Made by `Normalizer.fit`, `Normalizer.from_statistics` or `Normalizer.load`. It never changes. It maps ``z = (x - center) / scale``,
-    then ``z @ rotation`` where the method whitens, and then clips where that was asked for. Constant columns are centred and keep their scale
+    adds `offset`, then ``z @ rotation`` where the method whitens, and then clips where that was asked for. Constant columns are centred and keep their scale
     (they are divided by 1, not by their rounding noise). NaN stays NaN.
 
     Examples
@@ -294,6 +294,12 @@ class Normalizer:
         return self.selected & ~self.constant & (self.rotation is not None)
 
     @cached_property
+    def offset(self) -> Floats | None:
+        """What is added after the division: the lower end of `feature_range`; None where that is nothing."""
+        low = self.feature_range[0] if self.feature_range else 0.0
+        return np.where(self.selected, low, 0.0) if low else None
+
+    @cached_property
     def bounds(self) -> tuple[Floats, Floats] | None:
         """What each column is held within: `clip`, and infinity for columns that pass unchanged."""
         if self.clip is None:
@@ -305,7 +311,8 @@ class Normalizer:
     def keeps_zeros(self) -> bool:
         """Whether 0 becomes 0 in every column, so that sparse matrices stay sparse."""
         low, high = self.clip or (0.0, 0.0)
-        return not self.center.any() and self.rotation is None and low <= 0 <= high
+        subtracts = self.center.any() or self.offset is not None or self.rotation is not None
+        return not subtracts and low <= 0 <= high
 
     @cached_property
     def unrotation(self) -> Floats | None:
