@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn import preprocessing
 
 from wellposed import Moments, Normalizer
-from wellposed.errors import ArgumentError
+from wellposed.errors import ArgumentError, DataError
 from wellposed.normalize.export.sklearn import NormalizerTransformer
 
 RNG = np.random.default_rng(0)
@@ -88,6 +88,45 @@ def test_rows_of_sparse_matrices_are_weighted(make: Any) -> None:
     n = Normalizer.fit(make(dense), method="maxabs", sample_weight=WEIGHTS)
 
     assert n.provenance.fingerprint == Moments.of(np.repeat(dense, WEIGHTS, axis=0)).fingerprint
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CS")  # torch says that they are in beta
+@pytest.mark.parametrize("layout", ["to_sparse_coo", "to_sparse_csr", "to_sparse_csc"])
+def test_rows_of_sparse_tensors_are_weighted(layout: str) -> None:
+    dense = np.where(RNG.random((60, 4)) < 0.2, RNG.normal(size=(60, 4)), 0)
+    x = getattr(torch.tensor(dense), layout)()
+    expected = Moments.of(np.repeat(dense, WEIGHTS, axis=0)).fingerprint
+
+    for data in (x, (x, np.zeros(60))):
+        n = Normalizer.fit(data, method="maxabs", sample_weight=WEIGHTS)
+        assert n.provenance.fingerprint == expected
+        assert Moments.of(data, sample_weight=WEIGHTS).fingerprint == expected
+    with pytest.raises(ArgumentError, match="mask is"):
+        Moments.of(x, sample_weight=WEIGHTS, mask=np.ones(60, bool))
+
+
+@pytest.mark.parametrize("method", ["whiten", "zca"])
+def test_the_rotation_of_some_columns_is_theirs_alone(method: str) -> None:
+    x = RNG.normal(size=(60, 3)) @ RNG.normal(size=(3, 3))
+    x[:30, 1] = np.nan  # a column that is not chosen costs the others no rows
+    covers, choice = RNG.random(60) < 0.8, {"method": method, "columns": [2, 0]}
+    by_weight = Normalizer.fit(x, sample_weight=WEIGHTS, **choice)
+    by_mask = Normalizer.fit(x, mask=covers, **choice)
+    by_both = Normalizer.fit(x, sample_weight=WEIGHTS, mask=covers, **choice)
+    named = Normalizer.fit(pd.DataFrame(x, columns=["a", "b", "c"]), method=method, columns=["c", "a"])
+
+    repeated, both = np.repeat(x, WEIGHTS, axis=0), np.repeat(covers, WEIGHTS)
+    for found, rows in ((by_weight, repeated), (by_mask, x[covers]), (by_both, repeated[both]), (named, x)):
+        expected = Normalizer.fit(rows, **choice)
+        assert found.rotation is not None
+        np.testing.assert_array_equal(found.rotation, expected.rotation)
+
+
+@pytest.mark.parametrize("given", [{"sample_weight": WEIGHTS}, {"mask": np.ones(60, bool)}])
+@pytest.mark.parametrize("targets", [np.zeros(59), [0.0] * 61])
+def test_a_pair_whose_rows_differ_is_refused(given: dict[str, Any], targets: Any) -> None:
+    with pytest.raises(DataError, match=rf"these have 60 and {len(targets)} rows"):
+        Normalizer.fit((ROWS, targets), **given)
 
 
 @pytest.mark.parametrize("method", METHODS)

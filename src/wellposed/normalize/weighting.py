@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from ..arguments import told
 from ..errors import ArgumentError, DataError
-from .array_protocols import is_sparse
 from .batches import as_array, whole_array
 from .moments import Moments
-from .sparse import canonical
+from .sparse import check_axis, entries_of, some_rows
 
 _MOST = 1 << 62  # entries that are counted
 _EXPECTED = "whole numbers from 0 on, one a row"
@@ -24,7 +23,13 @@ Weights = NDArray[np.int64]
 def reduce_weighted(data: Any, sample_weight: Any, *, mask: Any = None, **options: Any) -> Moments:
     """Moments of one array or sparse matrix whose rows count by `sample_weight`; see `Moments.of`."""
     inputs = data[0] if isinstance(data, tuple) and len(data) == 2 else data
-    held = canonical(inputs) if is_sparse(inputs) else whole_array(data)
+    entries = entries_of(data)
+    if entries is not None:
+        weights = _checked(sample_weight, rows=entries.shape[0], entries=entries.shape[1])
+        check_axis(options.get("axis"), mask, entries)
+        take = some_rows(inputs)
+        return weighted(lambda some: Moments.of(take(some), **options), weights)
+    held = whole_array(data)
     if held is None or isinstance(data, Mapping):
         raise ArgumentError(
             f"sample_weight is for one array, tensor or sparse matrix in memory, found {told(inputs)}: repeat rows "

@@ -47,6 +47,12 @@ def coalesced(x: torch.Tensor) -> torch.Tensor:
     return (x if x.layout is torch.sparse_coo else x.to_sparse_coo()).coalesce()
 
 
+def rows_of_sparse(x: torch.Tensor) -> Callable[[NDArray[Any]], torch.Tensor]:
+    """From numbers of rows to these rows of a sparse tensor, by coordinates."""
+    held = coalesced(x.detach())
+    return lambda rows: held.index_select(0, torch.as_tensor(rows, dtype=torch.int64, device=held.device))
+
+
 def scaled_sparse(
     x: torch.Tensor,
     scale: NDArray[Any],
