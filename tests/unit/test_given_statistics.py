@@ -188,7 +188,7 @@ def test_without_training_data_there_is_no_drift() -> None:
         ({"mean": [True, False, True]}, "mean is a list"),
         ({"mean": [1j, 0, 0]}, "mean is a list"),
         (
-            {"mean": np.ma.array(MEAN, mask=[0, 1, 0])},
+            {"mean": np.ma.array(MEAN, mask=[False, True, False])},
             "mean has 1 masked entries: expected finite real numbers",
         ),
         ({"std": np.ma.array(STD, mask=True)}, "std has 3 masked entries"),

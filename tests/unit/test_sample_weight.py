@@ -90,6 +90,55 @@ def test_rows_of_sparse_matrices_are_weighted(make: Any) -> None:
     assert n.provenance.fingerprint == Moments.of(np.repeat(dense, WEIGHTS, axis=0)).fingerprint
 
 
+@pytest.mark.parametrize("factor", [1, 101, 10_000, 1 << 40])
+def test_quantiles_of_few_rows_are_exact_however_often_they_count(factor: int) -> None:
+    x = RNG.normal(size=(60, 2))
+    x[3, 0], weights = np.nan, 2 * WEIGHTS + 1
+    repeated = np.repeat(x, weights, axis=0)
+
+    m = Moments.of(x, sample_weight=weights * factor, quantiles=True)
+
+    assert m.rank_error == 0
+    for q in (0.0, 0.25, 0.5, 0.9, 1.0):
+        expected = np.nanquantile(repeated, q, axis=0, method="linear" if factor == 1 else "inverted_cdf")
+        np.testing.assert_allclose(m.quantile(q), expected, rtol=1e-14)
+
+
+def test_quantiles_of_masked_entries_and_of_channels_are_exact_too() -> None:
+    steps, mask = RNG.normal(size=(60, 5, 2)), RNG.random((60, 5)) < 0.7
+    images = RNG.normal(size=(20, 3, 4, 4))
+    often = WEIGHTS * 1000
+
+    masked = Moments.of(steps, sample_weight=often, mask=mask, quantiles=True)
+    m = Moments.of(images, sample_weight=often[:20], axis=1, quantiles=True)
+
+    repeated = np.repeat(np.where(mask[..., None], steps, np.nan), WEIGHTS, axis=0).reshape(-1, 2)
+    channels = np.moveaxis(np.repeat(images, WEIGHTS[:20], axis=0), 1, -1).reshape(-1, 3)
+    assert masked.rank_error == m.rank_error == 0
+    for found, rows in ((masked, repeated), (m, channels)):
+        expected = np.nanquantile(rows, 0.3, axis=0, method="inverted_cdf")
+        np.testing.assert_array_equal(found.quantile(0.3), expected)
+
+
+def test_robust_does_not_depend_on_the_scale_of_large_weights() -> None:
+    x = RNG.normal(size=(60, 2))
+    once, often = (
+        Normalizer.fit(x, method="robust", sample_weight=f * (WEIGHTS + 1)) for f in (1009, 1009 * 9973)
+    )
+
+    np.testing.assert_allclose(once(x), often(x), rtol=1e-12, atol=1e-12)
+    assert once.rank_error == often.rank_error == 0
+
+
+def test_what_is_known_of_many_different_rows_says_its_error() -> None:
+    x = RNG.normal(size=(5000, 1))
+    m = Moments.of(x, sample_weight=np.full(5000, 3), quantiles=True)
+
+    assert 0 < m.rank_error < 0.01
+    assert (m | m).rank_error > 0
+    assert abs(np.mean(x <= m.quantile(0.5)) - 0.5) <= m.rank_error
+
+
 @pytest.mark.filterwarnings("ignore:Sparse CS")  # torch says that they are in beta
 @pytest.mark.parametrize("layout", ["to_sparse_coo", "to_sparse_csr", "to_sparse_csc"])
 def test_rows_of_sparse_tensors_are_weighted(layout: str) -> None:
