@@ -114,6 +114,15 @@ def test_the_jax_function_and_a_folded_layer_have_the_range() -> None:
     assert torch.allclose(folded, layer(n(torch.tensor(x))), atol=1e-5)
 
 
+@every_option
+def test_the_module_is_exported(options: dict[str, Any]) -> None:
+    n, x = fitted(options), torch.tensor(TRAIN)
+
+    exported = torch.export.export(n.to_torch(), (x,)).module()
+
+    np.testing.assert_allclose(exported(x).numpy(), n(TRAIN), rtol=1e-12, atol=1e-12)
+
+
 def test_a_range_that_starts_above_0_fills_the_zeros_of_sparse_matrices() -> None:
     n = Normalizer.fit(np.array([[0.0], [4.0]]), method="minmax", feature_range=(1, 2))
 

@@ -153,14 +153,19 @@ class Normalize(nn.Module):
 
     def __init__(self, affine: AffineMap) -> None:
         super().__init__()
-        rotation, mixed = affine.rotation, affine.mixed
-        self.register_buffer("center", torch.tensor(affine.center))
-        self.register_buffer("scale", torch.tensor(affine.scale))
-        self.register_buffer("offset", None if affine.offset is None else torch.tensor(affine.offset))
-        self.register_buffer("rotation", None if rotation is None else torch.tensor(rotation))
-        self.register_buffer("mixed", None if rotation is None else torch.tensor(mixed))
-        self.register_buffer("least", None if affine.least is None else torch.tensor(affine.least))
-        self.register_buffer("most", None if affine.most is None else torch.tensor(affine.most))
+        held = {
+            "center": affine.center,
+            "scale": affine.scale,
+            "offset": affine.offset,
+            "rotation": affine.rotation,
+            "mixed": None if affine.rotation is None else affine.mixed,
+            "least": affine.least,
+            "most": affine.most,
+        }
+        # What there is not comes last: torch.export counts buffers, and one that is None throws it off.
+        for name in sorted(held, key=lambda name: held[name] is None):
+            values = held[name]
+            self.register_buffer(name, None if values is None else torch.tensor(values))
         self.axis = affine.kept[0] if affine.kept else -1
         self.sizes = affine.sizes
         self.without_float64 = WITHOUT_FLOAT64
