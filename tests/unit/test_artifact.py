@@ -197,6 +197,7 @@ DEEP = json.loads("[" * 200 + "]" * 200)
         (_edited(surprise=1), "unknown surprise"),
         (_edited(clip=True), "clip holds True, expected two numbers or null"),
         (_edited(clip=[1.0, 0.0]), "clip is .1, 0.: expected"),
+        (_edited(clip=[]), "clip is a list"),
         (_edited(clip=[0.0, "1"]), r"clip\[1\] is '1'"),
         (_edited(feature_range=[0.0, 1.0]), "feature_range is for method='minmax'"),
         (_edited(quantile_range=[0.0, 1.0]), "quantile_range is for method='robust'"),

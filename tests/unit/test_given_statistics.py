@@ -104,6 +104,23 @@ def test_data_of_any_form_are_taken_and_come_back(options: dict[str, Any], shape
     assert n(x).shape == shape
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda t: t.requires_grad_(),
+        lambda t: t.bfloat16(),
+        lambda t: t.half(),
+        lambda t: np.ma.array(t.numpy()),
+    ],
+)
+def test_statistics_of_any_holder_are_taken(make: Any) -> None:
+    mean, std = (make(torch.tensor(values)) for values in ([1.0, 2.0], [0.5, 4.0]))
+
+    n = Normalizer.from_statistics(mean=mean, std=std)
+
+    assert (n.mean.tolist(), n.std.tolist()) == ([1.0, 2.0], [0.5, 4.0])
+
+
 def test_saving_and_loading_changes_no_bit(tmp_path: Path) -> None:
     given(clip=(-1, 1), source="a paper").save(tmp_path / "n.json")
 
@@ -170,6 +187,12 @@ def test_without_training_data_there_is_no_drift() -> None:
         ({"mean": "abc"}, "mean is 'abc'"),
         ({"mean": [True, False, True]}, "mean is a list"),
         ({"mean": [1j, 0, 0]}, "mean is a list"),
+        (
+            {"mean": np.ma.array(MEAN, mask=[False, True, False])},
+            "mean has 1 masked entries: expected finite real numbers",
+        ),
+        ({"std": np.ma.array(STD, mask=True)}, "std has 3 masked entries"),
+        ({"mean": torch.zeros(3).to_sparse()}, "mean is a Tensor"),
         ({"mean": [], "std": []}, "mean is empty"),
         ({"mean": [[1], [2, 3]]}, "mean is a list"),
         ({"ndim": 1}, "axis=|out of range|keep axis"),

@@ -12,6 +12,7 @@ import onnxruntime
 import polars as pl
 import pytest
 import torch
+from scipy import sparse
 from sklearn import preprocessing
 
 from wellposed import Normalizer
@@ -73,6 +74,61 @@ def test_a_constant_column_goes_to_the_lower_end_of_the_range_as_in_scikit_learn
 
     np.testing.assert_allclose(n(x), 2, rtol=1e-15)
     np.testing.assert_allclose(n(x + 1), preprocessing.MinMaxScaler((2, 5)).fit(x).transform(x + 1))
+
+
+FAR = {
+    "a narrow column": (1e9 + np.array([[0.0], [3e-7], [6e-7]]), (-1, 2)),
+    "a constant column": (np.full((5, 1), 1e17), (2, 3)),
+    "a range far from 0": (RNG.normal(size=(9, 1)), (1000, 1000.5)),
+}
+
+
+@pytest.mark.parametrize(("x", "ends"), FAR.values(), ids=FAR)
+def test_far_from_0_the_range_is_reached_everywhere(x: Any, ends: tuple[float, float]) -> None:
+    n = Normalizer.fit(x, method="minmax", feature_range=ends, columns=["a"])
+    frame = pl.DataFrame(x, schema=["a"])
+    model = n.to_onnx(dtype="float64").SerializeToString()
+    run = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run
+    with duckdb.connect() as database:
+        database.register("data", frame.to_arrow())
+        by_query = pl.DataFrame(database.sql(n.to_sql()).to_arrow_table()).to_numpy()
+
+    expected = [ends[0], ends[0] if x.min() == x.max() else ends[1]]
+    for z in (
+        n(x), n(frame).to_numpy(), n(torch.tensor(x)).numpy(), n.to_torch()(torch.tensor(x)).numpy(), by_query,
+        np.asarray(run(None, {"x": x})[0]), frame.with_columns(n.to_polars()).to_numpy(),
+    ):  # fmt: skip
+        np.testing.assert_allclose([z.min(), z.max()], expected, rtol=1e-15)
+    for z in (n(x), n(frame), n(torch.tensor(x))):
+        np.testing.assert_allclose(np.asarray(n.inverse(z)), x, rtol=1e-12, atol=1e-11)
+
+
+def test_the_jax_function_and_a_folded_layer_have_the_range() -> None:
+    x, layer = RNG.normal(size=(9, 3)).astype(np.float32), torch.nn.Linear(3, 2)
+    n = Normalizer.fit(x, method="minmax", feature_range=(2, 5))
+
+    z = np.asarray(n.to_jax()(x))
+
+    np.testing.assert_allclose([z.min(), z.max()], [2, 5], rtol=1e-6)
+    folded = n.fold_into(layer)(torch.tensor(x))
+    assert torch.allclose(folded, layer(n(torch.tensor(x))), atol=1e-5)
+
+
+@every_option
+def test_the_module_is_exported(options: dict[str, Any]) -> None:
+    n, x = fitted(options), torch.tensor(TRAIN)
+
+    exported = torch.export.export(n.to_torch(), (x,)).module()
+
+    np.testing.assert_allclose(exported(x).numpy(), n(TRAIN), rtol=1e-12, atol=1e-12)
+
+
+def test_a_range_that_starts_above_0_fills_the_zeros_of_sparse_matrices() -> None:
+    n = Normalizer.fit(np.array([[0.0], [4.0]]), method="minmax", feature_range=(1, 2))
+
+    assert not n.keeps_zeros
+    with pytest.raises(DataError, match="the normalizer subtracts, which would fill its zeros"):
+        n(sparse.csr_matrix([[0.0], [4.0]]))
 
 
 def test_clipping_is_the_last_thing_that_is_done() -> None:

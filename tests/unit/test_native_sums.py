@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,75 @@ def test_code_is_kept_in_the_first_place_that_can_be_written(tmp_path: Path) -> 
     native._keep(places, HEAD, CODE)
 
     assert [native._kept(place, HEAD) for place in places] == [None, CODE, None]
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owners here")
+@pytest.mark.parametrize("mode", [0o664, 0o646])
+def test_code_that_others_could_have_written_is_not_run(place: Path, mode: int) -> None:
+    place.chmod(mode)
+
+    assert native._kept(place, HEAD) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owners here")
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
+def test_code_in_a_folder_of_others_is_not_run_and_none_is_kept_there(place: Path, mode: int) -> None:
+    place.parent.chmod(mode)
+
+    assert native._kept(place, HEAD) is None
+    native._keep([place.with_name("other.bin"), place.parent / "new" / "sums.bin"], HEAD, CODE)
+    assert not place.with_name("other.bin").exists()
+    assert native._kept(place.parent / "new" / "sums.bin", HEAD) == CODE
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owners here")
+def test_code_of_another_user_is_not_run(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = place.stat().st_uid + 1
+    if place.stat().st_uid == 0:
+        os.chown(place, 1, -1)
+        other = 2
+    monkeypatch.setattr(os, "getuid", lambda: other)
+
+    assert native._kept(place, HEAD) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_links_and_pipes_are_not_read(place: Path) -> None:
+    place.with_name("link.bin").symlink_to(place)
+    os.mkfifo(place.with_name("pipe.bin"))
+
+    assert native._kept(place.with_name("link.bin"), HEAD) is None
+    assert native._kept(place.with_name("pipe.bin"), HEAD) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owners here")
+@pytest.mark.parametrize("mask", [0o000, 0o002, 0o077])
+def test_code_is_kept_so_that_it_is_run_under_any_mask(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        native._keep([tmp_path / "sums.bin"], HEAD, CODE)
+        native._keep([tmp_path / "new" / "sums.bin"], HEAD, CODE)
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "sums.bin").stat().st_mode & 0o777 == 0o644
+    assert native._kept(tmp_path / "sums.bin", HEAD) == CODE
+    assert native._kept(tmp_path / "new" / "sums.bin", HEAD) == CODE
+
+
+def test_the_package_is_the_first_place_and_no_home_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    places = native.Native._places
+    kept = native.Native.__new__(native.Native)
+    monkeypatch.setitem(kept.__dict__, "_head", HEAD)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/told")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    assert [p.parent.name for p in places(kept)] == ["__pycache__", "wellposed", "told"]
+    monkeypatch.setattr(Path, "home", no_home)
+    assert [p.parent.name for p in places(kept)] == ["__pycache__", "told"]
 
 
 def test_code_that_would_call_numba_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn import preprocessing
 
 from wellposed import Moments, Normalizer
-from wellposed.errors import ArgumentError
+from wellposed.errors import ArgumentError, DataError
 from wellposed.normalize.export.sklearn import NormalizerTransformer
 
 RNG = np.random.default_rng(0)
@@ -88,6 +88,94 @@ def test_rows_of_sparse_matrices_are_weighted(make: Any) -> None:
     n = Normalizer.fit(make(dense), method="maxabs", sample_weight=WEIGHTS)
 
     assert n.provenance.fingerprint == Moments.of(np.repeat(dense, WEIGHTS, axis=0)).fingerprint
+
+
+@pytest.mark.parametrize("factor", [1, 101, 10_000, 1 << 40])
+def test_quantiles_of_few_rows_are_exact_however_often_they_count(factor: int) -> None:
+    x = RNG.normal(size=(60, 2))
+    x[3, 0], weights = np.nan, 2 * WEIGHTS + 1
+    repeated = np.repeat(x, weights, axis=0)
+
+    m = Moments.of(x, sample_weight=weights * factor, quantiles=True)
+
+    assert m.rank_error == 0
+    for q in (0.0, 0.25, 0.5, 0.9, 1.0):
+        expected = np.nanquantile(repeated, q, axis=0, method="linear" if factor == 1 else "inverted_cdf")
+        np.testing.assert_allclose(m.quantile(q), expected, rtol=1e-14)
+
+
+def test_quantiles_of_masked_entries_and_of_channels_are_exact_too() -> None:
+    steps, mask = RNG.normal(size=(60, 5, 2)), RNG.random((60, 5)) < 0.7
+    images = RNG.normal(size=(20, 3, 4, 4))
+    often = WEIGHTS * 1000
+
+    masked = Moments.of(steps, sample_weight=often, mask=mask, quantiles=True)
+    m = Moments.of(images, sample_weight=often[:20], axis=1, quantiles=True)
+
+    repeated = np.repeat(np.where(mask[..., None], steps, np.nan), WEIGHTS, axis=0).reshape(-1, 2)
+    channels = np.moveaxis(np.repeat(images, WEIGHTS[:20], axis=0), 1, -1).reshape(-1, 3)
+    assert masked.rank_error == m.rank_error == 0
+    for found, rows in ((masked, repeated), (m, channels)):
+        expected = np.nanquantile(rows, 0.3, axis=0, method="inverted_cdf")
+        np.testing.assert_array_equal(found.quantile(0.3), expected)
+
+
+def test_robust_does_not_depend_on_the_scale_of_large_weights() -> None:
+    x = RNG.normal(size=(60, 2))
+    once, often = (
+        Normalizer.fit(x, method="robust", sample_weight=f * (WEIGHTS + 1)) for f in (1009, 1009 * 9973)
+    )
+
+    np.testing.assert_allclose(once(x), often(x), rtol=1e-12, atol=1e-12)
+    assert once.rank_error == often.rank_error == 0
+
+
+def test_what_is_known_of_many_different_rows_says_its_error() -> None:
+    x = RNG.normal(size=(5000, 1))
+    m = Moments.of(x, sample_weight=np.full(5000, 3), quantiles=True)
+
+    assert 0 < m.rank_error < 0.01
+    assert (m | m).rank_error > 0
+    assert abs(np.mean(x <= m.quantile(0.5)) - 0.5) <= m.rank_error
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CS")  # torch says that they are in beta
+@pytest.mark.parametrize("layout", ["to_sparse_coo", "to_sparse_csr", "to_sparse_csc"])
+def test_rows_of_sparse_tensors_are_weighted(layout: str) -> None:
+    dense = np.where(RNG.random((60, 4)) < 0.2, RNG.normal(size=(60, 4)), 0)
+    x = getattr(torch.tensor(dense), layout)()
+    expected = Moments.of(np.repeat(dense, WEIGHTS, axis=0)).fingerprint
+
+    for data in (x, (x, np.zeros(60))):
+        n = Normalizer.fit(data, method="maxabs", sample_weight=WEIGHTS)
+        assert n.provenance.fingerprint == expected
+        assert Moments.of(data, sample_weight=WEIGHTS).fingerprint == expected
+    with pytest.raises(ArgumentError, match="mask is"):
+        Moments.of(x, sample_weight=WEIGHTS, mask=np.ones(60, bool))
+
+
+@pytest.mark.parametrize("method", ["whiten", "zca"])
+def test_the_rotation_of_some_columns_is_theirs_alone(method: str) -> None:
+    x = RNG.normal(size=(60, 3)) @ RNG.normal(size=(3, 3))
+    x[:30, 1] = np.nan  # a column that is not chosen costs the others no rows
+    covers, choice = RNG.random(60) < 0.8, {"method": method, "columns": [2, 0]}
+    by_weight = Normalizer.fit(x, sample_weight=WEIGHTS, **choice)
+    by_mask = Normalizer.fit(x, mask=covers, **choice)
+    by_both = Normalizer.fit(x, sample_weight=WEIGHTS, mask=covers, **choice)
+    named = Normalizer.fit(pd.DataFrame(x, columns=["a", "b", "c"]), method=method, columns=["c", "a"])
+
+    repeated, both = np.repeat(x, WEIGHTS, axis=0), np.repeat(covers, WEIGHTS)
+    for found, rows in ((by_weight, repeated), (by_mask, x[covers]), (by_both, repeated[both]), (named, x)):
+        expected = Normalizer.fit(rows, **choice)
+        assert found.rotation is not None
+        np.testing.assert_array_equal(found.rotation, expected.rotation)
+
+
+@pytest.mark.parametrize("given", [{"sample_weight": WEIGHTS}, {"mask": np.ones(60, bool)}])
+@pytest.mark.parametrize("targets", [np.zeros(59), [0.0] * 61])
+def test_a_pair_whose_rows_differ_is_refused(given: dict[str, Any], targets: Any) -> None:
+    with pytest.raises(DataError, match=rf"these have 60 and {len(targets)} rows"):
+        Normalizer.fit((ROWS, targets), **given)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -263,3 +263,22 @@ def test_a_matrix_that_would_fill_the_memory_is_fitted_and_applied() -> None:
 def test_what_cannot_be_done_is_refused_with_the_mend(call: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call(sparse.csr_matrix(DENSE))
+
+
+@pytest.mark.parametrize("make", [*MAKERS, *TENSORS])
+def test_drift_reads_what_a_fit_reads(make: Any) -> None:
+    x = tensor(make) if isinstance(make, str) else make(DENSE)
+    n = Normalizer.fit(DENSE, method="maxabs")
+    expected = str(n.drift(DENSE + 1)), str(n.drift(DENSE))
+    moved = tensor(make, DENSE + 1) if isinstance(make, str) else make(DENSE + 1)
+
+    for data, other in ((x, moved), ((x, np.zeros(300)), (moved, np.zeros(300)))):
+        assert (str(n.drift(other)), str(n.drift(data))) == expected
+    with pytest.raises(DataError, match="these have 300 and 299 rows"):
+        n.drift((x, np.zeros(299)))
+
+
+def test_an_engine_does_not_read_a_sparse_matrix() -> None:
+    for x in (sparse.csr_matrix(DENSE), tensor("to_sparse_csr"), DENSE):
+        with pytest.raises(ArgumentError, match=r"engine='dask': found a .*leave engine out"):
+            Normalizer.fit(x, method="maxabs", engine="dask")

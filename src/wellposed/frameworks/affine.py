@@ -17,7 +17,7 @@ _FLOAT32 = np.finfo(np.float32)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AffineMap:
-    """``z = (x - center) / scale``, then ``z @ rotation`` along the one kept axis, then clipped, where there is that."""
+    """``z = (x - center) / scale + offset``, then ``z @ rotation`` along the one kept axis, then clipped, where there is that."""
 
     center: Floats
     """Of the shape of one sample, with 1 along the axes that share their statistics."""
@@ -30,14 +30,21 @@ class AffineMap:
     """The axes that have their own statistics, counted from the end of a sample."""
 
     names: tuple[str, ...] | None = None
+    offset: Floats | None = None
+    """What is added after the division, of the shape of `center`; None where that is nothing."""
     least: Floats | None = None
     """What the result is held within, of the shape of `center`; infinite for columns that pass unchanged."""
     most: Floats | None = None
 
     def __post_init__(self) -> None:
-        for values in (self.center, self.scale, self.rotation, self.least, self.most):
+        for values in (self.center, self.scale, self.offset, self.rotation, self.least, self.most):
             if values is not None:
                 values.setflags(write=False)
+
+    @property
+    def zero(self) -> Floats:
+        """What becomes 0 before the rotation: the center of the same map with nothing added behind it."""
+        return self.center if self.offset is None else self.center - self.offset * self.scale
 
     @property
     def columns(self) -> int:
@@ -60,7 +67,7 @@ def affine_map(normalizer: Any) -> AffineMap:
     Parameters
     ----------
     normalizer
-        Anything with `center`, `scale`, `rotation`, `mixed`, `bounds`, `axis`, `ndim` and `names`, as `wellposed.Normalizer` has.
+        Anything with `center`, `scale`, `offset`, `rotation`, `mixed`, `bounds`, `axis`, `ndim` and `names`, as `wellposed.Normalizer` has.
     """
     kept = tuple(axis - normalizer.ndim for axis in normalizer.axis)
     shape = [1] * (normalizer.ndim - 1)
@@ -80,6 +87,7 @@ def affine_map(normalizer: Any) -> AffineMap:
         mixed=mixed,
         kept=kept,
         names=normalizer.names,
+        offset=None if normalizer.offset is None else spread(normalizer.offset),
         least=least,
         most=most,
     )

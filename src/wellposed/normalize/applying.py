@@ -107,6 +107,7 @@ def _check_columns(n: Normalizer, found: Sequence[str], *, table: bool) -> None:
 
 def _on_array(n: Normalizer, x: NDArray[Any], *, inverse: bool) -> NDArray[Any]:
     center, scale = (spread_over(n, v, x.shape) for v in (n.center, n.scale))
+    offset = None if n.offset is None else spread_over(n, n.offset, x.shape)
     bounds = _spread_bounds(n, x.shape)
     out = np.empty(x.shape, dtype=_becomes(n, x.dtype))
     passing = spread_over(n, ~n.selected, x.shape) if _may_lose(n, x.dtype) else None
@@ -117,7 +118,7 @@ def _on_array(n: Normalizer, x: NDArray[Any], *, inverse: bool) -> NDArray[Any]:
             work = x[start : start + rows].astype(np.float64)
             if passing is not None:
                 _check_held(np.abs(work).max(where=passing, initial=0.0), "float64")
-            out[start : start + rows] = _worked(n, work, center, scale, bounds, inverse=inverse)
+            out[start : start + rows] = _worked(n, work, center, scale, offset, bounds, inverse=inverse)
     return out
 
 
@@ -155,18 +156,23 @@ def _worked(
     work: Floats,
     center: Floats,
     scale: Floats,
+    offset: Floats | None,
     bounds: tuple[Floats, Floats] | None,
     *,
     inverse: bool,
 ) -> Floats:
-    """In place: ``(work - center) / scale``, then the rotation and the bounds; or the way back."""
+    """In place: ``(work - center) / scale + offset``, then the rotation and the bounds; or the way back."""
     if inverse:
         _rotate(n, work, n.unrotation)
+        if offset is not None:
+            work -= offset
         work *= scale
         work += center
     else:
         work -= center
         work /= scale
+        if offset is not None:
+            work += offset
         _rotate(n, work, n.rotation)
         if bounds is not None:
             np.clip(work, *bounds, out=work)
@@ -186,7 +192,11 @@ def _rotate(n: Normalizer, work: Any, rotation: Floats | None) -> None:
 def _on_sparse(n: Normalizer, x: Any, entries: Entries, *, inverse: bool) -> Any:
     """The stored entries alone: no zero is filled in, and the format stays."""
     if not n.keeps_zeros:
-        does = "subtracts" if n.center.any() or n.rotation is not None else "clips to bounds without 0"
+        does = (
+            "subtracts"
+            if n.center.any() or n.offset is not None or n.rotation is not None
+            else "clips to bounds without 0"
+        )
         raise DataError(
             f"x is a sparse {entries.kind}, and the normalizer {does}, which would fill its zeros: expected "
             f"{entries.dense}, or a normalizer that is fitted with method='maxabs' or with_centering=False"
@@ -234,7 +244,8 @@ def _worked_tensor(n: Normalizer, x: Any, without_float64: Sequence[str], *, inv
 
     center, scale = (spread_over(n, v, tuple(x.shape)) for v in (n.center, n.scale))
     if n.rotation is None or not n.mixed.any():
-        return affine(x, center, scale, inverse=inverse)
+        offset = None if n.offset is None else spread_over(n, n.offset, tuple(x.shape))
+        return affine(x, center, scale, offset, inverse=inverse)
     wide = x.float() if x.device.type in without_float64 else x.double()
     if inverse:
         out = affine(_rotated_tensor(n, wide, n.unrotation), center, scale, inverse=True)
@@ -292,8 +303,9 @@ def _on_table(n: Normalizer, table: Table, *, inverse: bool) -> Any:
     columns = {name: table.numbers(name) for name, _ in chosen}
     places = [i for _, i in chosen]
     if n.rotation is None:
+        offset = 0.0 if n.feature_range is None else n.feature_range[0]
         worked = {
-            name: _alone(n, columns[name], n.center.flat[i], n.scale.flat[i], inverse=inverse)
+            name: _alone(n, columns[name], n.center.flat[i], n.scale.flat[i], offset, inverse=inverse)
             for name, i in chosen
         }
     else:
@@ -303,12 +315,15 @@ def _on_table(n: Normalizer, table: Table, *, inverse: bool) -> Any:
     )
 
 
-def _alone(n: Normalizer, column: Column, center: float, scale: float, *, inverse: bool) -> Floats:
+def _alone(
+    n: Normalizer, column: Column, center: float, scale: float, offset: float, *, inverse: bool
+) -> Floats:
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         work = column.values.astype(np.float64)
         if inverse:
-            return work * scale + center
+            return (work - offset) * scale + center
         z = (work - center) / scale
+        z = z + offset if offset else z
     return z if n.clip is None else np.clip(z, *n.clip)
 
 
@@ -321,5 +336,5 @@ def _together(
     for i, column in zip(places, columns.values(), strict=True):
         work[:, i] = column.values
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        _worked(n, work, n.center, n.scale, n.bounds, inverse=inverse)
+        _worked(n, work, n.center, n.scale, n.offset, n.bounds, inverse=inverse)
     return {name: work[:, i] for name, i in zip(columns, places, strict=True)}

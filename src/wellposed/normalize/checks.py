@@ -103,7 +103,7 @@ def _method(held: dict[str, Any]) -> Method:
     try:
         return method_of(
             name,
-            **{**pairs, "clip": pairs["clip"] or False},
+            **{**pairs, "clip": False if pairs["clip"] is None else pairs["clip"]},
             with_centering=held["with_centering"],
             with_scaling=held["with_scaling"],
         )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..arguments import refused, several, text, told, whole
 from ..errors import ArgumentError
+from .batches import is_tensor
 from .methods import method_of
 from .naming import repeated, shown
 from .normalizer import Normalizer
@@ -71,8 +72,12 @@ def from_statistics(
 
 def _numbers(value: Any, name: str) -> Floats:
     expected = "finite real numbers, one a column"
+    if np.ma.is_masked(value):
+        raise ArgumentError(
+            f"{name} has {np.ma.count_masked(value)} masked entries: expected {expected}; what is masked is not known"
+        )
     try:
-        held = np.asarray(value)
+        held = np.asarray(_on_host(value, name))
     except Exception:  # whatever its own conversion raises
         raise refused(name, value, expected) from None
     if held.dtype.kind not in "iuf":
@@ -84,6 +89,15 @@ def _numbers(value: Any, name: str) -> Floats:
     if wrong.size:
         raise ArgumentError(f"{name} holds {wrong[0]}: expected {expected}")
     return numbers
+
+
+def _on_host(value: Any, name: str) -> Any:
+    """A tensor as an array, whatever its dtype and device, and whether it is trained; anything else as it is."""
+    if not is_tensor(value):
+        return value
+    from ..frameworks.torch.arrays import to_numpy
+
+    return to_numpy(value, what=name)
 
 
 def _scale(variance: Any, std: Any) -> Floats:

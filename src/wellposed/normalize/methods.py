@@ -200,10 +200,10 @@ def _std(m: Moments) -> Floats:
 
 
 def _minmax(m: Moments, low: float, high: float) -> Transform:
-    """The range is part of center and scale, so that every export has it: ``low + (x - min) / span * (high - low)``."""
+    """``(x - min) / scale``, from 0 on; `low` is added behind it, since in the center it would be lost far from 0."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         scale = np.where(m.constant, 1.0, m.maximum - m.minimum) / (high - low)
-        return Transform(center=m.minimum - low * scale, scale=scale)
+        return Transform(center=m.minimum, scale=scale)
 
 
 def _robust(m: Moments, method: Method, selected: Flags, label: Callable[[int], str]) -> Transform:

@@ -39,7 +39,7 @@ class Normalizer:
     """Training statistics that map each column to an even scale, and remember where they came from.
 
     Made by `Normalizer.fit`, `Normalizer.from_statistics` or `Normalizer.load`. It never changes. It maps ``z = (x - center) / scale``,
-    then ``z @ rotation`` where the method whitens, and then clips where that was asked for. Constant columns are centred and keep their scale
+    adds `offset`, then ``z @ rotation`` where the method whitens, and then clips where that was asked for. Constant columns are centred and keep their scale
     (they are divided by 1, not by their rounding noise). NaN stays NaN.
 
     Examples
@@ -171,7 +171,9 @@ class Normalizer:
             Booleans over the leading axes of an array, such as ``(N, T)`` for ``(N, T, F)``: True counts.
         sample_weight
             Of an array, tensor or sparse matrix: a whole number a row, how often it counts; the bits are those of
-            rows that are repeated so often. Statistics depend on ratios alone, so multiply fractions by one number.
+            rows that are repeated so often. Multiply fractions by one number and round them: means, stds, extremes
+            and covariances depend on the ratios alone, to that rounding; quantiles lie between the two nearest
+            of the repeated rows, and are exact up to 4,000 different entries a column.
         engine
             ``"dask"``, ``"spark"`` or ``"ray"``, to read files with it; by default what the data belong to.
         split
@@ -294,6 +296,12 @@ class Normalizer:
         return self.selected & ~self.constant & (self.rotation is not None)
 
     @cached_property
+    def offset(self) -> Floats | None:
+        """What is added after the division: the lower end of `feature_range`; None where that is nothing."""
+        low = self.feature_range[0] if self.feature_range else 0.0
+        return np.where(self.selected, low, 0.0) if low else None
+
+    @cached_property
     def bounds(self) -> tuple[Floats, Floats] | None:
         """What each column is held within: `clip`, and infinity for columns that pass unchanged."""
         if self.clip is None:
@@ -305,7 +313,8 @@ class Normalizer:
     def keeps_zeros(self) -> bool:
         """Whether 0 becomes 0 in every column, so that sparse matrices stay sparse."""
         low, high = self.clip or (0.0, 0.0)
-        return not self.center.any() and self.rotation is None and low <= 0 <= high
+        subtracts = self.center.any() or self.offset is not None or self.rotation is not None
+        return not subtracts and low <= 0 <= high
 
     @cached_property
     def unrotation(self) -> Floats | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,46 @@ from ..errors import ArgumentError, DataError
 K = 4000
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Counted:
+    """The different entries of a column, in order, and how many entries there are up to each."""
+
+    values: NDArray[np.float64]
+    ends: NDArray[np.int64]
+
+    @staticmethod
+    def of(column: NDArray[Any], counts: NDArray[np.int64]) -> Counted | None:
+        """Of finite entries that count so often; None where more than `K` of them differ.
+
+        Examples
+        --------
+        >>> Counted.of(np.array([5.0, 1.0, 5.0]), np.array([2, 1, 3])).ends.tolist()
+        [1, 6]
+        """
+        read = np.isfinite(column) & (counts > 0)
+        values, counts = column[read].astype(np.float64), counts[read]
+        order = np.argsort(values, kind="stable")
+        values, ends = values[order], np.cumsum(counts[order])
+        last = np.append(values[1:] != values[:-1], True)[: len(values)]
+        return Counted(values=values[last], ends=ends[last]) if 0 < last.sum() <= K else None
+
+    def quantile(self, q: float) -> float:
+        most = int(self.ends[-1]) - 1
+        place = q * most
+        lower, upper = (
+            self.values[np.searchsorted(self.ends, min(int(k), most), side="right")]
+            for k in (np.floor(place), np.ceil(place))
+        )
+        return float(lower + (place - np.floor(place)) * (upper - lower))
+
+
 class Sketches:
     """A sketch a column; immutable: merging makes new ones."""
 
-    def __init__(self, sketches: Sequence[Any]) -> None:
+    def __init__(self, sketches: Sequence[Any], counted: Sequence[Counted | None] = ()) -> None:
         self._sketches = tuple(sketches)
+        self._counted = tuple(counted) or (None,) * len(self._sketches)
+        """What is known better than by a sketch; merging and saving leave it out."""
 
     @staticmethod
     def empty(columns: int) -> Sketches:
@@ -46,15 +82,28 @@ class Sketches:
             mine.merge(theirs)
         return Sketches(merged)
 
+    def counting(self, columns: Sequence[NDArray[Any]], counts: Sequence[NDArray[np.int64]]) -> Sketches:
+        """The same, and exact where a sketch is not but few of these entries, which count so often, differ."""
+        known = [
+            Counted.of(column, count) if sketch.is_estimation_mode() else None
+            for sketch, column, count in zip(self._sketches, columns, counts, strict=True)
+        ]
+        return Sketches(self._sketches, known)
+
     def quantile(self, q: float) -> NDArray[np.float64]:
         """Of each column; NaN where it has no entry."""
-        return np.array([np.nan if s.is_empty() else _interpolated(s, q) for s in self._sketches])
+        each = zip(self._sketches, self._counted, strict=True)
+        return np.array(
+            [c.quantile(q) if c else np.nan if s.is_empty() else _interpolated(s, q) for s, c in each]
+        )
 
     @property
     def rank_error(self) -> float:
         """Bound on the error in rank, 99 % confidence; 0 where every entry is kept."""
+        each = zip(self._sketches, self._counted, strict=True)
         return max(
-            (s.normalized_rank_error(False) for s in self._sketches if s.is_estimation_mode()), default=0.0
+            (s.normalized_rank_error(False) for s, c in each if s.is_estimation_mode() and c is None),
+            default=0.0,
         )
 
     def are_of(

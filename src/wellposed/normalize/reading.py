@@ -12,7 +12,7 @@ import numpy as np
 
 from ..arguments import told
 from ..errors import ArgumentError, DataError
-from .batches import as_array, batches, column_names
+from .batches import as_array, batches, column_names, whole_array
 from .moments import Moments
 from .on_device import reduce_on_device
 from .reduction import Reduction, kept_axes
@@ -62,7 +62,7 @@ def read(
     Of files, only the `columns` that are named are read; a covariance is of these alone, so that entries that
     are missing elsewhere cost it no rows.
     """
-    entries = entries_of(data)
+    entries = entries_of(data) if engine is None else None
     if entries is not None:
         check_axis(axis, mask, entries)
         _refuse(checkpoint=checkpoint, where="in memory")
@@ -86,7 +86,7 @@ def read(
         return _by_source(source, axis=axis, checkpoint=checkpoint, progress=progress, **options)
     _refuse(checkpoint=checkpoint, where="in memory")
     if mask is not None or sample_weight is not None:
-        return _in_one_array(data, mask, sample_weight, axis=axis, **options)
+        return _in_one_array(data, mask, sample_weight, columns, axis=axis, **options)
     return _in_batches(data, columns, axis=axis, progress=progress, **options)
 
 
@@ -176,7 +176,9 @@ def _by_source(source: Any, *, axis: Any, **options: Any) -> Read:
     )
 
 
-def _in_one_array(data: Any, mask: Any, sample_weight: Any, *, axis: Any, **options: Any) -> Read:
+def _in_one_array(
+    data: Any, mask: Any, sample_weight: Any, columns: Sequence[Any], *, axis: Any, **options: Any
+) -> Read:
     inputs = data[0] if isinstance(data, tuple) and len(data) == 2 else data
     if isinstance(inputs, str | bytes) or (hasattr(inputs, "__iter__") and not hasattr(inputs, "shape")):
         name, mend = (
@@ -185,10 +187,19 @@ def _in_one_array(data: Any, mask: Any, sample_weight: Any, *, axis: Any, **opti
             else ("mask", "set masked entries of batches to NaN, which is left out of the statistics")
         )
         raise ArgumentError(f"{name} is for one array or tensor in memory, found {told(inputs)}: {mend}")
-    array = as_array(inputs)
-    held = None if mask is None else _as_mask(mask, array.shape)
-    moments = Moments.of(array, axis=axis, mask=held, sample_weight=sample_weight, **options)
-    return Read(moments=moments, ndim=array.ndim, names=column_names(data))
+    pair = None if inputs is data else whole_array(data)  # which holds their rows against each other
+    array = as_array(inputs) if pair is None else pair
+    names = column_names(data)
+    counted: dict[str, Any] = {
+        "axis": axis,
+        "mask": None if mask is None else _as_mask(mask, array.shape),
+        "sample_weight": sample_weight,
+    }
+    mixing = None
+    part = _part_that_mixes(array, columns, names, axis) if options.get("covariance") else None
+    if part is not None:
+        mixing, options = Moments.of(part, **counted, **options), {}
+    return Read(moments=Moments.of(array, **counted, **options), ndim=array.ndim, names=names, mixing=mixing)
 
 
 def _as_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -179,9 +179,9 @@ class Reduction:
         _feed_batch(self._accumulator, batch, kept, self._extra)
         self._extra = [reduce(or_, self._extra)] if self._extra else []
         if self._covariance:
-            self._products = self._products | products_of(_as_columns(batch, kept))
+            self._products = self._products | products_of(as_columns(batch, kept))
         if self._quantiles:
-            self._sketches = self._sketches | Sketches.of(list(_as_columns(batch, kept).T))
+            self._sketches = self._sketches | Sketches.of(list(as_columns(batch, kept).T))
 
     def moments(self) -> Moments:
         """Of everything that was added."""
@@ -272,7 +272,7 @@ def _feed_batch(
         for i in range(batch.shape[kept[0]]):
             _feed(accumulator, batch.take(i, axis=kept[0]).reshape(-1), extra, column=i)
         return
-    rows = _as_columns(batch, kept)
+    rows = as_columns(batch, kept)
     tasks = min(cores(), rows.size // _TASK, max(1, _SHARED // rows.shape[1]))
     if tasks < 2:
         _feed(accumulator, rows, extra)
@@ -287,7 +287,7 @@ def _sums_of(rows: NDArray[Any]) -> ColumnSums:
     return _together(accumulator, extra)
 
 
-def _as_columns(batch: NDArray[Any], kept: tuple[int, ...]) -> NDArray[Any]:
+def as_columns(batch: NDArray[Any], kept: tuple[int, ...]) -> NDArray[Any]:
     """The batch as ``(entries, columns)``."""
     if not kept:
         return batch.reshape(-1, 1)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from ..arguments import told
 from ..errors import ArgumentError, DataError
 from .array_protocols import is_sparse
-from .batches import is_tensor, rows_of
+from .batches import as_array, is_tensor, rows_of
 from .exact.accumulator import Accumulator, ColumnSums
 from .reduction import moments_of, precision_of, sums_of_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .methods import Method
     from .moments import Moments
@@ -135,6 +135,21 @@ def _parts(entries: Entries, stored: NDArray[np.int64], unread: NDArray[np.int64
             [values[ends[i] - stored[i] : ends[i]] for i in places], stored[places]
         )
         yield part.placed(places.tolist(), len(stored))
+
+
+def some_rows(matrix: Any) -> Callable[[NDArray[np.intp]], Any]:
+    """From numbers of rows to these rows of a sparse matrix or tensor, as sparse as it is."""
+    if is_tensor(matrix):
+        from ..frameworks.torch.arrays import rows_of_sparse
+
+        return rows_of_sparse(matrix)
+    held = canonical(matrix)
+    return lambda rows: held[rows]
+
+
+def filled_in(matrix: Any) -> NDArray[Any]:
+    """A sparse matrix or tensor as a dense array."""
+    return as_array(matrix.to_dense() if is_tensor(matrix) else matrix.toarray())
 
 
 def canonical(matrix: Any) -> Any:

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .array_protocols import is_sparse
 from .exact.sums import Floats
 from .moments import Moments
 from .naming import listed, places_of
 from .reduction import kept_axes, reduce_batch
-from .sparse import canonical
+from .sparse import entries_of, filled_in, some_rows
 
 if TYPE_CHECKING:
     from .normalizer import Normalizer
@@ -98,8 +97,9 @@ def tally(n: Normalizer, data: Any) -> Tally:
     engine = engine_of(data)
     if engine is not None:
         return _by_engine(n, data, engine, columns)
-    if is_sparse(data):
-        return _total(_of_sparse(n, data, columns), columns, columns)
+    if entries_of(data) is not None:
+        matrix = data[0] if isinstance(data, tuple) else data
+        return _total(_of_sparse(n, matrix, columns), columns, columns)
     source = open_source(data[0] if _is_pair_of_tables(data) else data, numbers=n.names or ())
     if source is None:
         return _total(_of_batches(n, data, columns), columns, columns)
@@ -152,10 +152,11 @@ def _of_batches(n: Normalizer, data: Any, columns: Counts) -> Iterator[_Part]:
 
 def _of_sparse(n: Normalizer, matrix: Any, columns: Counts) -> Iterator[_Part]:
     """Some rows at a time are filled in; what is held stays small."""
-    rows = canonical(matrix)
-    step = max(1, _CHUNK // max(1, rows.shape[1]))
-    for start in range(0, rows.shape[0], step):
-        yield _of_array(n, rows[start : start + step].toarray(), columns)
+    take, (rows, width) = some_rows(matrix), matrix.shape
+    step = max(1, _CHUNK // max(1, width))
+    for start in range(0, rows, step):
+        some = np.arange(start, min(start + step, rows))
+        yield _of_array(n, filled_in(take(some)), columns)
 
 
 def _chunks(n: Normalizer, array: NDArray[Any], columns: Counts) -> Iterator[_Part]:

@@ -26,7 +26,7 @@ from .calls import enable_x64
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Normalize:
-    """``(x - center) / scale``, ``@ rotation`` where the method whitens, clipped where asked; a pytree of arrays.
+    """``(x - center) / scale + offset``, ``@ rotation`` where the method whitens, clipped where asked; a pytree of arrays.
 
     It may be jitted, mapped and differentiated, closed over or passed as an argument, and takes batches or one
     sample, of the sizes that it was fitted on (anything else is a `DataError`). The result has the dtype of `x`, or float32 for integers. Without 64-bit mode the center is kept as
@@ -37,6 +37,7 @@ class Normalize:
     low: jax.Array | None
     """What float32 cannot hold of the center; None in 64-bit mode, where `high` is all of it."""
     scale: jax.Array
+    offset: jax.Array | None
     rotation: jax.Array | None
     mixed: jax.Array | None
     least: jax.Array | None
@@ -57,6 +58,7 @@ class Normalize:
             # Else XLA adds up the two constants first, which gives the center rounded to float32.
             z = jax.lax.optimization_barrier(z) - self.low
         z = z / self.scale
+        z = z if self.offset is None else z + self.offset
         z = self._rotated(z)
         if self.least is not None and self.most is not None:
             z = jnp.clip(z, self.least, self.most)
@@ -114,6 +116,7 @@ def to_jax(normalizer: Any) -> Normalize:
         high=jnp.asarray(high),
         low=None if low is None else jnp.asarray(low),
         scale=jnp.asarray(scale),
+        offset=None if affine.offset is None else jnp.asarray(affine.offset, dtype=kind),
         rotation=jnp.asarray(affine.rotation, dtype=kind) if rotates else None,
         mixed=jnp.asarray(affine.mixed) if rotates else None,
         least=None if affine.least is None else jnp.asarray(affine.least, dtype=kind),

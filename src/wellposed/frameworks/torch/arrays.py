@@ -47,6 +47,12 @@ def coalesced(x: torch.Tensor) -> torch.Tensor:
     return (x if x.layout is torch.sparse_coo else x.to_sparse_coo()).coalesce()
 
 
+def rows_of_sparse(x: torch.Tensor) -> Callable[[NDArray[Any]], torch.Tensor]:
+    """From numbers of rows to these rows of a sparse tensor, by coordinates."""
+    held = coalesced(x.detach())
+    return lambda rows: held.index_select(0, torch.as_tensor(rows, dtype=torch.int64, device=held.device))
+
+
 def scaled_sparse(
     x: torch.Tensor,
     scale: NDArray[Any],
@@ -82,16 +88,31 @@ def reading(data: dict[str, Any]) -> AbstractContextManager[Any]:
     return preserved(data=data)
 
 
-def affine(x: torch.Tensor, center: NDArray[Any], scale: NDArray[Any], *, inverse: bool) -> torch.Tensor:
-    """``(x - center) / scale`` or its inverse, as in float64 on every device; the dtype of `x` stays."""
+def affine(
+    x: torch.Tensor,
+    center: NDArray[Any],
+    scale: NDArray[Any],
+    offset: NDArray[Any] | None = None,
+    *,
+    inverse: bool,
+) -> torch.Tensor:
+    """``(x - center) / scale + offset`` or its inverse, as in float64 on every device; the dtype of `x` stays."""
     if x.device.type in WITHOUT_FLOAT64:
         (high, low), (s, _) = two_parts(center, what="the center"), two_parts(scale, what="the scale")
         high, low, s = (torch.tensor(v, device=x.device) for v in (high, low, s))
         wide = x.float()
-        return (wide * s + low + high if inverse else (wide - high - low) / s).to(_result_dtype(x))
+        if inverse:
+            return (_plus(wide, offset, -1) * s + low + high).to(_result_dtype(x))
+        return _plus((wide - high - low) / s, offset).to(_result_dtype(x))
     c, s = (torch.tensor(v, dtype=torch.float64, device=x.device) for v in (center, scale))
     wide = x.double()
-    return (wide * s + c if inverse else (wide - c) / s).to(_result_dtype(x))
+    if inverse:
+        return (_plus(wide, offset, -1) * s + c).to(_result_dtype(x))
+    return _plus((wide - c) / s, offset).to(_result_dtype(x))
+
+
+def _plus(z: torch.Tensor, offset: NDArray[Any] | None, sign: int = 1) -> torch.Tensor:
+    return z if offset is None else z + torch.tensor(sign * offset, dtype=z.dtype, device=z.device)
 
 
 def clipped(z: torch.Tensor, least: NDArray[Any], most: NDArray[Any]) -> torch.Tensor:
@@ -109,7 +130,7 @@ def to_torch(normalizer: Any) -> Normalize:
 
 
 class Normalize(nn.Module):
-    """``(x - center) / scale``, ``@ rotation`` where the method whitens, clipped where asked; all saved in the state dict.
+    """``(x - center) / scale + offset``, ``@ rotation`` where the method whitens, clipped where asked; all saved in the state dict.
 
     The statistics stay in float64 when the model is cast to a narrower type, where a mean of 1e5 would be
     infinite in float16; the result has the dtype of `x`, or float32 for integers. On a device without float64
@@ -124,6 +145,7 @@ class Normalize(nn.Module):
     if TYPE_CHECKING:  # torch.jit.script reads annotations of a class, and not as text
         center: torch.Tensor
         scale: torch.Tensor
+        offset: torch.Tensor | None
         rotation: torch.Tensor | None
         mixed: torch.Tensor | None
         least: torch.Tensor | None
@@ -131,13 +153,19 @@ class Normalize(nn.Module):
 
     def __init__(self, affine: AffineMap) -> None:
         super().__init__()
-        rotation, mixed = affine.rotation, affine.mixed
-        self.register_buffer("center", torch.tensor(affine.center))
-        self.register_buffer("scale", torch.tensor(affine.scale))
-        self.register_buffer("rotation", None if rotation is None else torch.tensor(rotation))
-        self.register_buffer("mixed", None if rotation is None else torch.tensor(mixed))
-        self.register_buffer("least", None if affine.least is None else torch.tensor(affine.least))
-        self.register_buffer("most", None if affine.most is None else torch.tensor(affine.most))
+        held = {
+            "center": affine.center,
+            "scale": affine.scale,
+            "offset": affine.offset,
+            "rotation": affine.rotation,
+            "mixed": None if affine.rotation is None else affine.mixed,
+            "least": affine.least,
+            "most": affine.most,
+        }
+        # What there is not comes last: torch.export counts buffers, and one that is None throws it off.
+        for name in sorted(held, key=lambda name: held[name] is None):
+            values = held[name]
+            self.register_buffer(name, None if values is None else torch.tensor(values))
         self.axis = affine.kept[0] if affine.kept else -1
         self.sizes = affine.sizes
         self.without_float64 = WITHOUT_FLOAT64
@@ -158,7 +186,11 @@ class Normalize(nn.Module):
             z = z / self.scale.float().to(x.device)
         else:
             z = (x.double() - self.center) / self.scale
-        return self._clipped(self._rotated(z)).to(dtype)
+        return self._clipped(self._rotated(self._moved_by_offset(z))).to(dtype)
+
+    def _moved_by_offset(self, z: torch.Tensor) -> torch.Tensor:
+        offset = self.offset
+        return z if offset is None else z + offset.to(z.device, z.dtype)
 
     def _rotated(self, z: torch.Tensor) -> torch.Tensor:
         rotation, mixed = self.rotation, self.mixed

@@ -87,7 +87,7 @@ class LayerMap:
 def layer_map(affine: AffineMap, columns: NDArray[np.int_], where: str) -> LayerMap:
     """The normalisation as this layer sees it; features that are no column of it keep center 0 and scale 1."""
     foreign = columns < 0
-    center = np.where(foreign, 0.0, affine.center.ravel()[columns])
+    center = np.where(foreign, 0.0, affine.zero.ravel()[columns])
     scale = np.where(foreign, 1.0, affine.scale.ravel()[columns])
     rotation = None
     if affine.rotation is not None:

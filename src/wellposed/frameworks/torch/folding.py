@@ -307,7 +307,7 @@ def _check_on_training_range(
     """The same with the statistics as they are; far from 0 the rounding of raw inputs counts so much more."""
     folded, normalize = copy.deepcopy(plain), Normalize(affine)
     _fold(folded, affine, folds)
-    tolerance = _TOLERANCE * max(1.0, float(np.abs(affine.center / affine.scale).max()))
+    tolerance = _TOLERANCE * max(1.0, float(np.abs(affine.zero / affine.scale).max()))
     for raw in batches:
         for training in (False, True):
             mode = f"{'train' if training else 'eval'} mode"

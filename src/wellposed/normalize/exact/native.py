@@ -6,7 +6,9 @@ import ctypes
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,11 +19,14 @@ import numpy as np
 from llvmlite import binding as llvm
 from numpy.typing import NDArray
 
-from ...own_files import write_whole
+from ...own_files import atomic_write
 from .lanes import OpenLanes, Room
 
 _SOURCES = ("blocks", "compiled", "lanes", "limbs", "scales", "sums")
 _MOST_BYTES = 1 << 25
+_OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_MODE, _FOLDER_MODE = 0o644, 0o755
+_OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 C_LIBRARY = ("abort", "frexp", "ldexp", "memcpy", "memmove", "memset")
 """The functions that the code may call."""
 _POINTER, _WHOLE = ctypes.c_void_p, ctypes.c_int64
@@ -105,11 +110,12 @@ class Native:
     def _places(self) -> Iterator[Path]:
         """Where the code may be kept, the best first; a name for each processor, should they share a disk."""
         name = f"sums-{hashlib.sha256(self._head).hexdigest()[:16]}.bin"
-        told, cache = os.environ.get("NUMBA_CACHE_DIR"), os.environ.get("XDG_CACHE_HOME")
+        yield Path(__file__).with_name("__pycache__") / name
+        cache, told = os.environ.get("XDG_CACHE_HOME"), os.environ.get("NUMBA_CACHE_DIR")
+        with suppress(RuntimeError):  # this user has no home
+            yield (Path(cache) if cache else Path.home() / ".cache") / "wellposed" / name
         if told:
             yield Path(told) / name
-        yield Path(__file__).with_name("__pycache__") / name
-        yield (Path(cache) if cache else Path.home() / ".cache") / "wellposed" / name
 
 
 def _show_c_library() -> None:
@@ -121,9 +127,14 @@ def _show_c_library() -> None:
 
 
 def _kept(place: Path, head: bytes) -> bytes | None:
-    """The code in a file, None where it is not there, damaged, or another one."""
+    """The code in a file, None where it is not there, damaged, another one, or others could have written it."""
     try:
-        with place.open("rb") as file:
+        if not _is_ours(place.parent.stat()):
+            return None
+        with open(os.open(place, _OPEN), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not (stat.S_ISREG(status.st_mode) and _is_ours(status)):
+                return None
             held = file.read(_MOST_BYTES)
     except OSError:
         return None
@@ -132,12 +143,23 @@ def _kept(place: Path, head: bytes) -> bytes | None:
     return code if whole else None
 
 
+def _is_ours(status: os.stat_result) -> bool:
+    """Whether nobody but this user and root can write a file or a folder; the code in it is run."""
+    if not hasattr(os, "getuid"):
+        return True
+    return status.st_uid in (os.getuid(), 0) and not status.st_mode & _OF_OTHERS
+
+
 def _keep(places: list[Path], head: bytes, code: bytes) -> None:
-    """In the first place that can be written."""
+    """In the first place that can be written, by this user and root alone."""
     for place in places:
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(place, hashlib.sha256(head + code).digest() + head + code)
+            place.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            if not _is_ours(place.parent.stat()):
+                continue
+            with atomic_write(place) as temporary:
+                temporary.write_bytes(hashlib.sha256(head + code).digest() + head + code)
+                temporary.chmod(_MODE)  # whatever the mask left
         except OSError:
             continue
         return

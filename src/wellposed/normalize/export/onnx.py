@@ -92,6 +92,8 @@ def to_onnx(
     graph.add("Cast", "x", to=onnx.TensorProto.DOUBLE)
     graph.add("Sub", graph.last, graph.constant("center", affine.center))
     graph.add("Div", graph.last, graph.constant("scale", affine.scale))
+    if affine.offset is not None:
+        graph.add("Add", graph.last, graph.constant("offset", affine.offset))
     if affine.rotation is not None and affine.mixed.any():
         _rotate(graph, affine, normalizer.ndim)
     _clip(graph, affine)

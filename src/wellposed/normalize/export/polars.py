@@ -55,6 +55,8 @@ def to_polars(normalizer: Normalizer) -> list[Any]:
         else column
         for i, column in enumerate(columns)
     ]
+    if normalizer.offset is not None:
+        alone = [z + o if o else z for z, o in zip(alone, normalizer.offset.tolist(), strict=True)]
     made = alone if normalizer.rotation is None else _rotated(alone, normalizer, normalizer.rotation)
     if normalizer.clip is not None:
         low, high = normalizer.clip

@@ -116,11 +116,12 @@ def _lines(expressions: Sequence[str]) -> str:
 def _standardised(normalizer: Normalizer, i: int, name: str, speak: _Dialect) -> str:
     center, scale = float(normalizer.center[i]), float(normalizer.scale[i])
     difference = f"cast({name} as {speak.double})" + (f" - {_number(center, speak)}" if center else "")
+    offset = 0.0 if normalizer.offset is None else float(normalizer.offset[i])
+    behind = f" + {_number(offset, speak)}" if offset else ""
     if scale == 1:
-        return difference
-    return (
-        f"({difference}) / {_number(scale, speak)}" if center else f"{difference} / {_number(scale, speak)}"
-    )
+        return difference + behind
+    divided = f"({difference})" if center else difference
+    return f"{divided} / {_number(scale, speak)}{behind}"
 
 
 def _clipped(name: str, low: float, high: float, speak: _Dialect) -> str:
