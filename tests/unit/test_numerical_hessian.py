@@ -209,7 +209,12 @@ def test_a_kink_has_no_second_derivative():
         (np.sin, [1.0, 2.0], {}, "expected one real number"),
         (3, [1.0], {}, "f is 3"),
         (np.sum, [1.0], {"gradient": 3}, "gradient is 3"),
-        (None, [1.0, 2.0], {"gradient": lambda t: t[:1]}, "1 numbers for 2 elements"),
+        (
+            None,
+            [1.0, 2.0],
+            {"gradient": lambda t: t[:1]},
+            r"gradient\(x\) has shape \(1,\) where x has \(2,\)",
+        ),
         (np.sum, [1.0], {"precision": "half"}, "precision is 'half'"),
         (np.sum, [1.0], {"bounds": (2, 3)}, "outside of 2 to 3"),
     ],
@@ -225,3 +230,34 @@ def test_what_f_raises_comes_through():
 
     with pytest.raises(UserCodeError, match="KeyError"):
         hessian(f, np.ones(2))
+
+
+def test_a_gradient_is_paired_with_x_by_key():
+    found = hessian(None, {"a": 1.0, "b": 2.0}, gradient=lambda p: {"b": 4 * p["b"], "a": p["a"]})
+    assert abs(found.value["a"]["a"] - 1) <= found.error["a"]["a"] < 1e-9
+    assert abs(found.value["b"]["b"] - 4) <= found.error["b"]["b"] < 1e-9
+    assert abs(found.value["a"]["b"]) <= found.error["a"]["b"] < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("gradient", "said"),
+    [
+        (lambda w: (w**3).T, r"gradient\(x\) has shape \(3, 2\) where x has \(2, 3\)"),
+        (lambda w: {"w": w}, "gradient.x. is a dict"),
+        (lambda w: None, r"gradient\(x\) is None"),
+        (lambda w: w * np.nan, r"gradient\(x\) is an array with values that are not finite"),
+        (lambda w: w + 1j, r"gradient\(x\) is complex where x is real"),
+        (lambda w: np.where(w == 1, w, np.nan), "gradient is not finite beside x"),
+    ],
+)
+def test_a_gradient_that_does_not_fit_is_named(gradient, said):
+    with pytest.raises(ArgumentError, match=said):
+        hessian(None, np.ones((2, 3)), gradient=gradient)
+
+
+def test_what_the_gradient_raises_is_said_of_the_gradient():
+    def gradient(t):
+        raise KeyError("weights")
+
+    with pytest.raises(UserCodeError, match="gradient raised KeyError"):
+        hessian(None, np.ones(2), gradient=gradient)

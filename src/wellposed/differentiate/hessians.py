@@ -18,6 +18,7 @@ from .numerical import (
     TINIEST,
     Precision,
     around,
+    around_gradient,
     bounded_lines,
     checked,
     in_units_of_f,
@@ -102,15 +103,7 @@ def hessian(
 def _of_gradient(
     gradient: Callable[[Any], Any], x: Any, *, precision: Precision, bounds: Any
 ) -> NumericalGradient:
-    def flat(place: Any) -> Array:
-        return opened(gradient(place), wide=True).flat
-
-    function = around(flat, x, precision=precision, scalar=False, bounds=bounds)
-    size = function.point.flat.size
-    if function.shape != (size,):
-        raise ArgumentError(
-            f"gradient returned {function.shape[0]} numbers for {size} elements of x: expected the structure of x"
-        )
+    function = around_gradient(gradient, x, precision=precision, bounds=bounds)
     found = search(function, bounded_lines(function), scale_groups(function.point), method="auto")
     derivatives = in_units_of_f(function, found.derivatives)
     return _laid_out(function, _symmetric(derivatives), deterministic=found.deterministic)

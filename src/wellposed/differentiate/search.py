@@ -296,5 +296,5 @@ def all_found(function: Function, lines: Lines, derivatives: Derivatives) -> Non
         if function.refused is not None:
             raise function.refused
         raise ArgumentError(
-            f"f is not finite beside x{f' along {name}' if name else ''}: expected finite values within a small step of x"
+            f"{function.name} is not finite beside x{f' along {name}' if name else ''}: expected finite values within a small step of x"
         )
