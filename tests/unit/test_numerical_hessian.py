@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -261,3 +263,49 @@ def test_what_the_gradient_raises_is_said_of_the_gradient():
 
     with pytest.raises(UserCodeError, match="gradient raised KeyError"):
         hessian(None, np.ones(2), gradient=gradient)
+
+
+KINKS = {  # a function whose slope has a kink at x, and its second derivatives to all sides
+    "Huber": (lambda t: t[0] ** 2 / 2 if abs(t[0]) <= 1 else abs(t[0]) - 0.5, [1.0], [[[0, 1]]]),
+    "squared hinge": (lambda t: max(t[0] - 0.3, 0) ** 2, [0.3], [[[0, 2]]]),
+    "with a smooth part": (
+        lambda t: (1 + 2 * (t[0] > 0.3)) * (t[0] - 0.3) ** 2 + np.sin(t[0]),
+        [0.3],
+        [[[2 - np.sin(0.3), 6 - np.sin(0.3)]]],
+    ),
+    "of a difference": (
+        lambda t: max(t[0] - t[1], 0) ** 2,
+        [0.7, 0.7],
+        [[[0, 2], [-2, 0]], [[-2, 0], [0, 2]]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_a_kink_in_the_slope_is_covered_to_all_sides(name):
+    f, x, ends = KINKS[name]
+    found = hessian(f, np.array(x))
+    assert np.all(found.kink)
+    assert np.all(np.abs(np.array(ends) - found.value[..., None]) <= found.error[..., None])
+    assert found.error.max() < 2.2
+
+
+def test_a_kink_of_one_element_leaves_the_others_sharp():
+    found = hessian(lambda t: sum(max(a, 0) ** 2 for a in t), np.array([0.0, 0.0, 1.0]))
+    assert found.kink.tolist() == [[True, False, False], [False, True, False], [False, False, False]]
+    assert (found.error + np.diag([-1.1, -1.1, 0])).max() < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "bounds"),
+    [
+        (lambda t: float(t[0] >= 0.5), 0.5, None),
+        (lambda t: np.cbrt(t[0]), 0.0, None),
+        (lambda t: math.sqrt(t[0]), 0.0, (0, None)),
+        (lambda t: math.sqrt(1 - t[0]), 1.0, None),
+    ],
+)
+def test_a_second_derivative_without_end_has_an_endless_bar(f, x, bounds):
+    found = hessian(f, np.array([x]), bounds=bounds)
+    assert found.kink.all()
+    assert found.error[0, 0] == np.inf

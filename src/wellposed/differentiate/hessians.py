@@ -147,7 +147,7 @@ def _of_values(function: Function) -> NumericalGradient:
             crossed = Pairs(elements=elements, i=i[own], j=j[own], units=starts, sides=pair, noise=noise)
             if not spread.any():
                 crossed.consider_batches(function)
-            _put_crossed(whole, function, crossed)
+            _put_crossed(whole, function, crossed, kinks=alone.kink[:, 0])
     return _laid_out(function, in_units_of_f(function, whole), deterministic=not spread.any())
 
 
@@ -263,7 +263,7 @@ def _parts(n: int) -> Iterator[tuple[Indices, Indices]]:
         yield i[start : start + TOGETHER], j[start : start + TOGETHER]
 
 
-def _put_crossed(whole: Derivatives, function: Function, pairs: Pairs) -> None:
+def _put_crossed(whole: Derivatives, function: Function, pairs: Pairs, *, kinks: NDArray[np.bool_]) -> None:
     """Mixed derivatives into both triangles."""
     found = pairs.climb(function, np.arange(len(pairs.i)), first=np.ones(len(pairs.i)), ladder=SHORT)
     for k in np.flatnonzero(~found.found[:, 0])[:1]:
@@ -271,6 +271,7 @@ def _put_crossed(whole: Derivatives, function: Function, pairs: Pairs) -> None:
         raise ArgumentError(
             f"f is not finite beside x along {' and '.join(names)} together: expected finite values within a small step of x"
         )
+    pairs.widen_kinks(function, found, kinks)
     whole.put((pairs.i, pairs.j), _of_pairs(found, pairs.units, pairs.i, pairs.j))
     whole.put((pairs.j, pairs.i), _of_pairs(found, pairs.units, pairs.j, pairs.i))
 
