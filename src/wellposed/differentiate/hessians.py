@@ -26,7 +26,7 @@ from .numerical import (
 )
 from .points import opened
 from .result import NumericalGradient
-from .search import FIRST_STEP, all_found, further, noise_along_lines, repeat_spread, search
+from .search import FIRST_STEP, all_found, further, noise_along_lines, refuse_cramped, repeat_spread, search
 from .second import Noise, Pairs
 from .tableau import RATIO
 
@@ -267,6 +267,8 @@ def _put_crossed(whole: Derivatives, function: Function, pairs: Pairs, *, kinks:
     """Mixed derivatives into both triangles."""
     found = pairs.climb(function, np.arange(len(pairs.i)), first=np.ones(len(pairs.i)), ladder=SHORT)
     for k in np.flatnonzero(~found.found[:, 0])[:1]:
+        for line in (pairs.i[k], pairs.j[k]):
+            refuse_cramped(pairs.elements, int(line))
         names = [pairs.elements.name(int(which[k])) for which in (pairs.i, pairs.j)]
         raise ArgumentError(
             f"f is not finite beside x along {' and '.join(names)} together: expected finite values within a small step of x"
