@@ -107,3 +107,20 @@ def test_an_output_whose_shape_depends_on_the_values_is_told():
 def test_a_jacobian_of_another_shape_is_refused(shape):
     with pytest.raises(ArgumentError, match=r"expected \(3, 4\), that of the output of f and then that of x"):
         wp.check_gradients(layer, X, gradient=np.ones(shape))
+
+
+@pytest.mark.parametrize("large", [1e4, 1e8, 1e11])
+@pytest.mark.parametrize(("claimed", "verdict"), [(2.0, "pass"), (5.0, "fail"), (0.0, "fail")])
+def test_a_small_output_does_not_hide_behind_a_large_one(large, claimed, verdict):
+    check = wp.check_gradients(
+        lambda x: np.array([large * x[0], x[1] ** 2]),
+        np.array([0.7, 1.3]),
+        gradient=lambda x: np.array([[large, 0], [0, claimed * x[1]]]),
+    )
+    assert check.verdict == verdict
+    assert verdict == "pass" or check.worst.place == "d f[1] / d x[1]"
+
+
+def test_what_rounding_leaves_of_a_zero_row_is_no_error():
+    gradient = np.array([[1.0, 0.0], [0.0, 1e-15]])
+    assert wp.check_gradients(lambda x: np.array([x[0], 0 * x[1]]), np.ones(2), gradient=gradient)

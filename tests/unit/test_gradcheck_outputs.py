@@ -70,6 +70,14 @@ def test_a_sparse_gradient_of_a_dense_input_is_told_with_the_mend():
         wp.check_gradients(lambda w, rows: Rows.apply(w, rows), w, torch.tensor([0, 2, 2]))
 
 
+def test_a_sparse_embedding_of_a_leaf_is_told_to_be_dense():
+    w = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+    rows = torch.tensor([0, 2, 2])
+    with pytest.raises(UserCodeError, match=r"autograd cannot carry back .* pass sparse=False"):
+        wp.check_gradients(lambda w: torch.nn.functional.embedding(rows, w, sparse=True), w)
+    assert wp.check_gradients(lambda w: torch.nn.functional.embedding(rows, w, sparse=False), w)
+
+
 @pytest.mark.parametrize("used", [(0,), (1,), (0, 1)])
 def test_a_backward_that_is_given_none_for_unused_outputs_passes(used):
     assert wp.check_gradients(lambda x: tuple(Powers.apply(x)[k] for k in used), X)

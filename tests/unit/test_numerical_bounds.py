@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import approx_fprime
 
 import wellposed as wp
-from wellposed.differentiate import jacobian
+from wellposed.differentiate import hessian, jacobian
 from wellposed.errors import ArgumentError
 
 PLACES = [0.0, 1e-12, 1e-9, 1e-6, 1e-3, 0.5, 1 - 1e-9, 1.0]
@@ -159,3 +159,42 @@ def test_a_complex_x_has_no_bounds():
 def test_what_the_bounds_leave_no_room_for_is_refused(options, said):
     with pytest.raises(ArgumentError, match=said):
         wp.numerical_gradient(np.exp, 1.0, bounds=(0, 1), **options)
+
+
+@pytest.mark.parametrize("low", [{"a": None, "b": [0, 1]}, {"b": [None, 1.0], "a": -1}, {"a": -1, "b": None}])
+def test_none_and_lists_may_stand_inside_bounds(low):
+    x = {"a": 0.0, "b": np.array([0.0, 1.0])}
+    found = wp.numerical_gradient(lambda p: p["a"] + np.sum(p["b"] ** 2), x, bounds=(low, None))
+    assert abs(found.value["a"] - 1) <= found.error["a"]
+    assert np.all(np.abs(found.value["b"] - [0, 2]) <= found.error["b"])
+
+
+def test_none_in_a_list_of_bounds_is_no_bound():
+    seen = []
+
+    def f(w):
+        seen.append(w)
+        return np.sum(w**2)
+
+    found = wp.numerical_gradient(f, np.zeros(3), bounds=([0, None, 0], None))
+    assert np.all(np.abs(found.value) <= found.error)
+    assert (np.min(seen, axis=0) < 0).tolist() == [False, True, False]
+
+
+def test_x_may_be_a_bound_rounded_to_its_dtype():
+    x = np.float32([0.1, 0.7])
+    found = wp.numerical_gradient(lambda w: np.sum(w**2), x, bounds=(0, [0.1, 0.7]))
+    assert np.all(np.abs(found.value - 2 * x.astype(float)) <= found.error)
+    with pytest.raises(ArgumentError, match=r"outside of 0 to 0\.1"):
+        wp.numerical_gradient(np.sum, np.nextafter(np.float32(0.1), np.float32(1)), bounds=(0, 0.1))
+
+
+@pytest.mark.parametrize("derivative", [wp.numerical_gradient, hessian])
+def test_bounds_that_leave_room_for_roundings_alone_are_named(derivative):
+    with pytest.raises(ArgumentError, match=r"bounds at element \(0,\): x can move by .* at most"):
+        derivative(lambda w: w[0] ** 2, np.ones(1), bounds=(np.nextafter(1.0, 0), 1))
+
+
+def test_masked_bounds_are_refused():
+    with pytest.raises(ArgumentError, match="low is a masked array"):
+        wp.numerical_gradient(np.sum, np.zeros(2), bounds=(np.ma.array([0, 1], mask=[0, 1]), None))

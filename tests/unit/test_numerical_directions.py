@@ -47,7 +47,11 @@ def test_several_outputs_along_a_direction(rng):
 
 @pytest.mark.parametrize(
     ("direction", "said"),
-    [(np.ones(3), r"shapes \(3,\)"), (np.zeros(2), "zero"), (np.array([1, 1j]), "complex")],
+    [
+        (np.ones(3), r"direction has shape \(3,\) where x has \(2,\)"),
+        (np.zeros(2), "zero"),
+        (np.array([1, 1j]), "complex"),
+    ],
 )
 def test_a_direction_that_does_not_fit_is_refused(direction, said):
     with pytest.raises(ArgumentError, match=said):
@@ -128,7 +132,7 @@ def test_a_hessian_needs_something_to_differentiate():
         hessian_vector(None, np.ones(2), np.ones(2))
     with pytest.raises(ArgumentError, match="complex"):
         hessian_vector(np.sum, np.ones(2) + 0j, np.ones(2))
-    with pytest.raises(ArgumentError, match="3 numbers for 2 elements"):
+    with pytest.raises(ArgumentError, match=r"gradient\(x\) has shape \(3,\) where x has \(2,\)"):
         hessian_vector(None, np.ones(2), np.ones(2), gradient=lambda t: np.ones(3))
 
 
@@ -172,3 +176,29 @@ def test_a_hessian_covers_at_symmetric_and_other_points(rng):
             found = hessian_vector(f, x, v)
             missed += int((np.abs(found.value - hessian(x) @ v) > found.error).sum())
     assert missed == 0
+
+
+def test_a_direction_is_paired_with_x_by_key():
+    found = directional_derivative(lambda p: p["a"] * p["b"], {"a": 1.0, "b": 2.0}, {"b": 0.0, "a": 1.0})
+    assert abs(found.value - 2.0) <= found.error < 1e-9
+    with pytest.raises(ArgumentError, match=r"direction holds \['b'\] where x holds \['a'\], \['b'\]"):
+        directional_derivative(lambda p: p["a"], {"a": 1.0, "b": 2.0}, {"b": 0.0})
+
+
+def test_a_gradient_is_paired_with_x_by_key():
+    found = hessian_vector(
+        None,
+        {"a": 1.0, "b": 2.0},
+        {"b": 0.0, "a": 1.0},
+        gradient=lambda p: {"b": 4 * p["b"], "a": p["a"]},
+    )
+    assert abs(found.value["a"] - 1) <= found.error["a"] < 1e-9
+    assert abs(found.value["b"]) <= found.error["b"] < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("v", "said"), [(None, "v is None"), (np.zeros(2), "v is zero"), (np.array([1, np.nan]), "v holds")]
+)
+def test_a_vector_that_makes_no_sense_is_refused(v, said):
+    with pytest.raises(ArgumentError, match=said):
+        hessian_vector(None, np.ones(2), v, gradient=np.sin)

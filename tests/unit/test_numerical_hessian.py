@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -209,7 +211,12 @@ def test_a_kink_has_no_second_derivative():
         (np.sin, [1.0, 2.0], {}, "expected one real number"),
         (3, [1.0], {}, "f is 3"),
         (np.sum, [1.0], {"gradient": 3}, "gradient is 3"),
-        (None, [1.0, 2.0], {"gradient": lambda t: t[:1]}, "1 numbers for 2 elements"),
+        (
+            None,
+            [1.0, 2.0],
+            {"gradient": lambda t: t[:1]},
+            r"gradient\(x\) has shape \(1,\) where x has \(2,\)",
+        ),
         (np.sum, [1.0], {"precision": "half"}, "precision is 'half'"),
         (np.sum, [1.0], {"bounds": (2, 3)}, "outside of 2 to 3"),
     ],
@@ -225,3 +232,80 @@ def test_what_f_raises_comes_through():
 
     with pytest.raises(UserCodeError, match="KeyError"):
         hessian(f, np.ones(2))
+
+
+def test_a_gradient_is_paired_with_x_by_key():
+    found = hessian(None, {"a": 1.0, "b": 2.0}, gradient=lambda p: {"b": 4 * p["b"], "a": p["a"]})
+    assert abs(found.value["a"]["a"] - 1) <= found.error["a"]["a"] < 1e-9
+    assert abs(found.value["b"]["b"] - 4) <= found.error["b"]["b"] < 1e-9
+    assert abs(found.value["a"]["b"]) <= found.error["a"]["b"] < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("gradient", "said"),
+    [
+        (lambda w: (w**3).T, r"gradient\(x\) has shape \(3, 2\) where x has \(2, 3\)"),
+        (lambda w: {"w": w}, "gradient.x. is a dict"),
+        (lambda w: None, r"gradient\(x\) is None"),
+        (lambda w: w * np.nan, r"gradient\(x\) is an array with values that are not finite"),
+        (lambda w: w + 1j, r"gradient\(x\) is complex where x is real"),
+        (lambda w: np.where(w == 1, w, np.nan), "gradient is not finite beside x"),
+    ],
+)
+def test_a_gradient_that_does_not_fit_is_named(gradient, said):
+    with pytest.raises(ArgumentError, match=said):
+        hessian(None, np.ones((2, 3)), gradient=gradient)
+
+
+def test_what_the_gradient_raises_is_said_of_the_gradient():
+    def gradient(t):
+        raise KeyError("weights")
+
+    with pytest.raises(UserCodeError, match="gradient raised KeyError"):
+        hessian(None, np.ones(2), gradient=gradient)
+
+
+KINKS = {  # a function whose slope has a kink at x, and its second derivatives to all sides
+    "Huber": (lambda t: t[0] ** 2 / 2 if abs(t[0]) <= 1 else abs(t[0]) - 0.5, [1.0], [[[0, 1]]]),
+    "squared hinge": (lambda t: max(t[0] - 0.3, 0) ** 2, [0.3], [[[0, 2]]]),
+    "with a smooth part": (
+        lambda t: (1 + 2 * (t[0] > 0.3)) * (t[0] - 0.3) ** 2 + np.sin(t[0]),
+        [0.3],
+        [[[2 - np.sin(0.3), 6 - np.sin(0.3)]]],
+    ),
+    "of a difference": (
+        lambda t: max(t[0] - t[1], 0) ** 2,
+        [0.7, 0.7],
+        [[[0, 2], [-2, 0]], [[-2, 0], [0, 2]]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_a_kink_in_the_slope_is_covered_to_all_sides(name):
+    f, x, ends = KINKS[name]
+    found = hessian(f, np.array(x))
+    assert np.all(found.kink)
+    assert np.all(np.abs(np.array(ends) - found.value[..., None]) <= found.error[..., None])
+    assert found.error.max() < 2.2
+
+
+def test_a_kink_of_one_element_leaves_the_others_sharp():
+    found = hessian(lambda t: sum(max(a, 0) ** 2 for a in t), np.array([0.0, 0.0, 1.0]))
+    assert found.kink.tolist() == [[True, False, False], [False, True, False], [False, False, False]]
+    assert (found.error + np.diag([-1.1, -1.1, 0])).max() < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "bounds"),
+    [
+        (lambda t: float(t[0] >= 0.5), 0.5, None),
+        (lambda t: np.cbrt(t[0]), 0.0, None),
+        (lambda t: math.sqrt(t[0]), 0.0, (0, None)),
+        (lambda t: math.sqrt(1 - t[0]), 1.0, None),
+    ],
+)
+def test_a_second_derivative_without_end_has_an_endless_bar(f, x, bounds):
+    found = hessian(f, np.array([x]), bounds=bounds)
+    assert found.kink.all()
+    assert found.error[0, 0] == np.inf

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,8 @@ from numpy.typing import NDArray
 
 from ..arguments import told
 from ..errors import ArgumentError
-from .points import Point, iter_once, leaves_of, plain
+from .matching import parts_like
+from .points import Point, iter_once, plain, rounded_to
 
 Array = NDArray[np.float64]
 
@@ -49,6 +49,7 @@ def bounds_of(bounds: Any, point: Point) -> Bounds | None:
         _side(side, point, name=name, free=free)
         for side, name, free in zip(bounds, ("low", "high"), (-np.inf, np.inf), strict=True)
     )
+    low, high = _at_rounded_ends(low, high, point)
     _refuse(
         low > high, point, lambda k: f"low is {low[k]:g} and high is {high[k]:g}: expected low below high"
     )
@@ -72,10 +73,13 @@ def _side(side: Any, point: Point, *, name: str, free: float) -> Array:
     found = np.full(point.flat.shape, free)
     if side is None:
         return found
-    whole = not isinstance(side, dict | list | tuple) and np.ndim(_read(side, name)) == 0
-    parts = [side] * len(point.leaves) if whole else _matched(side, point, name)
+    whole = not isinstance(side, dict | list | tuple) and np.ndim(_read(side, name, free)) == 0
+    expected = "a number, or the structure of x"
+    parts = (
+        [side] * len(point.leaves) if whole else parts_like(side, point, f"bounds: {name}", expected=expected)
+    )
     for leaf, part in zip(point.leaves, parts, strict=True):
-        values = _read(part, name)
+        values = _read(part, name, free)
         try:
             found[leaf.start : leaf.stop] = np.broadcast_to(values, leaf.shape).ravel()
         except ValueError:
@@ -87,31 +91,35 @@ def _side(side: Any, point: Point, *, name: str, free: float) -> Array:
     return found
 
 
-def _matched(side: Any, point: Point, name: str) -> Iterator[Any]:
-    """The parts of a structure like x; a plain list of numbers may stand for an array."""
-    if len(point.leaves) == 1 and not point.leaves[0].path:
-        return iter([side])
-    found = dict(leaves_of(side, ""))
-    paths = [leaf.path for leaf in point.leaves]
-    if list(found) != paths:
+def _at_rounded_ends(low: Array, high: Array, point: Point) -> tuple[Array, Array]:
+    """The same, but x itself where it is a bound rounded to the dtype of x, and lies beyond it by that alone."""
+    low, high = low.copy(), high.copy()
+    for leaf in point.leaves:
+        own = slice(leaf.start, leaf.stop)
+        for bound in (low, high):
+            bound[own] = np.where(rounded_to(bound[own], leaf.dtype) == leaf.values, leaf.values, bound[own])
+    return low, high
+
+
+def _read(value: Any, name: str, free: float) -> NDArray[Any]:
+    if isinstance(value, np.ma.MaskedArray):
         raise ArgumentError(
-            f"bounds: {name} holds {_listed(found)} where x holds {_listed(paths)}: expected a number, or the structure of x"
+            f"bounds: {name} is a masked array: expected a plain one, infinite where there is no bound, as .filled({'-' if free < 0 else ''}np.inf) gives"
         )
-    return iter(found.values())
-
-
-def _listed(paths: Any) -> str:
-    return ", ".join(path or "one array" for path in paths) or "nothing"
-
-
-def _read(value: Any, name: str) -> NDArray[Any]:
     try:
-        values = None if iter_once(value) else plain(value)
+        values = None if iter_once(value) else _freed(plain(value), free)
     except Exception:  # a ragged list, an object that says no
         values = None
     if values is None or values.dtype.kind not in "fiu":
         raise ArgumentError(f"bounds: {name} is {_said(value)}: expected real numbers, or None for no bound")
     return values.astype(np.float64)
+
+
+def _freed(values: NDArray[Any], free: float) -> NDArray[Any]:
+    """Without None."""
+    if values.dtype.kind != "O" or any(isinstance(v, bool | np.bool_) for v in values.flat):
+        return values
+    return np.array([free if v is None else v for v in values.flat]).reshape(values.shape)
 
 
 def _said(value: Any) -> str:

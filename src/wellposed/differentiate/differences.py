@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .function import Function
-from .kinks import vertical
+from .kinks import SLOWEST, vertical
 from .lines import Indices, Lines
 from .loudness import approached, looks_like_noise, louder_below, quiet_below, steady_below
 from .parting import CLEAR, parting_of
@@ -239,10 +239,16 @@ def _leaves(tableau: Tableau, best: Entry) -> NDArray[np.bool_]:
 
 
 def _stands_alone(tableau: Tableau) -> NDArray[np.bool_]:
-    """Whether f at x differs from f to both sides by as much at the last step as at the one before: all that f does lies between."""
-    if len(tableau.jumps.bends) < 2:
+    """Whether f at x differs from f to both sides by as much at the last step as at the one before: all that f does lies between.
+
+    Of second derivatives: whether those to both sides part ever further.
+    """
+    jumps = tableau.jumps
+    if len(jumps.bends) < 2:
         return np.zeros(tableau.noise.shape, dtype=bool)
-    longer, last = (np.abs(b) for b in tableau.jumps.bends[-2:])
+    if tableau.power > 1:
+        return (jumps.seen[-1] > jumps.doubts[-1]) & (jumps.seen[-1] > SLOWEST * jumps.seen[-2])
+    longer, last = (np.abs(b) for b in jumps.bends[-2:])
     return (last > CLEAR * tableau.noise) & (last > longer / 2)
 
 
@@ -252,20 +258,17 @@ def _read(function: Function, lines: Lines, which: Indices, tableau: Tableau) ->
     tableau, best = read_smooth(tableau)
     reading = reread(function, lines, which, tableau, best)
     tableau, best = reading.tableau, reading.best
-    jump = np.take_along_axis(tableau.jumps.to_cover(), best.rung[None], axis=0)[0]
     derivatives = derived(function, tableau, best, endless=endless)
-    return replace(
-        derivatives,
-        kink=derivatives.found & (endless | (jump > 0)),
-        stairs=reading.stairs,
-        torn=reading.torn,
-    )
+    return replace(derivatives, stairs=reading.stairs, torn=reading.torn)
 
 
 def has_no_end(tableau: Tableau) -> NDArray[np.bool_]:
     """Whether the slopes, or the jump between those to both sides, grow as long as the steps shrink."""
     powers = [h**tableau.power for h in tableau.steps]
-    return vertical([row[0] for row in tableau.values], powers, tableau.noise) | tableau.jumps.grow()
+    return (
+        vertical([row[0] for row in tableau.values], powers, tableau.noise, power=tableau.power)
+        | tableau.jumps.grow()
+    )
 
 
 def read_smooth(tableau: Tableau) -> tuple[Tableau, Entry]:
@@ -293,6 +296,7 @@ def derived(function: Function, tableau: Tableau, best: Entry, *, endless: NDArr
     """What the best entry says."""
     found = np.isfinite(best.error)
     step = _step(tableau, best.rung)
+    jump = np.take_along_axis(tableau.jumps.to_cover(), best.rung[None], axis=0)[0]
     # The slope's own rounding, and that of values which were smaller at x than beside it.
     rounding = np.ldexp(np.abs(best.value), 1 - function.digits) + 5e-324 / step**tableau.power
     none = np.zeros(found.shape, dtype=bool)
@@ -301,7 +305,7 @@ def derived(function: Function, tableau: Tableau, best: Entry, *, endless: NDArr
         error=np.where(endless, np.inf, best.error + rounding),
         step=step,
         top=_step(tableau, np.maximum(best.rung - best.column, 0)),
-        kink=found & endless,
+        kink=found & (endless | (jump > 0)),
         noise=tableau.noise,
         one_sided=np.full(found.shape, tableau.one_sided),
         steady=steady_below(tableau, best),

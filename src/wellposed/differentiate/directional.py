@@ -14,9 +14,11 @@ from ..errors import ArgumentError, WellposedError
 from .differences import ROUNDINGS
 from .function import Function
 from .lines import DirectionLine
+from .matching import flat_like
 from .numerical import (
     Precision,
     around,
+    around_gradient,
     bounded_lines,
     checked,
     element_lines,
@@ -72,7 +74,7 @@ def directional_derivative(
     """
     checked(precision=precision)
     function = around(f, x, precision=precision, scalar=False)
-    found = _along(function, direction)
+    found = _along(function, direction, name="direction")
     return _beside(function, found)
 
 
@@ -161,35 +163,26 @@ def hessian_vector(
         raise ArgumentError("x is complex: expected real numbers; pass real and imaginary parts apart")
     if gradient is None:
         return _twice(f, x, v)  # type: ignore[arg-type]
-    given = gradient
-    function = around(lambda p: opened(given(p), wide=True).flat, x, precision="auto", scalar=False)
-    if function.shape != function.point.flat.shape:
-        raise ArgumentError(
-            f"gradient returned {function.shape[0]} numbers for {function.point.flat.size} elements of x: expected "
-            "the structure of x"
-        )
-    found = _along(function, v)
+    function = around_gradient(gradient, x, precision="auto", bounds=None)
+    found = _along(function, v, name="v")
     derivatives = in_units_of_f(function, found.derivatives)
     turned = replace(derivatives, **{name: array.T for name, array in vars(derivatives).items()})
     return laid_out(function, replace(found, derivatives=turned))
 
 
-def _along(function: Function, direction: Any) -> Found:
-    line = direction_line(function, direction)
+def _along(function: Function, direction: Any, *, name: str) -> Found:
+    line = direction_line(function, direction, name=name)
     return search(function, line, np.zeros(1, dtype=np.int64), method="auto")
 
 
-def direction_line(function: Function, direction: Any) -> DirectionLine:
-    point, along = function.point, opened(direction, wide=True)
-    if [leaf.shape for leaf in along.leaves] != [leaf.shape for leaf in point.leaves]:
-        shapes = [", ".join(str(leaf.shape) for leaf in leaves) for leaves in (along.leaves, point.leaves)]
-        raise ArgumentError(f"the direction has the shapes {shapes[0]}, x has {shapes[1]}: expected the same")
-    flat = along.flat
-    if flat.size != point.flat.size:
-        raise ArgumentError("one of x and the direction is complex, and the other is not: expected the same")
+def direction_line(function: Function, direction: Any, *, name: str) -> DirectionLine:
+    point = function.point
+    flat = flat_like(direction, point, name)
+    if not np.isfinite(flat).all():
+        raise ArgumentError(f"{name} holds values that are not finite: expected finite ones")
     moving = flat != 0
     if not moving.any():
-        raise ArgumentError("the direction is zero: expected one that leads away from x")
+        raise ArgumentError(f"{name} is zero: expected a direction that leads away from x")
     scale = float(np.min(element_lines(point).scales[moving] / np.abs(flat[moving])))
     return DirectionLine(point=point, direction=flat, scales=np.array([scale]))
 
@@ -202,7 +195,7 @@ def _beside(function: Function, found: Found) -> NumericalGradient:
 def _twice(f: Callable[[Any], Any], x: Any, v: Any) -> NumericalGradient:
     """The gradient of f's derivative along v, whose step is kept: the one that is best at x."""
     function = around(f, x, precision="auto", scalar=True)
-    line = direction_line(function, v)
+    line = direction_line(function, v, name="v")
     step, noise = _inner_step(function, v)
     steps: Array = np.asarray(step * RATIO ** np.arange(3), dtype=np.float64)
     weights = _weights(steps)
@@ -248,11 +241,11 @@ def _inner_step(function: Function, v: Any) -> tuple[float, float]:
     """
     point, scales = function.point, element_lines(function.point).scales
     way = np.random.default_rng(0).uniform(-1.0, 1.0, size=point.flat.size)
-    found = [_along(function, v).derivatives]
+    found = [_along(function, v, name="v").derivatives]
     for share in OFF:
         try:
             beside = function.elsewhere(point.flat + share * way * scales)
-            there = in_units_of_f(beside, _along(beside, v).derivatives)
+            there = in_units_of_f(beside, _along(beside, v, name="v").derivatives)
             found.append(replace(there, noise=np.ldexp(there.noise, -function.exponents)))
         except WellposedError:  # f is not defined there
             continue

@@ -38,8 +38,16 @@ class Function:
     """F around x. `shape` is that of its output, known from the first evaluation; `m` its size."""
 
     def __init__(
-        self, f: Callable[[Any], Any], point: Point, *, scalar: bool, bounds: Bounds | None = None
+        self,
+        f: Callable[[Any], Any],
+        point: Point,
+        *,
+        scalar: bool,
+        bounds: Bounds | None = None,
+        name: str = "f",
     ) -> None:
+        self.name = name
+        """Of f, in messages."""
         self.f, self.point, self.scalar, self.bounds = f, point, scalar, bounds
         self.n_evaluations = 0
         self.shape: tuple[int, ...] = ()
@@ -60,21 +68,23 @@ class Function:
 
     def elsewhere(self, flat: Array) -> Function:
         """The same f around another point, in the same precision."""
-        return Function(self.f, self.point.moved(flat), scalar=self.scalar, bounds=self.bounds)
+        return Function(
+            self.f, self.point.moved(flat), scalar=self.scalar, bounds=self.bounds, name=self.name
+        )
 
     def _first(self) -> Array:
         given, result = self._called(self.point.flat)
         if not np.array_equal(self._flat(given), self.point.flat):
-            raise ArgumentError("f changed its argument x in place: let it work on a copy")
+            raise ArgumentError(f"{self.name} changed its argument x in place: let it work on a copy")
         value = self._read(result)
         self.shape = value.shape
         flat = value.reshape(-1).astype(np.float64)
         if not np.isfinite(flat).all():
             said = str(float(flat[0])) if flat.size == 1 else "an array with values that are not finite"
             raise ArgumentError(
-                f"f(x) is {said}: expected finite numbers at x; start from a point where f is finite"
+                f"{self.name}(x) is {said}: expected finite numbers at x; start from a point where {self.name} is finite"
                 if flat.size > 1
-                else f"f(x) is {said}: expected a finite number at x; start from a point where f is finite"
+                else f"{self.name}(x) is {said}: expected a finite number at x; start from a point where {self.name} is finite"
             )
         exponents = np.frexp(flat)[1].astype(np.int64)
         self.exponents = np.where(exponents > LARGE, exponents, 0)
@@ -89,7 +99,7 @@ class Function:
         self.n_evaluations += 1
         with self.surroundings():
             given = self.point.made(flat)
-            with users_code("f"), np.errstate(all="ignore"):
+            with users_code(self.name), np.errstate(all="ignore"):
                 return given, self.f(given)
 
     def surroundings(self) -> ExitStack:
@@ -101,15 +111,15 @@ class Function:
 
     def _read(self, result: Any) -> NDArray[Any]:
         if isinstance(result, dict | list | tuple) or result is None:
-            raise ArgumentError(f"f returned {told(result)}: expected {self._expected}")
+            raise ArgumentError(f"{self.name} returned {told(result)}: expected {self._expected}")
         value = plain(result)
         if value.dtype.kind == "c":
             raise ArgumentError(
-                f"f returned {value.dtype.name} numbers: expected {self._expected}; of a complex one, "
+                f"{self.name} returned {value.dtype.name} numbers: expected {self._expected}; of a complex one, "
                 "differentiate its .real and its .imag apart, or its abs()"
             )
         if value.dtype.kind not in "fiub" or (self.scalar and value.size != 1):
-            raise ArgumentError(f"f returned {described(result, value)}: expected {self._expected}")
+            raise ArgumentError(f"{self.name} returned {described(result, value)}: expected {self._expected}")
         framework = framework_of(result)
         name = value.dtype.name if framework is None else framework.dtype_name(result)
         self._stated = min(self._stated, DIGITS.get(name, 53))
@@ -160,7 +170,7 @@ class Function:
             return np.full(len(self.centre), np.nan)
         if value.shape != self.shape:
             raise ArgumentError(
-                f"f returned shape {self.shape} at x and {value.shape} beside it: expected the same shape each time"
+                f"{self.name} returned shape {self.shape} at x and {value.shape} beside it: expected the same shape each time"
             )
         return np.ldexp(value.reshape(-1).astype(np.float64), -self.exponents)
 

@@ -18,6 +18,7 @@ from .numerical import (
     TINIEST,
     Precision,
     around,
+    around_gradient,
     bounded_lines,
     checked,
     in_units_of_f,
@@ -25,7 +26,7 @@ from .numerical import (
 )
 from .points import opened
 from .result import NumericalGradient
-from .search import FIRST_STEP, all_found, further, noise_along_lines, repeat_spread, search
+from .search import FIRST_STEP, all_found, further, noise_along_lines, refuse_cramped, repeat_spread, search
 from .second import Noise, Pairs
 from .tableau import RATIO
 
@@ -102,15 +103,7 @@ def hessian(
 def _of_gradient(
     gradient: Callable[[Any], Any], x: Any, *, precision: Precision, bounds: Any
 ) -> NumericalGradient:
-    def flat(place: Any) -> Array:
-        return opened(gradient(place), wide=True).flat
-
-    function = around(flat, x, precision=precision, scalar=False, bounds=bounds)
-    size = function.point.flat.size
-    if function.shape != (size,):
-        raise ArgumentError(
-            f"gradient returned {function.shape[0]} numbers for {size} elements of x: expected the structure of x"
-        )
+    function = around_gradient(gradient, x, precision=precision, bounds=bounds)
     found = search(function, bounded_lines(function), scale_groups(function.point), method="auto")
     derivatives = in_units_of_f(function, found.derivatives)
     return _laid_out(function, _symmetric(derivatives), deterministic=found.deterministic)
@@ -154,7 +147,7 @@ def _of_values(function: Function) -> NumericalGradient:
             crossed = Pairs(elements=elements, i=i[own], j=j[own], units=starts, sides=pair, noise=noise)
             if not spread.any():
                 crossed.consider_batches(function)
-            _put_crossed(whole, function, crossed)
+            _put_crossed(whole, function, crossed, kinks=alone.kink[:, 0])
     return _laid_out(function, in_units_of_f(function, whole), deterministic=not spread.any())
 
 
@@ -270,14 +263,17 @@ def _parts(n: int) -> Iterator[tuple[Indices, Indices]]:
         yield i[start : start + TOGETHER], j[start : start + TOGETHER]
 
 
-def _put_crossed(whole: Derivatives, function: Function, pairs: Pairs) -> None:
+def _put_crossed(whole: Derivatives, function: Function, pairs: Pairs, *, kinks: NDArray[np.bool_]) -> None:
     """Mixed derivatives into both triangles."""
     found = pairs.climb(function, np.arange(len(pairs.i)), first=np.ones(len(pairs.i)), ladder=SHORT)
     for k in np.flatnonzero(~found.found[:, 0])[:1]:
+        for line in (pairs.i[k], pairs.j[k]):
+            refuse_cramped(pairs.elements, int(line))
         names = [pairs.elements.name(int(which[k])) for which in (pairs.i, pairs.j)]
         raise ArgumentError(
             f"f is not finite beside x along {' and '.join(names)} together: expected finite values within a small step of x"
         )
+    pairs.widen_kinks(function, found, kinks)
     whole.put((pairs.i, pairs.j), _of_pairs(found, pairs.units, pairs.i, pairs.j))
     whole.put((pairs.j, pairs.i), _of_pairs(found, pairs.units, pairs.j, pairs.i))
 

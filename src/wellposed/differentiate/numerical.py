@@ -16,6 +16,7 @@ from .differences import Derivatives
 from .fixed import fixed_step
 from .function import Function
 from .lines import ElementLines
+from .matching import flat_like
 from .points import Point, opened, read_only
 from .result import NumericalGradient
 from .search import Found, search
@@ -110,19 +111,31 @@ def checked(*, method: str = "auto", step: float | None = None, precision: str =
         number(step, "step", above=0, expected="a finite number above 0, in units of x")
 
 
-def around(f: Callable[[Any], Any], x: Any, *, precision: str, scalar: bool, bounds: Any = None) -> Function:
-    """F at x in the precision asked for, or that f permits."""
+def around(
+    f: Callable[[Any], Any], x: Any, *, precision: str, scalar: bool, bounds: Any = None, name: str = "f"
+) -> Function:
+    """F at x in the precision asked for, or that f permits; messages call it `name`."""
     if not callable(f):
-        raise refused("f", f, "a function of x")
+        raise refused(name, f, "a function of x")
     point = opened(x, wide=precision != "own")
     limits = bounds_of(bounds, point)
     if precision != "auto" or all(leaf.digits == 53 for leaf in point.leaves):
-        return Function(f, point, scalar=scalar, bounds=limits)
+        return Function(f, point, scalar=scalar, bounds=limits, name=name)
     try:
-        return Function(f, point, scalar=scalar, bounds=limits)
+        return Function(f, point, scalar=scalar, bounds=limits, name=name)
     except UserCodeError:
         # Weights of the user's may be float32, and refuse to meet float64.
-        return Function(f, opened(x, wide=False), scalar=scalar, bounds=limits)
+        return Function(f, opened(x, wide=False), scalar=scalar, bounds=limits, name=name)
+
+
+def around_gradient(gradient: Callable[[Any], Any], x: Any, *, precision: str, bounds: Any) -> Function:
+    """A gradient of the user's at x, as a function to as many numbers as x has, in their order."""
+    point = opened(x, wide=True)
+
+    def flat(place: Any) -> Array:
+        return flat_like(gradient(place), point, "gradient(x)")
+
+    return around(flat, x, precision=precision, scalar=False, bounds=bounds, name="gradient")
 
 
 def bounded_lines(function: Function) -> ElementLines:

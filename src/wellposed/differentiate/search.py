@@ -39,6 +39,9 @@ TELLING = 0.01
 SPARE = 3
 """A line that follows starts this many rungs above the best rung of the pilots: as many as the extrapolation needs."""
 REPEATS = 8
+CRAMPED = 256.0
+"""Spacings of the numbers beside x, room of less than which is too little for a ladder of steps."""
+TINIEST_STEP = 5e-324
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -290,11 +293,22 @@ def _consider_batches(function: Function, lines: Lines, which: Indices, start: A
 
 
 def all_found(function: Function, lines: Lines, derivatives: Derivatives) -> None:
-    lost = np.flatnonzero(~derivatives.found.all(axis=1))
-    if lost.size:
-        name = lines.name(int(lost[0]))
+    for k in np.flatnonzero(~derivatives.found.all(axis=1))[:1]:
+        name = lines.name(int(k))
+        refuse_cramped(lines, int(k))
         if function.refused is not None:
             raise function.refused
         raise ArgumentError(
-            f"f is not finite beside x{f' along {name}' if name else ''}: expected finite values within a small step of x"
+            f"{function.name} is not finite beside x{f' along {name}' if name else ''}: expected finite values within a small step of x"
+        )
+
+
+def refuse_cramped(lines: Lines, line: int) -> None:
+    """Where the bounds leave too little room for differences, say so."""
+    name, which = lines.name(line), np.array([line])
+    room = max(float(lines.room(which, side)[0]) for side in (1, -1))
+    if room <= CRAMPED * max(lines.resolution(line), TINIEST_STEP):
+        raise ArgumentError(
+            f"bounds{f' at {name}' if name else ''}: x can move by {room:.2g} at most, which is some of its roundings: "
+            "expected more room; widen the bounds, or leave that element out of x"
         )

@@ -6,7 +6,7 @@ in units of each one's own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from .differences import (
 )
 from .function import MOST_NUMBERS, TRIED, Function
 from .lines import ElementLines, Indices
-from .tableau import Tableau
+from .tableau import JUMP_SHARE, Tableau
 
 Array = NDArray[np.float64]
 
@@ -34,6 +34,10 @@ ALONE_SPREAD = 6**0.5
 """Standard deviation of f(x + h) - 2 f(x) + f(x - h), where that of the noise of f is 1."""
 CROSSED_SPREAD = 2.0
 """The same of the sum over four corners."""
+BEND_SPREAD = (160 / 6) ** 0.5
+"""The same of the difference of the second differences to both sides, over half a step each, in units of the one above."""
+JUMP_DOUBT = 40.0
+"""Standard deviations of the noise of f below which mixed differences to several sides count as the same."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -92,6 +96,7 @@ class Pairs:
             coarse=np.zeros((len(some), 1), dtype=bool),
             side=self.sides[0] or self.sides[1],
             power=2,
+            bend_spread=BEND_SPREAD,
             spread=ALONE_SPREAD if self.alone else CROSSED_SPREAD * two_sided,
         )
 
@@ -116,9 +121,12 @@ class Pairs:
 
     def _rung(self, function: Function, open_: Indices, steps: Array, noise: Array) -> Rung:
         i, j = self.i[open_], self.j[open_]
+        bend = np.zeros(len(i))
         with np.errstate(all="ignore"):
             if self.alone:
                 slope, step, sizes = self._bent(function, i, steps)
+                if self.sides[0] == 0:
+                    bend = step * self.units[i] ** 2 * self._bend(function, i, steps)
             else:
                 slope, step, sizes = self._crossed(function, i, j, steps)
             moved = np.maximum(*(steps * (self.units / self.elements.scales)[k] for k in (i, j)))
@@ -129,7 +137,7 @@ class Pairs:
         return Rung(
             step=step,
             slope=np.where(missing, np.nan, slope),
-            bend=np.zeros_like(slope),
+            bend=bend[:, None],
             noise=np.maximum(noise, np.where(missing, 0.0, rounding)),
         )
 
@@ -147,6 +155,37 @@ class Pairs:
             np.abs(near - x) / self.units[i],
             np.maximum(np.abs(at_near), np.abs(at_far)),
         )
+
+    def _bend(self, function: Function, i: Indices, steps: Array) -> Array:
+        """The second divided difference to the right less that to the left, each over one step: what the second derivative jumps by."""
+        x, h = self.elements.point.flat[i], self.elements.near(i, steps * self.units[i])
+        centre, found = function.centre[0], []
+        for sign in (1.0, -1.0):
+            mid, far = (self.elements.point.rounded(i, x + sign * part * h) for part in (0.5, 1.0))
+            at_mid, at_far = (self._values(function, [i], [place]) for place in (mid, far))
+            slopes = (at_far - centre) / (far - x) - (at_mid - centre) / (mid - x)
+            found.append(2 * slopes / (far - mid))
+        return found[0] - found[1]
+
+    def widen_kinks(self, function: Function, found: Derivatives, kinks: NDArray[np.bool_]) -> None:
+        """Where both elements have a kink alone, the bar of their mixed derivative covers those of all four quadrants."""
+        some = np.flatnonzero(kinks[self.i] & kinks[self.j] & found.found[:, 0])
+        if not some.size or self.sides != (0, 0):
+            return
+        i, j, steps = self.i[some], self.j[some], found.step[some, 0]
+        quadrants, sizes = [], []
+        for right in (1, -1):
+            for up in (1, -1):
+                pairs = replace(self, i=i, j=j, sides=(right, up))
+                slope, _, size = pairs._crossed(function, i, j, steps)
+                quadrants.append(slope * self.units[i] * self.units[j])
+                sizes.append(size)
+        noise = np.maximum(found.noise[some, 0], function.rounding(np.max(sizes, axis=0)))
+        with np.errstate(invalid="ignore"):
+            jump = np.ptp(quadrants, axis=0)
+            jumps = jump > JUMP_DOUBT * noise / steps**2
+        found.error[some, 0] += np.where(jumps, JUMP_SHARE * jump, 0.0)
+        found.kink[some, 0] |= jumps
 
     def _crossed(
         self, function: Function, i: Indices, j: Indices, steps: Array

@@ -43,12 +43,17 @@ class Tableau:
     """Which derivative of f the slopes are: their noise is that of f over this power of the step."""
     spread: float | None = None
     """Standard deviation of a slope's noise, times that power of the step, where the noise of f is 1; None: that of a first difference."""
+    bend_spread: float = 1.0
+    """Standard deviation of a bend's noise, times that power of the step but one, in units of that of f(x+h) + f(x-h) - 2 f(x)."""
     steps: list[Array] = field(default_factory=list)
     values: list[Array] = field(default_factory=list)
     truncations: list[Array] = field(default_factory=list)
     deviations: list[Array] = field(default_factory=list)
     """Standard deviation of an entry's noise."""
     jumps: Jumps = field(default_factory=Jumps)
+
+    def __post_init__(self) -> None:
+        self.jumps.power = self.power
 
     @property
     def one_sided(self) -> bool:
@@ -66,7 +71,8 @@ class Tableau:
         return float(np.sqrt(2) if self.one_sided else np.sqrt(0.5))
 
     def add(self, step: Array, slope: Array, bend: Array, noise: Array) -> None:
-        """One more rung: `step` of shape (lines,), `slope` and `bend` = f(x+h) + f(x-h) - 2 f(x) of shape (lines, outputs).
+        """One more rung: `step` of shape (lines,), `slope` and `bend` = f(x+h) + f(x-h) - 2 f(x) of shape (lines, outputs), or
+        what stands for it where the slopes are second derivatives.
 
         `noise` is that of the values at this step, which may be larger than f(x) and so more coarsely rounded.
         """
@@ -79,7 +85,7 @@ class Tableau:
             factor = ((self.steps[k - j] / step) ** order)[:, None]
             row[j] = row[j - 1] + (row[j - 1] - self.values[-1][j - 1]) / (factor - 1)
             deviations[j] = (factor * deviations[j - 1] + self.deviations[-1][j - 1]) / (factor - 1)
-        self.jumps.add(step, bend, noise)
+        self.jumps.add(step, bend, self.bend_spread * noise / step[:, None] ** (self.power - 1))
         self.steps.append(step)
         self.values.append(row)
         self.deviations.append(deviations)

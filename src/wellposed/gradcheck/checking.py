@@ -19,7 +19,7 @@ from ..runtime.scope import Scope, exclusive
 from .conclude import conclude
 from .dicts import Entries
 from .directions import Array
-from .jacobians import transposed, with_worst_output
+from .jacobians import transposed, uneven_sizes, with_worst_output
 from .names import input_names
 from .objective import NumpyObjective, Objective
 from .probe import ROUNDINGS_OF_ZERO
@@ -250,6 +250,13 @@ def _check_numpy(
     check = conclude(objective, seed=seed, resolution=resolution)
     if not objective.output_weights:
         return check
+    sizes = uneven_sizes(objective.jacobians, objective.output_weights[0].shape)
+    if check.verdict == "pass" and sizes is not None:
+        # In the sum a small output hides behind large ones.
+        balanced = NumpyObjective(f, inputs, gradient, names, seed=seed, sizes=sizes)
+        again = conclude(balanced, seed=seed, resolution=resolution)
+        if again.verdict == "fail":
+            objective, check = balanced, again
     if check.verdict == "fail" and check.cause is None:
         turned = transposed(objective.jacobians, objective.points)
         if turned is not None and conclude(

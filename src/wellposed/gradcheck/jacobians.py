@@ -15,6 +15,10 @@ from .directions import Array
 from .result import GradientCheck, WorstElement
 
 SPACING = 2.0**-52
+UNEVEN = 2.0**10
+"""How many times larger the rows of one output may be than those of another in one sum: an error of all of the small one shows then."""
+LEAST = 2.0**-24
+"""Size of a row, as a share of that of the largest one, below which it may be what rounding left of nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,8 +28,9 @@ class Outputs:
     weights: Array
 
     @classmethod
-    def like(cls, values: Array, *, seed: int) -> Outputs:
-        return cls(weights=random_weights(values.shape, (seed, 0), spacing=SPACING))
+    def like(cls, values: Array, *, seed: int, sizes: Array | None = None) -> Outputs:
+        weights = random_weights(values.shape, (seed, 0), spacing=SPACING)
+        return cls(weights=weights if sizes is None else weights / sizes)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -43,6 +48,19 @@ class Outputs:
     def pulled_back(self, jacobian: Array) -> Array:
         """The gradient of F, from a Jacobian of the shape of the outputs and then that of the input."""
         return np.tensordot(self.weights, jacobian, axes=self.weights.ndim)
+
+
+def uneven_sizes(jacobians: Sequence[Array], outputs: tuple[int, ...]) -> Array | None:
+    """The size of each output's row of derivatives, as powers of 2, where these are very uneven; None where they are not.
+
+    A row of zeros is claimed to be small beside all others.
+    """
+    rows = [np.where(np.isfinite(j), j, 0.0).reshape(*outputs, -1) for j in jacobians]
+    sizes = np.max([np.abs(r).max(axis=-1, initial=0.0) for r in rows], axis=0)
+    if not sizes.any():
+        return None
+    sizes = np.maximum(sizes / sizes.max(), LEAST)
+    return None if sizes.min() * UNEVEN > 1 else np.exp2(np.round(np.log2(sizes)))
 
 
 def transposed(jacobians: Sequence[Array], points: Sequence[Array]) -> tuple[Array, ...] | None:

@@ -113,8 +113,10 @@ class NumpyObjective:
         names: Sequence[str],
         *,
         seed: int = 0,
+        sizes: Array | None = None,
     ) -> None:
-        self._f, self._gradient, self._seed = f, gradient, seed
+        """`sizes`, one for each output, are what the outputs are divided by before they are summed."""
+        self._f, self._gradient, self._seed, self._sizes = f, gradient, seed, sizes
         self._outputs: Outputs | None = None
         self.output_weights: tuple[Array, ...] = ()
         self._shape: tuple[int, ...] | None = None
@@ -239,7 +241,7 @@ class NumpyObjective:
         if self._shape is None:
             self._shape = plain.shape
             if plain.size > 1:
-                self._outputs = Outputs.like(plain, seed=self._seed)
+                self._outputs = Outputs.like(plain, seed=self._seed, sizes=self._sizes)
                 self.output_weights = (self._outputs.weights,)
         if plain.shape != self._shape:
             raise OutputsChangedError(

@@ -379,8 +379,9 @@ class Evaluator:
         if refused is None and _SPARSE in str(error):
             names = ", ".join(leaf.name for leaf in self.subject.leaves if not leaf.is_parameter)
             return UserCodeError(
-                f"{what} gave a sparse gradient for a dense input (one of {names}), which a tensor that was computed from others cannot "
-                "take: return a dense one from it, as .to_dense() gives"
+                f"{what} gave a sparse gradient for a dense input (one of {names}), which autograd cannot carry back to it through the "
+                "copies that move here, right as it may be: pass sparse=False to an embedding; of a backward of your own, return "
+                "a dense one, as .to_dense() gives"
             )
         return refused or UserCodeError(f"{what} raised {said_by(error)}")
 
