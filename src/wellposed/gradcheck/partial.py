@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .cause import FACTOR, Cause, factor_cause
+from .cause import Cause, factor_cause
 from .directions import Array, Direction
 from .evidence import EXACT, SHARPLY, Evidence, rms
 from .localize import FAINT, Box, element_direction, element_reading, heaviest_element, measure
@@ -269,40 +268,25 @@ def _blocked(prober: Prober, evidence: Evidence) -> Cause | None:
 
 
 def _other_mask(prober: Prober, evidence: Evidence) -> Cause | None:
-    """Another mask than that of the forward pass: the opposite one, or two slopes taken for each other."""
+    """Another mask than that of the forward pass: two slopes taken for each other, or the opposite one."""
+    return _two_factors(prober, evidence) or _opposite(prober, evidence)
+
+
+def _opposite(prober: Prober, evidence: Evidence) -> Cause | None:
     gradient = prober.objective.gradient(evidence.tensor).reshape(-1)
-    if np.count_nonzero(gradient) < 2 * MOST_MEASURED or not _may_be_mask(prober, evidence, gradient != 0):
+    if min(np.count_nonzero(gradient), np.count_nonzero(gradient == 0)) < FEWEST_ON_A_SIDE:
         return None
-    sharp = {
-        k: r
-        for k, r in _some(prober, evidence, gradient != 0).items()
-        if _within(r) <= SHARPLY * abs(r.slope)
-    }
-    if len(sharp) < 2 * FEWEST_ON_A_SIDE:
+    claimed = _some(prober, evidence, gradient != 0)
+    if any(abs(r.numerical) > _within(r) or _within(r) > SHARPLY * abs(r.slope) for r in claimed.values()):
         return None
-    blocked = [k for k, r in sharp.items() if abs(r.numerical) <= _within(r)]
     lost = [r for r in _some(prober, evidence, gradient == 0).values() if r.flagged]
-    if (
-        len(blocked) == len(sharp)
-        and len(lost) >= FEWEST_ON_A_SIDE
-        and not _are_elsewhere(prober, evidence, lost)
-    ):
-        said = "elements that were tried have a numerical gradient where the analytic one is zero, and none where it is not"
-        return Cause(
-            name="mask",
-            detail=f"{len(sharp) + len(lost)} {said}: the opposite of what the forward pass blocks",
-        )
-    if lost or blocked:
+    if len(lost) < FEWEST_ON_A_SIDE or _are_elsewhere(prober, evidence, lost):
         return None
-    return _two_factors(prober, evidence.tensor, sharp)
-
-
-def _may_be_mask(prober: Prober, evidence: Evidence, where: NDArray[np.bool_]) -> bool:
-    """Whether a first few elements are worth the others: one has no numerical gradient, or two are off by the same factor."""
-    first = list(_some(prober, evidence, where, most=FEWEST_ON_A_SIDE).values())
-    ratios = sorted(r.numerical / r.slope for r in first)
-    alike = any(b - a <= SHARPLY * abs(b) for a, b in pairwise(ratios))
-    return alike or any(abs(r.numerical) <= _within(r) for r in first)
+    said = "elements that were tried have a numerical gradient where the analytic one is zero, and none where it is not"
+    return Cause(
+        name="mask",
+        detail=f"{len(claimed) + len(lost)} {said}: the opposite of what the forward pass blocks",
+    )
 
 
 def _some(
@@ -326,21 +310,17 @@ def _are_elsewhere(prober: Prober, evidence: Evidence, readings: list[Reading]) 
     return 2 * sum(map(bool, near)) >= max(len(near), 1)
 
 
-def _two_factors(prober: Prober, tensor: int, readings: dict[int, Reading]) -> Cause | None:
+def _two_factors(prober: Prober, evidence: Evidence) -> Cause | None:
     """On the two sides of a condition elements are right and off by one factor, or off by a factor and by its inverse."""
-    ratios = np.array([r.numerical / r.slope for r in readings.values()])
-    within = np.array([_within(r) / abs(r.slope) for r in readings.values()])
-    for condition, mask in _conditions(prober, tensor):
-        side = mask.reshape(-1)[list(readings)]
-        if min(side.sum(), (~side).sum()) < FEWEST_ON_A_SIDE - 1:
+    gradient = prober.objective.gradient(evidence.tensor)
+    for condition, mask in _conditions(prober, evidence.tensor) if evidence.sharp else ():
+        sides = np.stack([evidence.along(gradient * mask), evidence.along(gradient * ~mask)], axis=1)
+        factors, _, rank, _ = np.linalg.lstsq(sides, evidence.numerical, rcond=1e-6)
+        there, elsewhere = (float(f) for f in factors)
+        if rank < 2 or not there * elsewhere or not evidence.explains(sides @ factors):
             continue
-        there, elsewhere = (float(np.median(ratios[s])) for s in (side, ~side))
-        if not there * elsewhere:
-            continue
-        left = np.abs(ratios / np.where(side, there, elsewhere) - 1) - within
-        written = min(abs(there - 1), abs(elsewhere - 1), abs(there * elsewhere - 1)) <= SHARPLY
-        if written and left.max() <= FACTOR and abs(there / elsewhere - 1) > SHARPLY:
-            where = condition.format(name=prober.objective.names[tensor])
+        if min(abs(there - 1), abs(elsewhere - 1), abs(there * elsewhere - 1)) <= SHARPLY:
+            where = condition.format(name=prober.objective.names[evidence.tensor])
             return Cause(
                 name="mask",
                 detail=f"the numerical gradient is {there:.4g} times the analytic one where {where}, and {elsewhere:.4g} times it elsewhere",
