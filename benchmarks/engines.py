@@ -75,9 +75,9 @@ def measure(engine: str, data: Path, warm_up: Path) -> tuple[float, float, Momen
 
 
 def read(engine: str, folder: Path) -> Moments:
-    from wellposed.normalize.engines import reduce_with
-    from wellposed.normalize.resumable import reduce_source
-    from wellposed.normalize.sources import open_source
+    from wellposed.data.open import open_source
+    from wellposed.moments.engines import reduce_with
+    from wellposed.moments.resume import reduce_source
 
     if engine == "one machine":
         source: Any = open_source(folder)

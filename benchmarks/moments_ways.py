@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wellposed import Moments
-from wellposed.normalize.exact import accumulator
+from wellposed.moments.exact import accumulator
 
 Rows = NDArray[Any]
 

@@ -79,7 +79,7 @@ def measure(task: tuple[str, str]) -> Row:
     build = case.healthy if is_twin else case.problem
     assert build is not None
     # Imported here: the parent process only lists the names.
-    from wellposed.checking import check
+    from wellposed._check import check
 
     started = time.perf_counter()
     try:

@@ -22,7 +22,7 @@ _MOST = 3
 """Results that one assertion shows."""
 _SHOWN = {
     ("wellposed.report", "Report"): ("wellposed.show.text", "render"),
-    ("wellposed.fixing", "Fix"): ("wellposed.show.fixed", "render_fix"),
+    ("wellposed._fix", "Fix"): ("wellposed.show.fixed", "render_fix"),
     ("wellposed.gradcheck.result", "GradientCheck"): ("wellposed.show.gradient", "render_gradients"),
 }
 """Which results, and what renders them; module and name of both."""

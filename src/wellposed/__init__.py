@@ -16,16 +16,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .checking import check
+    from ._check import check
+    from ._fix import fix
+    from ._race import race
     from .differentiate import numerical_gradient
     from .errors import WellposedError
-    from .fixing import fix
     from .gradcheck import GradientCheck, check_gradients
     from .initialization import gain, initialize
     from .limits import Limits
-    from .normalize import Moments, Normalizer
+    from .moments import Moments
+    from .normalize import Normalizer
     from .problem import Problem
-    from .racing import race
     from .report import Finding, Report, Severity
     from .rules.explain import explain
     from .signals import SignalProfile, measure_signals
@@ -59,22 +60,22 @@ _HOME = {
     "Finding": "report",
     "GradientCheck": "gradcheck",
     "Limits": "limits",
-    "Moments": "normalize",
+    "Moments": "moments",
     "Normalizer": "normalize",
     "Problem": "problem",
     "Report": "report",
     "Severity": "report",
     "SignalProfile": "signals",
     "WellposedError": "errors",
-    "check": "checking",
+    "check": "_check",
     "check_gradients": "gradcheck",
     "explain": "rules.explain",
-    "fix": "fixing",
+    "fix": "_fix",
     "gain": "initialization",
     "initialize": "initialization",
     "measure_signals": "signals",
     "numerical_gradient": "differentiate",
-    "race": "racing",
+    "race": "_race",
 }
 
 

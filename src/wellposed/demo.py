@@ -16,9 +16,9 @@ _HIDDEN, _LAYERS = 64, 12
 
 def main() -> None:
     """Check, fix, check again and race a deep network with careless weights on scikit-learn's wine data."""
-    from .checking import check
-    from .fixing import fix
-    from .racing import race
+    from ._check import check
+    from ._fix import fix
+    from ._race import race
     from .show.text import render
 
     problem = wine_problem()

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .contract.result import ObjectiveProfile, Targets
 from .errors import UserCodeError
+from .inputs.profile import InputEffect, InputProfile
 from .limits import Limits
-from .normalize.profile import InputEffect, InputProfile
+from .objective.result import ObjectiveProfile, Targets
 from .rules.updates import diverged
-from .signals.profile import STEPS
+from .signals._measure import STEPS
 from .signals.result import Outcome, TrainingProfile
 
 # Whether standardising could matter at all; wider than the rules' limits, so that a near miss is measured too.
@@ -59,7 +59,7 @@ class Interventions:
         return self.what_if
 
     def _scales(self, progress: Callable[[str], None]) -> None:
-        from .frameworks.torch.inputs import standardise_inputs, standardise_targets
+        from .runtime.torch.standardized import standardise_inputs, standardise_targets
 
         t, inputs = self.objective.targets, self.inputs
         values = t.kind == "values" and self.objective.quadratic and _odd_targets(t)
@@ -80,7 +80,7 @@ class Interventions:
             self.effect = self._effect(inputs)
 
     def _effect(self, inputs: InputProfile) -> InputEffect:
-        from .frameworks.torch.inputs import scale_invariant
+        from .runtime.torch.standardized import scale_invariant
 
         constant = self.training.constant_loss if self.training.constant_loss is not None else math.nan
         end = self.what_if["standardised inputs"].end
@@ -99,7 +99,7 @@ class Interventions:
         )
 
     def _rates(self) -> None:
-        from .frameworks.torch.trials import scale_rate
+        from .runtime.torch.training import scale_rate
 
         training = self.training
         if training.warming_up:
@@ -122,14 +122,14 @@ class Interventions:
             learned = outcome.start - outcome.end > self.limits.small_gain * abs(outcome.start)
 
     def _weight_decay(self) -> None:
-        from .frameworks.torch.trials import without_decay
+        from .runtime.torch.training import without_decay
 
         shares = sorted(u.decay_share for u in self.training.updates if u.dimensions >= 2)
         if shares and shares[len(shares) // 2] > self.limits.decay_share / 10:
             self.what_if["no weight decay"] = self._try(change=without_decay)
 
     def _try(self, *, transform: Any = None, change: Any = None) -> Outcome:
-        from .frameworks.torch.trials import trial
+        from .runtime.torch.training import trial
 
         runner = self.runner if transform is None else self.runner.with_transform(transform)
         refused = Outcome(losses=(), start=math.nan, end=math.nan)

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pytest
 
 from tests.conformance.clusters import CUTS, dask_cluster, mixed_table, ray_cluster, spark_session
+from wellposed.data.arrow import columns_of
 from wellposed.errors import ArgumentError, DataError, MissingDependency
-from wellposed.normalize import Moments, Normalizer
-from wellposed.normalize.engines import engine_of, reduce_with
-from wellposed.normalize.engines.state import Fault, layout_of, table_state
-from wellposed.normalize.sources.arrow import columns_of
+from wellposed.moments import Moments
+from wellposed.moments.engines import engine_of, reduce_with
+from wellposed.moments.engines.partial import Fault, layout_of, table_state
+from wellposed.normalize import Normalizer
 
 pytest.importorskip("dask.dataframe")
 pytest.importorskip("pyspark")
@@ -339,7 +340,7 @@ def test_numbers_where_the_schema_saw_nulls_alone_are_a_fault_with_place_and_col
 @pytest.mark.slow  # 10 to 20 s each: a cluster of our own is started and shut down
 def test_a_cluster_that_we_started_is_shut_down(engine, check, folders) -> None:
     code = (
-        "from wellposed.normalize.engines import reduce_with\n"
+        "from wellposed.moments.engines import reduce_with\n"
         f"assert reduce_with({engine!r}, {str(folders['one file'])!r}).moments.rows == 200_000\n"
         f"{check}\n"
     )
@@ -360,7 +361,7 @@ def test_a_cluster_that_we_started_is_shut_down(engine, check, folders) -> None:
 
 def test_an_engine_is_told_without_importing_any() -> None:
     code = (
-        "import sys; from wellposed.normalize.engines import engine_of; assert engine_of([1.0]) is None; "
+        "import sys; from wellposed.moments.engines import engine_of; assert engine_of([1.0]) is None; "
         "print(sorted({'dask', 'pyspark', 'ray', 'pyarrow'} & set(sys.modules)))"
     )
 
@@ -425,7 +426,7 @@ def test_a_column_that_is_not_there_cannot_be_chosen() -> None:
 
 
 def test_workers_without_wellposed_are_told_apart_from_other_failures(monkeypatch) -> None:
-    import wellposed.normalize.engines.dask as module
+    import wellposed.moments.engines.dask as module
 
     def fail(*_: Any, **__: Any) -> Any:
         raise RuntimeError("worker failed") from ModuleNotFoundError("No module named 'wellposed'")

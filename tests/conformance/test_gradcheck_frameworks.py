@@ -16,12 +16,12 @@ import torch
 
 import wellposed as wp
 from tests.cases.conformance_gradients import CASES, CORRECT, Bug, Case, bugs
-from wellposed.frameworks.jax import gradients as of_jax
-from wellposed.frameworks.jax.calls import enable_x64
-from wellposed.frameworks.torch import gradients as of_torch
 from wellposed.gradcheck.directions import random_direction, signs_of
+from wellposed.gradcheck.jax import adapter as of_jax
 from wellposed.gradcheck.objective import NumpyObjective, Objective
 from wellposed.gradcheck.result import GradientCheck
+from wellposed.gradcheck.torch import objective as of_torch
+from wellposed.runtime.jax.calls import enable_x64
 
 
 def pairs() -> Iterator[Any]:

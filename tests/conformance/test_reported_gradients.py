@@ -19,8 +19,8 @@ import wellposed as wp
 from tests.cases.real_backward_bug import normal
 from tests.cases.reported_gradients import REPORTS, Report
 from wellposed.errors import ArgumentError
-from wellposed.frameworks.jax.calls import enable_x64
 from wellposed.gradcheck.result import GradientCheck
+from wellposed.runtime.jax.calls import enable_x64
 
 each_report = pytest.mark.parametrize("report", REPORTS, ids=lambda report: report.source)
 in_each_precision = pytest.mark.parametrize("precision", ["float64", "float32"])

@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from wellposed import Moments
-from wellposed.normalize.resumable import reduce_source
-from wellposed.normalize.sources import blocks, open_source
+from wellposed.data import csv_blocks
+from wellposed.data.open import open_source
+from wellposed.moments.resume import reduce_source
 
 ROWS = 3001
 COLUMNS = ("large", "small", "far", "wide", "gaps", "narrow", "long", "byte")
@@ -201,7 +202,7 @@ def test_an_array_gives_its_bits_from_a_file(tmp_path, kind, shape) -> None:
 
 @pytest.mark.parametrize("size", [5000, 70_001, 1 << 20])
 def test_text_gives_the_same_bits_however_it_is_cut(tmp_path, monkeypatch, size) -> None:
-    monkeypatch.setattr(blocks.blocks, "__kwdefaults__", {"size": size})
+    monkeypatch.setattr(csv_blocks.blocks, "__kwdefaults__", {"size": size})
 
     pieces = [piece.moments() for piece in open_source(csv(tmp_path)).pieces()]
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from wellposed._fix import Fix
 from wellposed.cli import main
-from wellposed.fixing import Fix
 from wellposed.report import Finding, Report, Severity, Skipped
 
 HEALTHY = Report(passed=("WP101", "WP201"))
@@ -48,14 +48,14 @@ def problem(tmp_path):
 
 @pytest.fixture
 def checked(monkeypatch):
-    """Stands in for `wellposed.checking`, so that the command line is tested alone."""
+    """Stands in for `wellposed._check`, so that the command line is tested alone."""
     asked = SimpleNamespace(report=HEALTHY)
 
     def check(problem, **options):
         asked.options = options
         return asked.report
 
-    monkeypatch.setitem(sys.modules, "wellposed.checking", SimpleNamespace(check=check))
+    monkeypatch.setitem(sys.modules, "wellposed._check", SimpleNamespace(check=check))
     return asked
 
 
@@ -73,9 +73,7 @@ def test_check_and_report_exit_by_the_verdict(checked, problem, report, code, tm
 @pytest.mark.parametrize(("after", "code"), [(HEALTHY, 0), (SICK, 1), (UNEXAMINED, 4)])
 def test_fix_exits_by_the_verdict_on_the_mended_problem(monkeypatch, problem, after, code):
     fixed = Fix(problem=None, applied=(), withheld=(), before=SICK, after=after)
-    monkeypatch.setitem(
-        sys.modules, "wellposed.fixing", SimpleNamespace(fix=lambda problem, **options: fixed)
-    )
+    monkeypatch.setitem(sys.modules, "wellposed._fix", SimpleNamespace(fix=lambda problem, **options: fixed))
 
     assert run("fix", problem) == code
 

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from wellposed.cli import main, normalizing
+from wellposed.data.progress import Pace, paced
 from wellposed.errors import ArtifactError
 from wellposed.normalize import Normalizer, methods
-from wellposed.normalize.progress import Pace, paced
 from wellposed.show import reading
 
 ROWS = np.random.default_rng(0).normal(size=(60, 2)) * [1.0, 1000.0] + [0.0, 300.0]
@@ -99,7 +99,7 @@ def test_a_name_may_hold_a_comma():
 
 
 def test_the_choices_are_the_methods_and_the_engines_there_are():
-    from wellposed.normalize import engines
+    from wellposed.moments import engines
 
     assert tuple(normalizing.METHODS) == tuple(methods.METHODS)
     assert tuple(normalizing.ENGINES) == tuple(engines.ENGINES)

@@ -19,7 +19,7 @@ WRITES_EVERY_PIECE = """
 import os, signal, sys, time
 from wellposed.cli import main
 from wellposed.normalize import resumable
-from wellposed.normalize.sources import parquet
+from wellposed.data import parquet
 
 class Told(resumable.Checkpoint):
     def write(self, begun, done):
@@ -30,7 +30,7 @@ class Told(resumable.Checkpoint):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 resumable.EVERY_SECONDS = resumable.SHARE = 0
 parquet.PIECE_BYTES = parquet._LONG = 200 * 4 * 8  # a row group is a piece
-sys.modules["wellposed.normalize.checkpoint"].Checkpoint = Told
+sys.modules["wellposed.moments.checkpoint"].Checkpoint = Told
 main(sys.argv[1:])
 """
 """The command line, which writes a checkpoint after each piece, and a zero byte before each."""

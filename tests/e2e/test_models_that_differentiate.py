@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import wellposed as wp
-from wellposed.frameworks.torch.batch import Batch
-from wellposed.frameworks.torch.running import Runner, mean_loss
-from wellposed.frameworks.torch.taps import tap
+from wellposed.runtime.torch.batch import Batch
+from wellposed.runtime.torch.layer_taps import tap
+from wellposed.runtime.torch.session import Runner, mean_loss
 
 X = torch.randn(120, 6, generator=torch.Generator().manual_seed(0))
 Y = X[:, :3].argmax(1)

@@ -6,7 +6,7 @@ import pytest
 
 from wellposed.errors import ArgumentError, ProblemError
 from wellposed.normalize import Normalizer
-from wellposed.normalize.sources import apply
+from wellposed.normalize.apply_to_file import apply
 from wellposed.problem import load_problem
 from wellposed.report import Finding, Report, Severity
 

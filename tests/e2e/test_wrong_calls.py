@@ -19,9 +19,9 @@ from torch import nn
 import wellposed as wp
 from wellposed.differentiate import directional_derivative, hessian_vector, jacobian
 from wellposed.errors import ArgumentError
+from wellposed.normalize.apply_to_file import apply
 from wellposed.normalize.drift import measure_drift
 from wellposed.normalize.export.sql import to_sql
-from wellposed.normalize.sources import apply
 
 X = torch.randn(96, 4, generator=torch.Generator().manual_seed(0))
 ROWS = X.numpy()

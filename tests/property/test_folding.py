@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from wellposed import Normalizer
-from wellposed.frameworks.torch.folding import fold_into
+from wellposed.normalize.torch.fold import fold_into
 
 KINDS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TYPES = st.sampled_from([torch.float32, torch.float64])

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from wellposed.normalize import Moments, Normalizer
+from wellposed.moments import Moments
+from wellposed.normalize import Normalizer
 
 numbers = st.floats(-1e100, 1e100, allow_subnormal=False) | st.sampled_from(
     [np.nan, np.inf, -np.inf, 0.1, 1e7 + 1]

@@ -10,9 +10,10 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
 from wellposed.errors import DataError
+from wellposed.inputs import InputEffect, InputProfile, profile_inputs
+from wellposed.inputs.duplicates import count_duplicates
 from wellposed.limits import Limits
-from wellposed.normalize import InputEffect, InputProfile, Normalizer, profile_inputs
-from wellposed.normalize.duplicates import count_duplicates
+from wellposed.normalize import Normalizer
 from wellposed.report import Severity
 from wellposed.rules import data as rules
 from wellposed.rules.table import Fault, NoVerdict

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import wellposed as wp
-from wellposed.contract.labels import profile_targets
-from wellposed.contract.result import ObjectiveProfile, OutputRange, TargetProfile, Targets
 from wellposed.limits import Limits
+from wellposed.objective.label_probes import profile_targets
+from wellposed.objective.result import ObjectiveProfile, OutputRange, TargetProfile, Targets
 from wellposed.report import Severity
 from wellposed.rules import objective as rules
 from wellposed.rules.table import Fault, NoVerdict

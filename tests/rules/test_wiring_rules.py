@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import nn
 
 import wellposed as wp
-from wellposed.contract.result import Unreached, WiringProfile
 from wellposed.limits import Limits
+from wellposed.objective.result import Unreached, WiringProfile
 from wellposed.report import Severity
-from wellposed.rules import wiring
+from wellposed.rules import connections
 from wellposed.rules.table import NO_OPTIMIZER, Fault, NoVerdict
 
 from .cases import SICK, report_of
@@ -37,53 +37,61 @@ def where_of(code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "rule", [wiring.disconnected_parameter, wiring.not_in_optimizer, wiring.batch_leak, wiring.ignored_input]
+    "rule",
+    [
+        connections.disconnected_parameter,
+        connections.not_in_optimizer,
+        connections.batch_leak,
+        connections.ignored_input,
+    ],
 )
 def test_a_sound_wiring_has_no_fault(rule: Callable[..., Iterator[Any]]) -> None:
     assert judged(rule, outside_optimizer=(), leak=1e-7, train_loss=1.0, eval_loss=1.0) == []
 
 
 def test_a_parameter_that_the_loss_does_not_use_is_a_note() -> None:
-    (fault,) = judged(wiring.disconnected_parameter, unreached=(unreached("unused", loss_depends=False),))
+    (fault,) = judged(
+        connections.disconnected_parameter, unreached=(unreached("unused", loss_depends=False),)
+    )
     assert (fault.where, fault.severity) == ("unused", Severity.NOTE)
 
 
 def test_a_parameter_that_is_cut_off_goes_before_one_that_is_unused() -> None:
     both = unreached("unused", loss_depends=False), unreached("cut", loss_depends=True)
-    (fault,) = judged(wiring.disconnected_parameter, unreached=both)
+    (fault,) = judged(connections.disconnected_parameter, unreached=both)
     assert (fault.where, fault.severity, fault.measured) == ("cut", None, 1.0)
 
 
 @pytest.mark.parametrize(("absent", "said"), [(True, "absent"), (False, "exactly zero")])
 def test_a_gradient_that_is_absent_is_told_from_one_that_is_zero(absent: bool, said: str) -> None:
     cut = unreached("cut", loss_depends=True, absent=absent)
-    (fault,) = judged(wiring.disconnected_parameter, unreached=(cut,))
+    (fault,) = judged(connections.disconnected_parameter, unreached=(cut,))
     assert said in fault.summary
 
 
 def test_without_an_optimizer_there_is_no_verdict_on_what_it_holds() -> None:
-    assert judged(wiring.not_in_optimizer) == [NO_OPTIMIZER]
+    assert judged(connections.not_in_optimizer) == [NO_OPTIMIZER]
 
 
 @pytest.mark.parametrize(("outside", "severity"), [(("a",), None), (("a", "b", "c", "d"), Severity.ERROR)])
 def test_an_optimizer_that_holds_none_of_the_parameters_is_graver(outside: Any, severity: Any) -> None:
-    (fault,) = judged(wiring.not_in_optimizer, outside_optimizer=outside, foreign=4)
+    (fault,) = judged(connections.not_in_optimizer, outside_optimizer=outside, foreign=4)
     assert (fault.where, fault.severity) == ("a", severity)
 
 
 @pytest.mark.parametrize(("leak", "faults"), [(0.0, 0), (LIMITS.batch_leak, 0), (2 * LIMITS.batch_leak, 1)])
 def test_a_leak_is_a_fault_only_beyond_the_limit(leak: float, faults: int) -> None:
-    assert len(judged(wiring.batch_leak, leak=leak)) == faults
+    assert len(judged(connections.batch_leak, leak=leak)) == faults
 
 
 def test_a_leak_that_could_not_be_asked_gives_its_reason() -> None:
-    found = judged(wiring.batch_leak, leak=None, leak_reason="needs three samples")
+    found = judged(connections.batch_leak, leak=None, leak_reason="needs three samples")
     assert found == [NoVerdict(reason="needs three samples")]
 
 
 @pytest.mark.parametrize("leak", [float("nan"), float("inf")])
 def test_a_leak_that_is_not_finite_never_passes(leak: float) -> None:
-    assert judged(wiring.batch_leak, leak=leak)
+    assert judged(connections.batch_leak, leak=leak)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +107,7 @@ def test_a_leak_that_is_not_finite_never_passes(leak: float) -> None:
     ],
 )
 def test_eval_mode_may_be_worse_by_the_limit_and_no_more(train: float, evaluated: float, faults: int) -> None:
-    assert len(judged(wiring.train_eval_gap, train_loss=train, eval_loss=evaluated)) == faults
+    assert len(judged(connections.train_eval_gap, train_loss=train, eval_loss=evaluated)) == faults
 
 
 @pytest.mark.parametrize(
@@ -117,27 +125,33 @@ def test_what_is_learned_in_train_mode_must_not_be_lost_in_eval_mode(
     evaluated: float, error: float | None, constant: float | None, faults: int
 ) -> None:
     found = judged(
-        wiring.train_eval_gap, train_loss=0.52, eval_loss=evaluated, gap_error=error, constant_loss=constant
+        connections.train_eval_gap,
+        train_loss=0.52,
+        eval_loss=evaluated,
+        gap_error=error,
+        constant_loss=constant,
     )
     assert len(found) == faults
 
 
 def test_a_loss_below_zero_has_a_gap_too() -> None:
-    assert judged(wiring.train_eval_gap, train_loss=-3.0, eval_loss=-2.9) == []
-    assert len(judged(wiring.train_eval_gap, train_loss=-3.0, eval_loss=1.0)) == 1
+    assert judged(connections.train_eval_gap, train_loss=-3.0, eval_loss=-2.9) == []
+    assert len(judged(connections.train_eval_gap, train_loss=-3.0, eval_loss=1.0)) == 1
 
 
 def test_frozen_statistics_are_named_before_the_gap() -> None:
-    (fault,) = judged(wiring.train_eval_gap, frozen_statistics=("bn1", "bn2"), train_loss=1.0, eval_loss=9.0)
+    (fault,) = judged(
+        connections.train_eval_gap, frozen_statistics=("bn1", "bn2"), train_loss=1.0, eval_loss=9.0
+    )
     assert (fault.where, fault.measured) == ("bn1", 2.0)
 
 
 def test_a_gap_that_was_not_measured_gives_its_reason() -> None:
-    assert judged(wiring.train_eval_gap, gap_reason="it diverged") == [NoVerdict(reason="it diverged")]
+    assert judged(connections.train_eval_gap, gap_reason="it diverged") == [NoVerdict(reason="it diverged")]
 
 
 def test_every_ignored_input_is_a_fault_of_its_own() -> None:
-    assert [f.where for f in judged(wiring.ignored_input, ignored=("mask", "age"))] == ["mask", "age"]
+    assert [f.where for f in judged(connections.ignored_input, ignored=("mask", "age"))] == ["mask", "age"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +163,7 @@ def test_a_finding_points_at_what_is_at_fault(code: str, where: str) -> None:
 
 
 def test_all_faults_are_faults() -> None:
-    assert all(isinstance(f, Fault) for f in judged(wiring.ignored_input, ignored=("mask",)))
+    assert all(isinstance(f, Fault) for f in judged(connections.ignored_input, ignored=("mask",)))
 
 
 # what a network is passed through for, and what a normaliser cancels
@@ -228,6 +242,6 @@ def test_a_bias_that_a_normalisation_cancels_is_harmless() -> None:
     report = wp.check(problem(model, data=(inputs(256), classes_of(inputs(256)))))
     assert report.ok, str(report)
     cancelled = unreached("0.bias", loss_depends=False, absent=False)
-    (fault,) = judged(wiring.disconnected_parameter, unreached=(cancelled,))
+    (fault,) = judged(connections.disconnected_parameter, unreached=(cancelled,))
     assert fault.severity is Severity.NOTE
     assert "cancels" in fault.summary

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from wellposed.errors import DataError
-from wellposed.frameworks.torch import arrays as torch_arrays
 from wellposed.normalize import Normalizer
+from wellposed.runtime.torch import tensors as torch_arrays
 
 IDS = np.array([[1, 16777217], [2, 16777219], [4, 3]])
 

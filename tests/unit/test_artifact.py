@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from wellposed.errors import ArtifactError
-from wellposed.normalize import Normalizer, artifact
+from wellposed.normalize import Normalizer, saved
 from wellposed.normalize.methods import OPTIONS
 
 RNG = np.random.default_rng(0)
@@ -77,7 +77,7 @@ def test_saving_and_loading_changes_no_bit(case: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(back.inverse(back(x)), n.inverse(n(x)))
     assert back.provenance == n.provenance
     assert str(back) == str(n)
-    for name in (*artifact.COUNTS, *artifact.NUMBERS, *artifact.FLAGS):
+    for name in (*saved.COUNTS, *saved.NUMBERS, *saved.FLAGS):
         np.testing.assert_array_equal(getattr(back, name), getattr(n, name))
     assert [p.name for p in tmp_path.iterdir()] == ["norm.json"]
 
@@ -334,7 +334,7 @@ def test_a_huge_file_a_folder_and_no_file_are_refused(tmp_path: Path) -> None:
 def test_a_normalizer_too_large_to_be_read_back_is_not_written(
     fitted: Normalizer, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(artifact, "MAX_BYTES", 100)
+    monkeypatch.setattr(saved, "MAX_BYTES", 100)
 
     with pytest.raises(ArtifactError, match="at most 100"):
         fitted.save(tmp_path / "norm.json")
@@ -386,7 +386,7 @@ def test_what_the_second_version_wrote_is_still_read(tmp_path: Path, method: str
     n.save(tmp_path / "new.json")
     held = json.loads((tmp_path / "new.json").read_text())
     old = {k: v for k, v in held.items() if k not in (*OPTIONS, "digest")} | {"schema": 2}
-    (tmp_path / "old.json").write_text(json.dumps(old | {"digest": artifact.digest(old)}))
+    (tmp_path / "old.json").write_text(json.dumps(old | {"digest": saved.digest(old)}))
 
     loaded = Normalizer.load(tmp_path / "old.json")
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from wellposed.frameworks.torch import sums
-from wellposed.normalize import Moments
-from wellposed.normalize.exact import plain
-from wellposed.normalize.on_device import reduce_tensor
+from wellposed.moments import Moments
+from wellposed.moments.exact import numpy_sums, torch_sums
+from wellposed.moments.on_device import reduce_tensor
 
 RNG = np.random.default_rng(0)
 
@@ -17,19 +16,19 @@ RNG = np.random.default_rng(0)
 @pytest.fixture
 def cut(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many entries were cut into digits, each time."""
-    sizes, split = [], sums._split
+    sizes, split = [], torch_sums._split
 
     def counted(x: torch.Tensor):
         sizes.append(x.numel())
         return split(x)
 
-    monkeypatch.setattr(sums, "_split", counted)
+    monkeypatch.setattr(torch_sums, "_split", counted)
     return sizes
 
 
 @pytest.mark.parametrize("name", ["ROWS", "_BAND", "_FIRST", "_NEXT"])
 def test_the_device_cuts_as_the_cpu_does(name: str) -> None:
-    assert getattr(sums, name) == getattr(plain, name)
+    assert getattr(torch_sums, name) == getattr(numpy_sums, name)
 
 
 def test_few_rows_of_many_columns_are_not_filled_up(cut: list[int]) -> None:
@@ -44,7 +43,7 @@ def test_a_part_is_no_larger_than_it_should_be_and_the_bits_are_the_same(
 ) -> None:
     x = RNG.normal(size=shape) * np.geomspace(1e-40, 1e40, shape[1])
     x[0, ::5], x[1, ::7], x[:, 3] = np.nan, np.inf, 0.0
-    monkeypatch.setattr(sums, "_ENTRIES", 1 << 12)
+    monkeypatch.setattr(torch_sums, "_ENTRIES", 1 << 12)
 
     found = reduce_tensor(torch.tensor(x))
 

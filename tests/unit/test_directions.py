@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from wellposed.frameworks.held import Held
+from wellposed.gradcheck.direction_cache import Held
 from wellposed.gradcheck.directions import (
     RANDOM,
     SPREAD,

@@ -12,10 +12,10 @@ import pytest
 
 from wellposed import Normalizer
 from wellposed.errors import ArgumentError, DataError
-from wellposed.normalize import engines
+from wellposed.moments import engines
+from wellposed.moments.engines import Reduced
+from wellposed.moments.moments import Moments
 from wellposed.normalize.drift import ColumnDrift, Drift, measure_drift
-from wellposed.normalize.engines import Reduced
-from wellposed.normalize.moments import Moments
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 

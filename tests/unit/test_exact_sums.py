@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from wellposed.normalize import Moments, reduction
-from wellposed.normalize.exact import accumulator
-from wellposed.normalize.exact.accumulator import Accumulator, ColumnSums
-from wellposed.normalize.exact.rounding import nearest_root
-from wellposed.normalize.exact.sums import SQUARE_BIAS, VALUE_BIAS, ExactSums
-from wellposed.normalize.on_device import reduce_tensor
-from wellposed.normalize.reduction import reduce_columns
+from wellposed.moments import Moments
+from wellposed.moments import columns as reduction
+from wellposed.moments.columns import reduce_columns
+from wellposed.moments.exact import accumulator
+from wellposed.moments.exact.accumulator import Accumulator, ColumnSums
+from wellposed.moments.exact.rounding import nearest_root
+from wellposed.moments.exact.sums import SQUARE_BIAS, VALUE_BIAS, ExactSums
+from wellposed.moments.on_device import reduce_tensor
 
 RNG = np.random.default_rng(0)
 NORMAL = RNG.normal(size=(1003, 5))
@@ -215,7 +216,7 @@ def test_the_sign_of_zero_depends_on_no_order(zeros: list[float], path: str) -> 
 def test_where_nothing_can_be_compiled_the_sums_are_the_same(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wellposed.normalize.exact.native import Native
+    from wellposed.moments.exact.machine_code import Native
 
     def fails(_: Native) -> bytes:
         raise error

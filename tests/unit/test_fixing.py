@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from wellposed import Problem, Report
-from wellposed.fixing import Fix, _redraw_weights
-from wellposed.racing import Lane, Race
+from wellposed._fix import Fix, _redraw_weights
+from wellposed._race import Lane, Race
 from wellposed.report import Skipped
 from wellposed.show.fixed import render_fix
 

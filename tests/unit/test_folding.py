@@ -13,7 +13,7 @@ from torch import nn
 
 from wellposed import Normalizer
 from wellposed.errors import ArgumentError
-from wellposed.frameworks.torch.folding import fold_into
+from wellposed.normalize.torch.fold import fold_into
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal([5.0, -300.0, 0.02, 40.0], [2.0, 50.0, 0.004, 3.0], size=(64, 4))

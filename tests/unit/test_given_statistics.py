@@ -18,7 +18,7 @@ import torch
 
 from wellposed import Normalizer
 from wellposed.errors import ArgumentError, ArtifactError, DataError
-from wellposed.normalize import artifact
+from wellposed.normalize import saved
 
 RNG = np.random.default_rng(0)
 MEAN, STD = np.array([1.5, -300.0, 0.02]), np.array([0.5, 40.0, 0.125])
@@ -135,7 +135,7 @@ def test_a_file_that_claims_rows_of_given_statistics_is_refused(tmp_path: Path) 
     given().save(tmp_path / "n.json")
     held = json.loads((tmp_path / "n.json").read_text())
     held["count"] = [1, 1, 1]
-    held["digest"] = artifact.digest({k: v for k, v in held.items() if k != "digest"})
+    held["digest"] = saved.digest({k: v for k, v in held.items() if k != "digest"})
     (tmp_path / "n.json").write_text(json.dumps(held))
 
     with pytest.raises(ArtifactError, match="rows holds 0"):

@@ -16,9 +16,9 @@ import pytest
 
 import wellposed as wp
 from wellposed.errors import ArgumentError, UserCodeError
-from wellposed.frameworks.jax.calls import enable_x64, is_wide
-from wellposed.frameworks.jax.gradients import checking, needs_replay, opened
 from wellposed.gradcheck.directions import Direction, random_direction
+from wellposed.gradcheck.jax.adapter import checking, needs_replay, opened
+from wellposed.runtime.jax.calls import enable_x64, is_wide
 
 EXACT = 1e-13
 

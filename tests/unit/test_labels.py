@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from wellposed.contract.labels import probe_labels
-from wellposed.contract.result import LabelProfile
 from wellposed.limits import Limits
+from wellposed.objective.label_probes import probe_labels
+from wellposed.objective.result import LabelProfile
 from wellposed.rules.objective import uninformative_labels
 from wellposed.rules.table import Fault, NoVerdict
 

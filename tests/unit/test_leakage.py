@@ -7,11 +7,11 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
+from wellposed.inputs import profile_inputs
+from wellposed.inputs.leakage import fingerprint_leak
+from wellposed.inputs.profile import by_column
 from wellposed.limits import Limits
-from wellposed.normalize import profile_inputs
-from wellposed.normalize.leakage import fingerprint_leak
-from wellposed.normalize.moments import Moments
-from wellposed.normalize.profile import by_column
+from wellposed.moments.moments import Moments
 from wellposed.report import Severity
 from wellposed.rules.data import fitted_on_held_out_data
 from wellposed.rules.table import Fault

@@ -17,8 +17,8 @@ from sklearn import preprocessing
 
 from wellposed import Normalizer
 from wellposed.errors import ArgumentError, DataError
-from wellposed.frameworks.torch import arrays as torch_arrays
 from wellposed.normalize.export.sklearn import NormalizerTransformer
+from wellposed.runtime.torch import tensors as torch_arrays
 
 RNG = np.random.default_rng(0)
 TRAIN = RNG.normal(size=(200, 3)) * [1, 1000, 1e-3] + [0, 3000, 1]

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from wellposed.errors import ArgumentError, DataError
-from wellposed.normalize import Moments
+from wellposed.moments import Moments
 
 RNG = np.random.default_rng(0)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from wellposed.errors import DataError
-from wellposed.normalize import Moments
+from wellposed.moments import Moments
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(40, 3)) * [1.0, 1e6, 1e-6] + [0.0, 1e9, 5.0]

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
-from wellposed.normalize import profile_inputs
-from wellposed.normalize.conditioning import Conditioning, measure_conditioning, steps_a_digit
-from wellposed.normalize.contours import CostContours, Ellipse, cost_contours
-from wellposed.normalize.moments import Moments
+from wellposed.inputs import profile_inputs
+from wellposed.inputs.conditioning import Conditioning, measure_conditioning, steps_a_digit
+from wellposed.inputs.cost_contours import CostContours, Ellipse, cost_contours
+from wellposed.moments.moments import Moments
 
 
 def conditioning(x: np.ndarray) -> Conditioning:

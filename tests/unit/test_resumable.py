@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wellposed.data.source import Piece, Source
 from wellposed.errors import ArgumentError, ArtifactError, DataError
-from wellposed.normalize import Moments, checkpoint, resumable
-from wellposed.normalize.checkpoint import Checkpoint
-from wellposed.normalize.resumable import reduce_source
-from wellposed.normalize.sources.source import Piece, Source
+from wellposed.moments import Moments, checkpoint, resume
+from wellposed.moments.checkpoint import Checkpoint
+from wellposed.moments.resume import reduce_source
 
 ROWS = np.random.default_rng(0).normal(size=(70, 3)) * [1.0, 1e6, 1e-6] + [0.0, 1e9, 5.0]
 
@@ -63,8 +63,8 @@ def file(tmp_path):
 @pytest.fixture
 def always(monkeypatch):
     """Checkpoints are written after every piece."""
-    monkeypatch.setattr(resumable, "EVERY_SECONDS", 0.0)
-    monkeypatch.setattr(resumable, "SHARE", 0)
+    monkeypatch.setattr(resume, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(resume, "SHARE", 0)
 
 
 def begin(file, *, at=4, **options):
@@ -221,7 +221,7 @@ def test_a_checkpoint_is_finished_however_short_the_work(file):
 def test_checkpoints_are_written_now_and_then_and_not_at_every_piece(file, monkeypatch):
     written = []
     monkeypatch.setattr(Checkpoint, "write", lambda self, begun, done: written.append(done.pieces))
-    monkeypatch.setattr(resumable.time, "monotonic", iter(np.arange(0, 1000, 1.6)).__next__)
+    monkeypatch.setattr(resume.time, "monotonic", iter(np.arange(0, 1000, 1.6)).__next__)
     reduce_source(Rows(), checkpoint=file)
 
     assert 1 <= len(written) <= 3

@@ -16,8 +16,8 @@ from torch import nn
 import wellposed as wp
 from wellposed import Problem
 from wellposed.errors import DataError, ProblemError, UserCodeError
-from wellposed.frameworks.torch.data import Batch, as_batch, batches
-from wellposed.frameworks.torch.running import Runner, main_tensor, own_loss, take_steps
+from wellposed.runtime.torch.batches import Batch, as_batch, batches
+from wellposed.runtime.torch.session import Runner, main_tensor, own_loss, take_steps
 
 X, Y = torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
 Pair = namedtuple("Pair", "x y")

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import wellposed as wp
+from wellposed.data.column_names import cells, cut, listed, places_of, repeated
 from wellposed.errors import DataError
-from wellposed.normalize.naming import cells, cut, listed, places_of, repeated
 from wellposed.safe_text import clean, printable, shown
 
 HOSTILE = "a\x1b[31m\u202eb\u2066\x07\x9b\u200f\nc"

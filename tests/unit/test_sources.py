@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from wellposed import Moments
+from wellposed.data import csv_blocks, csv_files, parquet
+from wellposed.data.arrow import columns_of
+from wellposed.data.open import open_source
 from wellposed.errors import ArgumentError, DataError, MissingDependency
-from wellposed.normalize.exact.sums import VALUE_BIAS
-from wellposed.normalize.resumable import reduce_source
-from wellposed.normalize.sources import blocks, open_source, parquet, text
-from wellposed.normalize.sources.arrow import columns_of
+from wellposed.moments.exact.sums import VALUE_BIAS
+from wellposed.moments.resume import reduce_source
 
 BIG = 2**60 + 1
 TABLE = pa.table(
@@ -345,7 +346,7 @@ def npz_of_pieces(place: Path) -> None:
 def test_a_source_can_be_taken_up_at_any_piece(tmp_path, monkeypatch, name, make) -> None:
     monkeypatch.setattr(parquet, "_LONG", 1 << 22)
     monkeypatch.setattr(parquet, "_AT_ONCE", 1 << 22)
-    monkeypatch.setattr(blocks.blocks, "__kwdefaults__", {"size": 1 << 12})
+    monkeypatch.setattr(csv_blocks.blocks, "__kwdefaults__", {"size": 1 << 12})
     for file in ("1", "2"):
         (tmp_path / file).mkdir()
         make(tmp_path / file / name)
@@ -406,7 +407,7 @@ CSV = 'name,n,x\nann,1,1.5\nbob,,NA\n"c, d",3, 2.5\n'
 @pytest.fixture(params=["with polars", "without polars"])
 def polars(request, monkeypatch) -> None:
     if request.param == "without polars":
-        monkeypatch.setattr(text, "find_spec", lambda name: None)
+        monkeypatch.setattr(csv_files, "find_spec", lambda name: None)
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "csv.gz"])
@@ -521,7 +522,7 @@ def test_both_readers_of_text_give_the_same_entries(tmp_path, monkeypatch) -> No
     place = write(tmp_path, "t.csv", "i,odd,x\n" + "\n".join(rows))
 
     quick = [(p.columns, p.missing) for p in open_source(place).pieces()]
-    monkeypatch.setattr(text, "find_spec", lambda name: None)
+    monkeypatch.setattr(csv_files, "find_spec", lambda name: None)
     slow = [(p.columns, p.missing) for p in open_source(place).pieces()]
 
     for (a, _), (b, _) in zip(quick, slow, strict=True):
@@ -532,7 +533,7 @@ def test_both_readers_of_text_give_the_same_entries(tmp_path, monkeypatch) -> No
 @pytest.mark.parametrize("size", [64, 1000, 1 << 20])
 def test_text_gives_the_same_entries_however_it_is_cut(tmp_path, monkeypatch, polars, size) -> None:
     place = write(tmp_path, "t.csv", "x,w\n" + "".join(f'{i},"one\n""{i}"""\r\n' for i in range(500)))
-    monkeypatch.setattr(blocks.blocks, "__kwdefaults__", {"size": size})
+    monkeypatch.setattr(csv_blocks.blocks, "__kwdefaults__", {"size": size})
 
     assert columns_in(open_source(place)) == {"x": list(range(500))}
 

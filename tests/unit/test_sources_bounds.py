@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from numpy.lib import format as npy
 
+from wellposed.data import npy as arrays
+from wellposed.data.open import open_source
 from wellposed.errors import DataError
 from wellposed.normalize import Normalizer
-from wellposed.normalize.sources import apply, arrays, open_source
+from wellposed.normalize.apply_to_file import apply
 
 ROWS = np.random.default_rng(0).normal(size=(50, 4))
 

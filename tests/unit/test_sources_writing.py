@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from wellposed import Normalizer
+from wellposed.data import csv_blocks
 from wellposed.errors import ArgumentError, DataError
-from wellposed.normalize.sources import apply, blocks
+from wellposed.normalize.apply_to_file import apply
 
 X = np.random.default_rng(3).normal(5.0, 2.0, size=(1000, 2))
 TRAIN = pa.table({"a": X[:, 0].astype(np.float32), "b": X[:, 1]})
@@ -90,7 +91,7 @@ def test_integers_become_float32(tmp_path) -> None:
 @pytest.mark.parametrize("size", [16, 1 << 20])
 @pytest.mark.parametrize("ending", ["csv", "csv.gz"])
 def test_text_keeps_what_is_not_normalised_as_it_was_written(tmp_path, monkeypatch, ending, size) -> None:
-    monkeypatch.setattr(blocks.blocks, "__kwdefaults__", {"size": size})
+    monkeypatch.setattr(csv_blocks.blocks, "__kwdefaults__", {"size": size})
     text = 'w,b,a\n"x, y",1,NA\n"he said ""no""",2.5,3\n'
     place, out = tmp_path / f"t.{ending}", tmp_path / f"z.{ending}"
     place.write_bytes(gzip.compress(text.encode()) if ending == "csv.gz" else text.encode())
@@ -130,7 +131,7 @@ def test_whitening_leaves_no_raw_value_beside_a_missing_one(tmp_path) -> None:
 
 @pytest.mark.parametrize("kind", ["npy", "npz"])
 def test_an_array_is_written_part_by_part_with_the_bits_of_the_whole(tmp_path, monkeypatch, kind) -> None:
-    monkeypatch.setattr("wellposed.normalize.sources.writing._PIECE", 100)
+    monkeypatch.setattr("wellposed.normalize.apply_to_file._PIECE", 100)
     n = Normalizer.fit(X)
     x = X.astype(np.float32)
     place, out = tmp_path / f"x.{kind}", tmp_path / f"z.{kind}"

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from wellposed import Normalizer
+from wellposed.data.csv_files import TextPart
+from wellposed.data.open import open_source
 from wellposed.errors import DataError
-from wellposed.normalize.sources import apply, open_source
-from wellposed.normalize.sources.text import TextPart
+from wellposed.normalize.apply_to_file import apply
 
 N = 30
 

@@ -19,8 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 from wellposed import Problem
 from wellposed.errors import ArgumentError, UserCodeError
-from wellposed.frameworks.torch.gradients import checking, needs_replay, opened
 from wellposed.gradcheck.directions import Direction
+from wellposed.gradcheck.torch.objective import checking, needs_replay, opened
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.Tensor:

@@ -133,7 +133,7 @@ def check(spec: str, form: str, output: Path | None, force: bool, verbose: bool,
     with users_code(spec, machine=form == "json"):
         problem = _load(spec)
         refuse_overwriting_code(output, spec)
-        from ..checking import check as run
+        from .._check import check as run
 
         with progress() as tell:
             report = run(problem, progress=tell, **{k: v for k, v in options.items() if v is not None})
@@ -168,7 +168,7 @@ def fix(spec: str, seed: int, form: str, output: Path | None, force: bool) -> in
         problem = _load(spec)
         for place in places.values():
             refuse_overwriting_code(place, spec)
-        from ..fixing import fix as run
+        from .._fix import fix as run
 
         with progress() as tell:
             fixed = run(problem, seed=seed, progress=tell)
@@ -278,8 +278,8 @@ def _first_batch(problem: Problem) -> tuple[Any, dict[str, Any]]:
     """The inputs of the first training batch, as the model is called with them, and the loss and targets."""
     if problem.train is None:
         return None, {}
-    from ..frameworks.torch.data import batches
-    from ..frameworks.torch.forms import read_problem
+    from ..runtime.torch.batches import batches
+    from ..runtime.torch.problem_forms import read_problem
 
     problem = read_problem(problem)
     batch = batches(problem.train, count=1, seed=0, has_loss=problem.loss is not None)[0]

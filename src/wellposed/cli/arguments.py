@@ -38,7 +38,7 @@ def _is_report(place: Path) -> bool:
 
 
 def _is_normalizer(place: Path) -> bool:
-    from ..normalize.artifact import is_normalizer
+    from ..normalize.saved import is_normalizer
 
     return is_normalizer(place)
 

@@ -69,7 +69,7 @@ def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, force: boo
 
     DATA: files (.parquet, .csv, .npy, .npz, .arrow), folders of them, or patterns such as 'part-*.parquet'.
     """
-    from ..normalize.checkpoint import Checkpoint
+    from ..moments.checkpoint import Checkpoint
 
     files = files_read(data)
     refuse_overwriting(files, output=output, checkpoint=checkpoint)
@@ -97,7 +97,7 @@ def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, force: boo
 def apply(normalizer: Path, data: Path, output: Path, force: bool, key: str | None) -> None:
     """Normalize a file with the statistics that were fitted."""
     from ..normalize import Normalizer
-    from ..normalize.sources import apply as apply_to_file
+    from ..normalize.apply_to_file import apply as apply_to_file
 
     if output.exists() and output.samefile(normalizer):
         raise click.UsageError(f"-o {output} is the normalizer itself: name another file")
@@ -162,7 +162,7 @@ def _fit(data: list[str], kept: Any, *, columns: tuple[str, ...], key: str | Non
 
 
 def _open(data: list[str], key: str | None, *, numbers: Sequence[str] = ()) -> Any:
-    from ..normalize.sources import open_source
+    from ..data.open import open_source
 
     return open_source(data[0] if len(data) == 1 else data, key=key, numbers=numbers)
 

@@ -20,7 +20,7 @@ _SHOWN = 3
 
 def files_read(data: Sequence[str]) -> Files:
     """What the paths stand for; nothing for those that are not there, of which their reader says so."""
-    from ..normalize.sources.files import files_of
+    from ..data.paths import files_of
 
     found: Files = []
     for path in data:
@@ -81,7 +81,7 @@ def note_on_axis(shape: tuple[int, ...]) -> None:
 
 def _looks_held_out(file: Path, given: Path) -> bool:
     """By the file's name, or by the innermost folder whose name tells, up to the one that was given."""
-    from ..normalize.splits import check_split
+    from ..data.held_out import check_split
 
     if not given.is_dir():
         return bool(check_split(None, file))

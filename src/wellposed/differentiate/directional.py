@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 
 from ..arguments import callable_or_none
 from ..errors import ArgumentError, WellposedError
-from .differences import ROUNDINGS
-from .function import Function
-from .lines import DirectionLine
-from .matching import flat_like
-from .numerical import (
+from ._numerical_gradient import (
     Precision,
     around,
     around_gradient,
@@ -27,10 +23,14 @@ from .numerical import (
     laid_out,
     scale_groups,
 )
+from .function import Function
+from .lines import DirectionLine
+from .matching import flat_like
 from .points import opened
 from .result import NumericalGradient
-from .search import Found, search
-from .tableau import NOISE_WIDTHS, RATIO
+from .richardson import NOISE_WIDTHS, RATIO
+from .step_ladder import ROUNDINGS
+from .step_search import Found, search
 
 Array = NDArray[np.float64]
 

@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 
 from ..arguments import callable_or_none
 from ..errors import ArgumentError, WellposedError
-from .differences import SHORT, Derivatives, none_found
-from .function import Function
-from .lines import DirectionLine, ElementLines, Indices
-from .numerical import (
+from ._numerical_gradient import (
     TINIEST,
     Precision,
     around,
@@ -24,11 +21,22 @@ from .numerical import (
     in_units_of_f,
     scale_groups,
 )
+from .function import Function
+from .lines import DirectionLine, ElementLines, Indices
+from .mixed_second import Noise, Pairs
 from .points import opened
 from .result import NumericalGradient
-from .search import FIRST_STEP, all_found, further, noise_along_lines, refuse_cramped, repeat_spread, search
-from .second import Noise, Pairs
-from .tableau import RATIO
+from .richardson import RATIO
+from .step_ladder import SHORT, Derivatives, none_found
+from .step_search import (
+    FIRST_STEP,
+    all_found,
+    further,
+    noise_along_lines,
+    refuse_cramped,
+    repeat_spread,
+    search,
+)
 
 Array = NDArray[np.float64]
 

@@ -32,7 +32,7 @@ class Leaf:
     shape: tuple[int, ...]
     dtype: str
     framework: Any
-    """The module in `frameworks` that makes its arrays; None for NumPy's and Python's own."""
+    """The module of this room that makes its arrays; None for NumPy's and Python's own."""
     start: int
     values: Array
     """Flat; float64."""
@@ -187,12 +187,12 @@ def rounded_to(values: Array, dtype: str) -> Array:
 
 
 def framework_of(value: Any) -> Any:
-    """The module in `frameworks` for a tensor or a JAX array, else None; a framework that nobody imported is not loaded."""
+    """The module of this room for a tensor or a JAX array, else None; a framework that nobody imported is not loaded."""
     torch, jax = sys.modules.get("torch"), sys.modules.get("jax")
     if torch is not None and isinstance(value, torch.Tensor):
-        return import_module("..frameworks.torch.points", __package__)
+        return import_module(".torch", __package__)
     if jax is not None and isinstance(value, jax.Array):
-        return import_module("..frameworks.jax.points", __package__)
+        return import_module(".jax", __package__)
     return None
 
 

@@ -1,7 +1,7 @@
 """Gradient checking: is the backward pass the derivative of the forward pass, and if not, where and how (lesson 5)."""
 
-from .checking import check_gradients
-from .custom import check_custom_functions
+from ._check_gradients import check_gradients
+from .custom_backward import check_custom_functions
 from .result import CustomBackward, CustomBackwards, GradientCheck, TensorCheck, WorstElement
 
 __all__ = [

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..differentiate import directional_derivative
 from ..errors import WellposedError
-from ..frameworks.output_weights import random_weights
 from .directions import Array
+from .output_weights import random_weights
 from .result import GradientCheck, WorstElement
 
 SPACING = 2.0**-52

@@ -1,7 +1,7 @@
 """Exact gains of activations, and weights that are drawn, calibrated on data and kept only when better."""
 
+from ._initialize import initialize
 from .gains import Gain, gain
-from .initializing import initialize
 from .result import Initialization, ParameterRecipe, SignalSummary
 
 __all__ = ["Gain", "Initialization", "ParameterRecipe", "SignalSummary", "gain", "initialize"]

@@ -120,11 +120,11 @@ def _evaluator(activation: Callable[[Any], Any]) -> Callable[[Array], Any]:
         if isinstance(given, np.ndarray):
             return activation
         if type(given).__module__.partition(".")[0] in ("jax", "jaxlib"):
-            from ..frameworks.jax.arrays import elementwise as by_jax
+            from ..normalize.jax import elementwise as by_jax
 
             return by_jax(activation)
     try:
-        from ..frameworks.torch.weights import elementwise
+        from .torch.initializer import elementwise
     except ImportError:
         raise ArgumentError(
             f"activation did not take a NumPy array and give one back ({refusal})"

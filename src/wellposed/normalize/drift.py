@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..arguments import number
-from .naming import cut
-from .tallying import Tally, tally
+from ..data.column_names import cut
+from .drift_statistics import Tally, tally
 
 if TYPE_CHECKING:
     from .normalizer import Normalizer

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import refused, several, text, told, whole
+from ..data.batches import is_tensor
+from ..data.column_names import repeated, shown
 from ..errors import ArgumentError
-from .batches import is_tensor
+from ..moments.columns import kept_axes
 from .methods import method_of
-from .naming import repeated, shown
 from .normalizer import Normalizer
 from .provenance import Provenance
-from .reduction import kept_axes
 
 Floats = NDArray[np.float64]
 
@@ -95,7 +95,7 @@ def _on_host(value: Any, name: str) -> Any:
     """A tensor as an array, whatever its dtype and device, and whether it is trained; anything else as it is."""
     if not is_tensor(value):
         return value
-    from ..frameworks.torch.arrays import to_numpy
+    from ..runtime.torch.tensors import to_numpy
 
     return to_numpy(value, what=name)
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import choice, flag, interval
+from ..data.column_names import listed
 from ..errors import ArgumentError, DataError
-from .moments import Moments
-from .naming import listed
+from ..moments.moments import Moments
 from .whitening import rotation_of
 
 Floats = NDArray[np.float64]

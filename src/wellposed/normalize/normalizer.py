@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import whole
+from ..data.column_names import NO_NAME, printable
 from ..errors import LeakageError
-from .naming import NO_NAME, printable
 from .provenance import Provenance
 
 if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
+    from ..data.progress import Progress
+    from ..moments.checkpoint import Checkpoint
     from .drift import Drift
-    from .progress import Progress
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -207,7 +207,7 @@ class Normalizer:
         >>> Normalizer.fit((inputs, targets), of="targets").mean.tolist()
         [20.0]
         """
-        from .fitting import fit
+        from ._fit import fit
 
         return fit(
             train,
@@ -345,7 +345,7 @@ class Normalizer:
         >>> n(np.array([[5], [2]])).dtype, n(np.array([9.0])).tolist()
         (dtype('float32'), [7.0])
         """
-        from .applying import apply
+        from ._apply import apply
 
         return apply(self, x, inverse=False)
 
@@ -358,13 +358,13 @@ class Normalizer:
         >>> Normalizer.fit(np.array([[1.0], [3.0]])).inverse(np.array([[0.0]])).tolist()
         [[2.0]]
         """
-        from .applying import apply
+        from ._apply import apply
 
         return apply(self, z, inverse=True)
 
     def save(self, path: Path, *, force: bool = False) -> None:
         """Write JSON whole or not at all, exactly; unless `force`, nothing is replaced but an older normalizer."""
-        from .artifact import save
+        from .saved import save
 
         save(self, path, force=force)
 
@@ -377,7 +377,7 @@ class Normalizer:
         ArtifactError
             When the file is not there, truncated, of another version, or holds what `save` would not write.
         """
-        from .artifact import load
+        from .saved import load
 
         return load(path)
 
@@ -405,7 +405,7 @@ class Normalizer:
         >>> Normalizer.fit(torch.tensor([[1.0], [3.0]])).to_torch()(torch.tensor([[5.0]])).tolist()
         [[3.0]]
         """
-        from ..frameworks.torch.arrays import to_torch
+        from ..runtime.torch.tensors import to_torch
 
         return to_torch(self)
 
@@ -436,7 +436,7 @@ class Normalizer:
         >>> torch.allclose(n.fold_into(layer)(x), layer(n(x)), atol=1e-6)
         True
         """
-        from ..frameworks.torch.folding import fold_into
+        from .torch.fold import fold_into
 
         return fold_into(self, model, input=input, example=example)
 
@@ -466,7 +466,7 @@ class Normalizer:
         >>> Normalizer.fit(np.array([[1.0], [3.0]])).to_jax()(np.array([[5.0]], dtype="f4")).tolist()
         [[3.0]]
         """
-        from ..frameworks.jax.arrays import to_jax
+        from .jax import to_jax
 
         return to_jax(self)
 
@@ -520,6 +520,6 @@ class Normalizer:
         return f"Normalizer(method={self.method!r}, columns={self.mean.size}, rows={self.provenance.rows})"
 
     def __str__(self) -> str:
-        from .describe import describe
+        from ..show.normalizer import describe
 
         return describe(self)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .moments import Moments
+from ..moments.moments import Moments
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

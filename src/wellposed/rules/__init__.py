@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ..contract.result import LabelProfile, ObjectiveProfile, TargetProfile, TrainableProfile, WiringProfile
 from ..gradcheck.result import CustomBackwards
-from ..normalize.profile import InputProfile
+from ..inputs.profile import InputProfile
+from ..objective.result import LabelProfile, ObjectiveProfile, TargetProfile, TrainableProfile, WiringProfile
 from ..report import Severity
 from ..signals.result import SignalProfile, TrainingProfile
-from . import data, gradients, objective, signals, updates, wiring
+from . import connections, data, gradients, objective, signals, updates
 from .table import Rule
 
 _E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
@@ -56,15 +56,17 @@ RULES: tuple[Rule, ...] = (
     _rule("WP505", "target-scale", TrainingProfile, _E, updates.target_scale),
     _rule("WP506", "wrong-loss-input", ObjectiveProfile, _E, objective.wrong_loss_input, core=True),
     _rule("WP507", "unused-output", TargetProfile, _N, objective.unused_output),
-    _rule("WP601", "disconnected-parameter", WiringProfile, _E, wiring.disconnected_parameter, core=True),
-    _rule("WP602", "not-in-optimizer", WiringProfile, _W, wiring.not_in_optimizer),
-    _rule("WP603", "batch-leak", WiringProfile, _E, wiring.batch_leak),
-    _rule("WP604", "train-eval-gap", WiringProfile, _E, wiring.train_eval_gap),
-    _rule("WP605", "ignored-input", WiringProfile, _W, wiring.ignored_input),
+    _rule(
+        "WP601", "disconnected-parameter", WiringProfile, _E, connections.disconnected_parameter, core=True
+    ),
+    _rule("WP602", "not-in-optimizer", WiringProfile, _W, connections.not_in_optimizer),
+    _rule("WP603", "batch-leak", WiringProfile, _E, connections.batch_leak),
+    _rule("WP604", "train-eval-gap", WiringProfile, _E, connections.train_eval_gap),
+    _rule("WP605", "ignored-input", WiringProfile, _W, connections.ignored_input),
     _rule("WP607", "update-too-large", TrainingProfile, _E, updates.update_too_large),
     _rule("WP608", "update-too-small", TrainingProfile, _E, updates.update_too_small),
     _rule("WP609", "weight-decay-dominates", TrainingProfile, _E, updates.weight_decay_dominates),
-    _rule("WP610", "nothing-trains", TrainableProfile, _E, wiring.nothing_trains),
+    _rule("WP610", "nothing-trains", TrainableProfile, _E, connections.nothing_trains),
 )
 
 CAUSAL_ORDER: tuple[str, ...] = (

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..inputs.leakage import LeakFingerprint
+from ..inputs.profile import InputEffect, InputProfile, NonFinite
 from ..limits import Limits
-from ..normalize.leakage import LeakFingerprint
-from ..normalize.profile import InputEffect, InputProfile, NonFinite
 from ..report import Confidence, Severity
 from .table import Fault, Judgement, NoVerdict
 

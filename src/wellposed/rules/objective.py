@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ..contract.result import LabelProfile, ObjectiveProfile, TargetProfile
 from ..limits import Limits
+from ..objective.result import LabelProfile, ObjectiveProfile, TargetProfile
 from ..report import Severity
 from .table import Fault, Judgement, NoVerdict
 

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from ..normalize.progress import Pace, paced
+from ..data.progress import Pace, paced
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..normalize.progress import Progress as Report
+    from ..data.progress import Progress as Report
 
 AFTER_SECONDS = 2.0
 """What is done sooner needs no bar."""

@@ -1,6 +1,6 @@
 """Vanishing and exploding signals: forward and backward, layer by layer, before and after a few steps."""
 
-from .profile import measure_signals
+from ._measure import measure_signals
 from .result import LayerSignal, NonFinite, Outcome, ParameterUpdate, SignalProfile, TrainingProfile
 
 __all__ = [

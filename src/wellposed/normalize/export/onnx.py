@@ -10,8 +10,8 @@ import numpy as np
 
 from ...arguments import choice, flag
 from ...errors import ArtifactError, MissingDependency
-from ...frameworks.affine import AffineMap, affine_map
 from ...own_files import read_bounded, save
+from ..affine import AffineMap, affine_map
 
 if TYPE_CHECKING:
     from ..normalizer import Normalizer

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from ...data.array_protocols import is_sparse
+from ...data.column_names import listed
 from ...errors import ArgumentError, DataError, MissingDependency
-from ..array_protocols import is_sparse
-from ..fitting import normalizer_of
+from ...moments.moments import Moments
+from ...moments.read import Read
+from ...moments.sparse import refuse_filling
+from .._fit import normalizer_of
 from ..methods import OPTIONS, WHITENING, Method, method_of, options_for
-from ..moments import Moments
-from ..naming import listed
 from ..normalizer import Normalizer
-from ..reading import Read
-from ..sparse import refuse_filling
 
 try:
     from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...arguments import choice, refused, several
+from ...data.column_names import printable
 from ...errors import ArgumentError
-from ..naming import printable
 from .names import names_of
 
 if TYPE_CHECKING:

@@ -1,0 +1,210 @@
+"""``wp.check``: measure, judge, put the causes before their consequences, report."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import msgspec
+
+from .arguments import callable_or_none, flag, refused, several, told
+from .arguments import seed as checked_seed
+from .errors import ArgumentError
+from .limits import Limits
+from .problem import Precision, Problem, problem_from
+from .report import Finding, Report, Severity
+from .runtime.isolation import isolated
+from .runtime.scope import exclusive
+
+
+def check(
+    model: Any,
+    loss: Any = None,
+    train: Any = None,
+    *,
+    validation: Any = None,
+    optimizer: Any = None,
+    precision: Precision | None = None,
+    select: str | Sequence[str] | None = None,
+    ignore: str | Sequence[str] = (),
+    limits: Limits | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+    isolate: bool = False,
+) -> Report:
+    """Check a training problem before it is trained.
+
+    Everything is left as it was, bit for bit: parameters, buffers, gradients, optimizer, hooks, flags, random states, and whatever
+    else the code of the problem reaches; what could not be put back stands in `Report.traces`.
+
+    Parameters
+    ----------
+    model
+        A ``torch.nn.Module``, a callable that uses modules, or a `Problem` (then nothing else of the problem is given).
+    loss
+        ``loss(model(inputs), targets)`` gives a scalar; None when the model returns its own loss, or has none.
+    train
+        A DataLoader, a Dataset, anything that can be iterated again and gives batches or samples, or one pair
+        ``(inputs, targets)`` of tensors, arrays or tables; each may be a tuple or a dict of them.
+        A tuple of inputs is called ``model(*inputs)``, a dict ``model(**inputs)``, an object ``model(object)``.
+    validation
+        Held-out data in the same form; rules about splits need it.
+    optimizer
+        The optimizer that training will use; rules about updates need it.
+    precision
+        What training will run in: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+    select, ignore
+        Codes, names or prefixes of rules (``"WP101"``, ``"input-scale"``, ``"WP2"``), one or several.
+    limits
+        Thresholds other than the defaults.
+    seed
+        Seeds the batches that are drawn and every random state while the model runs.
+    progress
+        Called with a few words as each stage begins.
+    isolate
+        Run in a forked process of its own, in which nothing of yours can change: on Linux, as long as CUDA has not started. A crash there is
+        a `UserCodeError`.
+
+    Returns
+    -------
+    Report
+        Findings with the root cause first; what passed; what was skipped and why. True only when its verdict is
+        ``"ready"``: nothing counts against the problem, and what matters was looked at.
+
+    Raises
+    ------
+    DataError, ProblemError, ArgumentError
+        When the problem cannot be measured at all; the message names the argument and the fix.
+    UserCodeError
+        When the model or the loss raises; ``__cause__`` is what it raised.
+
+    Examples
+    --------
+    >>> import torch, wellposed as wp
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 3), torch.nn.Softmax(1))
+    >>> x = torch.randn(256, 8)
+    >>> report = wp.check(model, torch.nn.functional.cross_entropy, (x, x[:, :3].argmax(1)))
+    >>> report.findings[0].code, report.findings[0].where
+    ('WP501', '3')
+    """
+    from .rules import RULES
+
+    problem = problem_from(
+        model, loss, train, validation=validation, optimizer=optimizer, precision=precision
+    )
+    chosen = _chosen(RULES, select, ignore)
+    seed = checked_seed(seed)
+    callable_or_none(progress, "progress")
+    limits = Limits() if limits is None else limits
+    if not isinstance(limits, Limits):
+        raise ArgumentError(
+            f"limits is a {type(limits).__name__}: expected wellposed.Limits(name=value, ...)"
+        )
+    if flag(isolate, "isolate"):
+        return isolated(
+            "wp.check",
+            lambda tell: _checked(problem, chosen, limits, seed=seed, progress=tell),
+            progress=progress,
+        )
+    return _checked(problem, chosen, limits, seed=seed, progress=progress or (lambda stage: None))
+
+
+def _checked(
+    problem: Problem, chosen: tuple[Any, ...], limits: Limits, *, seed: int, progress: Callable[[str], None]
+) -> Report:
+    from .measurements import Examination
+    from .rules.table import apply
+
+    started = time.perf_counter()
+    with exclusive("wp.check", problem.model, problem.loss):
+        examination = Examination(problem, limits, seed, progress)
+        measured = examination.run()
+        environment = _environment(problem, seed, time.perf_counter() - started)
+    verdicts = apply(chosen, measured, limits)
+    return Report(
+        findings=tuple(sorted(verdicts.findings, key=_causal_rank)),
+        passed=verdicts.passed,
+        skipped=verdicts.skipped,
+        core=tuple(rule.code for rule in chosen if rule.core),
+        measurements={_key(kind): _plain(profile) for kind, profile in measured.items()},
+        environment=environment,
+        traces=examination.traces,
+    )
+
+
+def _chosen(
+    rules: tuple[Any, ...], select: str | Sequence[str] | None, ignore: str | Sequence[str]
+) -> tuple[Any, ...]:
+    from .rules import matching
+
+    selected = None if select is None else _keys(select, "select")
+    ignored = () if isinstance(ignore, tuple | list) and not ignore else _keys(ignore, "ignore")
+    for name, keys in (("select", selected or ()), ("ignore", ignored)):
+        unknown = [told(key) for key in keys if not matching(rules, (key,))]
+        if unknown:
+            raise ArgumentError(f"{name} names no rule: {', '.join(unknown)}; see `wellposed rules`")
+    chosen = rules if selected is None else matching(rules, selected)
+    left = tuple(rule for rule in chosen if rule not in (matching(rules, ignored) if ignored else ()))
+    if not left:
+        raise ArgumentError("select and ignore leave no rule to check: ignore fewer")
+    return left
+
+
+def _keys(value: str | Sequence[str], name: str) -> tuple[str, ...]:
+    """Codes, names and prefixes; one text may hold several, comma separated."""
+    expected = "codes, names or prefixes of rules, such as 'WP101' or 'WP2', at least one"
+    keys = several(value.split(",") if isinstance(value, str) else value, name, str, expected=expected)
+    keys = tuple(key.strip() for key in keys)
+    if not all(keys):
+        raise refused(f"a part of {name}", "", expected)
+    if not keys:
+        raise refused(name, value, expected)
+    return keys
+
+
+def _causal_rank(finding: Finding) -> tuple[bool, int]:
+    from .rules import CAUSAL_ORDER
+
+    return finding.severity is Severity.NOTE, CAUSAL_ORDER.index(finding.code)
+
+
+def _key(kind: type) -> str:
+    words = "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__)
+    return words.strip("_").removesuffix("_profile")
+
+
+def _plain(profile: Any) -> Any:
+    """Dicts, lists and numbers: what a saved report keeps of a measurement."""
+    import numpy as np
+
+    def encode(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return value.tolist()
+        if isinstance(value, np.generic):
+            return value.item()
+        return repr(value)
+
+    return msgspec.to_builtins(profile, enc_hook=encode, str_keys=True)
+
+
+def _environment(problem: Problem, seed: int, seconds: float) -> dict[str, str]:
+    from . import __version__
+    from .runtime.torch.session import Runner
+
+    runner = Runner(problem)
+    count = sum(p.numel() for p in runner.parameters.values())
+    return {
+        "wellposed": __version__,
+        "torch": str(import_module("torch").__version__),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "problem": problem.name or "",
+        "model": f"{getattr(type(runner.model), '__name__', 'model')}, {count:,} parameters",
+        "device": str(runner.device),
+        "seed": str(seed),
+        "seconds": f"{seconds:.1f}",
+    }

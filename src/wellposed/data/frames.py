@@ -1,0 +1,170 @@
+"""Data frames of pandas, polars and pyarrow: their columns as numbers, and the same table with others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from .column_names import listed, places_of, printable, repeated
+
+
+class Column(NamedTuple):
+    """Numbers of a real dtype, NaN where they are null."""
+
+    values: NDArray[Any]
+    nulls: NDArray[np.bool_] | None
+    """Which are null, where the table tells that from NaN."""
+    floating: np.dtype[Any]
+    """What the column becomes when it is normalised: floats keep their dtype, the others become float32."""
+
+
+class Table(Protocol):
+    """One table, whoever made it."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    def numbers(self, name: str) -> Column:
+        """A column of numbers, or a `DataError` that names it and its type."""
+        ...
+
+    def replaced(self, columns: Mapping[str, Column]) -> Any:
+        """The same kind of table with these columns, and the others as they are."""
+        ...
+
+
+def as_table(data: Any) -> Table | None:
+    """`data` as a table that can be given back as it came, or None; nothing is imported to find out."""
+    for cls in type(data).__mro__:
+        adapter = _ADAPTERS.get((cls.__module__.partition(".")[0], cls.__name__))
+        if adapter is not None:
+            return adapter(data)
+    return None
+
+
+def _becomes(kind: str, itemsize: int) -> np.dtype[Any]:
+    return np.dtype(f"f{itemsize}") if kind == "f" else np.dtype(np.float32)
+
+
+def _no_numbers(name: str, kind: Any) -> DataError:
+    return DataError(f"column {printable(name)} holds {printable(str(kind))}: expected real numbers")
+
+
+def _check_unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = repeated(names)
+    if twice:
+        raise DataError(f"the table names {listed(twice)} twice: expected each name once")
+    return names
+
+
+class _Pandas:
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        self.names = _check_unique(tuple(str(c) for c in data.columns))
+        self._places = places_of(self.names)
+
+    def numbers(self, name: str) -> Column:
+        series = self._data.iloc[:, self._places[name]]
+        if series.dtype == object:
+            return _of_objects(series.tolist(), name)
+        if getattr(series.dtype, "kind", "O") not in "biuf":
+            raise _no_numbers(name, series.dtype)
+        becomes = _becomes(series.dtype.kind, series.dtype.itemsize)
+        if isinstance(series.dtype, np.dtype):
+            return Column(series.to_numpy(), None, becomes)
+        wide = becomes if series.dtype.kind == "f" else np.float64
+        return Column(series.to_numpy(dtype=wide, na_value=np.nan), series.isna().to_numpy(), becomes)
+
+    def replaced(self, columns: Mapping[str, Column]) -> Any:
+        out = self._data.copy(deep=False)
+        for name, column in columns.items():
+            i = self._places[name]
+            out.isetitem(i, self._like(column, self._data.dtypes.iloc[i]))
+        return out
+
+    def _like(self, column: Column, before: Any) -> Any:
+        if column.nulls is None:
+            return column.values
+        pandas = sys.modules["pandas"]
+        if type(before).__name__ != "ArrowDtype":
+            return pandas.arrays.FloatingArray(column.values, column.nulls)
+        arrow = sys.modules["pyarrow"]
+        return pandas.array(
+            arrow.array(column.values, mask=column.nulls),
+            dtype=pandas.ArrowDtype(arrow.from_numpy_dtype(column.floating)),
+        )
+
+
+def _of_objects(entries: list[Any], name: str) -> Column:
+    """Python numbers, and None where there is none."""
+    for entry in entries:
+        if entry is not None and (isinstance(entry, bool) or not isinstance(entry, int | float | np.number)):
+            raise _no_numbers(name, f"objects such as {str(entry)[:40]!r}")
+    values = np.array([np.nan if entry is None else float(entry) for entry in entries], dtype=np.float64)
+    return Column(values, None, values.dtype)
+
+
+class _Polars:
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        self.names = tuple(data.columns)
+
+    def numbers(self, name: str) -> Column:
+        series = self._data.get_column(name)
+        floats = series.dtype.is_float()
+        if not (floats or series.dtype.is_integer() or series.dtype == sys.modules["polars"].Boolean):
+            raise _no_numbers(name, series.dtype)
+        nulls = series.is_null().to_numpy() if series.null_count() else None
+        if nulls is not None and not floats:
+            series = series.cast(sys.modules["polars"].Float64)
+        values = series.to_numpy()
+        return Column(values, nulls, values.dtype if floats else np.dtype(np.float32))
+
+    def replaced(self, columns: Mapping[str, Column]) -> Any:
+        polars = sys.modules["polars"]
+        made = []
+        for name, column in columns.items():
+            values = polars.Series(name, column.values)
+            if column.nulls is not None:
+                values = values.set(polars.Series(column.nulls), None)
+            made.append(values)
+        return self._data.with_columns(made)
+
+
+class _Arrow:
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        self.names = _check_unique(tuple(data.schema.names))
+        self._places = places_of(self.names)
+
+    def numbers(self, name: str) -> Column:
+        types = sys.modules["pyarrow"].types
+        column = self._data.column(self._places[name])
+        floats = types.is_floating(column.type)
+        if not (floats or types.is_integer(column.type) or types.is_boolean(column.type)):
+            raise _no_numbers(name, column.type)
+        nulls = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
+        values = column.to_numpy(zero_copy_only=False)
+        if values.dtype.kind == "O":  # booleans with nulls
+            values = values.astype(np.float64)
+        return Column(values, nulls, values.dtype if floats else np.dtype(np.float32))
+
+    def replaced(self, columns: Mapping[str, Column]) -> Any:
+        arrow, out = sys.modules["pyarrow"], self._data
+        for name, column in columns.items():
+            i, made = self._places[name], arrow.array(column.values, mask=column.nulls)
+            out = out.set_column(i, out.schema.field(i).with_type(made.type), made)
+        return out
+
+
+_ADAPTERS: Mapping[tuple[str, str], type[_Pandas] | type[_Polars] | type[_Arrow]] = {
+    ("pandas", "DataFrame"): _Pandas,
+    ("polars", "DataFrame"): _Polars,
+    ("pyarrow", "Table"): _Arrow,
+    ("pyarrow", "RecordBatch"): _Arrow,
+}

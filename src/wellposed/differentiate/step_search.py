@@ -1,0 +1,314 @@
+"""Which steps to try, and how much noise to expect: learnt on a few lines of each group, and used on the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ArgumentError
+from .function import MANY, Function
+from .lines import Indices, Lines
+from .noise import POINTS, noises_along
+from .richardson import RATIO
+from .step_ladder import SHORT, Derivatives, climb, none_found
+
+Array = NDArray[np.float64]
+
+FINEST = 1.2566 * 2.0**-43
+"""Spacing of the noise probe, relative to x: about a thousand roundings. No power of two, nor is any other step: at x = 0 these
+would make values of f so round that no rounding shows."""
+COARSEST_SPACING = 4
+"""The same in units of the numbers' own spacing, where x has fewer digits."""
+WIDEST = 1e-3
+SMALLEST = 2.0**-200
+"""Share of the scale below which x counts as zero."""
+GROWTH = 32.0
+"""Between one spacing and the next: where f moved by a few of its roundings before, it cannot have made a wave now."""
+FIRST_STEP = 0.1257
+"""The first step of a ladder, relative to the scale of x: log and 1/x stay on their side."""
+PILOTS = 3
+"""Lines of each group that climb the whole ladder."""
+FURTHER = 64.0
+"""How many times larger the first step gets where the largest steps were the best ones."""
+OFTEN = 3
+TELLING = 0.01
+"""Largest bar, as a share of the value, with which larger steps along a staircase must agree before they are believed."""
+SPARE = 3
+"""A line that follows starts this many rungs above the best rung of the pilots: as many as the extrapolation needs."""
+REPEATS = 8
+CRAMPED = 256.0
+"""Spacings of the numbers beside x, room of less than which is too little for a ladder of steps."""
+TINIEST_STEP = 5e-324
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """Derivatives along all lines, and what was learnt about f on the way."""
+
+    derivatives: Derivatives
+    deterministic: bool
+
+
+def search(function: Function, lines: Lines, groups: NDArray[np.int64], *, method: str) -> Found:
+    """Derivatives along `lines`; lines of the same number in `groups` share what is known of noise and of steps."""
+    spread = repeat_spread(function)
+    derivatives = none_found(lines.count, len(function.centre))
+    rng = np.random.default_rng(0)
+    for members in _members(groups):
+        pilots, others = _parted(members, rng)
+        noise = np.maximum(noise_along_lines(function, lines, pilots), spread)
+        first = FIRST_STEP * lines.scales
+        led = _thorough(function, lines, pilots, first=first[pilots], noise=noise, method=method)
+        derivatives.put(pilots, led)
+        if others.size:
+            start = _learnt(led, lines.scales[pilots]) * lines.scales[others]
+            noise = np.repeat(np.max(led.noise, axis=0, keepdims=True), len(others), axis=0)
+            if not spread.any():
+                _consider_batches(function, lines, others, start, noise[0])
+            coarse = np.repeat(led.stairs.any(axis=0, keepdims=True), len(others), axis=0)
+            quick = _quick(function, lines, others, start=start, noise=noise, coarse=coarse, method=method)
+            derivatives.put(others, quick)
+    all_found(function, lines, derivatives)
+    return Found(derivatives=derivatives, deterministic=not spread.any())
+
+
+def repeat_spread(function: Function) -> Array:
+    """Standard deviation of f at x itself: 0 where a second evaluation gives the very same."""
+    again = function.again()
+    if np.array_equal(again, function.centre):
+        return np.zeros_like(again)
+    values = np.array([function.centre, again, *(function.again() for _ in range(REPEATS - 2))])
+    # Of few values the deviation may come out small: by as much as half of it in one of twenty times.
+    return 1.5 * values.std(axis=0, ddof=1)
+
+
+def _members(groups: NDArray[np.int64]) -> Iterator[Indices]:
+    order = np.argsort(groups, kind="stable")
+    cuts = np.flatnonzero(np.diff(groups[order])) + 1
+    yield from np.split(order, cuts)
+
+
+def _parted(members: Indices, rng: np.random.Generator) -> tuple[Indices, Indices]:
+    if len(members) <= PILOTS:
+        return members, members[:0]
+    chosen = np.zeros(len(members), dtype=bool)
+    chosen[rng.choice(len(members), PILOTS, replace=False)] = True
+    return members[chosen], members[~chosen]
+
+
+def noise_along_lines(function: Function, lines: Lines, which: Indices) -> Array:
+    """Standard deviation of the noise of each output along each line, shape (lines, outputs)."""
+    found = [_noise_along_line(function, lines, int(line)) for line in which]
+    return np.maximum(found, function.rounding(function.centre))
+
+
+def _noise_along_line(function: Function, lines: Lines, line: int) -> Array:
+    scale, inward = lines.scales[line], lines.inward(line)
+
+    def values(ts: Array) -> Array:
+        return function.along(lines, np.full(len(ts), line), ts)[0]
+
+    def spaced(wished: float) -> float:
+        return inward * float(lines.near(np.array([line]), np.array([wished]))[0])
+
+    size = min(lines.size(line), scale)
+    size = size if size > SMALLEST * scale else scale
+    finest = max(FINEST * size, COARSEST_SPACING * lines.resolution(line))
+    # Not x itself: a jump there would look like noise.
+    places = np.arange(1, POINTS + 1)
+    room = float(lines.room(np.array([line]), int(inward))[0])
+    widest = min(WIDEST * size, room / POINTS)
+    noise = noises_along(values, places, spacing=spaced(finest), widest=widest, growth=GROWTH)
+    if not function.knows_digits:
+        values(inward * min(scale * FIRST_STEP, room) * np.linspace(0.5, 1.0, MANY))
+    return noise
+
+
+def _thorough(
+    function: Function, lines: Lines, which: Indices, *, first: Array, noise: Array, method: str
+) -> Derivatives:
+    """The whole ladder; from larger steps again where these seem better still; to one side where f ends beside x."""
+    found = none_found(len(which), noise.shape[1])
+    if method != "one-sided":
+        within = _within(lines, which, first)
+        found.put(..., climb(function, lines, which, first=within, noise=noise))
+        _torn(function, lines, which, found, first=within, noise=noise)
+        _further(function, lines, which, found, first=within)
+    if method == "auto":
+        _beside_bounds(function, lines, which, found, first=first, noise=noise)
+    if method != "two-sided":
+        _to_one_side(function, lines, which, found, first=first, noise=noise)
+    return found
+
+
+def _further(
+    function: Function,
+    lines: Lines,
+    which: Indices,
+    found: Derivatives,
+    *,
+    first: Array,
+    side: int = 0,
+) -> None:
+    def again(some: Indices, first: Array, noise: Array, coarse: NDArray[np.bool_]) -> Derivatives:
+        return climb(function, lines, which[some], first=first, noise=noise, coarse=coarse, side=side)
+
+    # One-sided entries take several rungs, and noise has a larger part in the choice.
+    further(found, again, first=first, reach=RATIO**3 if side else RATIO)
+
+
+def further(
+    found: Derivatives,
+    again: Callable[[Indices, Array, Array, NDArray[np.bool_]], Derivatives],
+    *,
+    first: Array,
+    reach: float,
+) -> None:
+    """Where the best steps were within `reach` of the largest ones, try larger ones, and keep what is better and agrees.
+
+    `again` climbs some lines from other first steps, with the noise that is known now, and whether it is coarse.
+    """
+    for i in range(1, OFTEN + 1):
+        fine = 4 * 2.0**-53 * np.abs(found.value)
+        limited = (
+            found.found & (found.top >= first[:, None] * FURTHER ** (i - 1) / reach) & (found.error > fine)
+        )
+        # A wide bar agrees with anything, such as the flat ends of a tanh.
+        limited &= ~found.kink & (~found.stairs | (found.error < TELLING * np.abs(found.value)))
+        some = np.flatnonzero(limited.any(axis=1))
+        if not some.size:
+            return
+        old = {name: getattr(found, name)[some] for name in ("value", "error", "stairs")}
+        larger = again(some, first[some] * FURTHER**i, found.noise[some], old["stairs"])
+        agrees = np.abs(larger.value - old["value"]) <= old["error"]
+        better = larger.found & agrees & ~larger.kink & (larger.error < 0.5 * old["error"])
+        better &= larger.steady | ~old["stairs"]
+        _put(found, some, better | (larger.stairs & ~old["stairs"]), larger)
+        found.stairs[some] |= old["stairs"]
+
+
+def _torn(
+    function: Function, lines: Lines, which: Indices, found: Derivatives, *, first: Array, noise: Array
+) -> None:
+    """Where f jumps beside x, somewhat larger steps tell whether it does so again and again."""
+    again = np.flatnonzero(found.torn.any(axis=1))
+    if again.size:
+        larger = climb(function, lines, which[again], first=first[again] * RATIO**2, noise=noise[again])
+        _put(found, again, found.torn[again] & larger.stairs, larger)
+
+
+def _put(found: Derivatives, lines: Indices, where: NDArray[np.bool_], other: Derivatives) -> None:
+    """What `other` found of these lines, where it is to be believed."""
+    for name in vars(found):
+        array = getattr(found, name)
+        array[lines] = np.where(where, getattr(other, name), array[lines])
+
+
+def _to_one_side(
+    function: Function, lines: Lines, which: Indices, found: Derivatives, *, first: Array, noise: Array
+) -> None:
+    roomier = np.where(lines.room(which, 1) >= lines.room(which, -1), 1, -1)
+    for sides in (roomier, -roomier):
+        for side in (1, -1):
+            missing = np.flatnonzero(~found.found.all(axis=1) & (sides == side))
+            if missing.size:
+                beside = _on_side(
+                    function, lines, which[missing], side, first=first[missing], noise=noise[missing]
+                )
+                _put(found, missing, ~found.found[missing], beside)
+
+
+def _on_side(
+    function: Function, lines: Lines, which: Indices, side: int, *, first: Array, noise: Array
+) -> Derivatives:
+    room = lines.room(which, side)
+    within = np.where(room > 0, np.minimum(first, room), first)
+    found = climb(function, lines, which, first=within, noise=noise, side=side)
+    if np.isfinite(lines.room(which, -side)).any():
+        # The nearness of a bound tells nothing about how far the waves of f reach.
+        _further(function, lines, which, found, first=within, side=side)
+    return found
+
+
+def _within(lines: Lines, which: Indices, first: Array) -> Array:
+    """First steps that stay within the bounds to both sides; as they are where there is no room."""
+    room = np.minimum(lines.room(which, 1), lines.room(which, -1))
+    return np.where(room > 0, np.minimum(first, room), first)
+
+
+def _beside_bounds(
+    function: Function, lines: Lines, which: Indices, found: Derivatives, *, first: Array, noise: Array
+) -> None:
+    """Where a bound kept the steps short, one-sided differences that lead away from it may know more."""
+    up, down = lines.room(which, 1), lines.room(which, -1)
+    nearest = np.minimum(up, down)[:, None]
+    cramped = (~found.found | (found.top >= nearest / RATIO**2)).any(axis=1) & np.isfinite(nearest[:, 0])
+    for side, own in ((1, up >= down), (-1, up < down)):
+        again = np.flatnonzero(cramped & own)
+        if again.size:
+            beside = _on_side(function, lines, which[again], side, first=first[again], noise=noise[again])
+            sharper = ~found.found[again] | (beside.error < found.error[again])
+            _put(found, again, beside.found & sharper, beside)
+
+
+def _learnt(led: Derivatives, scales: Array) -> float:
+    """Where a follower starts, relative to its scale: as many rungs above the pilots' best as extrapolation needs.
+
+    A pilot whose derivative vanishes teaches nothing: where f is even about it, any step is as good as any other.
+    """
+    telling = led.found & (np.abs(led.value) > led.error)
+    steps = np.where(telling, led.step, np.nan) / scales[:, None]
+    if np.isnan(steps).all():
+        return FIRST_STEP
+    return float(np.nanmax(steps)) * RATIO**SPARE
+
+
+def _quick(
+    function: Function,
+    lines: Lines,
+    which: Indices,
+    *,
+    start: Array,
+    noise: Array,
+    coarse: NDArray[np.bool_],
+    method: str,
+) -> Derivatives:
+    if method == "one-sided":
+        return _thorough(function, lines, which, first=start, noise=noise, method=method)
+    within = _within(lines, which, start)
+    found = climb(function, lines, which, first=within, noise=noise, coarse=coarse, ladder=SHORT)
+    if method == "auto":
+        _beside_bounds(function, lines, which, found, first=start, noise=noise)
+        _to_one_side(function, lines, which, found, first=start, noise=noise)
+    return found
+
+
+def _consider_batches(function: Function, lines: Lines, which: Indices, start: Array, noise: Array) -> None:
+    if not function.vectorised:
+        rows, _ = lines.moved(which[:64], lines.near(which[:64], start[:64]))
+        function.vectorise(rows, noise=noise)
+
+
+def all_found(function: Function, lines: Lines, derivatives: Derivatives) -> None:
+    for k in np.flatnonzero(~derivatives.found.all(axis=1))[:1]:
+        name = lines.name(int(k))
+        refuse_cramped(lines, int(k))
+        if function.refused is not None:
+            raise function.refused
+        raise ArgumentError(
+            f"{function.name} is not finite beside x{f' along {name}' if name else ''}: expected finite values within a small step of x"
+        )
+
+
+def refuse_cramped(lines: Lines, line: int) -> None:
+    """Where the bounds leave too little room for differences, say so."""
+    name, which = lines.name(line), np.array([line])
+    room = max(float(lines.room(which, side)[0]) for side in (1, -1))
+    if room <= CRAMPED * max(lines.resolution(line), TINIEST_STEP):
+        raise ArgumentError(
+            f"bounds{f' at {name}' if name else ''}: x can move by {room:.2g} at most, which is some of its roundings: "
+            "expected more room; widen the bounds, or leave that element out of x"
+        )

@@ -1,1 +1,0 @@
-"""What wellposed asks of JAX: the only folder that imports it."""

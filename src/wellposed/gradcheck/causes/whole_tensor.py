@@ -1,0 +1,388 @@
+"""The name of the bug: which simple change of the claimed gradient makes it agree with the differences.
+
+Every hypothesis is a corrected gradient, and it is held against the same few directional derivatives: no further evaluation. A
+name is given only when the hypothesis explains the error within the error bars, and the bars are small against the error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+
+import numpy as np
+
+from ...errors import WellposedError
+from ..directional_error import FLAG, Prober
+from ..directions import Array
+from .evidence import EXACT, LEFT_OVER, NAMEABLE, Evidence, rms, split_along, split_numerical
+from .localize import measure
+from .permuted import Rearranged, rearranged
+
+AWAY, FURTHER, CONFIRMED = 0.1, 0.3, 2
+"""How far off an explanation, and a factor, are tried again, relative to each tensor's own size, and along how many directions."""
+FACTOR = 1e-3
+"""Agreement at which a factor counts as the whole number or the sign that it is near."""
+EXACT_ROWS, COARSE_ROWS = 1e-4, 5e-2
+"""How near a factor must come to a number of rows, where it is sharp and where noise leaves it vague."""
+DIGITS, ROUND = 4, 2
+"""Digits of a number that somebody wrote down; and of a λ that is fitted together with a factor, and so is known less well."""
+MOST_UNDONE = 512
+"""Rows of a square matrix that is undone: its singular values take seconds beyond."""
+MOST_CONDITIONED = 1e5
+"""Condition number of a matrix above which it is not undone."""
+MOST_ROWS = 24
+"""Rows of a tensor that are measured one by one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    name: str
+    detail: str
+    ratio: float | None = None
+    """Numerical over analytic, where one number says it all."""
+    where: str = ""
+    """The slice that is wrong, where it is not the whole tensor."""
+    telling: bool = True
+    """False for a factor that stands for nothing known."""
+    elements: tuple[int, ...] = ()
+    """Flat indices of the elements that are furthest off."""
+
+
+def global_cause(prober: Prober, evidence: Evidence) -> Cause | None:
+    """A cause that concerns the whole tensor, or None rather than a wrong name."""
+    if not evidence.nameable:
+        return None
+    if not evidence.slopes.any():
+        return Cause(
+            name="zero", detail="the analytic gradient is zero everywhere: detached, or never written"
+        )
+    if not prober.objective.claims_gradient:  # no array to rearrange or to add to
+        return _scaled(prober, evidence)
+    return (
+        _scaled(prober, evidence)
+        or _weight_decay(prober, evidence)
+        or _low_precision(prober, evidence)
+        or _missing_term(prober, evidence)
+        or _rearranged(prober, evidence)
+    )
+
+
+def _furthest(change: Array) -> tuple[int, ...]:
+    """Where a corrected gradient differs most from the claimed one."""
+    return (int(np.argmax(np.abs(change))),)
+
+
+def factor_cause(
+    prober: Prober, ratio: float, uncertainty: float, *, of: str = "the analytic gradient is"
+) -> Cause | None:
+    """The name of a factor; `ratio` is numerical over analytic, known to within a relative `uncertainty`."""
+    if abs(ratio + 1) < max(FACTOR, min(uncertainty, 0.1)):
+        return Cause(name="sign-flipped", detail=f"{of} the negative of the numerical one", ratio=ratio)
+    factor = 1 / ratio if ratio else np.inf
+    if not isfinite(factor) or abs(factor) > 1e6:
+        return None
+    many = _rows(prober, factor, uncertainty)
+    if many:
+        return Cause(
+            name="missing-mean",
+            detail=f"{of} {many} times the numerical one, and an array in play has {many} rows: a forgotten 1/m",
+            ratio=ratio,
+        )
+    few = _rows(prober, ratio, uncertainty)
+    if few:
+        return Cause(
+            name="scaled",
+            detail=f"{of} 1/{few} of the numerical one, and an array in play has {few} rows: a mean where a sum belongs",
+            ratio=ratio,
+        )
+    return Cause(
+        name="scaled",
+        detail=f"{of} {_rounded(factor, uncertainty)} times the numerical one",
+        ratio=ratio,
+        telling=False,
+    )
+
+
+def _rounded(value: float, uncertainty: float) -> str:
+    """The shortest decimal number within the uncertainty, which is relative."""
+    texts = [f"{value:.{digits}g}" for digits in range(2, 9)]
+    close = (t for t in texts if abs(float(t) - value) <= (min(uncertainty, 1e-2) + EXACT) * abs(value))
+    return next(close, texts[-1])
+
+
+def _rows(prober: Prober, factor: float, uncertainty: float) -> int | None:
+    """The number of rows of an array in play that a factor is equal to; what counts the columns of another is no number of rows."""
+    if not isfinite(factor):
+        return None
+    within = min(max(uncertainty, EXACT_ROWS), COARSE_ROWS) * abs(factor)
+    near = [m for m in prober.objective.batch_sizes if m >= 3 and abs(factor - m) <= within]
+    if len(near) != 1:
+        return None
+    (m,) = near
+    columns = any(m in shape[1:] for shape in prober.objective.shapes)
+    return None if columns and m not in prober.objective.data_sizes else m
+
+
+def _scaled(prober: Prober, evidence: Evidence) -> Cause | None:
+    slopes = evidence.slopes
+    if not np.any(slopes) or not np.any(evidence.numerical):
+        return None
+    ratio = float(slopes @ evidence.numerical / (slopes @ slopes))
+    if not evidence.explains(ratio * slopes):
+        return None
+    found = factor_cause(prober, ratio, 2 * rms(evidence.bars) / rms(evidence.numerical))
+    if found is None:
+        return None
+    alone = int(np.prod(prober.objective.shapes[evidence.tensor])) == 1
+    if alone and not found.telling:  # of a lone number, any error is a factor
+        return None
+    return replace(found, elements=_furthest(prober.objective.gradient(evidence.tensor)))
+
+
+def _weight_decay(prober: Prober, evidence: Evidence) -> Cause | None:
+    """Regress the differences on the gradient and the parameters: a forgotten λθ, or a factor on all but the λθ."""
+    point = prober.objective.point(evidence.tensor)
+    if point.size < 4 or not point.any():
+        return None
+    columns = np.stack([evidence.slopes, evidence.along(point)], axis=1)
+    sizes = np.linalg.norm(columns, axis=0)
+    if not sizes.all():
+        return None
+    solution, _, rank, _ = np.linalg.lstsq(columns / sizes, evidence.numerical, rcond=1e-6)
+    if rank < 2 or not evidence.explains(columns / sizes @ solution):
+        return None
+    ratio, decay = (float(v) for v in solution / sizes)
+    if not _holds_away(prober, evidence, ratio, decay):
+        return None
+    if abs(ratio - 1) < FACTOR:
+        if decay < 0:  # one too much
+            return None
+        return Cause(
+            name="missing-l2",
+            detail=f"the numerical gradient holds {decay:.6g} times the parameter more: a forgotten L2 term, λ = {decay:.4g}",
+            elements=_furthest(point),
+        )
+    # Of a quadratic F other errors are a multiple of the parameter too: λ, or λ times a number of rows, is one that somebody wrote.
+    coefficient = decay / (1 - ratio)  # of a gradient that holds λθ, and all else by another factor
+    within = FLAG * rms(evidence.bars) / rms(columns[:, 1])
+    if not any(
+        _is_written(coefficient * m, within * m, digits=ROUND) for m in (1, *prober.objective.batch_sizes)
+    ):
+        return None
+    found = factor_cause(prober, ratio, EXACT, of="apart from an L2 term, the analytic gradient is")
+    return replace(found, ratio=None) if found and found.name in ("sign-flipped", "missing-mean") else None
+
+
+def _holds_away(prober: Prober, evidence: Evidence, ratio: float, decay: float) -> bool:
+    """Whether the same factor and the same λ explain the error at another point too, as far as the gradient is known there."""
+    try:
+        at = prober.objective.moved(prober.fresh(prober.everything), FURTHER)
+    except WellposedError:  # F or its gradient is not finite there
+        at = None
+    if at is None:
+        return True
+    other, tensor = prober.at_other(at), evidence.tensor
+    for direction in (other.fresh((tensor,)) for _ in range(CONFIRMED)):
+        seen, move = measure(other, direction, evidence.clearest[1], share=LEFT_OVER), direction.move(tensor)
+        # Of the parameter there; or as it was here, where λθ was computed once and for all.
+        terms = (float(np.vdot(point, move)) for point in (at.point(tensor), prober.objective.point(tensor)))
+        left = min(abs(seen.numerical - ratio * seen.slope - decay * term) for term in terms)
+        if left > FLAG * seen.bar + LEFT_OVER * abs(seen.error):
+            return False
+    return True
+
+
+def _low_precision(prober: Prober, evidence: Evidence) -> Cause | None:
+    """Every value fits in few bits, and the error is no larger than rounding to these bits makes it."""
+    gradient = prober.objective.gradient(evidence.tensor)
+    values = gradient[gradient != 0]
+    if values.size < 8:
+        return None
+    mantissa = np.frexp(values)[0]
+    for name, bits in (("bfloat16", 8), ("float16", 11), ("float32", 24)):
+        scaled = mantissa * 2.0**bits
+        small = evidence.error_norm <= 2.0**-bits * prober.norms[evidence.tensor]
+        if (
+            prober.objective.roundoff < 2.0 ** -(bits + 2)
+            and small
+            and np.array_equal(scaled, np.round(scaled))
+        ):
+            return Cause(
+                name="low-precision",
+                detail=f"every value of the analytic gradient is a {name} number: it was rounded on its way",
+            )
+    return None
+
+
+def _missing_term(prober: Prober, evidence: Evidence) -> Cause | None:
+    """The error is a multiple of one simple array of the same shape."""
+    for what, term, written in _terms(prober, evidence.tensor):
+        if term.size < 4:
+            continue
+        slopes = evidence.along(term)
+        if not np.any(slopes):
+            continue
+        weight = float(slopes @ evidence.errors / (slopes @ slopes))
+        if written and not _is_written(weight, FLAG * rms(evidence.bars) / rms(slopes)):
+            continue
+        if evidence.explains(evidence.slopes + weight * slopes):
+            return Cause(
+                name="missing-term",
+                detail=f"the numerical gradient holds {weight:.6g} times {what} more than the analytic one",
+                elements=_furthest(term),
+            )
+    return None
+
+
+def _is_written(value: float, uncertainty: float, *, digits: int = DIGITS) -> bool:
+    """Whether it is a number of few digits, as somebody writes down: what a gradient is off by for another reason has many.
+
+    It must be known a hundred times better than such numbers are apart.
+    """
+    fine = uncertainty < 10.0 ** -(digits + 2) * abs(value)
+    return fine and abs(float(f"{value:.{digits}g}") - value) <= uncertainty + EXACT * abs(value)
+
+
+def _terms(prober: Prober, tensor: int) -> Iterator[tuple[str, Array, bool]]:
+    """Terms that may be missing, in words; True for those that count only with a number that somebody wrote down."""
+    objective = prober.objective
+    point, shape, name = objective.point(tensor), objective.shapes[tensor], objective.names[tensor]
+    if (point > 0).any() and (point < 0).any():  # else it is a constant, and no sign of an L1 term
+        yield f"sign({name}), as of an L1 term,", np.sign(point), False
+    if not objective.output_weights:
+        yield "a constant, as of a sum,", np.ones(shape), True
+    for weights in objective.output_weights:
+        if (term := _summed_to(weights, shape)) is not None:
+            yield "what comes from above, as of a residual connection,", term, False
+    for i, other in enumerate(objective.names):
+        if i != tensor and objective.shapes[i] == shape:
+            yield other, objective.point(i), False
+            yield f"the gradient of {other}", objective.gradient(i), False
+
+
+def _summed_to(weights: Array, shape: tuple[int, ...]) -> Array | None:
+    """What comes from above, for a tensor that is added to the outputs: summed over the axes along which it is spread out."""
+    if len(shape) > weights.ndim:
+        return None
+    leading = tuple(range(weights.ndim - len(shape)))
+    inner = weights.shape[len(leading) :]
+    if any(n not in (1, m) for n, m in zip(shape, inner, strict=True)):
+        return None
+    spread = tuple(len(leading) + k for k, n in enumerate(shape) if n == 1)
+    return weights.sum(axis=(*leading, *spread)).reshape(shape)
+
+
+def _rearranged(prober: Prober, evidence: Evidence) -> Cause | None:
+    gradient = prober.objective.gradient(evidence.tensor)
+    found = rearranged(evidence, gradient) or _other_side(prober, evidence)
+    if found is None:
+        return None
+    return Cause(name=found.name, detail=found.detail, elements=_furthest(found.gradient - gradient))
+
+
+def _other_side(prober: Prober, evidence: Evidence) -> Rearranged | None:
+    """A square matrix that was multiplied with and not its transpose, W for Wᵀ: undone with the one, done with the other."""
+    gradient = prober.objective.gradient(evidence.tensor)
+    if gradient.ndim < 1:
+        return None
+    for i, name in enumerate(prober.objective.names):
+        matrix = prober.objective.point(i)
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not 2 <= len(matrix) <= MOST_UNDONE:
+            continue
+        for candidate in _with_transposes(gradient, matrix):
+            if candidate.shape == gradient.shape and evidence.explains(evidence.along(candidate)):
+                detail = f"in the analytic gradient {name} stands where its transpose belongs, or the other way round"
+                return Rearranged("transposed", detail, candidate)
+    return None
+
+
+def _with_transposes(gradient: Array, matrix: Array) -> Iterator[Array]:
+    """The gradient with the matrix in the place of its transpose, from the right, from the left, and from both sides of its own."""
+    if np.linalg.cond(matrix) > MOST_CONDITIONED:
+        return
+    for m in (matrix, matrix.T):
+        right, left = np.linalg.solve(m, m.T), np.linalg.solve(m.T, m).T
+        if gradient.shape[-1] == len(m):
+            yield gradient @ right
+        if gradient.ndim > 1 and gradient.shape[-2] == len(m):
+            yield left @ gradient
+        if gradient.shape[-2:] == m.shape:
+            yield left.T @ gradient @ right.T
+
+
+def left_out(prober: Prober, evidence: Evidence) -> Cause | None:
+    """The outputs of some samples or time steps do not count in the analytic gradient: one of them, the first few, the last few, or all but one."""
+    if not (evidence.nameable and prober.objective.claims_gradient):
+        return None
+    splits = split_numerical(prober, evidence)
+    if not splits:
+        return None
+    found = _stretch(evidence, splits)
+    if found is None or found.name == "mask":
+        return _overwritten(prober, evidence) or found
+    return found
+
+
+def _stretch(evidence: Evidence, splits: Sequence[tuple[Array, ...]]) -> Cause | None:
+    # What is left must stand as clear of the bars as what is missing does, or any small rest fits.
+    if FLAG * rms(evidence.bars) > NAMEABLE * min(rms(evidence.slopes), rms(evidence.errors)):
+        return None
+    for axis in range(len(splits[0])):
+        parts = np.stack([s[axis] for s in splits])
+        count = parts.shape[1]
+        tolerance = (FLAG * evidence.bars + EXACT * np.abs(parts).max())[:, None]
+        missing = parts.sum(axis=1, keepdims=True) - evidence.slopes[:, None]
+        for missed, which in _stretches(parts):
+            fits = np.flatnonzero(np.all(np.abs(missed - missing) <= tolerance, axis=0))
+            if count > 2 and len(fits) == 1:
+                return _outputs_cause(which(int(fits[0]), count), axis)
+    return None
+
+
+def _overwritten(prober: Prober, evidence: Evidence) -> Cause | None:
+    """`=` for `+=`, row by row: of what several outputs add to a row, as of a word that comes again, one alone is left."""
+    gradient = prober.objective.gradient(evidence.tensor)
+    if not gradient.ndim or len(gradient) < 2:
+        return None
+    direction, total = evidence.clearest
+    rng = np.random.default_rng((prober.seed, 5))
+    lost: list[int] = []
+    for row in np.sort(rng.permutation(len(gradient))[:MOST_ROWS]):
+        mask = np.zeros(gradient.shape, dtype=bool)
+        mask[row] = True
+        split = split_along(prober, direction.within(evidence.tensor, mask), total.step)
+        if not split:
+            return None
+        claimed = float(np.vdot(gradient[row], direction.move(evidence.tensor)[row]))
+        within = FLAG * total.bar + EXACT * max(np.abs(split[0]).max(), abs(claimed))
+        if abs(split[0].sum() - claimed) <= within:
+            continue
+        alone = any(np.any(np.abs(parts - claimed) <= within) for parts in split)
+        if not alone or within > NAMEABLE * abs(claimed):
+            return None
+        lost.append(int(row))
+    if len(lost) < 2:
+        return None
+    return Cause(
+        name="accumulate",
+        detail=f"of all that the outputs add to a row the analytic gradient holds one alone, as in row {lost[0]}: overwritten where it should be summed",
+    )
+
+
+def _stretches(parts: Array) -> Iterator[tuple[Array, Callable[[int, int], tuple[str, bool]]]]:
+    """What stretches of the outputs add to each derivative, and how to say which; True where all but one are missing."""
+    first = np.cumsum(parts, axis=1)[:, :-1]
+    total = parts.sum(axis=1, keepdims=True)
+    yield parts, lambda k, n: (f"leaves out index {k} of {n}", False)
+    yield total - parts, lambda k, n: (f"holds index {k} of {n} alone", True)
+    yield first, lambda k, n: (f"leaves out the first {k + 1} of {n}", False)
+    yield total - first, lambda k, n: (f"leaves out the last {n - k - 1} of {n}", False)
+
+
+def _outputs_cause(said: tuple[str, bool], axis: int) -> Cause:
+    which, alone = said
+    detail = f"the analytic gradient {which} along axis {axis} of the outputs"
+    if alone:
+        return Cause(name="accumulate", detail=f"{detail}: overwritten where it should be summed")
+    return Cause(name="mask", detail=detail)

@@ -1,0 +1,113 @@
+"""What `check_gradients` was given, opened: arrays to check, and a pure function of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...arguments import told
+from ...errors import ArgumentError
+from ...runtime.jax.calls import Calls, Pure, is_wide
+from ...runtime.reachable import reach
+from .pytrees import Leaf, coarsest, copied, epsilon, flattened, is_checked, refuse_unusable, widened
+from .weighted_outputs import cotangent, weight
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """The arrays to check, and a pure function of them that returns a list of floating-point arrays."""
+
+    leaves: tuple[Leaf, ...]
+    outputs: Pure
+    batch_sizes: frozenset[int]
+    """Leading dimensions and sizes of every array that takes part, as far as it can be reached."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return coarsest([leaf.dtype for leaf in self.leaves])
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether any array that is checked is coarser than float64."""
+        return any(leaf.dtype != widened(leaf.dtype) for leaf in self.leaves)
+
+
+def opened(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int, order: int = 1) -> Subject:
+    """Read what `check_gradients` was given.
+
+    With `order` 2 the function is ``G(x, v)``, the gradient by x of ``<v, f(x)>``, and is checked by both.
+
+    Raises
+    ------
+    ArgumentError
+        When there is nothing to differentiate by.
+    """
+    flat = [flattened(x, name) for x, name in zip(inputs, names, strict=True)]
+    is_module = not jax.tree_util.all_leaves([f])
+    if is_module:  # a callable that holds its own parameters, as of Equinox
+        flat.append(flattened(f, ""))
+    every = [pair for pairs, _ in flat for pair in pairs]
+    places = [i for i, (_, value) in enumerate(every) if is_checked(value)]
+    leaves = tuple(Leaf.of(*every[i]) for i in places)
+    if not leaves:
+        raise ArgumentError(
+            "no input holds a floating-point array: there is nothing to differentiate by; pass float arrays, or pytrees of them"
+        )
+    for leaf in leaves:
+        refuse_unusable(leaf)
+
+    def outputs(fresh: list[jax.Array]) -> list[jax.Array]:
+        # Arrays that f closes over keep their type in a replay: promotion carries them into float64, rounded as they are.
+        given = dict(zip(places, fresh, strict=True))
+        values = [given[i] if i in given else copied(value) for i, (_, value) in enumerate(every)]
+        arguments = []
+        for pairs, treedef in flat:
+            arguments.append(jax.tree_util.tree_unflatten(treedef, values[: len(pairs)]))
+            values = values[len(pairs) :]
+        called = arguments.pop() if is_module else f
+        return _floating(called(*arguments))
+
+    sizes = _sizes([value for _, value in every] + list(reach([f]).of((jax.Array, np.ndarray))))
+    first = Subject(leaves=leaves, outputs=outputs, batch_sizes=sizes)
+    return first if order == 1 else _gradient_of(first, seed)
+
+
+def _floating(returned: Any) -> list[jax.Array]:
+    found = [v for v in jax.tree_util.tree_leaves(returned) if is_checked(v) or isinstance(v, np.inexact)]
+    if not found:
+        raise ArgumentError(
+            f"f returned {told(returned)}: expected a floating-point array, or a pytree of them"
+        )
+    return [jnp.asarray(v) for v in found]
+
+
+def _sizes(arrays: Sequence[Any]) -> frozenset[int]:
+    shaped = [a for a in arrays if getattr(a, "ndim", 0) and a.size]
+    return frozenset(int(a.shape[0]) for a in shaped) | {int(a.size) for a in shaped}
+
+
+def _gradient_of(first: Subject, seed: int) -> Subject:
+    """``G(x, v)``; v starts from random numbers, as an output is weighted, but others."""
+    found = Calls(first.outputs, wide=is_wide(), seed=seed).outputs(
+        lambda: [leaf.placed(leaf.numbers(), leaf.dtype) for leaf in first.leaves]
+    )
+    alone = len(found) == 1
+    cotangents = tuple(
+        Leaf.of(
+            "grad of output" if alone else f"grad of output[{i}]",
+            cotangent(weight((seed, 2, i), y, spacing=epsilon(y.dtype), alone=alone), y.dtype),
+        )
+        for i, y in enumerate(found)
+    )
+    count = len(first.leaves)
+
+    def outputs(fresh: list[jax.Array]) -> list[jax.Array]:
+        values, pullback = jax.vjp(first.outputs, fresh[:count])
+        return pullback([v.astype(y.dtype) for v, y in zip(fresh[count:], values, strict=True)])[0]
+
+    return Subject(leaves=(*first.leaves, *cotangents), outputs=outputs, batch_sizes=first.batch_sizes)

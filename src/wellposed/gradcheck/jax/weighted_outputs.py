@@ -1,0 +1,71 @@
+"""The outputs of a function as one number, F: how they are weighted, split and rounded, and what JAX pulls back for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import hypot, log2
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...runtime.jax.calls import Outputs
+from ..output_weights import random_weights
+from .pytrees import Array, as_double, complex_of, epsilon, is_complex, real_dtype, real_shape, real_view
+
+
+def parts(terms: Sequence[Array]) -> tuple[Array, ...]:
+    """The terms of F added up but for the first axis, and but for the second; of several outputs where they share that axis."""
+    found = []
+    for axis in (0, 1):
+        lengths = {t.shape[axis] if t.ndim > axis else 0 for t in terms}
+        if len(lengths) == 1 and min(lengths) >= 2:
+            kept = [np.moveaxis(t, axis, 0).reshape(t.shape[axis], -1).sum(1) for t in terms]
+            found.append(np.sum(kept, 0))
+    return tuple(found)
+
+
+def weight(key: Sequence[int], y: NDArray[Any], *, spacing: float, alone: bool) -> Array:
+    """What an output counts in F: 1 for a lone number, else fixed random numbers, for code whose numbers have this spacing next to 1."""
+    shape = real_shape(y)
+    if alone and int(np.prod(shape)) == 1:
+        return np.ones(shape)
+    # Once more through the type of the output: float8 holds fewer digits.
+    return as_double(random_weights(shape, key, spacing=spacing).astype(real_dtype(y.dtype)))
+
+
+def is_lone(weights: Sequence[Array]) -> bool:
+    return len(weights) == 1 and weights[0].size == 1
+
+
+def cotangent(weight: Array, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """JAX pulls back ``dF/dRe - i dF/dIm``."""
+    if is_complex(dtype):
+        return complex_of(weight * np.array([1.0, -1.0]), dtype)
+    return weight.astype(dtype)
+
+
+def as_real_gradient(g: NDArray[Any]) -> NDArray[Any]:
+    """Of a complex array, the derivatives by the real and by the imaginary part: JAX gives the conjugate."""
+    return real_view(g.conj()) if is_complex(g.dtype) else g
+
+
+def rounding(outputs: Outputs, weights: Sequence[Array]) -> float:
+    """Standard deviation of the outputs' rounding in F: each is uniform over one unit in its last place; and of adding them up."""
+    parts = [
+        hypot(epsilon(y.dtype), 2.0**-52 * log2(1 + y.size) ** 0.5)
+        * float(np.linalg.norm(w * as_double(real_view(y))))
+        for y, w in zip(outputs, weights, strict=True)
+    ]
+    return float(np.sqrt(np.sum(np.square(parts)) / 12))
+
+
+def differ(some: Outputs, others: Outputs) -> bool:
+    """By more than another order of the same operations could make."""
+    for a, b in zip(some, others, strict=True):
+        x, y = as_double(real_view(a)), as_double(real_view(b))
+        if x.shape != y.shape or np.abs(x - y).max(initial=0.0) > epsilon(a.dtype) ** 0.5 * np.abs(x).max(
+            initial=0.0
+        ):
+            return True
+    return False

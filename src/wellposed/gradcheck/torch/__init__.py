@@ -1,0 +1,1 @@
+"""Gradient checks of torch functions, modules, problems, and hand-written autograd functions."""

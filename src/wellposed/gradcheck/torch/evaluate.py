@@ -1,0 +1,404 @@
+"""Running what is checked, each time from the same random state, buffers and caches; nothing of it stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...errors import ArgumentError, UserCodeError, WellposedError, said_by
+from ...runtime.reachable import Reached
+from ...runtime.torch.restore import preserved
+from ...runtime.torch.rewind import Rewind
+from ...runtime.torch.session import seed_everything
+from ..direction_cache import Held
+from ..result import Undefined
+from . import forward_mode, second_order
+from .arguments import Subject, in_double
+from .backward import Gradients, NeedsAccumulation, accumulating, gradients_of, is_finite, own_copy
+from .moved_tensors import Place, Scratch, real_view, to_array
+from .per_sample_loss import Loss, factor_of
+from .weighted_outputs import Term, Weights, outputs_of, rounding, total, wide
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """F once."""
+
+    value: float
+    terms: Sequence[Term]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Claim:
+    """What autograd says at one point: real views of the gradients, None where there is none."""
+
+    places: Sequence[Place]
+    """Where it holds: a function that first limits its own weights, as with ``max_norm``, differentiates by the limited ones."""
+    value: float
+    rounding: float
+    gradients: Gradients
+    undefined: tuple[Undefined, ...]
+
+
+@contextmanager
+def evaluating(subject: Subject, *, seed: int, replay: bool) -> Iterator[Evaluator]:
+    """A scope in which the subject can be run at any point; everything is as it was on the way out."""
+    with preserved(*subject.roots, cast=in_double if replay else None) as scope:
+        own = {id(t): data for t, data in zip(scope.found.tensors, scope.own, strict=True)}
+        points = tuple(real_view(own.get(id(leaf.tensor), leaf.tensor)) for leaf in subject.leaves)
+        evaluator = Evaluator(subject, scope.found, scope.own, points, seed=seed, replay=replay)
+        try:
+            yield evaluator
+        finally:
+            evaluator.close()
+
+
+SETTLING = 200
+"""Forward passes at most that bring a power iteration to rest: what is left shrinks with the ratio of the two largest singular values."""
+
+
+class Evaluator:
+    """Runs a subject with its tensors wherever they were put, and counts."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        found: Reached,
+        sources: Sequence[torch.Tensor],
+        points: Sequence[torch.Tensor],
+        *,
+        seed: int,
+        replay: bool,
+    ) -> None:
+        self.subject = subject
+        self.scratch = Scratch(subject.leaves, replay=replay)
+        self.places = tuple(self.scratch.at(i, point) for i, point in enumerate(points))
+        self.held = Held()
+        moving = {id(leaf.tensor) for leaf in subject.leaves if leaf.is_parameter}
+        self._rewind = Rewind(
+            found, [None if id(t) in moving else s for t, s in zip(found.tensors, sources, strict=True)]
+        )
+        self._left: Rewind | None = None
+        self._changes_state = False
+        self._centre = nan
+        self._seed, self._replay = seed, replay
+        self._weights = Weights(seed, torch.finfo(subject.dtype).eps)
+        self._factor: float | None = None
+        self._second: Rewind | None = None
+        self._accumulated = False
+        self._upstream = 1
+        self._draws_otherwise = False
+        self._idle: frozenset[str] = frozenset()
+        self._lone = False
+        self._strangers = 0
+        self.n_forward = self.n_backward = 0
+        own = str(subject.dtype).removeprefix("torch.")
+        self.precision = f"float64 replay of {own}" if replay and own != "float64" else own
+        self.roundoff = max(torch.finfo(t.dtype).eps for t in self.scratch.tensors) / 2
+        checked = {id(leaf.tensor) for leaf in subject.leaves}
+        sizes = [*subject.constants, *found.tensors]
+        data = (t for t in sizes if id(t) not in checked and not isinstance(t, torch.nn.Parameter))
+        self.data_sizes = frozenset(int(t.shape[0]) for t in data if t.ndim)
+        self.batch_sizes = frozenset(int(t.shape[0]) for t in sizes if t.ndim) | {
+            int(t.numel()) for t in sizes if t.ndim
+        }
+
+    @property
+    def output_weights(self) -> tuple[NDArray[np.float64], ...]:
+        return self._weights.drawn()
+
+    def close(self) -> None:
+        """Let go of every copy: what was found outlives the scope, as the gradient that another one is held against."""
+        del self.scratch, self.held, self._rewind, self._left, self._second
+
+    def place(self, places: Sequence[Place], *, but: frozenset[int] = frozenset()) -> None:
+        """Put every tensor where it is to be, but some that are about to move."""
+        for i, place in enumerate(places):
+            if i not in but:
+                self.scratch.put(i, place)
+
+    def run(self, start: Rewind | None = None) -> Evaluation:
+        """F where the tensors are."""
+        with self._from(start):
+            terms = self._terms(self._called(self.scratch.tensors))
+            return Evaluation(value=float(total(terms).detach()), terms=terms)
+
+    def outputs(self) -> list[tuple[str, torch.Tensor]]:
+        """What the function returns at the user's own point, without its graph."""
+        self.place(self.places)
+        with self._from():
+            found = outputs_of(second_order.plain(self._called(self.scratch.tensors)))
+            return [(name, y.detach().clone()) for name, y in found]
+
+    def second_start(self) -> Rewind | None:
+        """The state that the first evaluation left, where F does not depend on it; else None.
+
+        A second step of training starts there: what it finds in a cache, or in a sum that was not cleared, makes its gradient a wrong one.
+        A hidden state that is meant to be carried on changes F as well, and then every evaluation starts as the first one did.
+        """
+        left, self._left = self._left, None
+        if left is None or left is self._second:
+            self._left = left
+            return left
+        self.place(self.places)
+        with suppress(WellposedError):
+            if self.run(left).value == self._centre:
+                self._left = self._second = left
+        return self._left
+
+    def settled_start(self) -> Rewind | None:
+        """The state after so many forward passes at the user's point that F changes no more; None where it depends on none."""
+        if not self._changes_state or self.second_start() is not None:
+            return None
+        self.place(self.places)
+        with self._from():
+            values = [nan, nan]
+            while len(values) < SETTLING and abs(values[-1] - values[-2]) != 0.0:
+                values.append(float(total(self._terms(self._called(self.scratch.tensors))).detach()))
+                seed_everything(self._seed)
+            return self._rewind.left(self.subject.roots)
+
+    def claim(
+        self,
+        places: Sequence[Place],
+        *,
+        required: bool = True,
+        start: Rewind | None = None,
+        upstream: int = 1,
+    ) -> Claim:
+        """The gradient at the places.
+
+        Parameters
+        ----------
+        places
+            Where the tensors are to be.
+        required
+            False where a backward pass that cannot run is no error: the gradient is then None.
+        start
+            As `second_start` gives it.
+        upstream
+            What the backward pass is given times F's gradient, and what its result is divided by.
+        """
+        self._upstream = upstream
+        claim = self._claimed(places, required=required, start=start)
+        put = self.scratch.settled(places)
+        if put is None:
+            return claim
+        again = self._claimed(put, required=required, start=start)
+        # What moves at every call ends nowhere: then the function is one of the weights that it was given.
+        return again if self.scratch.settled(put) is None else claim
+
+    def _claimed(self, places: Sequence[Place], *, required: bool, start: Rewind | None) -> Claim:
+        try:
+            return self._claimed_once(places, required=required, start=start)
+        except NeedsAccumulation:
+            self._accumulated = True
+            return self._claimed_once(places, required=required, start=start)
+
+    def _claimed_once(self, places: Sequence[Place], *, required: bool, start: Rewind | None) -> Claim:
+        self.place(places)
+        first = isnan(self._centre)
+        with self._from(start):
+            returned = self._called(self.scratch.tensors)
+            if isinstance(returned, Loss):
+                summed, terms = self._loss(returned)
+            else:
+                if first:
+                    self._idle = _without_gradient(outputs_of(returned))
+                terms = self._terms(returned)
+                summed = total(terms)
+            if first:
+                self._lone = (
+                    len(terms) == 1 and terms[0].tensor.numel() == 1 and not self.subject.given_upstream
+                )
+                self._strangers = self._unchecked(summed)
+            value = float(total(terms).detach())
+            if not np.isfinite(value):
+                raise ArgumentError(
+                    f"f returned a value that is not finite ({value}) at these inputs: expected finite outputs"
+                )
+            noise = rounding(terms)
+            del terms
+            found = self._backward(summed, required=required)
+            del summed, returned
+            gradients, undefined = self._owned(found)
+            if first:
+                self._look(places)
+                self._left, self._centre = self._rewind.left(self.subject.roots), value
+                self._changes_state = self._left is not None
+        return Claim(
+            places=tuple(places), value=value, rounding=noise, gradients=gradients, undefined=undefined
+        )
+
+    def claim_of_other_draws(self, places: Sequence[Place], start: Rewind | None = None) -> Claim:
+        """The gradient where the backward pass, and it alone, starts from another random state."""
+        self._draws_otherwise = True
+        try:
+            return self._claimed(places, required=True, start=start)
+        finally:
+            self._draws_otherwise = False
+
+    def _loss(self, loss: Loss) -> tuple[torch.Tensor, list[Term]]:
+        """The loss that the user computes, for its gradient, and that of the samples where it is the same."""
+        plain, each = loss.plain(), loss.each()
+        if isnan(self._centre) and each is not None:
+            self._factor = factor_of(plain, each, loss.factors(each))
+        whole = [Term(plain, 1.0)]
+        return total(whole), whole if each is None or self._factor is None else [Term(each, self._factor)]
+
+    def jvp(
+        self, tangents: Sequence[torch.Tensor | None], start: Rewind | None = None
+    ) -> tuple[float, float]:
+        """F where the tensors are, and its forward-mode derivative along the tangents (real views)."""
+        leaves, tensors = self.subject.leaves, self.scratch.tensors
+        shaped = [_shaped(t, like) for t, like in zip(tangents, tensors, strict=True)]
+        in_place = [leaf.is_parameter for leaf in leaves]
+        with self._from(start), forward_mode.duals(tensors, shaped, in_place) as placed:
+            self.scratch.mark()
+            summed = total(self._terms(self._called(placed)))
+            return float(summed.detach()), forward_mode.tangent_of(summed)
+
+    @contextmanager
+    def _from(self, start: Rewind | None = None) -> Iterator[None]:
+        """One evaluation that starts from the state at first, or another; after it all is as at first."""
+        before = torch.get_default_dtype()
+        try:
+            if start is not None:
+                start()
+            seed_everything(self._seed)
+            if self._replay:
+                torch.set_default_dtype(torch.float64)
+            self.scratch.mark()
+            with torch.enable_grad():
+                yield
+        finally:
+            torch.set_default_dtype(before)
+            self.scratch.forget_written()
+            self._rewind()
+
+    def _look(self, places: Sequence[Place]) -> None:
+        """After a first evaluation: see what it wrote to without saying so."""
+        self._rewind.look()
+        self.scratch.look(places)
+
+    def _called(self, placed: Sequence[torch.Tensor]) -> Any:
+        self.n_forward += 1
+        try:
+            return self.subject.call(placed, in_double if self._replay else _same)
+        except WellposedError:
+            raise
+        except Exception as error:
+            raise self._explained(error, "f") from error
+
+    def _terms(self, returned: Any) -> list[Term]:
+        if not isinstance(returned, Loss):
+            outputs = outputs_of(returned)
+            self._weights.compare(outputs)
+            return self._weights.terms([(n, y) for n, y in outputs if n not in self._idle])
+        each = None if self._factor is None else returned.each()
+        if each is None or self._factor is None:
+            return [Term(returned.plain(), 1.0)]
+        return [Term(each, self._factor)]
+
+    def _backward(self, summed: torch.Tensor, *, required: bool) -> list[torch.Tensor | None]:
+        """What autograd gives for `_times` times F."""
+        leaves = self.scratch.tensors
+        if self.subject.order == 2:
+            second_order.refuse_dead_ends(summed)
+        if not summed.requires_grad:
+            return [None] * len(leaves)
+        self.n_backward += 1
+        if self._draws_otherwise:
+            seed_everything(self._seed + 1)
+        try:
+            weighted = summed if self._times == 1 else summed * self._times
+            return list(gradients_of(weighted, leaves, accumulated=self._accumulated))
+        except NeedsAccumulation:
+            raise
+        except Exception as error:
+            if not required:
+                return [None] * len(leaves)
+            raise self._explained(error, "the backward pass") from error
+
+    @property
+    def _times(self) -> int:
+        # Never 1, so that a backward pass which forgets what comes from above is seen; 2 is exact in every precision.
+        return self._upstream * (2 if self._lone else 1)
+
+    def _owned(self, found: list[torch.Tensor | None]) -> tuple[Gradients, tuple[Undefined, ...]]:
+        """The gradients of F itself, and where they are not finite: one by one in place of those that autograd gave, large ones first: each fits where the last one was."""
+        undefined = []
+        sizes = [0 if g is None else g.numel() for g in found]
+        for i in sorted(range(len(found)), key=lambda i: -sizes[i]):
+            g, found[i] = found[i], None
+            if g is None:
+                continue
+            # A copy: a backward pass may return a tensor that is written to later, or one of those that move.
+            own = own_copy(g)
+            del g
+            times = self._times
+            own = own if times == 1 else own.div_(2) if times == 2 else wide(own) / times
+            if not is_finite(own):
+                undefined.append(Undefined.among(i, to_array(own)))
+                own = torch.nan_to_num(own, 0.0, 0.0, 0.0)
+            found[i] = own
+        return tuple(found), tuple(filter(None, undefined))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What takes part and is not checked."""
+        found = list(self.subject.remarks)
+        padded = [leaf for leaf in self.subject.leaves if leaf.still is not None]
+        found += [f"row {leaf.still} of {leaf.name} is padding, and not checked" for leaf in padded]
+        found += [
+            f"{name} has no gradient, by declaration or by a detach, and is left out"
+            for name in sorted(self._idle)
+        ]
+        if self._strangers:
+            found.append(
+                f"{self._strangers} more tensors that require a gradient take part and are not checked: "
+                "pass them as inputs, or the module that holds them as f"
+            )
+        return tuple(found)
+
+    def _unchecked(self, summed: torch.Tensor) -> int:
+        ours = {id(t) for t in self.scratch.tensors}
+        return len({id(v) for v in accumulating(summed) if id(v) not in ours})
+
+    def _explained(self, error: Exception, what: str) -> WellposedError:
+        refused = forward_mode.refused(error) if forward_mode.is_on() else None
+        if refused is None and self.subject.order == 2:
+            refused = second_order.refused(error)
+        if refused is None and _SPARSE in str(error):
+            names = ", ".join(leaf.name for leaf in self.subject.leaves if not leaf.is_parameter)
+            return UserCodeError(
+                f"{what} gave a sparse gradient for a dense input (one of {names}), which autograd cannot carry back to it through the "
+                "copies that move here, right as it may be: pass sparse=False to an embedding; of a backward of your own, return "
+                "a dense one, as .to_dense() gives"
+            )
+        return refused or UserCodeError(f"{what} raised {said_by(error)}")
+
+
+_SPARSE = "self.layout being Sparse and options.layout set as Strided"
+"""What torch says where a sparse gradient reaches a copy of a dense tensor."""
+
+
+def _same(value: torch.Tensor) -> torch.Tensor:
+    return value
+
+
+def _without_gradient(outputs: Sequence[tuple[str, torch.Tensor]]) -> frozenset[str]:
+    """The outputs that are no functions of the inputs to autograd, where others are."""
+    idle = frozenset(name for name, y in outputs if not y.requires_grad)
+    return idle if len(idle) < len(outputs) else frozenset()
+
+
+def _shaped(tangent: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:
+    return torch.view_as_complex(tangent) if tangent is not None and like.is_complex() else tangent

@@ -1,0 +1,262 @@
+"""A torch function, module or problem as one number of several tensors, with the derivatives that autograd claims."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...errors import ArgumentError, UserCodeError
+from ...runtime.torch.rewind import Rewind
+from ..direction_cache import Step
+from ..result import Sample
+from .arguments import Subject, first_order, needs_replay
+from .backward import Gradients
+from .evaluate import Claim, Evaluation, Evaluator, evaluating
+from .moved_tensors import Place, to_array
+from .second_order import second_order
+from .weighted_outputs import parts
+
+if TYPE_CHECKING:
+    from ..directions import Direction
+
+__all__ = ["Subject", "TorchObjective", "checking", "like_tensor", "needs_replay", "opened", "to_numpy"]
+
+Array = NDArray[np.float64]
+HEAVY = 1 << 20
+"""Elements above which a gradient is let go while another is asked for."""
+Mode = Literal["reverse", "forward", "forward-reverse"]
+
+
+def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    """The same numbers as an array; bfloat16, which NumPy lacks, becomes float32."""
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+    return (plain.float() if plain.dtype is torch.bfloat16 else plain).numpy()
+
+
+def like_tensor(values: Array, like: torch.Tensor) -> torch.Tensor:
+    """A fresh float64 tensor of these values on the device of `like`."""
+    return torch.tensor(values, dtype=torch.float64, device=like.device)
+
+
+def opened(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int, order: int = 1) -> Subject:
+    """Read what `check_gradients` was given; of second order, the gradient of `f` takes its place.
+
+    Raises
+    ------
+    ArgumentError, ProblemError, DataError, UserCodeError
+        When there is nothing to differentiate by, or it is no function of tensors.
+    """
+    subject = first_order(f, inputs, names=names, seed=seed)
+    if order == 1:
+        return subject
+    with evaluating(subject, seed=seed, replay=False) as evaluator:
+        outputs = evaluator.outputs()
+    return second_order(subject, outputs, seed=seed)
+
+
+@contextmanager
+def checking(
+    subject: Subject, *, seed: int, replay: bool, mode: Mode = "reverse"
+) -> Iterator[TorchObjective]:
+    """The subject as an objective, in float64 where `replay` says so; everything is as it was on the way out."""
+    with evaluating(subject, seed=seed, replay=replay) as evaluator:
+        objective = TorchObjective(evaluator, evaluator.places, mode)
+        if mode != "reverse":
+            objective.at_rest()
+        yield objective
+        if replay:
+            objective.recall()  # for the native gradient, which is held against it
+
+
+class TorchObjective:
+    """See `wellposed.gradcheck.objective.Objective`. Lives inside `checking_scope`, which gives everything back."""
+
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        places: Sequence[Place],
+        mode: Mode,
+        start: Rewind | None = None,
+        *,
+        upstream: int = 1,
+    ) -> None:
+        self._evaluator = evaluator
+        self._mode: Mode = mode
+        self._start, self._upstream = start, upstream
+        subject = evaluator.subject
+        self.names = tuple(leaf.name for leaf in subject.leaves)
+        self.shapes = tuple(tuple(p.tensor.shape) for p in places)
+        self.precision = evaluator.precision
+        self.batch_sizes, self.data_sizes = evaluator.batch_sizes, evaluator.data_sizes
+        self.claims_gradient = mode != "forward"
+        self._places = tuple(places)
+        self._claimed: Gradients | None = None
+        claim = self._claim()
+        self.remarks = evaluator.remarks
+        self._places, self._floor = claim.places, claim.rounding
+        self.undefined = claim.undefined if self.claims_gradient else ()
+
+    @property
+    def n_forward(self) -> int:
+        """Of this objective, and of those at points moved from it."""
+        return self._evaluator.n_forward
+
+    @property
+    def n_backward(self) -> int:
+        return self._evaluator.n_backward
+
+    @property
+    def roundoff(self) -> float:
+        return self._evaluator.roundoff
+
+    @roundoff.setter
+    def roundoff(self, value: float) -> None:
+        self._evaluator.roundoff = value
+
+    def recall(self) -> None:
+        """Ask for the gradient where it is not held."""
+        if self._claimed is None:
+            self._claim()
+
+    @property
+    def _gradients(self) -> Gradients:
+        return self._claim().gradients if self._claimed is None else self._claimed
+
+    def _claim(self) -> Claim:
+        claim = self._evaluator.claim(
+            self._places, required=self.claims_gradient, start=self._start, upstream=self._upstream
+        )
+        self._claimed = claim.gradients
+        return claim
+
+    @property
+    def output_weights(self) -> tuple[Array, ...]:
+        return self._evaluator.output_weights
+
+    def point(self, tensor: int) -> Array:
+        return to_array(self._places[tensor].values())
+
+    def gradient(self, tensor: int) -> Array:
+        g = self._gradients[tensor]
+        return np.broadcast_to(0.0, self.shapes[tensor]) if g is None else to_array(g)
+
+    def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
+        if self._mode == "reverse":
+            taken = self._move(direction, step)
+            return _sample(self._evaluator.run(self._start), taken, split=split)
+        tangents, said = self._tangents(direction, step)
+        if self._mode == "forward":
+            moved = _sample(self._evaluator.run(self._start), 0.0, split=split)
+            self._place()
+            return Sample(moved.value, self._evaluator.jvp(tangents, self._start)[1], moved.parts)
+        self._place()
+        value, derivative = self._evaluator.jvp(tangents, self._start)
+        return Sample(value + derivative, said)
+
+    def floor(self) -> float:
+        if self._mode != "forward-reverse":
+            return self._floor
+        # The product of one pass forward and one back: each rounds about as often as the function is deep.
+        shares = [_norm(g) * _rms(p.values()) for g, p in zip(self._gradients, self._places, strict=True)]
+        return 4 * self.roundoff * float(np.linalg.norm(shares))
+
+    def moved(
+        self, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
+    ) -> TorchObjective | None:
+        """The same check elsewhere: as a second call, with what the first one left behind, or `afresh` as a first one.
+
+        A gradient that differs between the two uses something that was kept. A step away, the one here is let go meanwhile, and asked for
+        again where it is needed: each takes as much memory as the model.
+        """
+        start = None if afresh else self._evaluator.second_start()
+        places = list(self._places)
+        if direction is not None:
+            for i in direction.tensors:
+                places[i] = replace(places[i], steps=(*places[i].steps, self._step(direction, i, step)))
+            # That of a multiple of F is compared with the one here. A small one is kept: a graph that f holds can be gone through only once.
+            if upstream == 1 and sum(map(np.prod, self.shapes)) > HEAVY:
+                self._claimed = None
+        try:
+            other = TorchObjective(self._evaluator, places, self._mode, start, upstream=upstream)
+        except ArgumentError:  # f is not finite there
+            return None
+        except UserCodeError:  # a graph that was kept cannot be gone through twice
+            if start is None:
+                return None
+            other = TorchObjective(self._evaluator, places, self._mode, upstream=upstream)
+        return None if other.undefined else other
+
+    def wavers(self) -> float:
+        try:
+            other = self._evaluator.claim_of_other_draws(self._places, self._start).gradients
+        except UserCodeError:  # a graph that was kept cannot be gone through twice
+            return 0.0
+        apart = [
+            _norm(a - b)
+            for a, b in zip(self._gradients, other, strict=True)
+            if a is not None and b is not None
+        ]
+        return float(np.linalg.norm(apart)) / (
+            float(np.linalg.norm([_norm(g) for g in self._gradients])) or 1.0
+        )
+
+    def settled(self) -> TorchObjective | None:
+        start = self._evaluator.settled_start()
+        return None if start is None else TorchObjective(self._evaluator, self._places, self._mode, start)
+
+    def at_rest(self) -> None:
+        """Run forward mode along no move at all, so that what it raises is said at once."""
+        self._place()
+        self._evaluator.jvp([torch.zeros_like(p.values()) for p in self._places], self._start)
+
+    def _place(self) -> None:
+        self._evaluator.place(self._places)
+
+    def _move(self, direction: Direction | None, step: float) -> float:
+        """Move the tensors of the direction, and put the others where this objective is; what the gradient says of it."""
+        if direction is None:
+            self._place()
+            return 0.0
+        gradients = self._gradients
+        self._evaluator.place(self._places, but=frozenset(direction.tensors))
+        move = self._evaluator.scratch.move
+        return sum(
+            move(i, self._places[i], self._step(direction, i, step), gradients[i]) for i in direction.tensors
+        )
+
+    def _step(self, direction: Direction, tensor: int, length: float) -> Step:
+        numbers = self._evaluator.held.numbers(direction, tensor)
+        row = self._evaluator.subject.leaves[tensor].still
+        if row is not None:
+            numbers[row] = 0
+        return Step(direction=direction, tensor=tensor, numbers=numbers, length=length)
+
+    def _tangents(self, direction: Direction | None, step: float) -> tuple[list[torch.Tensor | None], float]:
+        """How far each tensor moves, rounded to its type, after moving it; and what the gradient says of that."""
+        self._move(direction, step)
+        tangents: list[torch.Tensor | None] = [None] * len(self._places)
+        said = 0.0
+        for i in () if direction is None else direction.tensors:
+            tangents[i] = tangent = self._evaluator.scratch.moved_by(i, self._places[i])
+            g = self._gradients[i]
+            if g is not None:
+                said += float((g.double() * tangent.double()).sum())
+        return tangents, said
+
+
+def _sample(evaluation: Evaluation, taken: float, *, split: bool) -> Sample:
+    return Sample(evaluation.value, taken, parts(evaluation.terms) if split else ())
+
+
+def _norm(gradient: torch.Tensor | None) -> float:
+    return 0.0 if gradient is None else float(torch.linalg.vector_norm(gradient, dtype=torch.float64))
+
+
+def _rms(point: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(point, dtype=torch.float64)) / point.numel() ** 0.5 or 1.0

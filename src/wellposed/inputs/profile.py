@@ -1,0 +1,267 @@
+"""What the inputs of a training problem look like: one measurement, judged by the rules about data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from ..moments.columns import kept_axes, reduce_batch
+from ..moments.exact.sums import Floats
+from ..moments.moments import Moments
+from .conditioning import Conditioning, measure_conditioning
+from .cost_contours import CostContours, cost_contours
+from .duplicates import Duplicates, count_duplicates
+from .leakage import LeakFingerprint, fingerprint_leak
+from .split_shift import SplitShift, measure_shift, rows_to_compare
+
+_CHUNK = 1 << 17
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputEffect:
+    """What standardising the inputs changes on a copy: held-out loss after steps of the user's optimizer."""
+
+    invariant: bool
+    """The model's outputs do not change when its inputs are rescaled: a normalisation comes first."""
+    loss_start: float
+    loss_raw: float
+    """After training on the inputs as they are."""
+    loss_standardised: float
+    """After training on standardised inputs."""
+    loss_constant: float
+    """Of the best constant output: what is reached without looking at the inputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonFinite:
+    """Entries that are NaN or infinite."""
+
+    split: str
+    missing: int
+    infinite: int
+    columns: int
+    """How many columns have them."""
+    first_row: int
+    first_column: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InputProfile:
+    """Scales, spread, leaks and defects of the inputs, column by column; made by `profile_inputs`."""
+
+    train: Moments
+    validation: Moments | None
+    names: tuple[str, ...] | None
+    kind: str
+    """What a column is called: ``"feature"`` or, for images, ``"channel"``."""
+    std: Floats
+    mean_square: Floats
+    """E[x²] of each column: the curvature that it adds along its weights."""
+    active_mean_square: Floats
+    """E[x²] over the entries that are not zero: the column's unit, however rarely it is active."""
+    spread: float
+    """Largest std of a column over the smallest, constant columns apart; 1 where there are fewer than two."""
+    dominance: float
+    """Largest `active_mean_square` over their lower median, constant columns apart."""
+    rms: float
+    """Of all finite entries."""
+    typical_rms: float
+    """Lower median of the columns' rms over the entries that are not zero, constant columns apart."""
+    largest: float
+    """Largest finite absolute value."""
+    non_finite: tuple[NonFinite, ...]
+    """At most one a split."""
+    conditioning: Conditioning | str
+    """Condition numbers raw and standardised, and the gradient-descent steps that they cost; or why not."""
+    contours: CostContours | None
+    """The cost over the two worst features, raw and standardised; None where fewer than two vary."""
+    leak: LeakFingerprint | None
+    duplicates: Duplicates | None
+    shift: SplitShift | None
+    effect: InputEffect | None = None
+    copes: bool = False
+    """Whether the model's loss and gradients stay finite on training batches with NaN or infinity."""
+
+    @property
+    def constant(self) -> NDArray[np.bool_]:
+        """Columns of the training rows that do not vary."""
+        return self.train.constant
+
+    def label(self, column: int) -> str:
+        """What to call the column in a sentence: its name, or its kind and number."""
+        return self.names[column] if self.names else f"{self.kind} {column}"
+
+    def place(self, column: int) -> str:
+        """Where a finding about the column is: ``inputs.proline``."""
+        return f"inputs.{self.names[column] if self.names else column}"
+
+
+@np.errstate(over="ignore", invalid="ignore", under="ignore")
+def profile_inputs(
+    train: NDArray[Any],
+    validation: NDArray[Any] | None = None,
+    *,
+    feature_names: Sequence[str] | None = None,
+    targets: tuple[NDArray[Any], NDArray[Any]] | None = None,
+) -> InputProfile:
+    """Measure the inputs of a problem.
+
+    Parameters
+    ----------
+    train, validation
+        Rows first: ``(N, F)`` columns, ``(N, T, F)`` sequences, ``(N, C, H, W)`` images, ``(N,)`` one column.
+    feature_names
+        One a column, for the words of findings.
+    targets
+        Those of both splits, rows first: a record that was copied has its target too, and splits are compared class by class.
+
+    Raises
+    ------
+    DataError
+        When there are no rows, or the splits or the names do not fit each other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[1.0, 1000.0], [2.0, 3000.0], [3.0, 2000.0]])
+    >>> profile = profile_inputs(x, feature_names=["a", "b"])
+    >>> round(profile.spread), profile.place(1)
+    (1000, 'inputs.b')
+    """
+    train, validation = (
+        _checked(train, "train"),
+        None if validation is None else _checked(validation, "validation"),
+    )
+    if validation is not None and validation.shape[1:] != train.shape[1:]:
+        raise DataError(
+            f"train has samples of shape {train.shape[1:]}, validation of {validation.shape[1:]}: expected "
+            "the same"
+        )
+    axis = kept_axes(train.ndim, None)
+    moments = reduce_batch(train, axis=axis or None)
+    held_out = None if validation is None else reduce_batch(validation, axis=axis or None)
+    names = _names(feature_names, moments.count.size)
+    columns, held_columns = by_column(train), None if validation is None else by_column(validation)
+    active = _active_mean_square(columns)
+    varying = ~moments.constant & (moments.count > 0)
+    splits = (("train", columns, train), ("validation", held_columns, validation))
+    return InputProfile(
+        train=moments,
+        validation=held_out,
+        names=names,
+        kind="channel" if train.ndim >= 4 else "feature",
+        std=moments.std,
+        mean_square=_mean_square(moments),
+        active_mean_square=active,
+        spread=_ratio(moments.std[varying], median=False),
+        dominance=_ratio(active[varying], median=True),
+        rms=_rms(moments),
+        typical_rms=float(np.sqrt(lower_median(active[varying]))) if varying.any() else _rms(moments),
+        largest=_largest(moments),
+        non_finite=tuple(
+            found
+            for name, entries, x in splits
+            if entries is not None and x is not None
+            if (found := _non_finite(entries, x.shape, name)) is not None
+        ),
+        conditioning=measure_conditioning(train, varying),
+        contours=cost_contours(columns, moments),
+        leak=None
+        if held_out is None or validation is None or held_columns is None
+        else fingerprint_leak(
+            columns, held_columns, moments, held_out, samples=(len(train), len(validation))
+        ),
+        duplicates=None if validation is None else count_duplicates(train, validation, targets),
+        shift=None
+        if held_out is None or validation is None
+        else measure_shift(*rows_to_compare(train, validation, targets), moments, held_out),
+    )
+
+
+def by_column(x: NDArray[Any]) -> NDArray[Any]:
+    """Samples as ``(entries, columns)``: pixels of all images under their channel."""
+    kept = kept_axes(x.ndim, None)
+    if not kept:
+        return x.reshape(-1, 1)
+    return np.moveaxis(x, kept[0], -1).reshape(-1, x.shape[kept[0]])
+
+
+def lower_median(values: Floats) -> float:
+    """The middle value, or the smaller of the two: of two columns, the smaller."""
+    return float(np.sort(values)[(len(values) - 1) // 2])
+
+
+def _checked(x: NDArray[Any], what: str) -> NDArray[Any]:
+    x = np.asarray(x)
+    if x.dtype.kind not in "fiub" or x.ndim == 0:
+        raise DataError(
+            f"{what} is an array of {x.dtype} with {x.ndim} dimensions: expected numbers, rows first"
+        )
+    if x.size == 0:
+        raise DataError(f"{what} has shape {x.shape}: expected at least one row and one column")
+    return x
+
+
+def _names(names: Sequence[str] | None, columns: int) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if len(names) != columns:
+        raise DataError(f"feature_names has {len(names)} names, the inputs have {columns} columns")
+    return tuple(map(str, names))
+
+
+def _mean_square(m: Moments) -> Floats:
+    with np.errstate(over="ignore"):
+        return m.variance + m.mean**2
+
+
+def _active_mean_square(columns: NDArray[Any]) -> Floats:
+    squares, active = np.zeros(columns.shape[1]), np.zeros(columns.shape[1])
+    step = max(1, _CHUNK // columns.shape[1])
+    with np.errstate(over="ignore", under="ignore"):
+        for start in range(0, len(columns), step):
+            part = columns[start : start + step].astype(np.float64)
+            part[~np.isfinite(part)] = 0.0
+            active += (part != 0).sum(axis=0)
+            squares += (part * part).sum(axis=0)
+    return squares / np.maximum(active, 1)
+
+
+def _ratio(values: Floats, *, median: bool) -> float:
+    values = values[values > 0]
+    if len(values) < 2:
+        return 1.0
+    with np.errstate(over="ignore"):
+        return float(values.max() / (lower_median(values) if median else values.min()))
+
+
+def _rms(m: Moments) -> float:
+    filled = m.count > 0
+    if not filled.any():
+        return float("nan")
+    return float(np.sqrt(np.average(_mean_square(m)[filled], weights=m.count[filled])))
+
+
+def _largest(m: Moments) -> float:
+    return float(np.fmax.reduce(np.fmax(np.abs(m.minimum), np.abs(m.maximum))))
+
+
+def _non_finite(columns: NDArray[Any], shape: tuple[int, ...], split: str) -> NonFinite | None:
+    bad = ~np.isfinite(columns)
+    if not bad.any():
+        return None
+    entry, column = np.unravel_index(int(bad.argmax()), bad.shape)
+    missing = int(np.isnan(columns).sum())
+    return NonFinite(
+        split=split,
+        missing=missing,
+        infinite=int(bad.sum()) - missing,
+        columns=int(bad.any(axis=0).sum()),
+        first_row=int(entry) // (len(columns) // shape[0]),
+        first_column=int(column),
+    )

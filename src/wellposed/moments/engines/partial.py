@@ -1,0 +1,254 @@
+"""What a worker sends home: the exact state of its rows, or the fault that it found in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import ArgumentError, DataError, WellposedError
+from ..moments import Moments
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reduced:
+    """The moments of a whole distributed table or array, and what is known of its columns."""
+
+    moments: Moments
+    names: tuple[str, ...] | None
+    """The columns of numbers, in order; None for arrays."""
+    integers: tuple[bool, ...]
+    """Which columns are stored as integers wherever they hold anything."""
+    left_alone: Mapping[str, str]
+    """Name of each other column, and why it is no number."""
+    ndim: int
+    """Dimensions of the data, the samples included: 2 for a table."""
+    label: str
+    """Where the data came from, for the record."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class State:
+    """Moments of some rows; merged in any order they give the same bits."""
+
+    moments: Moments
+    integers: tuple[bool | None, ...]
+    """Stored as integers, by column; None where these rows hold nothing."""
+    ndim: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Why some rows cannot be reduced; a value, so that no engine retries it or buries it in a traceback."""
+
+    message: str
+
+
+OBJECTS = "Python objects: cast it to a number type to have it normalised"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What the table's schema says, decided once: every partition has to agree with it."""
+
+    names: tuple[str, ...]
+    integers: tuple[bool, ...]
+    left_alone: Mapping[str, str]
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """Columns that hold nulls alone, as far as the schema knows."""
+        from ...data.arrow import EMPTY
+
+        return tuple(name for name, why in self.left_alone.items() if why == EMPTY)
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """The columns that workers read."""
+        return (*self.names, *self.empty)
+
+
+def layout_of(schema: Any, *, columns: Sequence[str] = (), others: Mapping[str, str] | None = None) -> Layout:
+    """The layout that a ``pyarrow.Schema`` gives.
+
+    Parameters
+    ----------
+    schema
+        Of the whole table.
+    columns
+        The columns that are read; by default all that hold numbers.
+    others
+        Columns whose type in the schema means nothing, and why they are left alone.
+
+    Raises
+    ------
+    ArgumentError
+        When `columns` has a name that is not there, or holds no numbers.
+    DataError
+        When two columns have one name, or none holds numbers.
+    """
+    from ...data.arrow import kinds_of
+
+    numbers, integers, left_alone = kinds_of(schema)
+    left_alone |= others or {}
+    whole = {name: flag for name, flag in zip(numbers, integers, strict=True) if name not in left_alone}
+    if not whole:
+        found = ", ".join(f"{name!r} ({why})" for name, why in list(left_alone.items())[:5])
+        raise DataError(f"no column holds numbers: there is {found or 'none'}")
+    for name in columns:
+        if name not in whole:
+            why = f"holds no numbers: {left_alone[name]}" if name in left_alone else "is not in the table"
+            raise ArgumentError(f"columns has {name!r}, which {why}; there is {', '.join(list(whole)[:12])}")
+    chosen = set(columns) or whole.keys()
+    names = tuple(name for name in whole if name in chosen)
+    left_alone |= {name: "not chosen" for name in whole if name not in chosen}
+    return Layout(names=names, integers=tuple(whole[name] for name in names), left_alone=left_alone)
+
+
+def table_state(
+    batches: Iterable[Any], layout: Layout, *, where: str, options: Mapping[str, Any]
+) -> State | Fault:
+    """The state of a partition, given as ``pyarrow.RecordBatch``es."""
+
+    def work() -> State | Fault:
+        return merge(_batch_state(batch, layout, options) for batch in _joined(batches))
+
+    return _guarded(work, where)
+
+
+def array_state(arrays: Iterable[Any], *, axis: Any, where: str, options: Mapping[str, Any]) -> State | Fault:
+    """The state of a partition, given as batches that `Moments.of` reads: arrays, pairs, dicts."""
+
+    def work() -> State | Fault:
+        return merge(_array_state(array, axis, options) for array in arrays)
+
+    return _guarded(work, where)
+
+
+def merge(states: Iterable[State | Fault]) -> State | Fault:
+    """The states as one; the first fault, when there is one."""
+    total = _NOTHING
+    for state in states:
+        if isinstance(state, Fault):
+            return state
+        if total.ndim and state.ndim and total.ndim != state.ndim:
+            return Fault(message=f"batches of {total.ndim} and of {state.ndim} dimensions: expected one kind")
+        try:
+            moments = total.moments | state.moments
+        except DataError as error:
+            return Fault(message=str(error))
+        integers = _both(total.integers, state.integers)
+        total = State(moments=moments, integers=integers, ndim=total.ndim or state.ndim)
+    return total
+
+
+def table_result(state: State | Fault, layout: Layout, *, label: str) -> Reduced:
+    """The merged state of a table; raises what its fault says."""
+    state = _sound(state)
+    moments = state.moments if state.integers else Moments.empty(len(layout.names))
+    seen = state.integers or (None,) * len(layout.names)
+    integers = tuple(
+        said if found is None else found for found, said in zip(seen, layout.integers, strict=True)
+    )
+    return Reduced(
+        moments=moments,
+        names=layout.names,
+        integers=integers,
+        left_alone=layout.left_alone,
+        ndim=2,
+        label=label,
+    )
+
+
+def array_result(state: State | Fault, *, label: str) -> Reduced:
+    """The merged state of arrays; raises what its fault says."""
+    state = _sound(state)
+    if not state.ndim:
+        raise DataError(f"{label} holds no batches: expected at least one")
+    integers = tuple(bool(flag) for flag in state.integers)
+    return Reduced(
+        moments=state.moments, names=None, integers=integers, left_alone={}, ndim=state.ndim, label=label
+    )
+
+
+def check_table_axis(axis: Any) -> None:
+    """Refuse an axis that a table does not have."""
+    if axis not in (None, 1, -1, (1,), (-1,)):
+        raise ArgumentError(f"axis={axis!r}: a table has its statistics by column; leave axis out")
+
+
+def _sound(state: State | Fault) -> State:
+    if isinstance(state, Fault):
+        raise DataError(state.message)
+    return state
+
+
+def _joined(batches: Iterable[Any]) -> Iterator[Any]:
+    """The same rows in batches worth the kernel's while: engines may hand over one row at a time."""
+    from ...data.source import PIECE_BYTES
+
+    held: list[Any] = []
+    size = 0
+    for batch in batches:
+        if batch.num_rows:
+            held.append(batch)
+            size += batch.nbytes
+        if size >= PIECE_BYTES:
+            yield from _as_one(held)
+            held, size = [], 0
+    yield from _as_one(held)
+
+
+def _as_one(batches: Sequence[Any]) -> Sequence[Any]:
+    import pyarrow as pa
+
+    return batches if len(batches) < 2 else pa.Table.from_batches(batches).combine_chunks().to_batches()
+
+
+def _batch_state(batch: Any, layout: Layout, options: Mapping[str, Any]) -> State:
+    from ...data.arrow import columns_of, why_left_alone
+
+    types = {field.name: field.type for field in batch.schema}
+    for name in layout.empty:
+        if name in types and why_left_alone(types[name]) is None:
+            raise DataError(
+                f"column {name!r} holds {types[name]}, and the table's schema says that it holds nulls "
+                "alone: give it one type throughout"
+            )
+    held = columns_of(batch, layout.names)
+    integers = tuple(
+        flag if len(array) else None for flag, array in zip(held.integers, held.arrays, strict=True)
+    )
+    return State(moments=held.piece().moments(**options), integers=integers, ndim=2)
+
+
+def _array_state(batch: Any, axis: Any, options: Mapping[str, Any]) -> State:
+    from ...data.batches import batches
+    from ..columns import reduce_batch
+
+    if hasattr(batch, "columns"):
+        raise DataError("a batch is a table: make a distributed table of it, which keeps its names")
+    (array,) = batches([batch])
+    moments = reduce_batch(array, axis=axis, **options)
+    integers = (array.dtype.kind in "iu",) * moments.count.size
+    return State(moments=moments, integers=integers, ndim=array.ndim)
+
+
+_NOTHING = State(moments=Moments.empty(), integers=(), ndim=0)
+
+
+def _both(a: tuple[bool | None, ...], b: tuple[bool | None, ...]) -> tuple[bool | None, ...]:
+    if not a or not b:
+        return a or b
+    return tuple(y if x is None else x if y is None else x and y for x, y in zip(a, b, strict=True))
+
+
+def _guarded(work: Callable[[], State | Fault], where: str) -> State | Fault:
+    try:
+        state = work()
+    except WellposedError as error:
+        return Fault(message=f"{where}: {error}")
+    except Exception as error:  # no fault of the data: the engine may try again
+        error.add_note(f"while reducing {where}")
+        raise
+    return Fault(message=f"{where}: {state.message}") if isinstance(state, Fault) else state

@@ -1,0 +1,196 @@
+"""Sparse matrices of SciPy and torch: exact moments, zeros included, and scaling, without filling in a zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arguments import told
+from ..data.array_protocols import is_sparse
+from ..data.batches import as_array, is_tensor, rows_of
+from ..errors import ArgumentError, DataError
+from .columns import moments_of, precision_of, sums_of_columns
+from .exact.accumulator import Accumulator, ColumnSums
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..normalize.methods import Method
+    from .moments import Moments
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Entries:
+    """The stored entries of a sparse matrix, each place once."""
+
+    kind: str
+    """What holds it, in words."""
+    dense: str
+    """What to give instead, in words."""
+    shape: tuple[int, int]
+    column: NDArray[Any]
+    """Of each entry."""
+    values: NDArray[Any]
+
+
+def entries_of(data: Any, what: str = "the data") -> Entries | None:
+    """The entries of a sparse matrix, or of the inputs of a pair ``(matrix, targets)``; None for anything else."""
+    if isinstance(data, tuple) and len(data) == 2:
+        inputs, targets = data
+        found = None if isinstance(inputs, tuple) else entries_of(inputs, "the inputs")
+        if found is not None and targets is not None and rows_of(targets) != found.shape[0]:
+            raise DataError(
+                f"a tuple is a pair (inputs, targets), and these have {found.shape[0]} and {rows_of(targets)} rows"
+            )
+        return found
+    if is_sparse(data):
+        return _of_scipy(data, what)
+    if not is_tensor(data):
+        return None
+    from ..runtime.torch.tensors import is_sparse_tensor
+
+    return _of_tensor(data, what) if is_sparse_tensor(data) else None
+
+
+def check_axis(axis: Any, mask: Any, entries: Entries) -> None:
+    """Refuse what is for dense arrays."""
+    given = {} if axis in (None, 1, -1, (1,), (-1,)) else {"axis": axis}
+    for name, value in given.items() if mask is None else [("mask", mask)]:
+        raise ArgumentError(
+            f"{name} is {told(value)}, for dense arrays, and a sparse {entries.kind} has its statistics by column: "
+            f"leave {name} out"
+        )
+
+
+def refuse_filling(method: Method, data: Any) -> None:
+    """Refuse a fit on a sparse matrix that would need the zeros one by one, with what to do instead."""
+    if method.name == "maxabs" or (method.name == "standard" and not method.with_centering):
+        return
+    entries = entries_of(data)
+    if entries is None:
+        return
+    in_order = method.name == "robust" and not method.with_centering
+    why = "needs all entries in order" if in_order else "subtracts, which would fill its zeros"
+    raise DataError(
+        f"the data are a sparse {entries.kind}, and method={method.name!r} {why}: expected {entries.dense}, or "
+        "method='maxabs', or method='standard' with with_centering=False"
+    )
+
+
+def reduce_sparse(entries: Entries, *, covariance: bool = False, quantiles: bool = False) -> Moments:
+    """Moments of all entries, those that are not stored too.
+
+    Raises
+    ------
+    DataError
+        When a covariance or quantiles are asked for, or there is no column.
+
+    Examples
+    --------
+    >>> import scipy.sparse
+    >>> entries = entries_of(scipy.sparse.csr_matrix([[0.0, 4.0], [0.0, 0.0]]))
+    >>> reduce_sparse(entries).mean.tolist()
+    [0.0, 2.0]
+    """
+    if covariance or quantiles:
+        what = "a covariance" if covariance else "quantiles"
+        raise DataError(f"{what} of a sparse {entries.kind} cannot be kept: give {entries.dense}")
+    rows, columns = entries.shape
+    if columns == 0:
+        raise DataError(f"the data has shape {entries.shape}: expected at least one column")
+    stored = np.bincount(entries.column, minlength=columns)
+    unread = np.zeros(columns, dtype=np.int64)
+    sums = reduce(or_, _parts(entries, stored, unread), Accumulator(columns).sums())
+    has_zeros = stored < rows
+    return moments_of(
+        replace(
+            sums,
+            minimum=np.where(has_zeros, np.minimum(sums.minimum, 0), sums.minimum),
+            maximum=np.where(has_zeros, np.maximum(sums.maximum, 0), sums.maximum),
+        ),
+        entries=rows + unread,
+        lost=-unread,
+        shape=(columns,),
+        rows=rows,
+        precision=precision_of(entries.values.dtype),
+    )
+
+
+def _parts(entries: Entries, stored: NDArray[np.int64], unread: NDArray[np.int64]) -> Iterator[ColumnSums]:
+    """Sums of columns that store about as many entries: as one table they are at least a quarter full.
+
+    The NaN that fill such a table are counted in `unread`.
+    """
+    values = entries.values[np.argsort(entries.column, kind="stable")]
+    ends = np.cumsum(stored)
+    magnitude = (np.frexp(stored)[1] + 1) // 2
+    for size in np.unique(magnitude[stored > 0]):
+        places = np.flatnonzero(magnitude == size)
+        part, unread[places] = sums_of_columns(
+            [values[ends[i] - stored[i] : ends[i]] for i in places], stored[places]
+        )
+        yield part.placed(places.tolist(), len(stored))
+
+
+def some_rows(matrix: Any) -> Callable[[NDArray[np.intp]], Any]:
+    """From numbers of rows to these rows of a sparse matrix or tensor, as sparse as it is."""
+    if is_tensor(matrix):
+        from ..runtime.torch.tensors import rows_of_sparse
+
+        return rows_of_sparse(matrix)
+    held = canonical(matrix)
+    return lambda rows: held[rows]
+
+
+def filled_in(matrix: Any) -> NDArray[Any]:
+    """A sparse matrix or tensor as a dense array."""
+    return as_array(matrix.to_dense() if is_tensor(matrix) else matrix.toarray())
+
+
+def canonical(matrix: Any) -> Any:
+    """A matrix of SciPy by rows, in which each place is stored once."""
+    rows = matrix.tocsr()
+    if rows.has_canonical_format:
+        return rows
+    rows = rows.copy()
+    rows.sum_duplicates()
+    return rows
+
+
+def _of_scipy(matrix: Any, what: str) -> Entries:
+    _check_form(matrix.ndim, matrix.dtype, what)
+    held = canonical(matrix)
+    return Entries(
+        kind=type(matrix).__name__,
+        dense="a dense array, as .toarray() gives",
+        shape=tuple(held.shape),
+        column=held.indices,
+        values=held.data,
+    )
+
+
+def _of_tensor(tensor: Any, what: str) -> Entries:
+    from ..runtime.torch.tensors import coalesced, to_numpy
+
+    held = coalesced(tensor)
+    values = to_numpy(held.values(), what=what)
+    _check_form(tensor.ndim if held.dense_dim() == 0 else 0, values.dtype, what)
+    return Entries(
+        kind=f"{tensor.layout} tensor",
+        dense="a dense one, as .to_dense() gives",
+        shape=tuple(tensor.shape),
+        column=to_numpy(held.indices()[1]),
+        values=values,
+    )
+
+
+def _check_form(ndim: int, dtype: Any, what: str) -> None:
+    if ndim != 2:
+        raise DataError(f"{what} is sparse, of {ndim} dimensions: expected a matrix (rows, columns)")
+    if dtype.kind not in "biuf":
+        raise DataError(f"{what} has dtype {dtype}: expected real numbers")

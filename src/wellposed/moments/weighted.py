@@ -1,0 +1,112 @@
+"""Rows that count several times: exactly what repeating them gives, at the cost of reading each a few times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arguments import told
+from ..data.batches import as_array, whole_array
+from ..errors import ArgumentError, DataError
+from .columns import as_columns, kept_axes
+from .moments import Moments
+from .sparse import check_axis, entries_of, some_rows
+
+_MOST = 1 << 62  # entries that are counted
+_EXPECTED = "whole numbers from 0 on, one a row"
+
+Weights = NDArray[np.int64]
+
+
+def reduce_weighted(data: Any, sample_weight: Any, *, mask: Any = None, **options: Any) -> Moments:
+    """Moments of one array or sparse matrix whose rows count by `sample_weight`; see `Moments.of`."""
+    inputs = data[0] if isinstance(data, tuple) and len(data) == 2 else data
+    entries = entries_of(data)
+    if entries is not None:
+        weights = _checked(sample_weight, rows=entries.shape[0], entries=entries.shape[1])
+        check_axis(options.get("axis"), mask, entries)
+        take = some_rows(inputs)
+        return weighted(lambda some: Moments.of(take(some), **options), weights)
+    held = whole_array(data)
+    if held is None or isinstance(data, Mapping):
+        raise ArgumentError(
+            f"sample_weight is for one array, tensor or sparse matrix in memory, found {told(inputs)}: repeat rows "
+            "of batches, or put them into one array"
+        )
+    rows = held.shape[0]
+    weights = _checked(sample_weight, rows=rows, entries=held.size // max(rows, 1))
+    if mask is None:
+        found = weighted(lambda some: Moments.of(held[some], **options), weights)
+        return _with_quantiles(found, held, weights, np.ones(rows, dtype=bool), **options)
+    covers = as_array(mask, "mask")
+    if covers.shape[0] != rows:
+        raise ArgumentError(
+            f"mask has shape {covers.shape}, and the data have {rows} rows: expected one for each"
+        )
+    found = weighted(lambda some: Moments.of(held[some], mask=covers[some], **options), weights)
+    return _with_quantiles(found, held, weights, covers, **options)
+
+
+def _with_quantiles(
+    found: Moments, held: NDArray[Any], weights: Weights, covers: NDArray[Any], *, axis: Any, **options: Any
+) -> Moments:
+    """Quantiles of few different entries are exact, however often these count."""
+    if found.sketches is None or not options.get("quantiles"):
+        return found
+    kept = kept_axes(held.ndim, axis)
+    along = [1] * (held.ndim - 1)
+    often = weights.reshape(-1, *along) * covers.reshape(*covers.shape, *along[covers.ndim - 1 :])
+    counts = as_columns(np.broadcast_to(often, held.shape), kept)
+    return replace(found, sketches=found.sketches.counting(list(as_columns(held, kept).T), list(counts.T)))
+
+
+def _checked(weight: Any, *, rows: int, entries: int) -> Weights:
+    """`weight` as whole numbers, one for each of `rows`, each of which holds `entries`."""
+    try:
+        held = as_array(weight, "sample_weight")
+    except DataError:
+        raise ArgumentError(f"sample_weight is {told(weight)}: expected {_EXPECTED}") from None
+    if held.dtype.kind not in "iuf":
+        raise ArgumentError(f"sample_weight has dtype {held.dtype}: expected {_EXPECTED}")
+    if held.shape != (rows,):
+        raise ArgumentError(
+            f"sample_weight has shape {held.shape}, and the data have {rows} rows: expected {_EXPECTED}"
+        )
+    wrong = held[~np.isfinite(held) | (held < 0)]
+    if wrong.size:
+        raise ArgumentError(f"sample_weight holds {wrong[0]}: expected {_EXPECTED}")
+    fractions = held[held != np.floor(held)]
+    if fractions.size:
+        raise ArgumentError(
+            f"sample_weight holds {fractions[0]:g}: rows are counted exactly, so expected {_EXPECTED}; multiply "
+            "fractions by one number and round them, such as np.rint(1000 * sample_weight)"
+        )
+    if sum(map(int, held.tolist())) * max(entries, 1) >= _MOST:
+        raise ArgumentError("sample_weight counts 2**62 entries or more: divide the weights by one number")
+    if not held.any():
+        raise ArgumentError("sample_weight is zero in every row: expected one row that counts")
+    return held.astype(np.int64)
+
+
+def weighted(moments_of_rows: Callable[[NDArray[np.intp]], Moments], weights: Weights) -> Moments:
+    """Moments of rows that count by their weights, given a function from numbers of rows to their moments.
+
+    By Horner's rule in the binary digits of the weights: moments that are merged with themselves count twice.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0], [5.0]])
+    >>> weighted(lambda rows: Moments.of(x[rows]), np.array([3, 1])).mean.tolist()
+    [2.0]
+    """
+    total = Moments.empty()
+    for digit in reversed(range(int(weights.max()).bit_length())):
+        total = total | total
+        rows = np.flatnonzero(weights >> digit & 1)
+        if rows.size:
+            total = total | moments_of_rows(rows)
+    return total

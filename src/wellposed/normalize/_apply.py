@@ -1,0 +1,340 @@
+"""A fitted normalizer on new data: does it fit, and then the arithmetic, in float64 whatever the dtype of the data.
+
+The result is rounded to that dtype at the end. Integers become float32; float64 where some columns pass unchanged
+and float32 does not hold every integer of their dtype.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.batches import as_array, column_names, is_tensor
+from ..data.column_names import listed
+from ..data.frames import Column, Table, as_table
+from ..errors import DataError
+from ..moments.engines import engine_of
+from ..moments.sparse import Entries, canonical, entries_of
+
+if TYPE_CHECKING:
+    from .normalizer import Normalizer
+
+_CHUNK = 1 << 20  # entries: what is held in float64 at a time
+
+Floats = NDArray[np.float64]
+
+
+def apply(n: Normalizer, x: Any, *, inverse: bool) -> Any:
+    """`x` normalised, or brought back; the same kind of array, tensor or table."""
+    table = as_table(x)
+    if table is not None:
+        return _on_table(n, table, inverse=inverse)
+    _refuse_what_has_no_rows_here(x)
+    found = column_names(x)
+    if found is not None:
+        _check_columns(n, found, table=False)
+    entries = None if isinstance(x, tuple) else entries_of(x, "x")
+    if entries is not None:
+        return _on_sparse(n, x, entries, inverse=inverse)
+    if is_tensor(x):
+        return _on_tensor(n, x, inverse=inverse)
+    if type(x).__module__.partition(".")[0] in ("jax", "jaxlib"):
+        return _on_jax(n, x, inverse=inverse)
+    return _on_array(n, as_array(x, "x"), inverse=inverse)
+
+
+_ELSEWHERE = {
+    "dask": "use x.map_partitions(n), of an array x.map_blocks(n, dtype=float)",
+    "spark": "use x.createOrReplaceTempView('x') and spark.sql(n.to_sql('x', dialect='spark'))",
+    "ray": "use x.map_batches(n, batch_format='pandas')",
+}
+
+
+def _refuse_what_has_no_rows_here(x: Any) -> None:
+    if type(x).__name__ == "LazyFrame":
+        raise DataError("x is a LazyFrame, which has no rows yet: use x.with_columns(n.to_polars())")
+    engine = None if isinstance(x, tuple | list) else engine_of(x)
+    if engine is not None:
+        raise DataError(
+            f"x is a {type(x).__name__} of {engine}, whose rows are not in this process: {_ELSEWHERE[engine]}"
+        )
+
+
+def spread_over(n: Normalizer, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The values in a shape that broadcasts against an array of `shape`: samples, or one sample."""
+    dropped = n.ndim - len(shape)
+    if dropped not in (0, 1) or (dropped == 1 and n.ndim == 1):
+        raise DataError(
+            f"x has {len(shape)} dimensions, the normalizer was fitted on {n.ndim}: "
+            f"expected {'samples' if n.ndim == 1 else 'samples, or one sample'} of the training data's form"
+        )
+    full = [1] * n.ndim
+    for axis, size in zip(n.axis, n.mean.shape, strict=False):
+        full[axis] = size
+        if shape[axis - dropped] != size:
+            raise DataError(
+                f"x has {shape[axis - dropped]} columns along axis {axis - dropped}, "
+                f"the normalizer has {size}: expected the columns it was fitted on"
+            )
+    return values.reshape(full[dropped:])
+
+
+def _check_columns(n: Normalizer, found: Sequence[str], *, table: bool) -> None:
+    """In a table, columns that are not normalised may be absent; in an array every column has its place."""
+    if n.names is None:
+        if table and (n.ndim != 2 or (n.axis and len(found) != n.mean.size)):
+            expected = f"{n.mean.size} columns" if n.ndim == 2 else f"arrays of {n.ndim} dimensions"
+            raise DataError(f"x is a table of {len(found)} columns: the normalizer was fitted on {expected}")
+        return
+    known = {*n.names, *n.left_alone} if table else {*n.names}
+    there = set(found)
+    needed = [name for i, name in enumerate(n.names) if not table or n.selected.flat[i]]
+    lacking = [name for name in needed if name not in there]
+    extra = [name for name in found if name not in known]
+    shared = set(found) & set(n.names)
+    moved = [x for x in found if x in shared] != [x for x in n.names if x in shared]
+    if lacking or extra or moved:
+        what = [f"{word} {listed(names)}" for word, names in (("lacks", lacking), ("adds", extra)) if names]
+        raise DataError(
+            "x has other columns than the normalizer: it "
+            f"{' and '.join(what) or 'has them in another order'}; expected {listed(n.names, most=8)}"
+        )
+
+
+def _on_array(n: Normalizer, x: NDArray[Any], *, inverse: bool) -> NDArray[Any]:
+    center, scale = (spread_over(n, v, x.shape) for v in (n.center, n.scale))
+    offset = None if n.offset is None else spread_over(n, n.offset, x.shape)
+    bounds = _spread_bounds(n, x.shape)
+    out = np.empty(x.shape, dtype=_becomes(n, x.dtype))
+    passing = spread_over(n, ~n.selected, x.shape) if _may_lose(n, x.dtype) else None
+    # One sample, and statistics that differ along the first axis, are taken at once.
+    rows = len(x) if x.ndim < n.ndim else max(1, _CHUNK // max(1, x[:1].size))
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        for start in range(0, len(x), max(rows, 1)):
+            work = x[start : start + rows].astype(np.float64)
+            if passing is not None:
+                _check_held(np.abs(work).max(where=passing, initial=0.0), "float64")
+            out[start : start + rows] = _worked(n, work, center, scale, offset, bounds, inverse=inverse)
+    return out
+
+
+def _spread_bounds(n: Normalizer, shape: tuple[int, ...]) -> tuple[Floats, Floats] | None:
+    if n.bounds is None:
+        return None
+    low, high = n.bounds
+    return spread_over(n, low, shape), spread_over(n, high, shape)
+
+
+def _becomes(n: Normalizer, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Of the dtype and never of the values, so that every batch gives the same."""
+    if dtype.kind == "f":
+        return dtype
+    return np.dtype(np.float32) if n.selected.all() else np.result_type(dtype, np.float32)
+
+
+def _may_lose(n: Normalizer, dtype: np.dtype[Any]) -> bool:
+    """Whether integers pass unchanged that float64 may not hold."""
+    return dtype.kind in "iu" and dtype.itemsize == 8 and not n.selected.all()
+
+
+def _check_held(largest: float, becomes: str) -> None:
+    """Refuse integers that pass unchanged, where `becomes` (float32 or float64) rounds ones of their size."""
+    bits = 53 if becomes.endswith("64") else 24
+    if largest >= 1 << bits:
+        raise DataError(
+            f"x has integers of 2**{bits} or more in columns that pass unchanged, and becomes {becomes}, which "
+            "rounds them: pass a table, whose other columns stay as they are, or leave these columns out"
+        )
+
+
+def _worked(
+    n: Normalizer,
+    work: Floats,
+    center: Floats,
+    scale: Floats,
+    offset: Floats | None,
+    bounds: tuple[Floats, Floats] | None,
+    *,
+    inverse: bool,
+) -> Floats:
+    """In place: ``(work - center) / scale + offset``, then the rotation and the bounds; or the way back."""
+    if inverse:
+        _rotate(n, work, n.unrotation)
+        if offset is not None:
+            work -= offset
+        work *= scale
+        work += center
+    else:
+        work -= center
+        work /= scale
+        if offset is not None:
+            work += offset
+        _rotate(n, work, n.rotation)
+        if bounds is not None:
+            np.clip(work, *bounds, out=work)
+    return work
+
+
+def _rotate(n: Normalizer, work: Any, rotation: Floats | None) -> None:
+    """Mix the columns that are mixed, so that a missing entry elsewhere spoils nothing."""
+    if rotation is None or not n.mixed.any():
+        return
+    columns = np.flatnonzero(n.mixed).tolist()
+    block = rotation[np.ix_(columns, columns)]
+    last = np.moveaxis(work, n.axis[0] - n.ndim, -1)
+    last[..., columns] = last[..., columns] @ block
+
+
+def _on_sparse(n: Normalizer, x: Any, entries: Entries, *, inverse: bool) -> Any:
+    """The stored entries alone: no zero is filled in, and the format stays."""
+    if not n.keeps_zeros:
+        does = (
+            "subtracts"
+            if n.center.any() or n.offset is not None or n.rotation is not None
+            else "clips to bounds without 0"
+        )
+        raise DataError(
+            f"x is a sparse {entries.kind}, and the normalizer {does}, which would fill its zeros: expected "
+            f"{entries.dense}, or a normalizer that is fitted with method='maxabs' or with_centering=False"
+        )
+    if n.ndim != 2:
+        raise DataError(f"x is a sparse {entries.kind}, the normalizer was fitted on {n.ndim} dimensions")
+    dtype = _becomes(n, entries.values.dtype)
+    scale, selected = (_by_entry(n, v, entries) for v in (n.scale, n.selected))
+    if _may_lose(n, entries.values.dtype):
+        wide = np.abs(entries.values.astype(np.float64))
+        _check_held(wide.max(where=~selected, initial=0.0), "float64")
+    bounds = None if inverse or n.bounds is None else tuple(_by_entry(n, v, entries) for v in n.bounds)
+    if is_tensor(x):
+        from ..runtime.torch.tensors import scaled_sparse
+
+        return scaled_sparse(x, scale, bounds, dtype.name, inverse=inverse)
+    with np.errstate(over="ignore", under="ignore"):
+        work = entries.values.astype(np.float64)
+        work = work * scale if inverse else work / scale
+        work = work if bounds is None else np.clip(work, *bounds)
+        made = canonical(x).copy()
+        made.data = work.astype(dtype)
+    return made.asformat(x.format)
+
+
+def _by_entry(n: Normalizer, values: NDArray[Any], entries: Entries) -> NDArray[Any]:
+    """The value of the column that each stored entry is in."""
+    spread = spread_over(n, values, entries.shape)
+    return np.broadcast_to(spread, (1, entries.shape[1]))[0, entries.column]
+
+
+def _on_tensor(n: Normalizer, x: Any, *, inverse: bool) -> Any:
+    from ..runtime.torch.tensors import WITHOUT_FLOAT64, clipped, refuse_unless_plain
+
+    if x.is_complex():
+        raise DataError(f"x has dtype {x.dtype}: expected real numbers")
+    refuse_unless_plain(x)
+    out = _worked_tensor(n, _widened(n, x, WITHOUT_FLOAT64), WITHOUT_FLOAT64, inverse=inverse)
+    bounds = _spread_bounds(n, tuple(x.shape))
+    return out if inverse or bounds is None else clipped(out, *bounds)
+
+
+def _worked_tensor(n: Normalizer, x: Any, without_float64: Sequence[str], *, inverse: bool) -> Any:
+    from ..runtime.torch.tensors import affine
+
+    center, scale = (spread_over(n, v, tuple(x.shape)) for v in (n.center, n.scale))
+    if n.rotation is None or not n.mixed.any():
+        offset = None if n.offset is None else spread_over(n, n.offset, tuple(x.shape))
+        return affine(x, center, scale, offset, inverse=inverse)
+    wide = x.float() if x.device.type in without_float64 else x.double()
+    if inverse:
+        out = affine(_rotated_tensor(n, wide, n.unrotation), center, scale, inverse=True)
+    else:
+        out = _rotated_tensor(n, affine(wide, center, scale, inverse=False), n.rotation)
+    return out.to(x.dtype) if x.is_floating_point() else out.float()
+
+
+def _widened(n: Normalizer, x: Any, without_float64: Sequence[str]) -> Any:
+    """Integers in the dtype that they become, where some pass unchanged that float32 may not hold."""
+    if x.is_floating_point() or x.dtype.itemsize <= 2 or n.selected.all():
+        return x
+    wide = x.float() if x.device.type in without_float64 else x.double()
+    passing = spread_over(n, (~n.selected).astype(np.float64), tuple(x.shape))
+    if x.numel() and (x.dtype.itemsize == 8 or wide.dtype.itemsize < 8):
+        _check_held(float((wide * wide.new_tensor(passing)).abs().max()), str(wide.dtype))
+    return wide
+
+
+def _on_jax(n: Normalizer, x: Any, *, inverse: bool) -> Any:
+    spread_over(n, n.center, x.shape)
+    x = _widened_by_jax(n, x)
+    if not inverse:
+        return n.to_jax()(x)
+    return sys.modules["jax"].numpy.asarray(_on_array(n, as_array(x, "x"), inverse=True))
+
+
+def _widened_by_jax(n: Normalizer, x: Any) -> Any:
+    """The same; while it is traced an array has no values to check."""
+    if x.dtype.kind not in "iu" or x.dtype.itemsize <= 2 or n.selected.all():
+        return x
+    wide = x.astype(float)  # float32 unless 64-bit mode is on
+    if not isinstance(x, sys.modules["jax"].core.Tracer):
+        passing = spread_over(n, ~n.selected, x.shape)
+        _check_held(np.abs(np.asarray(wide)).max(where=passing, initial=0.0), str(wide.dtype))
+    return wide
+
+
+def _rotated_tensor(n: Normalizer, wide: Any, rotation: Any) -> Any:
+    columns = np.flatnonzero(n.mixed).tolist()
+    out = wide.movedim(n.axis[0] - n.ndim, -1).clone()
+    out[..., columns] = out[..., columns] @ wide.new_tensor(rotation[np.ix_(columns, columns)])
+    return out.movedim(-1, n.axis[0] - n.ndim)
+
+
+def _on_table(n: Normalizer, table: Table, *, inverse: bool) -> Any:
+    _check_columns(n, table.names, table=True)
+    names = n.names or table.names
+    everything = not n.axis  # one center and scale for all
+    chosen = [
+        (name, 0 if everything else i)
+        for i, name in enumerate(names)
+        if n.selected.flat[0 if everything else i]
+    ]
+    columns = {name: table.numbers(name) for name, _ in chosen}
+    places = [i for _, i in chosen]
+    if n.rotation is None:
+        offset = 0.0 if n.feature_range is None else n.feature_range[0]
+        worked = {
+            name: _alone(n, columns[name], n.center.flat[i], n.scale.flat[i], offset, inverse=inverse)
+            for name, i in chosen
+        }
+    else:
+        worked = _together(n, columns, places, inverse=inverse)
+    return table.replaced(
+        {name: columns[name]._replace(values=z.astype(columns[name].floating)) for name, z in worked.items()}
+    )
+
+
+def _alone(
+    n: Normalizer, column: Column, center: float, scale: float, offset: float, *, inverse: bool
+) -> Floats:
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        work = column.values.astype(np.float64)
+        if inverse:
+            return (work - offset) * scale + center
+        z = (work - center) / scale
+        z = z + offset if offset else z
+    return z if n.clip is None else np.clip(z, *n.clip)
+
+
+def _together(
+    n: Normalizer, columns: dict[str, Column], places: list[int], *, inverse: bool
+) -> dict[str, Floats]:
+    """All columns as one matrix, since a rotation mixes them."""
+    rows = len(next(iter(columns.values())).values) if columns else 0
+    work = np.zeros((rows, n.mean.size))
+    for i, column in zip(places, columns.values(), strict=True):
+        work[:, i] = column.values
+    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        _worked(n, work, n.center, n.scale, n.offset, n.bounds, inverse=inverse)
+    return {name: work[:, i] for name, i in zip(columns, places, strict=True)}

@@ -1,0 +1,241 @@
+"""From training data to a normalizer: read once, choose the columns, and make the map of the method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..arguments import callable_or_none, choice, path, refused, text
+from ..data.array_protocols import axis_for
+from ..data.column_names import NO_NAME, listed, printable
+from ..data.held_out import check_split
+from ..data.targets import targets_of
+from ..errors import ArgumentError, DataError
+from ..moments.checkpoint import Checkpoint
+from ..moments.columns import kept_axes
+from ..moments.engines import ENGINES
+from ..moments.moments import Moments
+from ..moments.read import Read, read
+from ..moments.sparse import refuse_filling
+from .integer_codes import codes_among
+from .methods import WHITENING, Method, method_of, options_for, transform
+from .normalizer import Normalizer
+from .provenance import Provenance
+
+if TYPE_CHECKING:
+    from ..data.progress import Progress
+
+_OF = ("inputs", "targets")
+_NOT_CHOSEN = "not chosen"
+_EXACT = 2.0**53  # integers up to here are exact in float64
+_BLUR = 0.01
+
+
+def fit(
+    train: Any,
+    *,
+    method: str,
+    of: str,
+    columns: Sequence[str] | Sequence[int] | None,
+    axis: int | tuple[int, ...] | None,
+    mask: Any,
+    sample_weight: Any,
+    engine: str | None,
+    split: str | None,
+    source: str | None,
+    checkpoint: str | PathLike[str] | Checkpoint | None,
+    progress: Progress | None,
+    **options: Any,
+) -> Normalizer:
+    """See `Normalizer.fit`; `options` are those of the method."""
+    asked = method_of(method, **options)
+    choice(of, "of", _OF)
+    if engine is not None:
+        choice(engine, "engine", ENGINES)
+    if source is not None:
+        text(source, "source", expected="text, or None")
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        path(checkpoint, "checkpoint")
+    callable_or_none(progress, "progress")
+    doubt = check_split(split, train)
+    axis = axis_for(train, axis)
+    wanted = _wanted(columns)
+    data = targets_of(train) if of == "targets" else train
+    refuse_filling(asked, data)
+    found = read(
+        data,
+        axis=axis,
+        mask=mask,
+        sample_weight=sample_weight,
+        engine=engine,
+        columns=wanted or (),
+        checkpoint=checkpoint,
+        progress=progress,
+        **options_for(method),
+    )
+    if found.moments.rows == 0:
+        raise DataError("the training data have no rows: expected at least one")
+    remarks = [*found.remarks, *([] if axis is not None else _layout(found)), *([doubt] if doubt else [])]
+    return normalizer_of(found, asked, wanted, kept_axes(found.ndim, axis), source, remarks)
+
+
+def _layout(found: Read) -> list[str]:
+    """What the axes of an array of more than two dimensions were taken for, where nobody said it."""
+    columns = found.moments.count.size
+    if found.ndim < 3:
+        return []
+    if found.ndim == 3:
+        taken = f"read as (N, T, F), with {columns} features along axis 2"
+        return [f"{taken}; for (N, C, T) say axis=1, for images without channels axis=()"]
+    last = ", H, W" if found.ndim == 4 else ", ..."
+    channels_last = f"(N{last}, C)"
+    return [f"read as (N, C{last}), with {columns} channels along axis 1; for {channels_last} say axis=-1"]
+
+
+def _wanted(columns: Any) -> list[Any] | None:
+    if columns is None:
+        return None
+    if isinstance(columns, str) or not isinstance(columns, Sequence | np.ndarray) or len(columns) == 0:
+        raise refused("columns", columns, "a list of names or numbers, at least one")
+    wanted = list(columns)
+    if len(set(map(str, wanted))) < len(wanted):
+        raise ArgumentError(f"columns={wanted!r} names a column twice")
+    return wanted
+
+
+def normalizer_of(
+    found: Read,
+    method: Method,
+    wanted: list[Any] | None,
+    axis: tuple[int, ...],
+    source: str | None = None,
+    remarks: Sequence[str] = (),
+) -> Normalizer:
+    """The normalizer of what was read; `wanted` as ``columns=`` of `Normalizer.fit`, `axis` the kept axes."""
+    moments = found.moments
+    names, selected = _select(wanted, found, moments.count.size)
+    left_alone = dict(found.left_alone)
+    if wanted is None:
+        codes = codes_among(moments, names, found.integers)
+        selected[list(codes)] = False
+        left_alone |= {names[i]: why for i, why in codes.items()} if names else {}
+    elif names is not None:
+        left_alone |= {names[i]: _NOT_CHOSEN for i in np.flatnonzero(~selected)}
+    label = _labels(names)
+    _check_readable(moments, selected, label)
+    if method.name in WHITENING and len(axis) != 1:
+        raise ArgumentError(
+            f"method={method.name!r} mixes columns, and the data keep axis {axis}: expected one axis"
+        )
+    map_ = transform(method, moments, selected.reshape(moments.shape), label, mixing=found.mixing)
+    filled = moments.count > 0
+    return Normalizer(
+        method=method.name,
+        clip=method.clip,
+        feature_range=method.feature_range,
+        quantile_range=method.quantile_range,
+        with_centering=method.with_centering,
+        with_scaling=method.with_scaling,
+        names=names,
+        ndim=found.ndim,
+        axis=axis,
+        count=moments.count,
+        mean=np.where(filled, moments.mean, 0.0),
+        std=np.where(filled, moments.std, 0.0),
+        minimum=np.where(filled, moments.minimum, 0.0),
+        maximum=np.where(filled, moments.maximum, 0.0),
+        missing=moments.missing,
+        infinite=moments.infinite,
+        constant=moments.constant | ~filled,
+        selected=selected.reshape(moments.shape),
+        center=map_.center,
+        scale=map_.scale,
+        rotation=map_.rotation,
+        quartiles=_finite(map_.quartiles),
+        rank_error=map_.rank_error,
+        left_alone=left_alone,
+        remarks=(*map_.remarks, *_blurred(moments, selected, label), *remarks),
+        provenance=_provenance(moments, source if source is not None else found.label),
+    )
+
+
+def _blurred(moments: Moments, selected: NDArray[np.bool_], label: Callable[[int], str]) -> list[str]:
+    """Of integers that are exact in the statistics but not in the float64 that they are applied in."""
+    largest = np.fmax(np.abs(moments.minimum), np.abs(moments.maximum)).ravel()
+    lost = selected & (largest > _EXACT) & (np.spacing(largest) > _BLUR * moments.std.ravel())
+    if not lost.any():
+        return []
+    names = listed([label(int(i)) for i in np.flatnonzero(lost)])
+    return [f"integers too large for float64, which blurs them by over {_BLUR:.0%} of a std: {names}"]
+
+
+def _finite(quartiles: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
+    return None if quartiles is None else np.where(np.isnan(quartiles), 0.0, quartiles)
+
+
+def _labels(names: tuple[str, ...] | None) -> Callable[[int], str]:
+    return lambda i: printable(names[i]) or NO_NAME if names else str(i)
+
+
+def _select(
+    wanted: list[Any] | None, found: Read, width: int
+) -> tuple[tuple[str, ...] | None, NDArray[np.bool_]]:
+    """Names of the columns, and which are to be normalised."""
+    selected, names = np.zeros(width, dtype=bool), found.names
+    if wanted is None:
+        return names, ~selected
+    if names is None and len(wanted) == width and all(isinstance(c, str) for c in wanted):
+        return tuple(wanted), ~selected
+    for column in wanted:
+        selected[_index(column, found, width)] = True
+    return names, selected
+
+
+def _index(column: Any, found: Read, width: int) -> int:
+    if isinstance(column, str):
+        shown = repr(printable(column))
+        if found.names is None:
+            raise ArgumentError(
+                f"columns has the name {shown}, and the data have none: give numbers from 0 to {width - 1}"
+            )
+        if column in found.left_alone:
+            raise ArgumentError(f"columns has {shown}, which holds no numbers: {found.left_alone[column]}")
+        if column not in found.names:
+            raise ArgumentError(
+                f"columns has {shown}, which is not in the data: there is {listed(found.names, most=12)}"
+            )
+        return found.names.index(column)
+    if isinstance(column, bool) or not isinstance(column, int | np.integer) or not 0 <= column < width:
+        raise ArgumentError(f"columns has {column!r}: expected a name, or a number from 0 to {width - 1}")
+    return int(column)
+
+
+def _check_readable(m: Moments, selected: NDArray[np.bool_], label: Callable[[int], str]) -> None:
+    if not selected.any():
+        raise DataError(
+            "no column is left to normalise: integers that are codes are left alone; name them with columns="
+        )
+    empty = np.flatnonzero((m.count.ravel() == 0) & selected)
+    if empty.size:
+        raise DataError(
+            f"column {listed(label(int(i)) for i in empty)} has no finite entry in {m.rows} rows: leave it out "
+            "with columns="
+        )
+
+
+def _provenance(m: Moments, source: str | None) -> Provenance:
+    from .. import __version__
+
+    return Provenance(
+        rows=m.rows,
+        source=source,
+        split="train",
+        fingerprint=m.fingerprint,
+        version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )

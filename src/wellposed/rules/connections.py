@@ -1,0 +1,194 @@
+"""WP601 to WP605, WP610: is every parameter reached, held and used, and does nothing mix that should not?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ..limits import Limits
+from ..objective.result import TrainableProfile, Unreached, WiringProfile
+from ..report import Severity
+from .table import NO_OPTIMIZER, Fault, Judgement, NoVerdict
+
+
+def disconnected_parameter(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    cut = [u for u in profile.unreached if u.loss_depends]
+    alone = [u for u in profile.unreached if u.softmax_of_one and not u.loss_depends]
+    unused = [u for u in profile.unreached if not u.loss_depends and not u.softmax_of_one]
+    if cut:
+        kind = "no path" if cut[0].absent else "exactly zero"
+        yield Fault(
+            where=cut[0].name,
+            summary=f"the loss depends on it, yet its gradient is {'absent' if cut[0].absent else 'exactly zero'} on every batch"
+            + _alike(cut, profile),
+            quantity="parameters that change the loss and get no gradient",
+            measured=float(len(cut)),
+            limit=0.0,
+            why=f"the gradient is cut on the way ({kind}): .detach(), .data, torch.no_grad, .item(), a round or argmax, or units that are all dead",
+            fix="find the cut between this parameter and the loss; freeze it with requires_grad_(False) if it is meant",
+            severity=None if any(u.in_optimizer for u in cut) else Severity.NOTE,
+            confidence="confirmed",
+        )
+    elif alone:
+        yield Fault(
+            where=alone[0].name,
+            summary="it changes nothing: what it computes passes a softmax over an axis of length 1, on every batch"
+            + _alike(alone, profile),
+            quantity="trainable parameters that the loss does not depend on",
+            measured=float(len(alone)),
+            limit=0.0,
+            why="a softmax over one entry is always 1, and its gradient is exactly zero: these scores never learn",
+            fix="take the softmax over the axis along which the scores compete: softmax(dim=1) of scores of shape (N, T, 1)",
+            severity=None if any(u.in_optimizer for u in alone) else Severity.NOTE,
+            confidence="confirmed",
+        )
+    elif unused:
+        cancelled = not unused[0].absent
+        yield Fault(
+            where=unused[0].name,
+            summary=(
+                "its gradient is zero and the loss does not depend on it: what follows cancels it"
+                if cancelled
+                else "no gradient reaches it, and the loss does not depend on it"
+            )
+            + _alike(unused, profile),
+            quantity="trainable parameters that the loss does not use",
+            measured=float(len(unused)),
+            limit=0.0,
+            why=(
+                "a normalisation that follows subtracts it again, as of a bias before a batch norm (harmless), or nothing behind it is awake"
+                if cancelled
+                else "it stays at its random start, takes memory, and makes distributed training wait for it"
+            ),
+            fix="before a normalisation leave it out (bias=False); else see WP204"
+            if cancelled
+            else "use it in forward, remove it, or freeze it with requires_grad_(False)",
+            severity=Severity.NOTE,
+            confidence="confirmed",
+        )
+
+
+def _alike(found: list[Unreached], profile: WiringProfile) -> str:
+    return f"; {len(found)} of {profile.trainable} parameters alike" if len(found) > 1 else ""
+
+
+def not_in_optimizer(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.outside_optimizer is None:
+        yield NO_OPTIMIZER
+        return
+    outside = tuple(name for name in profile.outside_optimizer if name not in profile.apart)
+    if outside:
+        everything = len(outside) == profile.trainable
+        yield Fault(
+            where=outside[0],
+            summary=f"{len(outside)} of {profile.trainable} trainable parameters get a gradient and are not in the optimizer"
+            + (f", which holds {profile.foreign} parameters of something else" if profile.foreign else ""),
+            quantity="trainable parameters that the optimizer does not hold",
+            measured=float(len(outside)),
+            limit=0.0,
+            why="they never move" + (": the optimizer was made for another model" if everything else ""),
+            fix="make the optimizer from model.parameters() after the model is complete, or freeze them with requires_grad_(False)",
+            severity=Severity.ERROR if everything else None,
+            confidence="confirmed",
+        )
+    elif profile.apart:
+        yield Fault(
+            where=profile.apart[0],
+            summary=f"{len(profile.apart)} of {profile.trainable} trainable parameters get a gradient and are not in the optimizer: those of a whole network that runs after all that it holds",
+            quantity="trainable parameters that the optimizer does not hold",
+            measured=float(len(profile.apart)),
+            limit=0.0,
+            why="right where the loss only passes through it, as a generator's step through the discriminator; it does not move in this step",
+            fix="if it is to learn in this step, add its parameters to the optimizer",
+            severity=Severity.NOTE,
+            confidence="confirmed",
+        )
+
+
+def batch_leak(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.leak is None:
+        yield NoVerdict(reason=profile.leak_reason)
+    elif not profile.leak <= limits.batch_leak:
+        yield Fault(
+            where=profile.leak_at or "model",
+            summary=f"replacing one sample changes other samples' outputs by {profile.leak:.2g} of their std, in eval mode (limit {limits.batch_leak:g})",
+            quantity="change of other samples' outputs over their std",
+            measured=profile.leak,
+            limit=limits.batch_leak,
+            why="samples see each other: a prediction depends on what else is in the batch",
+            fix="look for a view or reshape where a transpose was meant, or a softmax or mean over the batch axis",
+            confidence="confirmed",
+        )
+
+
+def train_eval_gap(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.frozen_statistics:
+        yield Fault(
+            where=profile.frozen_statistics[0],
+            summary=f"running statistics stand still in train mode ({len(profile.frozen_statistics)} layers); eval loss {profile.eval_loss or 0:.3g}, train loss {profile.train_loss or 0:.3g}",
+            quantity="normalization layers with frozen running statistics",
+            measured=float(len(profile.frozen_statistics)),
+            limit=0.0,
+            why="in eval mode the layer normalises with statistics near their start (mean 0, variance 1), not with those of the data",
+            fix="give the layer a momentum above 0 (0.1 is usual); check that forward runs in train mode",
+            confidence="confirmed",
+        )
+        return
+    train, evaluated = profile.train_loss, profile.eval_loss
+    if train is None or evaluated is None:
+        yield NoVerdict(reason=profile.gap_reason or "no loss to compare")
+        return
+    limit = train + limits.eval_gap * max(abs(train), limits.eval_gap_floor)
+    # What is learned in train mode and lost in eval mode needs no such size, only more than the batches scatter.
+    constant = profile.constant_loss
+    lost = constant is not None and train < constant < evaluated
+    if lost and profile.gap_error is not None:
+        limit = min(limit, train + limits.eval_gap_errors * profile.gap_error)
+    if math.isfinite(train) and not evaluated <= limit:
+        yield Fault(
+            where="model",
+            summary=f"the same batches have loss {train:.3g} in train mode and {evaluated:.3g} in eval mode (limit {limit:.3g})"
+            + (f"; a constant prediction has {constant:.3g}" if lost else ""),
+            quantity="loss in eval mode",
+            measured=evaluated,
+            limit=limit,
+            why="what is evaluated is not what was trained, though running statistics had the time to settle",
+            fix="compare the two code paths: if self.training, dropout scaling, running statistics",
+        )
+
+
+def ignored_input(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    for name in profile.ignored:
+        yield Fault(
+            where=name,
+            summary="shuffling this input among the samples changes no output, also after the first steps",
+            quantity="change of the outputs",
+            measured=0.0,
+            limit=0.0,
+            why="the model does not use it",
+            fix="check the forward pass: is it multiplied by zero, overwritten, or never read?",
+            confidence="confirmed",
+        )
+
+
+def nothing_trains(profile: TrainableProfile, limits: Limits) -> Iterator[Judgement]:
+    if not profile.trainable:
+        yield Fault(
+            where="model",
+            summary=f"every parameter is frozen: none of {profile.parameters} has requires_grad",
+            quantity="parameters that can train",
+            measured=0.0,
+            limit=1.0,
+            why="no step can change the model: its loss stays where it is",
+            fix="unfreeze what is to be trained: model.requires_grad_(True), or that of a new head",
+        )
+    elif profile.connected is False:
+        yield Fault(
+            where="loss",
+            summary=f"the loss has no path to any of the {profile.trainable} trainable parameters: loss.backward() would raise",
+            quantity="parameters that can train",
+            measured=0.0,
+            limit=1.0,
+            why="no gradient exists, so no step can change the model",
+            fix="look between the outputs and the loss for .detach(), .data, .item(), torch.no_grad, an argmax or a conversion to NumPy",
+        )

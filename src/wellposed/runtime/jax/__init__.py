@@ -1,0 +1,1 @@
+"""What running the user's JAX functions needs."""

@@ -1,0 +1,98 @@
+"""Copies of a problem: with its own weights, or with transformed data; the user's objects are never written."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...problem import Problem
+from .batch import Batch, as_batch
+from .problem_forms import read
+from .restore import modules_of
+
+
+def copy_problem(problem: Problem) -> tuple[Problem, str]:
+    """A problem whose model, loss and optimizer share nothing with the original; or the reason why there is none."""
+    if not isinstance(problem.model, nn.Module):
+        return (
+            problem,
+            "the model is a function: its modules cannot be copied from outside; call wp.initialize on them",
+        )
+    try:
+        model, loss, optimizer = copy.deepcopy((problem.model, problem.loss, problem.optimizer))
+    except Exception as error:  # whatever the user's objects raise when copied
+        return (
+            problem,
+            f"the model cannot be copied ({type(error).__name__}: {error}); call wp.initialize(model) on it",
+        )
+    if set(modules_of(loss)) & set(problem.model.modules()):
+        return (
+            problem,
+            "the loss refers to the model itself, which a copy cannot follow; call wp.initialize(model) on it",
+        )
+    return replace(problem, model=model, loss=loss, optimizer=optimizer), ""
+
+
+def write_back(source: Problem, target: Problem) -> None:
+    """Copy parameters into the user's own model, values only."""
+    with torch.no_grad():
+        for mine, theirs in zip(target.model.parameters(), source.model.parameters(), strict=True):
+            mine.copy_(theirs)
+
+
+def with_transformed_inputs(problem: Problem, transform: Callable[[torch.Tensor], torch.Tensor]) -> Problem:
+    """The same problem with the only input tensor transformed, in training and validation data."""
+
+    def change(batch: Batch) -> Batch:
+        (x,) = batch.tensors
+        return batch.with_inputs(transform(x).to(x.dtype))
+
+    return _with_data(problem, change)
+
+
+def with_transformed_targets(problem: Problem, transform: Callable[[torch.Tensor], torch.Tensor]) -> Problem:
+    """The same problem with transformed targets, in training and validation data."""
+
+    def change(batch: Batch) -> Batch:
+        y = batch.targets
+        return Batch(
+            args=batch.args,
+            kwargs=batch.kwargs,
+            targets=transform(y.reshape(len(y), -1)).reshape(y.shape).to(y.dtype),
+        )
+
+    return _with_data(problem, change)
+
+
+def _with_data(problem: Problem, change: Callable[[Batch], Batch]) -> Problem:
+    has_loss = problem.loss is not None
+    validation = None if problem.validation is None else _transformed(problem.validation, change, has_loss)
+    return replace(problem, train=_transformed(problem.train, change, has_loss), validation=validation)
+
+
+def _transformed(data: Any, change: Callable[[Batch], Batch], has_loss: bool) -> Any:
+    data = read(data, name="train", has_loss=has_loss)
+    return _raw(change(data)) if isinstance(data, Batch) else TransformedBatches(data, change, has_loss)
+
+
+def _raw(batch: Batch) -> Any:
+    return batch.inputs if batch.targets is None else (batch.inputs, batch.targets)
+
+
+class TransformedBatches:
+    """The user's batches with a transform applied to each as it is read."""
+
+    def __init__(self, data: Any, change: Callable[[Batch], Batch], has_loss: bool) -> None:
+        self.data, self.change, self.has_loss = data, change, has_loss
+
+    def __iter__(self) -> Iterator[Any]:
+        for raw in self.data:
+            yield _raw(self.change(as_batch(raw, has_loss=self.has_loss)))
+
+    def __len__(self) -> int:
+        return len(self.data)

@@ -1,0 +1,417 @@
+"""The forms in which people give a problem's data and optimizers, recognised once.
+
+Whatever `train` is, it is read as rows (a `Batch` that holds all of them, from which batches are drawn) or as
+something that can be iterated again and gives batches.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from ...arguments import takes_nothing
+from ...errors import DataError, WellposedError, items_of, users_code
+from ...problem import Problem
+from .batch import (
+    Batch,
+    as_batch,
+    as_tensors,
+    describe,
+    is_array,
+    is_object,
+    is_per_sample,
+    is_table,
+    row_count,
+    take,
+    tensors_in,
+)
+from .optimizers import together
+from .restore import preserved
+from .samples import Passes, Samples, collate, drawn_from, graph_collate, refuse_ragged
+from .session import Runner
+
+_ASKED_ROWS = 4
+_NUMBERS_STACKED = 20_000_000
+
+Ask = Callable[[Batch, bool], str]
+"""Why model and loss refuse a batch, and, where True, the same with one row less; empty when they take it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Given:
+    """What the user gave as `train` or `validation`."""
+
+    data: Any
+    name: str
+    has_loss: bool
+    ask: Ask | None
+
+    def batch(self, raw: Any) -> Batch:
+        return as_batch(raw, name=self.name, has_loss=self.has_loss)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reading:
+    """One way to read the data."""
+
+    data: Any
+    """Rows as a `Batch`, or an iterable of batches."""
+    example: Batch | None = None
+    """What the model is asked to take, where the data may be meant in another way; None where they cannot."""
+    any_rows: bool = False
+    """Whether it must take one row less too, as it does where the first axis is that of the samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """One form of data: what it is called, and how it is read; None when the data do not have it."""
+
+    words: str
+    read: Callable[[Given], Reading | None]
+
+
+def read_problem(problem: Problem) -> Problem:
+    """The same problem with its data as rows or batches, and its optimizers as one.
+
+    What was read before stays as it is. Where data could be meant in two ways, the model and the loss decide.
+
+    Raises
+    ------
+    DataError, ProblemError
+        When the data or the optimizers have no form that is known.
+    """
+
+    def data(value: Any, name: str) -> Any:
+        if value is None:
+            return None
+        with preserved(data={name: value}):
+            return read(value, name=name, has_loss=problem.loss is not None, ask=ask)
+
+    def ask(batch: Batch, any_rows: bool) -> str:
+        return _refusal(problem, batch, any_rows)
+
+    runner = Runner(replace(problem, optimizer=None))
+    problem = replace(problem, optimizer=together(problem.optimizer, runner.judged_parameters()))
+    names = problem.feature_names or _column_names(problem.train)
+    train, validation = data(problem.train, "train"), data(problem.validation, "validation")
+    return replace(problem, train=train, validation=validation, feature_names=names)
+
+
+def _column_names(data: Any) -> tuple[str, ...] | None:
+    table: Any = data[0] if isinstance(data, tuple) and len(data) == 2 else data
+    return tuple(str(c) for c in table.columns) if is_table(table) else None
+
+
+def _refusal(problem: Problem, batch: Batch, any_rows: bool) -> str:
+    """What the user's code says against a batch; nothing is left behind."""
+    with preserved(problem.model, problem.loss), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whatever a trial warns of is said again when the batch is used
+        runner = Runner(problem)
+        batch = batch.to(runner.device)
+        try:
+            runner.evaluate(batch)
+            if any_rows and batch.rows > 1:
+                runner.evaluate(take(batch, torch.arange(batch.rows - 1)))
+        except WellposedError as error:
+            return str(error)
+    return ""
+
+
+def read(data: Any, *, name: str, has_loss: bool, ask: Ask | None = None) -> Any:
+    """Recognise the form of the data and read it, as a `Batch` of all rows or as an iterable of batches.
+
+    Parameters
+    ----------
+    ask
+        Asked in turn of the readings of data that could be meant in several ways; without it the first is taken.
+    """
+    if isinstance(data, Batch | DataLoader | Samples):
+        return data
+    if data is None:
+        raise DataError(
+            f"{name} is None: give a DataLoader, an iterable of batches, or a pair (inputs, targets) of tensors"
+        )
+    given = Given(data=data, name=name, has_loss=has_loss, ask=ask)
+    refused = []
+    for form in FORMS:
+        reading = form.read(given)
+        if reading is None:
+            continue
+        reason = "" if ask is None or reading.example is None else ask(reading.example, reading.any_rows)
+        if not reason:
+            return reading.data
+        refused.append(f"read as {form.words}: {reason}")
+    if refused:
+        raise DataError(f"{name} is given as {describe(data)}; {'; '.join(refused)}")
+    raise DataError(
+        f"{name} is given as {describe(data)}: expected a DataLoader, a Dataset, an iterable of batches, "
+        "or a pair (inputs, targets) of tensors"
+    )
+
+
+# --- all rows at once
+
+
+def _rows(given: Given) -> Reading | None:
+    data: Any = given.data
+    if not isinstance(data, Mapping | torch.Tensor) and not is_array(data):
+        return None
+    if is_table(data) and given.has_loss:
+        columns = ", ".join(map(repr, list(given.data.columns)[:8]))
+        raise DataError(
+            f"{given.name} is given as {describe(data)} with columns {columns} and no targets: "
+            "give a pair (table of inputs, column of targets)"
+        )
+    return Reading(data=whole_rows(given.batch(data), given.name))
+
+
+def _pair(given: Given) -> Reading | None:
+    """``(inputs, targets)``, as a tuple; as a list where both are tensors and there is a loss that needs both."""
+    data, name = given.data, given.name
+    if not isinstance(data, tuple | list) or is_object(data) or len(data) < 2:
+        return None
+    axes = [_has_axis(part) for part in data]
+    if isinstance(data, list) and not (len(data) == 2 and all(axes) and given.has_loss):
+        return None
+    parts = [as_tensors(part, name) for part in data]
+    if (
+        isinstance(data, list)
+        and parts[0].dtype == parts[1].dtype
+        and parts[0].shape[1:] == parts[1].shape[1:]
+    ):
+        return None  # as two batches of inputs would be
+    if len(parts) > 2:  # (first, second, …, targets)
+        same = all(axes) and len({row_count(part) for part in parts}) == 1
+        return Reading(data=whole_rows(given.batch(tuple(parts)), name)) if same and given.has_loss else None
+    if is_per_sample(*parts):
+        return Reading(data=[data])
+    inputs, targets = _stacked_lists(parts[0], parts[1], name)
+    if not _is_tensors(inputs) or not (targets is None or _is_tensors(targets)):
+        if not any(axes):
+            return None
+        raise DataError(
+            f"{name} is a pair of inputs {describe(data[0])} and targets {describe(data[1])}: expected tensors, arrays, "
+            "tables, or tuples or dicts of them in both; encode what is not numbers"
+        )
+    whole = as_batch(inputs, has_loss=False) if targets is None else as_batch((inputs, targets), name=name)
+    if isinstance(inputs, torch.Tensor) or targets is None or isinstance(targets, torch.Tensor):
+        return Reading(data=whole_rows(whole, name))
+    if len({row_count(t) for t in tensors_in((inputs, targets))}) > 1:
+        return None  # two batches
+    return Reading(data=whole, example=take(whole, torch.arange(min(whole.rows, _ASKED_ROWS))))
+
+
+def _has_axis(value: Any) -> bool:
+    return (isinstance(value, torch.Tensor) or is_array(value)) and len(value.shape) > 0
+
+
+def _is_tensors(value: Any) -> bool:
+    """Whether it is a tensor, or a tuple, list or dict of tensors."""
+    if isinstance(value, Mapping):
+        return bool(value) and all(map(_is_tensors, value.values()))
+    if isinstance(value, tuple | list) and not is_object(value):
+        return bool(value) and all(map(_is_tensors, value))
+    return isinstance(value, torch.Tensor)
+
+
+def _stacked_lists(inputs: Any, targets: Any, name: str) -> tuple[Any, Any]:
+    """A pair whose lists of one tensor a sample are stacked; a list of several inputs stays one."""
+    for_samples = {len(v) for v in (inputs, targets) if isinstance(v, list)}
+    rows = {row_count(t) for t in tensors_in((inputs, targets))}
+    if isinstance(inputs, list) and isinstance(targets, list):
+        one_each = len(for_samples) == 1 and len(rows) > 1
+    else:
+        single = targets if isinstance(inputs, list) else inputs
+        one_each = {row_count(t) for t in tensors_in(single)} == for_samples and len(rows) > 1
+    return (
+        _stacked(inputs, f"{name} has inputs", one_each=one_each),
+        _stacked(targets, f"{name} has targets", one_each=one_each),
+    )
+
+
+def _stacked(value: Any, what: str, *, one_each: bool) -> Any:
+    if not isinstance(value, list) or not all(isinstance(v, torch.Tensor) for v in value):
+        return value
+    if not one_each:
+        return tuple(value)
+    refuse_ragged(value, what)
+    return torch.stack(value)
+
+
+def whole_rows(batch: Batch, name: str) -> Batch:
+    """All rows as one batch, when every tensor has as many."""
+    inputs = list(tensors_in((batch.args, batch.kwargs)))
+    lengths = {row_count(t) for t in (*inputs, *tensors_in(batch.targets))}
+    what = describe(batch.inputs) + (
+        "" if batch.targets is None else f" and targets {describe(batch.targets)}"
+    )
+    if any(t.ndim == 0 for t in inputs):
+        raise DataError(
+            f"{name} has no axis of samples (inputs {what}): expected inputs of shape (rows, ...)"
+        )
+    if len(lengths) > 1:
+        raise DataError(
+            f"{name} has inputs and targets of different lengths, {sorted(lengths)} rows (inputs {what}): "
+            "expected one row a sample in each of them"
+        )
+    if not lengths or lengths == {0}:
+        raise DataError(f"{name} is empty: it has no rows")
+    return batch
+
+
+# --- one batch
+
+
+def _object(given: Given) -> Reading | None:
+    """A graph, a packed sequence or another object that a model takes whole, alone or in a pair with its targets."""
+    data = given.data
+    if isinstance(data, Dataset | DataLoader):
+        return None
+    paired = isinstance(data, tuple) and len(data) == 2 and is_object(data[0]) and not is_object(data[1])
+    return Reading(data=[data]) if is_object(data) or paired else None
+
+
+# --- what gives batches, or samples
+
+
+def _dataset(given: Given) -> Reading | None:
+    data = given.data
+    if not isinstance(data, Dataset) or isinstance(data, IterableDataset):
+        return None
+    if isinstance(data, TensorDataset) and len(data.tensors) > 1:
+        return Reading(data=whole_rows(given.batch(data.tensors), given.name))
+    return Reading(data=drawn_from(data, given.name))
+
+
+def _function(given: Given) -> Reading | None:
+    """A function that makes a fresh iterator, or the data, each time it is called."""
+    data, name = given.data, given.name
+    if not callable(data) or isinstance(data, Iterable | nn.Module):
+        return None
+    if isinstance(data, type) and not takes_nothing(data):
+        raise DataError(
+            f"{name} is the class {data.__name__}, which takes arguments: give what is made with it"
+        )
+    made, again = Passes(data, name).made(), Passes(data, name).made()
+    if made is again and isinstance(made, Iterator):
+        raise DataError(
+            f"{name} is a function that returns the same {type(made).__name__} each time: make a new one in it"
+        )
+    fresh = Passes(data, name) if isinstance(made, Iterator) else made
+    return Reading(data=read(fresh, name=name, has_loss=given.has_loss, ask=given.ask))
+
+
+def _samples_first(given: Given) -> Reading | None:
+    """Items that are samples for sure, or rather than batches: their target is a single number."""
+    first = _first(given)
+    if first is None or not (_is_sample(first) or _has_single_target(given.batch(first))):
+        return None
+    return _samples(given, sure=_is_sample(first))
+
+
+def _batches(given: Given) -> Reading | None:
+    first = _first(given)
+    if first is None:
+        return None
+    batch = given.batch(first)
+    return Reading(data=given.data, example=None if _is_batch(batch) else batch, any_rows=True)
+
+
+def _batches_of_a_size(given: Given) -> Reading | None:
+    """Batches whose rows belong together, as the nodes of a graph do: the model takes them as they are, or not at all."""
+    reading = _batches(given)
+    return None if reading is None else replace(reading, any_rows=False)
+
+
+def _samples_last(given: Given) -> Reading | None:
+    first = _first(given)
+    return None if first is None or _has_single_target(given.batch(first)) else _samples(given, sure=False)
+
+
+def _first(given: Given) -> Any:
+    """The first item; None where the data give none."""
+    data, name = given.data, given.name
+    if isinstance(data, str | bytes) or not hasattr(type(data), "__iter__") | hasattr(
+        type(data), "__getitem__"
+    ):
+        return None
+    with users_code(f"reading {name}"):
+        is_one_shot = iter(data) is data
+    if is_one_shot:
+        raise DataError(
+            f"{name} is a one-shot {type(data).__name__}: reading it here would use it up; pass a list of batches, "
+            "a DataLoader, or a function that returns a fresh one"
+        )
+    for item in items_of(data, name):
+        return item
+    raise DataError(f"{name} is empty: it gave no batch")
+
+
+def _is_sample(item: Any) -> bool:
+    """Whether an item has no axis of samples for sure: it holds bare numbers, or is one graph of a list."""
+    if isinstance(item, bool | int | float) or graph_collate(item) is not None:
+        return True
+    if isinstance(item, torch.Tensor):
+        return item.ndim == 0
+    if isinstance(item, Mapping):
+        return any(map(_is_sample, _not_tensors(item.values())))
+    if isinstance(item, tuple | list) and not is_object(item) and not _is_list_of_numbers(item):
+        return any(map(_is_sample, _not_tensors(item)))
+    return False
+
+
+def _not_tensors(values: Iterable[Any]) -> Iterator[Any]:
+    return (v for v in values if not isinstance(v, torch.Tensor))
+
+
+def _is_list_of_numbers(item: Any) -> bool:
+    return isinstance(item, list) and all(isinstance(v, bool | int | float) for v in item)
+
+
+def _has_single_target(batch: Batch) -> bool:
+    held = [*(batch.kwargs or {}).values(), *tensors_in(batch.targets)]
+    return any(isinstance(t, torch.Tensor) and t.ndim == 0 for t in held)
+
+
+def _is_batch(batch: Batch) -> bool:
+    """Whether an item is a batch for sure: an object, or inputs and targets that agree in a first axis beside others."""
+    inputs, targets = list(tensors_in((batch.args, batch.kwargs))), list(tensors_in(batch.targets))
+    held = [*inputs, *targets]
+    if len(inputs) > 1 and targets:  # others may relate the rows to each other, as the edges of a graph do
+        held = [inputs[0], *targets]
+    if not batch.tensors:  # an object, lists of images or of text
+        return all(t.ndim > 0 for t in held)
+    return len(held) > 1 and any(t.ndim > 1 for t in inputs) and len({row_count(t) for t in held} - {0}) == 1
+
+
+def _samples(given: Given, *, sure: bool) -> Reading:
+    few = list(islice(items_of(given.data, given.name), _ASKED_ROWS))
+    example = given.batch(collate(few, given.name))
+    in_memory = isinstance(given.data, list | tuple) and example.rows > 0 and not is_object(few[0])
+    numbers = sum(t.numel() for t in tensors_in((example.args, example.kwargs))) / len(few)
+    if in_memory and numbers * len(given.data) <= _NUMBERS_STACKED:
+        data: Any = given.batch(collate(given.data, given.name))
+    else:
+        data = drawn_from(given.data, given.name)
+    return Reading(data=data, example=None if sure else example)
+
+
+FORMS = (
+    Form(words="a tensor, an array or a dict of all rows", read=_rows),
+    Form(words="one object that the model takes whole", read=_object),
+    Form(words="a pair (inputs, targets) of all rows", read=_pair),
+    Form(words="a Dataset of samples", read=_dataset),
+    Form(words="a function that makes an iterator", read=_function),
+    Form(words="samples", read=_samples_first),
+    Form(words="batches", read=_batches),
+    Form(words="samples", read=_samples_last),
+    Form(words="batches of a fixed size", read=_batches_of_a_size),
+)
+"""In order of preference: the first form that the data can have and that the model takes is meant."""

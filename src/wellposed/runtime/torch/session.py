@@ -1,0 +1,448 @@
+"""Calling the user's model and loss on a batch, and training them for a few steps. Use inside `restore.preserved`."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...arguments import told
+from ...errors import DataError, ProblemError, UserCodeError, users_code
+from ...problem import Problem
+from .batch import TARGET_KEYS, Batch, describe
+from .random_state import seed_everything
+from .restore import modules_of
+
+Value = TypeVar("Value")
+
+_ROUNDINGS = 16  # of the largest output: what sums in another order may differ by
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """What one call of model and loss gave."""
+
+    loss: torch.Tensor | None
+    """0-d, attached to the graph; None when the problem has no loss."""
+    outputs: Any
+    """Whatever the model returned."""
+
+    @property
+    def tensor(self) -> torch.Tensor | None:
+        """The output tensor that a loss would look at: the output itself, its logits, or the only tensor in it."""
+        return main_tensor(self.outputs)
+
+
+class Runner:
+    """Knows how to call one problem's model and loss.
+
+    Parameters
+    ----------
+    problem
+        The user's problem.
+    transform
+        Applied to every batch before the model sees it: how an intervention changes the inputs or targets.
+    """
+
+    def __init__(self, problem: Problem, transform: Callable[[Batch], Batch] | None = None) -> None:
+        self.problem = problem
+        self.transform = transform
+        self._differentiates = False
+        self.model = getattr(
+            problem.model, "_orig_mod", problem.model
+        )  # torch.compile wraps; look at what it wraps
+        if not callable(self.model):
+            raise ProblemError(
+                f"model is a {type(self.model).__name__}: expected a torch.nn.Module or a callable"
+            )
+        if problem.loss is not None and not callable(problem.loss):
+            raise ProblemError(
+                f"loss is a {type(problem.loss).__name__}: expected a function of (outputs, targets), or None"
+            )
+        self.modules = modules_of(self.model)
+        self.all_modules = modules_of(self.model, problem.loss)
+        roots = [root for _, root in self._roots()]
+        refuse_what_cannot_be_trained(self.all_modules)
+        self._kept_in_eval = [m for root in roots if root.training for m in root.modules() if not m.training]
+
+    def with_transform(self, transform: Callable[[Batch], Batch]) -> Runner:
+        return Runner(self.problem, transform)
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Every parameter that the problem can train, by dotted name, each once (ties go by their first name)."""
+        named: dict[str, nn.Parameter] = {}
+        seen: set[int] = set()
+        for prefix, root in self._roots():
+            for name, parameter in root.named_parameters():
+                if id(parameter) not in seen:
+                    seen.add(id(parameter))
+                    named[prefix + name] = parameter
+        return named
+
+    @property
+    def trainable(self) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self.parameters.items() if p.requires_grad}
+
+    def refuse_new_parameters(self, known: Collection[str]) -> None:
+        """Parameters that a forward pass made: no optimizer that was made before it trains them."""
+        new = [name for name in self.parameters if name not in known]
+        if new:
+            raise ProblemError(
+                f"the model makes parameters when it is called ({', '.join(new[:4])}{', ...' if len(new) > 4 else ''}): "
+                "call model(batch) once before the check, and before its optimizer is made"
+            )
+
+    def judged_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the model, and of a loss that is a module itself."""
+        roots = [r for r in (self.model, self.problem.loss) if isinstance(r, nn.Module)]
+        if not isinstance(self.model, nn.Module):
+            roots += self.modules
+        return [p for root in roots for p in root.parameters()]
+
+    def networks(self) -> list[nn.Module]:
+        """The largest parts of the problem that are networks: two layers with parameters or more."""
+        parts = [
+            root for _, root in self._roots() if root is not self.model and root is not self.problem.loss
+        ]
+        wholes = [m for m in (self.model, self.problem.loss) if isinstance(m, nn.Module)]
+        parts += [child for whole in wholes for child in whole.children()]
+        return [p for p in parts if sum(any(True for _ in m.parameters(False)) for m in p.modules()) >= 2]
+
+    def names(self) -> dict[nn.Module, str]:
+        """Dotted names of all modules."""
+        named: dict[nn.Module, str] = {}
+        for prefix, root in self._roots():
+            for name, module in root.named_modules():
+                named.setdefault(module, (prefix + name).rstrip(".") or type(root).__name__)
+        return named
+
+    def _roots(self) -> Iterator[tuple[str, nn.Module]]:
+        if isinstance(self.model, nn.Module):
+            yield "", self.model
+            inside = set(self.model.modules())
+        else:
+            inside = set()
+        held = [m for m in self.all_modules if m not in inside]
+        children = {c for m in held for c in m.children()}
+        tops = [m for m in held if m not in children]
+        for i, module in enumerate(tops):
+            label = "loss" if module not in self.modules else type(module).__name__.lower()
+            yield f"{label}{i if len(tops) > 1 and label != 'loss' else ''}.", module
+
+    @property
+    def device(self) -> torch.device:
+        first = next(iter(self.parameters.values()), None)
+        return first.device if first is not None else torch.device("cpu")
+
+    def train_mode(self, training: bool = True) -> None:
+        """Put everything in train mode as the user's loop would, except what the user froze in eval mode on purpose."""
+        for _, root in self._roots():
+            try:
+                root.train(training)
+            except NotImplementedError as error:
+                raise ProblemError(
+                    f"{type(root).__name__} has no train mode ({error}): check the module from which it was exported"
+                ) from error
+        for module in self._kept_in_eval:
+            module.train(False)
+
+    def without_gradients(self, evaluation: Callable[[], Value]) -> Value:
+        """The result of an evaluation that needs no graph of its own.
+
+        Models and losses that differentiate themselves (forces, physics, penalties on gradients) refuse to run under
+        ``no_grad``, where the user's own loop does not run them either: they are evaluated with a graph, from the first refusal on.
+        The evaluation must set its random states itself, since it may run twice.
+        """
+        if not self._differentiates:
+            try:
+                with torch.no_grad():
+                    return evaluation()
+            except UserCodeError:
+                pass  # raised again below where the mode is not the reason
+        with torch.enable_grad():
+            found = evaluation()
+        self._differentiates = True
+        return found
+
+    def outputs(self, batch: Batch) -> Any:
+        """What the model returns for a batch."""
+        if self.transform is not None:
+            batch = self.transform(batch)
+        batch = batch.copied()
+        args, kwargs = batch.args, batch.kwargs
+        if (
+            kwargs is None
+            and self.problem.loss is None
+            and batch.targets is not None
+            and self._wants_targets()
+        ):
+            args = (*args, batch.targets)
+        with _mode_kept("the model"):
+            try:
+                return self.model(*args) if kwargs is None else self.model(**kwargs)
+            except Exception as error:
+                raise self._users_error(error, batch, "the model") from error
+
+    def evaluate(self, batch: Batch) -> Evaluation:
+        """Run the model and the loss on a batch."""
+        outputs = self.outputs(batch)
+        if self.problem.loss is None:
+            return Evaluation(loss=own_loss(outputs), outputs=outputs)
+        if batch.targets is None:
+            raise DataError(
+                "train gives batches without targets, and the loss needs them: give pairs (inputs, targets)"
+            )
+        return Evaluation(loss=self.loss_of(outputs, batch), outputs=outputs)
+
+    def loss_of(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """The user's loss of given outputs on a batch's targets."""
+        if self.transform is not None:
+            batch = self.transform(batch)
+        with _mode_kept("the loss"):
+            try:
+                value = self.problem.loss(outputs, batch.targets)
+            except Exception as error:
+                raise self._users_error(error, batch, "the loss") from error
+        return scalar_loss(value)
+
+    @staticmethod
+    def backward(loss: torch.Tensor) -> None:
+        """Go backward; what the user's hooks and custom backwards raise on the way is theirs."""
+        with users_code("the backward pass"):
+            loss.backward()
+
+    def _wants_targets(self) -> bool:
+        """Whether a model without a loss of its own takes the targets as a second argument, as ``model(tokens, targets)``."""
+        forward = getattr(self.model, "forward", self.model)
+        try:
+            parameters = list(inspect.signature(forward).parameters.values())
+        except (TypeError, ValueError):
+            return False
+        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        if len(positional) < 2:
+            return False
+        return positional[1].default is inspect.Parameter.empty or positional[1].name in TARGET_KEYS
+
+    def _users_error(self, error: Exception, batch: Batch, what: str) -> Exception:
+        data = {t.device for t in batch.tensors if not t.is_meta}
+        if data and self.parameters and data != {self.device} and "device" in str(error):
+            found = ", ".join(sorted(map(str, data)))
+            return ProblemError(
+                f"the model is on {self.device} and the data on {found}: move one of them, for example model.to({found!r})"
+            )
+        if batch.rows == 1 and "more than 1 value per channel" in str(error):
+            return ProblemError(
+                f"a batch of one row (inputs {_shapes(batch)}), and a norm over the batch needs two in train mode: "
+                "give batches of at least two rows; drop_last=True leaves out a last batch that is too short"
+            )
+        return UserCodeError(
+            f"{what} raised {type(error).__name__} on a batch with inputs {_shapes(batch)}: {error}"
+        )
+
+
+def _shapes(batch: Batch) -> str:
+    """What the model was called with: the shapes of tensors, the types of all else."""
+    values = batch.args if batch.kwargs is None else tuple(batch.kwargs.values())
+    if values and all(isinstance(v, torch.Tensor) for v in values):
+        return f"of shape {', '.join(str(tuple(t.shape)) for t in batch.tensors)}"
+    return describe(batch.inputs)
+
+
+def scalar_loss(value: Any) -> torch.Tensor:
+    """What a loss returned, once it is one real number."""
+    if not isinstance(value, torch.Tensor):
+        foreign = type(value).__module__.partition(".")[0] in ("jax", "jaxlib", "tensorflow")
+        mend = "; with Keras set KERAS_BACKEND=torch before importing keras" if foreign else ""
+        raise ProblemError(f"loss returned {told(value)}: expected a scalar torch tensor{mend}")
+    if value.numel() != 1:
+        raise ProblemError(
+            f"loss returned shape {tuple(value.shape)}: expected a scalar; reduce it, for example with .mean()"
+        )
+    if value.is_complex():
+        raise ProblemError(
+            f"loss returned a complex number ({value.dtype}): expected a real one, such as .abs() or .real gives"
+        )
+    if value.is_meta:
+        raise ProblemError("loss returned a tensor on the meta device, which holds no number")
+    return value.reshape(())
+
+
+def refuse_what_cannot_be_trained(modules: Sequence[nn.Module]) -> None:
+    """One clear error for each kind of model whose layers cannot be watched, or whose numbers are not there."""
+    sharding = getattr(sys.modules.get("torch.distributed.fsdp"), "FullyShardedDataParallel", ())
+    for module in modules:
+        if isinstance(module, sharding):
+            raise ProblemError(
+                "the model is sharded by FullyShardedDataParallel: check the module that it wraps"
+            )
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ProblemError(
+                f"the model holds a TorchScript module ({type(module).__name__}), whose layers cannot be watched: "
+                "check the module before torch.jit compiles it"
+            )
+        for tensor in (*module.parameters(False), *module.buffers(False)):
+            if tensor.is_meta:
+                raise ProblemError(
+                    "the model is on the meta device and holds no numbers: call model.to_empty(device=...) and draw its weights"
+                )
+            if tensor.is_inference():
+                raise ProblemError(
+                    "the model was made under torch.inference_mode, and its weights cannot be trained: make it outside"
+                )
+
+
+@contextmanager
+def _mode_kept(what: str) -> Iterator[None]:
+    """Refuse code that leaves gradients switched off or on: what it returns would have no graph from the second step on."""
+    before = torch.is_grad_enabled()
+    yield
+    if torch.is_grad_enabled() != before:
+        torch.set_grad_enabled(before)
+        raise ProblemError(
+            f"{what} leaves gradients switched {'off' if before else 'on'} for whatever follows (torch.set_grad_enabled): "
+            "use `with torch.no_grad():` around what needs no gradient"
+        )
+
+
+def own_loss(outputs: Any) -> torch.Tensor | None:
+    """The loss that a model returns itself: ``.loss``, ``["loss"]``, a 0-d output, or the 0-d tensor of a tuple."""
+    if isinstance(outputs, torch.Tensor):
+        return outputs if outputs.ndim == 0 else None
+    found = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
+    if isinstance(found, torch.Tensor) and found.numel() == 1:
+        return found.reshape(())
+    if isinstance(outputs, Mapping) and outputs and all(map(_is_scalar, outputs.values())):
+        # The losses of a detector, one a part, which its training loop adds up.
+        return torch.stack(list(outputs.values())).sum() if all("loss" in str(k) for k in outputs) else None
+    if isinstance(outputs, Sequence):
+        scalars = list(filter(_is_scalar, outputs))
+        return scalars[0] if len(scalars) == 1 else None
+    return None
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.ndim == 0 and value.is_floating_point()
+
+
+def main_tensor(outputs: Any) -> torch.Tensor | None:
+    if isinstance(outputs, torch.Tensor):
+        return outputs if outputs.ndim else None
+    found = outputs.get("logits") if isinstance(outputs, Mapping) else getattr(outputs, "logits", None)
+    if isinstance(found, torch.Tensor):
+        return found
+    values = (
+        list(outputs.values())
+        if isinstance(outputs, Mapping)
+        else list(outputs)
+        if isinstance(outputs, Sequence)
+        else []
+    )
+    tensors = [v for v in values if isinstance(v, torch.Tensor) and v.ndim and v.is_floating_point()]
+    return tensors[0] if len(tensors) == 1 else None
+
+
+def clear_gradients(runner: Runner) -> None:
+    for parameter in runner.parameters.values():
+        parameter.grad = None
+
+
+def _densify(runner: Runner) -> None:
+    """The reference optimizer takes no sparse gradients, which embeddings may give."""
+    for parameter in runner.trainable.values():
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.to_dense()
+
+
+def reference_optimizer(runner: Runner) -> torch.optim.Optimizer:
+    """What training steps are taken with when the user names no optimizer."""
+    return torch.optim.Adam(list(runner.trainable.values()), lr=1e-3)
+
+
+def take_steps(
+    runner: Runner,
+    batches: Sequence[Batch],
+    *,
+    steps: int,
+    optimizer: torch.optim.Optimizer,
+    seed: int,
+    after_step: Callable[[int], None] | None = None,
+) -> list[float]:
+    """Train for `steps` steps as the user's loop would; returns the loss before each, and stops when one is not finite."""
+    losses: list[float] = []
+    user_given = runner.problem.optimizer
+    for step in range(steps):
+        batch = batches[step % len(batches)]
+        seed_everything(seed + step)
+
+        def closure(batch: Batch = batch) -> torch.Tensor:
+            optimizer.zero_grad(set_to_none=True)
+            clear_gradients(runner)
+            loss = runner.evaluate(batch).loss
+            if loss is None:
+                raise ProblemError("the problem has no loss to train on")
+            if loss.requires_grad:
+                runner.backward(loss)
+            if user_given is None:
+                _densify(runner)
+            return loss
+
+        if isinstance(optimizer, torch.optim.LBFGS):
+            loss = optimizer.step(closure)
+        else:
+            loss = closure()
+            optimizer.step()
+        losses.append(float(loss.detach()))
+        if after_step is not None:
+            after_step(step)
+        if not np.isfinite(losses[-1]):
+            break
+    return losses
+
+
+def mean_loss(runner: Runner, batches: Sequence[Batch], *, seed: int) -> float:
+    """Mean loss over batches, without gradients."""
+    return float(np.mean(losses_of(runner, batches, seed=seed)))
+
+
+def losses_of(runner: Runner, batches: Sequence[Batch], *, seed: int) -> list[float]:
+    """The loss of each batch, without gradients."""
+
+    def value(i: int, batch: Batch) -> float:
+        seed_everything(seed + i)
+        loss = runner.evaluate(batch).loss
+        return float("nan") if loss is None else float(loss.detach())
+
+    return [runner.without_gradients(partial(value, i, b)) for i, b in enumerate(batches)]
+
+
+def outputs_without_gradients(runner: Runner, batch: Batch, *, seed: int) -> torch.Tensor | None:
+    """The main tensor of the outputs for fixed random states, detached."""
+
+    def outputs() -> torch.Tensor | None:
+        seed_everything(seed)
+        return main_tensor(runner.outputs(batch))
+
+    found = runner.without_gradients(outputs)
+    return None if found is None else found.detach()
+
+
+def outputs_equal(runner: Runner, batch: Batch, *, seed: int) -> bool:
+    """Whether every sample of a batch gets the same outputs, to rounding, though the inputs differ."""
+    outputs = outputs_without_gradients(runner, batch, seed=seed)
+    if (
+        outputs is None
+        or len(outputs) < 2
+        or not any(bool((t != t[:1]).any()) for t in batch.tensors if t.ndim)
+    ):
+        return False
+    spread, size = (outputs - outputs[:1]).abs().max(), outputs.abs().max()
+    return bool(spread <= _ROUNDINGS * torch.finfo(outputs.dtype).eps * size)

@@ -1,0 +1,213 @@
+"""Short trainings on scratch storage: how parameters move under the user's optimizer, and what an intervention changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...signals.result import LayerSignal, Outcome, ParameterUpdate
+from .batch import Batch
+from .layer_taps import Tapped, tap
+from .optimizers import Optimizers
+from .restore import preserved
+from .session import Runner, mean_loss, reference_optimizer, seed_everything, take_steps
+
+Change = Callable[[torch.optim.Optimizer], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trial:
+    outcome: Outcome
+    updates: tuple[ParameterUpdate, ...]
+    later: tuple[LayerSignal, ...]
+
+
+def trial(
+    runner: Runner,
+    batches: Sequence[Batch],
+    held_out: Sequence[Batch],
+    *,
+    steps: int,
+    seed: int,
+    change: Change | None = None,
+    before: Tapped | None = None,
+    and_then: Callable[[Tapped | None], None] | None = None,
+) -> Trial:
+    """Take `steps` steps from the present state, in a scope of its own.
+
+    Parameters
+    ----------
+    change
+        Applied to the optimizer (and, through a closure, to the model) before the first step.
+    before
+        Taps at the present state; given them, the movement of every parameter and the later signal are measured too.
+    and_then
+        Called at the end inside the scope, with the later taps: for what must be measured on the trained copy.
+    """
+    with preserved(runner.problem.model, runner.problem.loss, runner.problem.optimizer):
+        optimizer = runner.problem.optimizer or reference_optimizer(runner)
+        if change is not None:
+            change(optimizer)
+        runner.train_mode()
+        start = held_out_loss(runner, held_out, seed=seed)
+        movement = _Movement(runner, optimizer) if before is not None else None
+        losses = take_steps(
+            runner,
+            batches,
+            steps=steps,
+            optimizer=optimizer,
+            seed=seed,
+            after_step=movement.after_step if movement else None,
+        )
+        end = held_out_loss(runner, held_out, seed=seed)
+        updates = movement.updates(before) if movement and before else ()
+        tapped = None
+        if before is not None and all(map(_is_finite, (losses[-1], end))):
+            runner.train_mode()
+            tapped = tap(runner, batches[:3], seed=seed, step=steps)
+        if and_then is not None:
+            and_then(tapped)
+    return Trial(
+        outcome=Outcome(losses=tuple(losses), start=start, end=end),
+        updates=updates,
+        later=tapped.layers if tapped else (),
+    )
+
+
+def held_out_curve(
+    runner: Runner,
+    batches: Sequence[Batch],
+    held_out: Sequence[Batch],
+    *,
+    at: Sequence[int],
+    seed: int,
+    change: Change | None = None,
+) -> list[float]:
+    """Held-out loss in eval mode after each of the steps `at`; inf from where training blows up."""
+    with preserved(runner.problem.model, runner.problem.loss, runner.problem.optimizer):
+        optimizer = runner.problem.optimizer or reference_optimizer(runner)
+        if change is not None:
+            change(optimizer)
+        runner.train_mode()
+        curve: list[float] = []
+
+        def measure(step: int) -> None:
+            if step + 1 in at:
+                runner.train_mode(False)
+                value = mean_loss(runner, held_out, seed=seed)
+                curve.append(value if _is_finite(value) else float("inf"))
+                runner.train_mode()
+
+        take_steps(runner, batches, steps=at[-1], optimizer=optimizer, seed=seed, after_step=measure)
+    return curve + [float("inf")] * (len(at) - len(curve))
+
+
+def held_out_loss(runner: Runner, batches: Sequence[Batch], *, seed: int) -> float:
+    """Held-out loss in train mode with fixed random states: running statistics have not settled after a few steps."""
+    seed_everything(seed)
+    with preserved(*runner.all_modules):
+        return mean_loss(runner, batches, seed=seed)
+
+
+def _is_finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
+
+
+class _Movement:
+    """Follows how far each trainable parameter goes from where it started."""
+
+    def __init__(self, runner: Runner, optimizer: torch.optim.Optimizer) -> None:
+        self.parameters = runner.trainable
+        self.start = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.first: dict[str, float] = {}
+        self.rate = {id(p): float(g.get("lr", 0.0)) for g in optimizer.param_groups for p in g["params"]}
+        self.decay = {
+            id(p): float(g.get("weight_decay", 0.0) or 0.0)
+            for g in optimizer.param_groups
+            for p in g["params"]
+        }
+
+    def after_step(self, step: int) -> None:
+        if step == 0:
+            self.first = {name: self._relative(name) for name in self.parameters}
+
+    def _relative(self, name: str) -> float:
+        start, now = self.start[name].double(), self.parameters[name].detach().double()
+        if start.ndim >= 2:  # of an embedding only the rows that were looked up can move
+            touched = (now != start).flatten(1).any(1)
+            start, now = start[touched], now[touched]
+        moved, size = float((now - start).norm()), float(start.norm())
+        return moved / size if size > 0 else (float("inf") if moved > 0 else 0.0)
+
+    def updates(self, before: Tapped) -> tuple[ParameterUpdate, ...]:
+        return tuple(
+            self._update(name, p, before.gradient_squares.get(name, []))
+            for name, p in self.parameters.items()
+        )
+
+    def _update(self, name: str, parameter: nn.Parameter, squares: list[float]) -> ParameterUpdate:
+        start = self.start[name]
+        present = [s for s in squares if s >= 0]
+        gradient = (sum(present) / len(present)) ** 0.5 if present else 0.0
+        rms = float(start.double().square().mean()) ** 0.5 if start.numel() else 0.0
+        decay = self.decay.get(id(parameter), 0.0)
+        return ParameterUpdate(
+            name=name,
+            size=start.numel(),
+            dimensions=start.ndim,
+            rms=rms,
+            gradient_rms=gradient,
+            first_step=self.first.get(name, 0.0),
+            movement=self._relative(name),
+            touched=_touched(start, parameter.detach()),
+            remaining=float(parameter.detach().double().norm() / start.double().norm()) if rms > 0 else 1.0,
+            decay_share=decay * rms / gradient if gradient > 0 else 0.0,
+            rows_equal=_rows_equal(start) and _rows_equal(parameter.detach()),
+            rate=self.rate.get(id(parameter), 0.0),
+            fan_in=start[0].numel() if start.ndim >= 2 and len(start) else 0,
+        )
+
+
+def _touched(start: torch.Tensor, now: torch.Tensor) -> float:
+    return float((now != start).flatten(1).any(1).double().mean()) if start.ndim >= 2 and len(start) else 1.0
+
+
+def _rows_equal(weight: torch.Tensor) -> bool:
+    if weight.ndim < 2 or len(weight) < 2 or weight[0].numel() < 2:
+        return False
+    return bool(((weight - weight[:1]).abs() <= 1e-6 * weight.abs().max()).all())
+
+
+def scale_rate(factor: float) -> Change:
+    def change(optimizer: torch.optim.Optimizer) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] * factor
+
+    return change
+
+
+def at_base_rate(optimizer: torch.optim.Optimizer) -> None:
+    """Half of the rate that a schedule warms up to: what its warm-up runs at on average."""
+    for group in optimizer.param_groups:
+        group["lr"] = 0.5 * max(group["lr"], group.get("initial_lr", 0.0), group.get("max_lr", 0.0))
+
+
+def without_decay(optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        if "weight_decay" in group:
+            group["weight_decay"] = 0.0
+
+
+def optimizer_facts(optimizer: Any) -> tuple[str, float, float, bool]:
+    """Class name, largest rate, largest weight decay, and whether a scheduler is in its warm-up."""
+    groups = optimizer.param_groups
+    rate = max(float(g.get("lr", 0.0)) for g in groups)
+    base = max(float(g.get("initial_lr", g.get("lr", 0.0))) for g in groups)
+    decay = max(float(g.get("weight_decay", 0.0) or 0.0) for g in groups)
+    top = max((float(g["max_lr"]) for g in groups if "max_lr" in g), default=base)
+    name = optimizer.name if isinstance(optimizer, Optimizers) else type(optimizer).__name__
+    return name, rate, decay, rate < 0.999 * max(base, top)

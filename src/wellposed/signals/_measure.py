@@ -1,0 +1,124 @@
+"""Measure the signals of a model, alone or as part of a check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..arguments import flag
+from ..arguments import seed as checked_seed
+from ..errors import ProblemError
+from ..problem import Problem, problem_from
+from ..runtime.isolation import isolated
+from ..runtime.scope import exclusive
+from .result import SignalProfile
+
+STEPS = 30
+"""Steps of the user's optimizer after which a symptom at initialization must persist to count."""
+TAPPED_BATCHES = 3
+
+
+def measure_signals(
+    model: Any,
+    loss: Any = None,
+    train: Any = None,
+    *,
+    optimizer: Any = None,
+    seed: int = 0,
+    isolate: bool = False,
+) -> SignalProfile:
+    """Measure the forward and backward signal at every layer, at initialization and after a few steps.
+
+    The model, the loss, the optimizer and every random state are left as they were, bit for bit.
+
+    Parameters
+    ----------
+    model, loss, train, optimizer
+        As in `wellposed.check`; a `Problem` is welcome as the first argument. Without a loss only the forward signal
+        is measured, and ``measure_signals(model, train)`` is short for that: what is no function is no loss. Without
+        an optimizer the later signal is that after steps of Adam at 1e-3.
+    seed
+        Seeds the batches that are drawn and every random state while the model runs.
+    isolate
+        Run in a forked process of its own, in which nothing of yours can change: on Linux, as long as CUDA has not started. A crash there is
+        a `UserCodeError`.
+
+    Returns
+    -------
+    SignalProfile
+        One entry a layer, in the order in which they run.
+
+    Examples
+    --------
+    >>> import torch, wellposed as wp
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
+    >>> data = torch.randn(256, 4), torch.randn(256, 1)
+    >>> profile = wp.measure_signals(model, torch.nn.functional.mse_loss, data)
+    >>> [layer.name for layer in profile.layers]
+    ['0', '1', '2']
+    """
+    if train is None and not isinstance(model, Problem) and not (callable(loss) or isinstance(loss, str)):
+        loss, train = None, loss
+    given = problem_from(model, loss, train, optimizer=optimizer)
+    seed = checked_seed(seed)
+    if flag(isolate, "isolate"):
+        return isolated("wp.measure_signals", lambda tell: _measured(given, seed))
+    return _measured(given, seed)
+
+
+def _measured(given: Problem, seed: int) -> SignalProfile:
+    from ..runtime.torch.batches import batches
+    from ..runtime.torch.layer_taps import tap
+    from ..runtime.torch.problem_forms import read_problem
+    from ..runtime.torch.restore import preserved_problem
+    from ..runtime.torch.session import Runner
+    from ..runtime.torch.training import trial
+
+    with exclusive("wp.measure_signals", given.model, given.loss), preserved_problem(given):
+        problem = read_problem(given)
+        runner = Runner(problem)
+        drawn = batches(problem.train, count=STEPS, seed=seed, has_loss=problem.loss is not None)
+        drawn = [b.to(runner.device) for b in drawn]
+        runner.train_mode()
+        first = tap(runner, drawn[:TAPPED_BATCHES], seed=seed)
+        goes_backward = _goes_backward(first)
+        if problem.loss is not None and runner.trainable and first.nonfinite is None and not goes_backward:
+            raise ProblemError(
+                "loss gives no parameter a gradient (it is detached, or computed from plain numbers): "
+                "leave loss out for the forward signal alone"
+            )
+        later = (
+            trial(runner, drawn, drawn[:1], steps=STEPS, seed=seed, before=first).later
+            if goes_backward
+            else ()
+        )
+    return signal_profile(first, later=later, steps=STEPS if later else 0, batches=drawn, precision="fp32")
+
+
+def signal_profile(
+    first: Any, *, later: Sequence[Any], steps: int, batches: Sequence[Any], precision: str
+) -> SignalProfile:
+    """Put together what the taps saw."""
+    return SignalProfile(
+        layers=first.layers,
+        later=tuple(later),
+        steps=steps,
+        input_std=_input_std(batches[0]),
+        output=first.output,
+        nonfinite=first.nonfinite,
+        flushed=first.flushed if precision in ("fp16", "bf16") else {},
+        precision=precision,
+    )
+
+
+def _goes_backward(first: Any) -> bool:
+    """Whether a trainable parameter got a finite gradient."""
+    return first.nonfinite is None and any(
+        s >= 0 for values in first.gradient_squares.values() for s in values
+    )
+
+
+def _input_std(batch: Any) -> float | None:
+    floats = [t for t in batch.tensors if t.is_floating_point() and t.ndim and len(t) > 1]
+    return float(floats[0].double().var(0, correction=0).mean()) ** 0.5 if floats else None
