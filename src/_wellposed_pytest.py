@@ -20,30 +20,29 @@ _WIDTH = 76
 """pytest puts four columns in front of every line."""
 _MOST = 3
 """Results that one assertion shows."""
-_SHOWN = {
-    ("wellposed.report", "Report"): ("wellposed.show.text", "render"),
-    ("wellposed._fix", "Fix"): ("wellposed.show.fixed", "render_fix"),
-    ("wellposed.gradcheck.result", "GradientCheck"): ("wellposed.show.gradient", "render_gradients"),
-}
-"""Which results, and what renders them; module and name of both."""
+_SHOWN = (
+    ("wellposed.report", "Report"),
+    ("wellposed.results", "Fix"),
+    ("wellposed.gradcheck.result", "GradientCheck"),
+)
+"""Which results: module and name."""
 
 
 def pytest_runtest_makereport(item: Any, call: Any) -> None:
     """Add the results that a failed assertion is about to the error, as notes, which every style of traceback shows."""
     if call.excinfo is None or not isinstance(call.excinfo.value, AssertionError):
         return
-    kinds = {vars(sys.modules[m])[name]: by for (m, name), by in _SHOWN.items() if m in sys.modules}
+    kinds = {vars(sys.modules[module])[name] for module, name in _SHOWN if module in sys.modules}
     error = call.excinfo.value
-    for note in _notes(_results(call.excinfo.traceback, kinds), kinds):
+    for note in _notes(_results(call.excinfo.traceback, kinds)):
         # The error of a fixture is raised again in every test that asks for it.
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
 
 
-def _notes(results: list[Any], kinds: dict[type, tuple[str, str]]) -> Iterator[str]:
+def _notes(results: list[Any]) -> Iterator[str]:
     for result in results[:_MOST]:
-        module, name = kinds[type(result)]
-        yield "\n" + getattr(import_module(module), name)(result, width=_WIDTH)
+        yield "\n" + import_module("wellposed.show.render").render(result, "text", _WIDTH)
     if len(results) > _MOST:
         yield f"\nand {len(results) - _MOST} more checks"
 

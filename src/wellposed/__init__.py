@@ -15,6 +15,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from . import shown
+from .version import __version__ as __version__
+
 if TYPE_CHECKING:
     from ._check import check
     from ._fix import fix
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from .rules.explain import explain
     from .signals import SignalProfile, measure_signals
 
-__version__ = "0.1.0"
 
 __all__ = [
     "Finding",
@@ -89,3 +91,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
+
+
+def _render(value: Any, form: str, width: int) -> Any:
+    from .show.render import render
+
+    return render(value, form, width)
+
+
+shown.render = _render

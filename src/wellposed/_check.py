@@ -14,10 +14,15 @@ from .arguments import callable_or_none, flag, refused, several, told
 from .arguments import seed as checked_seed
 from .errors import ArgumentError
 from .limits import Limits
+from .measurements import Examination
 from .problem import Precision, Problem, problem_from
 from .report import Finding, Report, Severity
+from .rules import CAUSAL_ORDER, RULES, matching
+from .rules.table import apply
 from .runtime.isolation import isolated
 from .runtime.scope import exclusive
+from .runtime.torch.session import Runner
+from .version import __version__
 
 
 def check(
@@ -91,8 +96,6 @@ def check(
     >>> report.findings[0].code, report.findings[0].where
     ('WP501', '3')
     """
-    from .rules import RULES
-
     problem = problem_from(
         model, loss, train, validation=validation, optimizer=optimizer, precision=precision
     )
@@ -116,9 +119,6 @@ def check(
 def _checked(
     problem: Problem, chosen: tuple[Any, ...], limits: Limits, *, seed: int, progress: Callable[[str], None]
 ) -> Report:
-    from .measurements import Examination
-    from .rules.table import apply
-
     started = time.perf_counter()
     with exclusive("wp.check", problem.model, problem.loss):
         examination = Examination(problem, limits, seed, progress)
@@ -139,8 +139,6 @@ def _checked(
 def _chosen(
     rules: tuple[Any, ...], select: str | Sequence[str] | None, ignore: str | Sequence[str]
 ) -> tuple[Any, ...]:
-    from .rules import matching
-
     selected = None if select is None else _keys(select, "select")
     ignored = () if isinstance(ignore, tuple | list) and not ignore else _keys(ignore, "ignore")
     for name, keys in (("select", selected or ()), ("ignore", ignored)):
@@ -167,8 +165,6 @@ def _keys(value: str | Sequence[str], name: str) -> tuple[str, ...]:
 
 
 def _causal_rank(finding: Finding) -> tuple[bool, int]:
-    from .rules import CAUSAL_ORDER
-
     return finding.severity is Severity.NOTE, CAUSAL_ORDER.index(finding.code)
 
 
@@ -192,9 +188,6 @@ def _plain(profile: Any) -> Any:
 
 
 def _environment(problem: Problem, seed: int, seconds: float) -> dict[str, str]:
-    from . import __version__
-    from .runtime.torch.session import Runner
-
     runner = Runner(problem)
     count = sum(p.numel() for p in runner.parameters.values())
     return {

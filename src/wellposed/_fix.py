@@ -11,62 +11,21 @@ from ._race import race
 from .arguments import callable_or_none, flag
 from .arguments import seed as checked_seed
 from .errors import ProblemError
+from .initialization import initialize
+from .normalize import Normalizer
 from .problem import Problem, problem_from
-from .report import Report, Verdict
+from .report import Report
+from .results import Fix, Remedy
 from .runtime.interrupts import unbroken
 from .runtime.scope import exclusive
+from .runtime.torch.batches import calibration_batch, inputs_tensor, targets_tensor
+from .runtime.torch.copies import copy_problem, with_transformed_inputs, with_transformed_targets, write_back
+from .runtime.torch.problem_forms import read_problem
+from .runtime.torch.restore import refuse_sharded
 
 _RACE_STEPS = 60
 _RACE_SEEDS = 3
 _NOTHING_TRAINS = "no parameter trains (WP610), so nothing can be measured to be better"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Remedy:
-    """One remedy: what it answers, what it did, and why it was withheld."""
-
-    name: str
-    codes: tuple[str, ...]
-    """The findings that call for it."""
-    summary: str
-    """What it does, with what was measured."""
-    reason: str = ""
-    """Why it was withheld; empty for one that was applied."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Fix:
-    """A mended problem, what was done to it, and the proof; true only when the mended problem is ready."""
-
-    problem: Problem
-    """The problem with the remedies applied; the user's own is untouched unless ``in_place=True``."""
-    applied: tuple[Remedy, ...]
-    withheld: tuple[Remedy, ...]
-    before: Report
-    after: Report
-    normalizer: Any = None
-    """The `Normalizer` of the inputs when one was fitted: save it, and apply it to whatever the model will ever see."""
-    target_normalizer: Any = None
-    """The `Normalizer` of the targets when one was fitted: ``inverse`` turns predictions back."""
-    recipe: Any = None
-    """One entry a parameter when weights were redrawn."""
-
-    @property
-    def verdict(self) -> Verdict:
-        """The verdict of the check `after` the fix."""
-        return self.after.verdict
-
-    def __bool__(self) -> bool:
-        return bool(self.after)
-
-    def __repr__(self) -> str:
-        """One line: what a failed assertion shows of it."""
-        return f"<Fix {len(self.applied)} applied, {len(self.withheld)} withheld; after it {self.after!r}>"
-
-    def __str__(self) -> str:
-        from .show.fixed import render_fix
-
-        return render_fix(self)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,9 +93,6 @@ def fix(
 
 
 def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str], None] | None) -> Fix:
-    from .runtime.torch.problem_forms import read_problem
-    from .runtime.torch.restore import refuse_sharded
-
     refuse_sharded(given.model, given.loss)
     tell = progress or (lambda stage: None)
     before = check(given, seed=seed, progress=progress)
@@ -182,8 +138,6 @@ def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str
         withheld = [r if "WP610" in r.codes else replace(r, reason=_NOTHING_TRAINS) for r in withheld]
     result = _with_data_as_given(kept.problem, problem, given)
     if in_place and "recipe" in kept.extras:
-        from .runtime.torch.copies import write_back
-
         with unbroken():
             write_back(result, given)
         result = replace(result, model=given.model, optimizer=given.optimizer, loss=given.loss)
@@ -239,10 +193,6 @@ def _weight(report: Report) -> tuple[int, int]:
 
 
 def _normalise_inputs(problem: Problem, seed: int) -> _Proposal:
-    from .normalize import Normalizer
-    from .runtime.torch.batches import inputs_tensor
-    from .runtime.torch.copies import with_transformed_inputs
-
     x = inputs_tensor(problem, seed=seed)
     normalizer = Normalizer.fit(x, columns=problem.feature_names if x.ndim == 2 else None)
     return _Proposal(
@@ -254,10 +204,6 @@ def _normalise_inputs(problem: Problem, seed: int) -> _Proposal:
 
 
 def _normalise_targets(problem: Problem, seed: int) -> _Proposal:
-    from .normalize import Normalizer
-    from .runtime.torch.batches import targets_tensor
-    from .runtime.torch.copies import with_transformed_targets
-
     y = targets_tensor(problem, seed=seed)
     normalizer = Normalizer.fit(y.reshape(len(y), -1))
     return _Proposal(
@@ -269,10 +215,6 @@ def _normalise_targets(problem: Problem, seed: int) -> _Proposal:
 
 
 def _redraw_weights(problem: Problem, seed: int) -> _Proposal:
-    from .initialization import initialize
-    from .runtime.torch.batches import calibration_batch
-    from .runtime.torch.copies import copy_problem
-
     copied, refused = copy_problem(problem)
     if refused:
         return _Proposal(name="redraw weights", problem=problem, summary="", refused=refused, extras={})

@@ -2,82 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from .arguments import callable_or_none, flag, told, whole
 from .errors import ArgumentError, ProblemError
-from .problem import Problem
+from .objective.torch_loss_probes import constant_loss
+from .problem import Problem, as_problem
+from .results import Lane, Race
 from .runtime.isolation import isolated
 from .runtime.scope import exclusive
+from .runtime.torch.batches import training_and_held_out
+from .runtime.torch.problem_forms import read_problem
+from .runtime.torch.restore import preserved_problem
+from .runtime.torch.session import Runner
+from .runtime.torch.training import held_out_curve, optimizer_facts, scale_rate
 
 RATE_FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Both sides search the same multiples of their own optimizer's rate."""
 _POINTS = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lane:
-    """One side of a race."""
-
-    name: str
-    rate: float
-    """The learning rate that its search chose."""
-    held_out: tuple[float, ...]
-    """Final held-out loss, one a seed; inf where training blew up."""
-    curve: tuple[float, ...]
-    """Median held-out loss over the seeds, at the steps in `Race.at`."""
-    scale: float = 1.0
-    """Loss of a constant prediction, by which losses are divided when the two sides have different targets."""
-
-    @property
-    def median(self) -> float:
-        return median(self.held_out)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Race:
-    """Two problems trained side by side; true only when the second is better, as `improved` says.
-
-    The seeds vary the order of the batches and what the model draws.
-    """
-
-    before: Lane
-    after: Lane
-    at: tuple[int, ...]
-    """Steps at which the curves were measured."""
-    steps: int
-    relative: bool
-    """Whether losses are shares of a constant prediction's loss, because the targets differ in scale."""
-
-    @property
-    def won(self) -> int:
-        """Seeds in which the second side ended with the lower held-out loss."""
-        return sum(a < b for a, b in zip(self.after.held_out, self.before.held_out, strict=True))
-
-    @property
-    def improved(self) -> bool:
-        """Whether the second side is better by more than the seeds scatter."""
-        return self.after.median < self.before.median and self.won >= math.ceil(
-            0.8 * len(self.after.held_out)
-        )
-
-    @property
-    def harmed(self) -> bool:
-        """Whether the second side is worse by more than the seeds scatter."""
-        lost = sum(a > b for a, b in zip(self.after.held_out, self.before.held_out, strict=True))
-        return self.after.median > self.before.median and lost >= math.ceil(0.8 * len(self.after.held_out))
-
-    def __bool__(self) -> bool:
-        return self.improved
-
-    def __str__(self) -> str:
-        from .show.race import render_race
-
-        return render_race(self)
 
 
 def race(
@@ -148,8 +92,6 @@ def _raced(sides: list[_Side], *, steps: int, seeds: int) -> Race:
 
 def _named(value: Any, *, name: str) -> Problem:
     """The problem of one side; what it lacks is said with the side's name."""
-    from .problem import as_problem
-
     problem = as_problem(value, name=name)
     train = problem.train
     if train is None:
@@ -164,9 +106,6 @@ def _named(value: Any, *, name: str) -> Problem:
 
 class _Side:
     def __init__(self, problem: Problem, name: str, tell: Callable[[str], None]) -> None:
-        from .runtime.torch.problem_forms import read_problem
-        from .runtime.torch.session import Runner
-
         self.problem, self.name, self.tell = read_problem(problem), name, tell
         self.runner = Runner(self.problem)
         if not self.runner.trainable:
@@ -175,8 +114,6 @@ class _Side:
             )
 
     def run(self, at: Sequence[int], *, seeds: int, relative: bool) -> Lane:
-        from .runtime.torch.restore import preserved_problem
-
         with preserved_problem(self.problem):
             scale = self._scale() if relative else 1.0
             self.tell(f"racing {self.name}: choosing the rate")
@@ -193,25 +130,17 @@ class _Side:
         )
 
     def _rate(self) -> float:
-        from .runtime.torch.training import optimizer_facts
-
         return 1e-3 if self.problem.optimizer is None else optimizer_facts(self.problem.optimizer)[1]
 
     def _batches(self, seed: int, steps: int) -> tuple[list[Any], list[Any]]:
-        from .runtime.torch.batches import training_and_held_out
-
         fit, held = training_and_held_out(self.problem, count=steps, seed=seed)
         return [b.to(self.runner.device) for b in fit], [b.to(self.runner.device) for b in held]
 
     def _train(self, factor: float, at: Sequence[int], *, seed: int) -> list[float]:
-        from .runtime.torch.training import held_out_curve, scale_rate
-
         batches, held_out = self._batches(seed, at[-1])
         return held_out_curve(self.runner, batches, held_out, at=at, seed=seed, change=scale_rate(factor))
 
     def _scale(self) -> float:
-        from .objective.torch_loss_probes import constant_loss
-
         constant = constant_loss(self.runner, self._batches(0, 1)[1][0], seed=0)
         if constant is None or constant <= 0:
             raise ProblemError(
@@ -227,8 +156,6 @@ class _Side:
 
 
 def _targets(side: _Side) -> Any:
-    from .runtime.torch.restore import preserved_problem
-
     with preserved_problem(side.problem):
         targets = side._batches(0, 1)[1][0].targets
     return targets.detach().double().cpu().numpy() if hasattr(targets, "detach") else []

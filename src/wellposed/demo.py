@@ -8,6 +8,9 @@ from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
+from ._check import check
+from ._fix import fix
+from ._race import race
 from .errors import MissingDependency
 from .problem import Problem
 
@@ -16,22 +19,17 @@ _HIDDEN, _LAYERS = 64, 12
 
 def main() -> None:
     """Check, fix, check again and race a deep network with careless weights on scikit-learn's wine data."""
-    from ._check import check
-    from ._fix import fix
-    from ._race import race
-    from .show.text import render
-
     problem = wine_problem()
     import_module("torch").set_num_threads(1)  # threads only slow so small a network down
     _say("1. A network of 12 layers on the wine data: raw features, weights drawn from N(0, 0.02²).")
     _say("   $ wellposed check wine.py:problem")
-    print(render(check(problem, progress=_tell)))
+    print(check(problem, progress=_tell))
     _say("2. Mend what can be mended: training statistics for the inputs, new weights for the layers.")
     _say("   $ wellposed fix wine.py:problem")
     fixed = fix(problem, progress=_tell)
     print(fixed)
     _say("3. The mended problem, checked again.")
-    print(render(fixed.after))
+    print(fixed.after)
     _say("4. Does it matter? 200 steps of Adam, five seeds, each side at its own best rate.")
     print(race(problem, fixed.problem, progress=_tell))
     _say(

@@ -12,6 +12,8 @@ from .inputs.profile import InputEffect, InputProfile
 from .limits import Limits
 from .objective.result import ObjectiveProfile, Targets
 from .rules.updates import diverged
+from .runtime.torch.standardized import scale_invariant, standardise_inputs, standardise_targets
+from .runtime.torch.training import scale_rate, trial, without_decay
 from .signals._measure import STEPS
 from .signals.result import Outcome, TrainingProfile
 
@@ -59,8 +61,6 @@ class Interventions:
         return self.what_if
 
     def _scales(self, progress: Callable[[str], None]) -> None:
-        from .runtime.torch.standardized import standardise_inputs, standardise_targets
-
         t, inputs = self.objective.targets, self.inputs
         values = t.kind == "values" and self.objective.quadratic and _odd_targets(t)
         of_targets = standardise_targets(t.mean, t.std) if values else None
@@ -80,8 +80,6 @@ class Interventions:
             self.effect = self._effect(inputs)
 
     def _effect(self, inputs: InputProfile) -> InputEffect:
-        from .runtime.torch.standardized import scale_invariant
-
         constant = self.training.constant_loss if self.training.constant_loss is not None else math.nan
         end = self.what_if["standardised inputs"].end
         both = self.what_if.get("standardised inputs and targets")
@@ -99,8 +97,6 @@ class Interventions:
         )
 
     def _rates(self) -> None:
-        from .runtime.torch.training import scale_rate
-
         training = self.training
         if training.warming_up:
             return
@@ -122,15 +118,11 @@ class Interventions:
             learned = outcome.start - outcome.end > self.limits.small_gain * abs(outcome.start)
 
     def _weight_decay(self) -> None:
-        from .runtime.torch.training import without_decay
-
         shares = sorted(u.decay_share for u in self.training.updates if u.dimensions >= 2)
         if shares and shares[len(shares) // 2] > self.limits.decay_share / 10:
             self.what_if["no weight decay"] = self._try(change=without_decay)
 
     def _try(self, *, transform: Any = None, change: Any = None) -> Outcome:
-        from .runtime.torch.training import trial
-
         runner = self.runner if transform is None else self.runner.with_transform(transform)
         refused = Outcome(losses=(), start=math.nan, end=math.nan)
 

@@ -9,15 +9,26 @@ from typing import Any
 
 import numpy as np
 
+from .gradcheck.custom_backward import check_custom_functions
 from .gradcheck.result import CustomBackwards
 from .inputs.profile import InputProfile, profile_inputs
 from .interventions import Interventions, answer
 from .limits import Limits
+from .objective import torch_connections
 from .objective.label_probes import probe_labels, profile_targets
 from .objective.result import LabelProfile, ObjectiveProfile, TargetProfile, TrainableProfile, WiringProfile
+from .objective.torch_connections import ignored_inputs
+from .objective.torch_loss_probes import constant_loss, describe_targets, no_target_counts, profile_objective
 from .problem import Problem
 from .rules.table import Unmeasured
 from .rules.updates import diverged
+from .runtime.torch import batches as data
+from .runtime.torch import training as trials
+from .runtime.torch.batches import joined, read_rows, some_rows
+from .runtime.torch.layer_taps import dropout_noise, tap
+from .runtime.torch.problem_forms import read_problem
+from .runtime.torch.restore import preserved_problem
+from .runtime.torch.session import Runner, mean_loss, outputs_equal
 from .signals._measure import STEPS, TAPPED_BATCHES, signal_profile
 from .signals.result import LayerSignal, SignalProfile, TrainingProfile
 
@@ -52,10 +63,6 @@ class Examination:
 
     def run(self) -> dict[type, Any]:
         """Take every measurement that this problem allows; the others stay `Unmeasured` with the reason."""
-        from .runtime.torch.problem_forms import read_problem
-        from .runtime.torch.restore import preserved_problem
-        from .runtime.torch.session import Runner
-
         p = self.problem
         self.problem = read_problem(p)
         self.runner = Runner(self.problem)
@@ -68,8 +75,6 @@ class Examination:
         return self.measured
 
     def _draw(self) -> None:
-        from .runtime.torch import batches as data
-
         self.progress("reading the data")
         p = self.problem
         # A defect of the validation data must not speak through the trainings: they are judged on training rows held out.
@@ -88,8 +93,6 @@ class Examination:
         self.held_out = [b.to(self.runner.device) for b in held]
 
     def _inputs(self) -> None:
-        from .runtime.torch.batches import read_rows
-
         p, has_loss = self.problem, self.problem.loss is not None
         rows = read_rows(p.train, name="train", has_loss=has_loss, seed=self.seed)
         matrix, self.targets, self.all_read = rows.inputs, rows.targets, rows.complete
@@ -142,8 +145,6 @@ class Examination:
 
     def _copes(self) -> bool:
         """Whether the loss and the gradients stay finite on the batches that are not: some models mask missing values."""
-        from .runtime.torch.layer_taps import tap
-
         self.runner.train_mode()
         spoilt = [b for b in self.batches if not _finite_inputs(b)][:TAPPED_BATCHES]
         if not spoilt:
@@ -161,8 +162,6 @@ class Examination:
         return copes
 
     def _signals(self) -> None:
-        from .runtime.torch.layer_taps import tap
-
         self.runner.train_mode()
         self.precision = self.problem.precision or "fp32"
         self.first = tap(self.runner, self.batches[:TAPPED_BATCHES], seed=self.seed, precision=self.precision)
@@ -181,8 +180,6 @@ class Examination:
         )
 
     def _objective(self) -> None:
-        from .objective.torch_loss_probes import no_target_counts, profile_objective
-
         loss = self.runner.evaluate(self.batches[0]).loss
         self.has_loss = loss is not None
         self.measured[TrainableProfile] = self._trainable(loss)
@@ -237,16 +234,12 @@ class Examination:
 
     def _probe_batch(self) -> Any:
         """Rows from all batches at hand: one batch may hold a single class, whose best constant prediction is perfect."""
-        from .runtime.torch.batches import some_rows
-
         if self.whole is None:
             return self.batches[0]
         return some_rows(self.whole, _PROBE_ROWS, seed=self.seed).to(self.runner.device)
 
     def _whole_targets(self, profile: ObjectiveProfile) -> Any:
         """Statistics of all targets at hand; their kind as the probe batch showed it."""
-        from .objective.torch_loss_probes import describe_targets
-
         if self.whole is None:
             return profile.targets
         whole = describe_targets(self.whole.targets, None)
@@ -278,9 +271,6 @@ class Examination:
         self._interventions(objective)
 
     def _base_trial(self, objective: ObjectiveProfile) -> None:
-        from .runtime.torch import training as trials
-        from .runtime.torch.layer_taps import dropout_noise
-
         p = self.problem
         name, rate, decay, warming = (
             ("reference", 1e-3, 0.0, False) if p.optimizer is None else trials.optimizer_facts(p.optimizer)
@@ -316,16 +306,11 @@ class Examination:
 
     def _probe_loss(self) -> float | None:
         """Loss of the rows that the loss was probed on, in train mode."""
-        from .runtime.torch.session import mean_loss
-
         self.runner.train_mode()
         return answer(lambda: mean_loss(self.runner, [self._probe_batch()], seed=self.seed), None)
 
     def _held_out_constant(self, objective: ObjectiveProfile) -> float | None:
         """What a constant prediction has on the very rows that the trainings are judged by."""
-        from .objective.torch_loss_probes import constant_loss
-        from .runtime.torch.batches import joined
-
         if objective.constant is None:
             return None
         self.runner.train_mode()
@@ -339,7 +324,6 @@ class Examination:
 
     def _extent(self, joined: Any, parts: Sequence[Any]) -> float:
         """Loss of joined batches over the mean loss of its parts: 1 for a mean over rows, their number for a sum."""
-        from .runtime.torch.session import mean_loss
 
         def ratio() -> float:
             whole, part = (mean_loss(self.runner, batches, seed=self.seed) for batches in ([joined], parts))
@@ -349,19 +333,12 @@ class Examination:
         return found if math.isfinite(found) and found > 0 else 1.0
 
     def _outputs_equal(self, batch: Any) -> bool:
-        from .runtime.torch.session import outputs_equal
-
         return outputs_equal(self.runner, batch, seed=self.seed)
 
     def _ignored(self) -> tuple[str, ...]:
-        from .objective.torch_connections import ignored_inputs
-
         return answer(lambda: ignored_inputs(self.runner, self.batches[0], seed=self.seed), ())
 
     def _wiring(self) -> None:
-        from .objective import torch_connections
-        from .runtime.torch import batches as data
-
         optimizer = self.problem.optimizer
         self.runner.train_mode()
         unreached = torch_connections.unreached(
@@ -435,8 +412,6 @@ class Examination:
         return 1 - training.outcome.end / training.constant_loss
 
     def _custom_backwards(self) -> None:
-        from .gradcheck.custom_backward import check_custom_functions
-
         if not self.has_loss:
             return
         self.progress("checking custom backwards")

@@ -19,6 +19,7 @@ import msgspec
 from .arguments import choice, refused, several, text, told
 from .errors import ArtifactError, FindingsError
 from .safe_text import printable
+from .shown import Shown
 
 SCHEMA = 1
 """Version of the JSON form; raised when a reader of the old form would misread the new one."""
@@ -137,7 +138,7 @@ class Unexamined:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Report:
+class Report(Shown):
     """Everything that one check found, in a form that prints, saves and loads; true only when it is ready.
 
     `findings` are ordered: the root cause first, its consequences after it.
@@ -304,22 +305,6 @@ class Report:
     def __repr__(self) -> str:
         """One line: what a failed assertion shows of it."""
         return printable(f"<Report {self._in_words()}>")
-
-    # How a report looks is `show`'s business; these are the doors that Python, rich and notebooks knock at.
-    def __str__(self) -> str:
-        from .show.text import render
-
-        return render(self)
-
-    def __rich_console__(self, console: Any, options: Any) -> Any:
-        from .show.text import renderables
-
-        yield from renderables(self, width=options.max_width)
-
-    def _repr_html_(self) -> str:
-        from .show.notebook import report_html
-
-        return report_html(self)
 
 
 def _finite(value: Any) -> Any:

@@ -20,6 +20,7 @@ import pytest
 from wellposed import Moments
 from wellposed.data import csv_blocks
 from wellposed.data.open import open_source
+from wellposed.moments.pieces import moments_of_piece
 from wellposed.moments.resume import reduce_source
 
 ROWS = 3001
@@ -204,7 +205,7 @@ def test_an_array_gives_its_bits_from_a_file(tmp_path, kind, shape) -> None:
 def test_text_gives_the_same_bits_however_it_is_cut(tmp_path, monkeypatch, size) -> None:
     monkeypatch.setattr(csv_blocks.blocks, "__kwdefaults__", {"size": size})
 
-    pieces = [piece.moments() for piece in open_source(csv(tmp_path)).pieces()]
+    pieces = [moments_of_piece(piece) for piece in open_source(csv(tmp_path)).pieces()]
 
     m = reduce(or_, pieces)
     for i, name in enumerate(COLUMNS):

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from wellposed._fix import Fix
 from wellposed.cli import main
 from wellposed.report import Finding, Report, Severity, Skipped
+from wellposed.results import Fix
 
 HEALTHY = Report(passed=("WP101", "WP201"))
 NOTE = Finding(

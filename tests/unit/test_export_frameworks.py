@@ -18,8 +18,8 @@ from wellposed.errors import ArgumentError, ArtifactError, DataError
 from wellposed.normalize.export.onnx import to_onnx
 from wellposed.normalize.jax import to_jax
 from wellposed.normalize.methods import METHODS
+from wellposed.normalize.torch.transform import to_torch
 from wellposed.runtime.torch import tensors as torch_arrays
-from wellposed.runtime.torch.tensors import to_torch
 
 RNG = np.random.default_rng(0)
 FAR = (1e7 + 0.3 + RNG.integers(-3, 4, size=(50, 3))).astype(np.float32) + np.float32([0, 100, -1e5])

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from wellposed import Problem, Report
-from wellposed._fix import Fix, _redraw_weights
-from wellposed._race import Lane, Race
+from wellposed._fix import _redraw_weights
 from wellposed.report import Skipped
+from wellposed.results import Fix, Lane, Race
 from wellposed.show.fixed import render_fix
 
 

@@ -20,7 +20,7 @@ CHECKS = """
             worst=None, n_forward=1, n_backward=1, precision="float64", seed=0, where="W1[3, :]",
         )
 
-    from wellposed._fix import Fix
+    from wellposed.results import Fix
     from wellposed.report import Finding, Report, Severity, Skipped
 
     FINDING = Finding(

@@ -282,7 +282,7 @@ def test_a_checkpoint_of_other_options_is_refused(file):
 
 def test_a_checkpoint_of_another_version_is_refused(file, monkeypatch):
     begin(file)
-    monkeypatch.setattr("wellposed.__version__", "99.0")
+    monkeypatch.setattr("wellposed.moments.checkpoint.__version__", "99.0")
     with pytest.raises(ArtifactError, match=r"and this is 99\.0"):
         reduce_source(Rows(), checkpoint=file)
 

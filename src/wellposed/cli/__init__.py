@@ -16,14 +16,30 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from .. import __version__
 from ..errors import ArtifactError, WellposedError
+from ..lazy import lazy
 from ..own_files import read_bounded, save
+from ..version import __version__
 from . import arguments
 from .gradients import gradcheck
 from .normalizing import normalize
 from .places import refuse_overwriting_code
 from .printing import EXIT_CODES, note, notes_of, open_closed_streams, say, show, silence, wrote
+
+_check = lazy("wellposed._check")
+_fix = lazy("wellposed._fix")
+demo_story = lazy("wellposed.demo")
+initialization = lazy("wellposed.initialization")
+problems = lazy("wellposed.problem")
+reports = lazy("wellposed.report")
+rule_pages = lazy("wellposed.rules.explain")
+show_crash = lazy("wellposed.show.crash")
+show_fixed = lazy("wellposed.show.fixed")
+show_streams = lazy("wellposed.show.streams")
+show_text = lazy("wellposed.show.text")
+signal_profiles = lazy("wellposed.signals")
+torch_batches = lazy("wellposed.runtime.torch.batches")
+torch_problem_forms = lazy("wellposed.runtime.torch.problem_forms")
 
 if TYPE_CHECKING:
     from ..problem import Problem
@@ -56,9 +72,7 @@ def _run(given: list[str] | None) -> int:
         note(shown.getvalue().rstrip("\n"))
         code = error.exit_code
     except Exception as error:
-        from ..show.crash import account
-
-        text, code = account(error)
+        text, code = show_crash.account(error)
         note("\n".join([text, *notes_of(error)] if isinstance(error, WellposedError | OSError) else [text]))
     return code if isinstance(code, int) else 0
 
@@ -104,10 +118,8 @@ def _codes(
     """Codes of the rules meant by codes, names and prefixes, comma separated or repeated."""
     if not given:
         return None
-    from ..rules.explain import matching
-
     keys = arguments.separated(given, f"--{parameter.name}")
-    return tuple(dict.fromkeys(rule.code for key in keys for rule in matching(key)))
+    return tuple(dict.fromkeys(rule.code for key in keys for rule in rule_pages.matching(key)))
 
 
 @commands.command()
@@ -127,16 +139,14 @@ def check(spec: str, form: str, output: Path | None, force: bool, verbose: bool,
     looked at, such as the objective without a loss: the last line says what to pass.
     """
     arguments.refuse_other_formats(output)
-    from ..show.streams import progress, users_code
-
     arguments.refuse_replacing(output, force=force, result=arguments.REPORT)
-    with users_code(spec, machine=form == "json"):
+    with show_streams.users_code(spec, machine=form == "json"):
         problem = _load(spec)
         refuse_overwriting_code(output, spec)
-        from .._check import check as run
-
-        with progress() as tell:
-            report = run(problem, progress=tell, **{k: v for k, v in options.items() if v is not None})
+        with show_streams.progress() as tell:
+            report = _check.check(
+                problem, progress=tell, **{k: v for k, v in options.items() if v is not None}
+            )
         report = report.addressed(spec)
     if output:
         save(output, f"{report.to_json()}\n".encode(), force=force, **arguments.REPORT)
@@ -156,25 +166,25 @@ def fix(spec: str, seed: int, form: str, output: Path | None, force: bool) -> in
     The exit code is that of `wellposed check` on the mended problem.
     """
     arguments.refuse_other_formats(output)
-    from ..show.fixed import fix_json, render_fix
-    from ..show.streams import progress, users_code, width
-
     places = (
         {"normalizer": output, "target_normalizer": output.with_suffix(".targets.json")} if output else {}
     )
     for place in places.values():
         arguments.refuse_replacing(place, force=force, result=arguments.NORMALIZER)
-    with users_code(spec, machine=form == "json"):
+    with show_streams.users_code(spec, machine=form == "json"):
         problem = _load(spec)
         for place in places.values():
             refuse_overwriting_code(place, spec)
-        from .._fix import fix as run
-
-        with progress() as tell:
-            fixed = run(problem, seed=seed, progress=tell)
+        with show_streams.progress() as tell:
+            fixed = _fix.fix(problem, seed=seed, progress=tell)
     for name, place in places.items():
         _save_normalizer(getattr(fixed, name), place, name, force=force)
-    show(fixed, form, text=partial(render_fix, width=width(), color=None), json=fix_json)
+    show(
+        fixed,
+        form,
+        text=partial(show_fixed.render_fix, width=show_streams.width(), color=None),
+        json=show_fixed.fix_json,
+    )
     return EXIT_CODES[fixed.verdict]
 
 
@@ -187,13 +197,9 @@ commands.add_command(gradcheck)
 @arguments.form
 def signals(spec: str, seed: int, form: str) -> None:
     """Show signal and gradient over the layers."""
-    from ..show.streams import users_code
-
-    with users_code(spec, machine=form == "json"):
+    with show_streams.users_code(spec, machine=form == "json"):
         problem = _load(spec)
-        from ..signals import measure_signals
-
-        profile = measure_signals(problem.model, problem.loss, problem.train, seed=seed)
+        profile = signal_profiles.measure_signals(problem.model, problem.loss, problem.train, seed=seed)
     show(profile, form)
 
 
@@ -206,14 +212,12 @@ def init(spec: str, scheme: str, seed: int, form: str) -> None:
     """Show how the weights would be drawn, on a copy."""
     from copy import deepcopy
 
-    from ..show.streams import users_code
-
-    with users_code(spec, machine=form == "json"):
+    with show_streams.users_code(spec, machine=form == "json"):
         problem = _load(spec)
-        from ..initialization import initialize
-
         inputs, judged_by = _first_batch(problem)
-        recipe = initialize(deepcopy(problem.model), inputs, scheme=scheme, seed=seed, **judged_by)
+        recipe = initialization.initialize(
+            deepcopy(problem.model), inputs, scheme=scheme, seed=seed, **judged_by
+        )
     show(recipe, form)
 
 
@@ -224,9 +228,7 @@ commands.add_command(normalize, "normalize")
 @click.argument("key", metavar="WP101|NAME|WP1")
 def explain(key: str) -> None:
     """Explain a rule: by code, by name, or a family by prefix."""
-    from ..rules.explain import explain as text
-
-    say(text(key))
+    say(rule_pages.explain(key))
 
 
 @commands.command()
@@ -234,12 +236,10 @@ def explain(key: str) -> None:
 @arguments.form
 def rules(key: str | None, form: str) -> None:
     """List the rules: code, name, severity."""
-    from ..rules.explain import listing, matching
-
     fields = ("code", "name", "severity")
-    found = matching(key or "WP")
+    found = rule_pages.matching(key or "WP")
     listed = [{field: getattr(rule, field) for field in fields} for rule in found]
-    show(listed, form, text=lambda _: listing(found))
+    show(listed, form, text=lambda _: rule_pages.listing(found))
 
 
 @commands.command()
@@ -251,10 +251,8 @@ def report(file: Path, form: str, verbose: bool) -> int:
 
     The exit code is that of the check.
     """
-    from ..report import Report
-
     try:
-        saved = Report.from_json(read_bounded(file))
+        saved = reports.Report.from_json(read_bounded(file))
     except ArtifactError as error:
         raise ArtifactError(f"{error} ({file})") from None
     return _show_report(saved, form, verbose=verbose)
@@ -263,26 +261,19 @@ def report(file: Path, form: str, verbose: bool) -> int:
 @commands.command()
 def demo() -> None:
     """Check and mend a small problem on real data, about a minute."""
-    from ..demo import main as run
-
-    run()
+    demo_story.main()
 
 
 def _load(spec: str) -> Problem:
-    from ..problem import load_problem
-
-    return load_problem(spec)
+    return problems.load_problem(spec)
 
 
 def _first_batch(problem: Problem) -> tuple[Any, dict[str, Any]]:
     """The inputs of the first training batch, as the model is called with them, and the loss and targets."""
     if problem.train is None:
         return None, {}
-    from ..runtime.torch.batches import batches
-    from ..runtime.torch.problem_forms import read_problem
-
-    problem = read_problem(problem)
-    batch = batches(problem.train, count=1, seed=0, has_loss=problem.loss is not None)[0]
+    problem = torch_problem_forms.read_problem(problem)
+    batch = torch_batches.batches(problem.train, count=1, seed=0, has_loss=problem.loss is not None)[0]
     judged = problem.loss is not None and batch.targets is not None
     options = {"loss": problem.loss, "targets": batch.targets} if judged else {}
     return batch.inputs, options
@@ -297,9 +288,6 @@ def _save_normalizer(normalizer: Any, path: Path, name: str, *, force: bool) -> 
 
 
 def _show_report(report: Any, form: str, *, verbose: bool) -> int:
-    from ..show.streams import width
-    from ..show.text import render
-
-    text = partial(render, width=width(), color=None, verbose=verbose)
+    text = partial(show_text.render, width=show_streams.width(), color=None, verbose=verbose)
     show(report, form, text=text, json=type(report).to_json)
     return EXIT_CODES[report.verdict]

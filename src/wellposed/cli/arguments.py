@@ -10,7 +10,11 @@ from typing import Any
 import click
 
 from ..errors import ArtifactError
+from ..lazy import lazy
 from ..own_files import read_bounded, refuse_other, what_it_is
+
+reports = lazy("wellposed.report")
+saved_normalizers = lazy("wellposed.normalize.saved")
 
 
 class _RegularFile(click.Path):
@@ -28,19 +32,15 @@ FILE = _RegularFile(exists=True, dir_okay=False, path_type=Path)
 
 
 def _is_report(place: Path) -> bool:
-    from ..report import Report
-
     try:
-        Report.from_json(read_bounded(place))
+        reports.Report.from_json(read_bounded(place))
     except ArtifactError:
         return False
     return True
 
 
 def _is_normalizer(place: Path) -> bool:
-    from ..normalize.saved import is_normalizer
-
-    return is_normalizer(place)
+    return saved_normalizers.is_normalizer(place)
 
 
 REPORT: dict[str, Any] = {"what": "a report", "is_ours": _is_report}

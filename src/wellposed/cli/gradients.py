@@ -9,8 +9,14 @@ from typing import Any
 import click
 
 from ..errors import ProblemError, UserCodeError
+from ..lazy import lazy
 from . import arguments
 from .printing import FOUND, show
+
+gradient_checks = lazy("wellposed.gradcheck")
+problems = lazy("wellposed.problem")
+show_gradient = lazy("wellposed.show.gradient")
+show_streams = lazy("wellposed.show.streams")
 
 MODES = ("reverse", "forward", "forward-reverse")
 _KEYS = ("f", "inputs", "gradient")
@@ -52,35 +58,28 @@ def gradcheck(spec: str, form: str, order: str, no_replay: bool, **options: Any)
     f is a Problem, a tuple (function, *inputs), dict(f=, inputs=, gradient=), or a function without
     arguments that returns one of these. Inconclusive counts as a finding: exit 1.
     """
-    from ..show.gradient import render_gradients
-    from ..show.streams import users_code, width
-
-    with users_code(spec, machine=form == "json"):
+    with show_streams.users_code(spec, machine=form == "json"):
         f, inputs, claimed = what_to_check(spec)
-        from ..gradcheck import check_gradients
-
         replay = False if no_replay else "auto"
-        found = check_gradients(
+        found = gradient_checks.check_gradients(
             f, *inputs, order=2 if order == "2" else 1, replay=replay, **options, **claimed
         )
-    show(found, form, text=partial(render_gradients, width=width(), color=None))
+    show(found, form, text=partial(show_gradient.render_gradients, width=show_streams.width(), color=None))
     return 0 if found.verdict == "pass" else FOUND
 
 
 def what_to_check(spec: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """The function, its inputs and what is claimed of it, from whatever stands at `spec`."""
-    from ..problem import Problem, as_problem, load_object
-
-    found = load_object(spec)
-    if callable(found) and not isinstance(found, Problem):
+    found = problems.load_object(spec)
+    if callable(found) and not isinstance(found, problems.Problem):
         found = _made(found, spec)
-    if isinstance(found, Problem):
+    if isinstance(found, problems.Problem):
         return found, (), {}
     if isinstance(found, dict):
         return _named(found, spec)
     if isinstance(found, tuple) and len(found) >= 2 and callable(found[0]):
         if found[1] is None or callable(found[1]):  # a model and its loss
-            return as_problem(found, name=spec), (), {}
+            return problems.as_problem(found, name=spec), (), {}
         return found[0], found[1:], {}
     raise ProblemError(f"{spec} gives {_kind(found)}: {_FORMS}")
 

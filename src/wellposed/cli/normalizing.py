@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..lazy import lazy
 from .arguments import (
     FILE,
     NORMALIZER,
@@ -22,6 +23,12 @@ from .arguments import (
 )
 from .places import files_read, note_on_axis, refuse_overwriting, warn_of_held_out
 from .printing import FOUND, say, show, warnings_in_one_line, wrote
+
+checkpoints = lazy("wellposed.moments.checkpoint")
+files = lazy("wellposed.normalize.apply_to_file")
+normalizers = lazy("wellposed.normalize")
+show_reading = lazy("wellposed.show.reading")
+sources = lazy("wellposed.data.open")
 
 METHODS = ("standard", "minmax", "maxabs", "robust", "whiten", "zca")
 ENGINES = ("dask", "spark", "ray")
@@ -69,8 +76,6 @@ def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, force: boo
 
     DATA: files (.parquet, .csv, .npy, .npz, .arrow), folders of them, or patterns such as 'part-*.parquet'.
     """
-    from ..moments.checkpoint import Checkpoint
-
     files = files_read(data)
     refuse_overwriting(files, output=output, checkpoint=checkpoint)
     refuse_other_formats(output)
@@ -78,7 +83,7 @@ def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, force: boo
     options["clip"] = _bounds(options["clip"], options.pop("clip_to"))
     if options["split"] is None:
         warn_of_held_out(files)
-    kept = Checkpoint(checkpoint) if checkpoint else None
+    kept = checkpoints.Checkpoint(checkpoint) if checkpoint else None
     with warnings_in_one_line():
         fitted = _fit(list(data), kept, **options)
     fitted.save(output, force=force)
@@ -96,13 +101,10 @@ def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, force: boo
 @_key
 def apply(normalizer: Path, data: Path, output: Path, force: bool, key: str | None) -> None:
     """Normalize a file with the statistics that were fitted."""
-    from ..normalize import Normalizer
-    from ..normalize.apply_to_file import apply as apply_to_file
-
     if output.exists() and output.samefile(normalizer):
         raise click.UsageError(f"-o {output} is the normalizer itself: name another file")
     with warnings_in_one_line():
-        left_alone = apply_to_file(data, Normalizer.load(normalizer), output, key=key, force=force)
+        left_alone = files.apply(data, normalizers.Normalizer.load(normalizer), output, key=key, force=force)
     wrote(output, left_alone)
 
 
@@ -111,9 +113,7 @@ def apply(normalizer: Path, data: Path, output: Path, force: bool, key: str | No
 @form
 def show_normalizer(normalizer: Path, form: str) -> None:
     """Show what a saved normalizer holds, and where it came from."""
-    from ..normalize import Normalizer
-
-    loaded = Normalizer.load(normalizer)
+    loaded = normalizers.Normalizer.load(normalizer)
     show(loaded, form, json=lambda _: _as_saved(normalizer))
 
 
@@ -127,10 +127,8 @@ def drift(normalizer: Path, data: tuple[str, ...], form: str, key: str | None) -
 
     Exit code 1: the data have drifted.
     """
-    from ..normalize import Normalizer
-
     with warnings_in_one_line():
-        n = Normalizer.load(normalizer)
+        n = normalizers.Normalizer.load(normalizer)
         found = n.drift(_open(list(data), key, numbers=n.names or ()))
     show(found, form)
     return 0 if found.ok else FOUND
@@ -143,28 +141,25 @@ def _bounds(clip: bool, clip_to: tuple[float, float] | None) -> bool | tuple[flo
 
 
 def _fit(data: list[str], kept: Any, *, columns: tuple[str, ...], key: str | None, **options: Any) -> Any:
-    from ..normalize import Normalizer
-    from ..show.reading import reading_progress
-
     if options["engine"]:
         if key:
             raise click.UsageError(f"--key {key} is for .npz files, which --engine does not read")
         paths = data[0] if len(data) == 1 else data
-        return Normalizer.fit(
+        return normalizers.Normalizer.fit(
             paths, columns=separated(columns, "--columns") or None, checkpoint=kept, **options
         )
     source = _open(data, key)
     if source.names is None and options["axis"] is None:
         note_on_axis(source.shape)
-    with reading_progress() as progress:
+    with show_reading.reading_progress() as progress:
         chosen = _columns(columns, source.names)
-        return Normalizer.fit(source, columns=chosen, checkpoint=kept, progress=progress, **options)
+        return normalizers.Normalizer.fit(
+            source, columns=chosen, checkpoint=kept, progress=progress, **options
+        )
 
 
 def _open(data: list[str], key: str | None, *, numbers: Sequence[str] = ()) -> Any:
-    from ..data.open import open_source
-
-    return open_source(data[0] if len(data) == 1 else data, key=key, numbers=numbers)
+    return sources.open_source(data[0] if len(data) == 1 else data, key=key, numbers=numbers)
 
 
 def _as_saved(file: Path) -> str:

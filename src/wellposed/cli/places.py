@@ -9,8 +9,12 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import ArgumentError, WellposedError
+from ..lazy import lazy
 from ..own_files import is_same_file
 from .printing import note
+
+data_held_out = lazy("wellposed.data.held_out")
+data_paths = lazy("wellposed.data.paths")
 
 Files = list[tuple[Path, Path]]
 """Each file, and the path, folder or pattern that stands for it."""
@@ -20,12 +24,10 @@ _SHOWN = 3
 
 def files_read(data: Sequence[str]) -> Files:
     """What the paths stand for; nothing for those that are not there, of which their reader says so."""
-    from ..data.paths import files_of
-
     found: Files = []
     for path in data:
         with suppress(WellposedError, OSError):
-            found += [(file, Path(path)) for file in files_of(path)]
+            found += [(file, Path(path)) for file in data_paths.files_of(path)]
     return found
 
 
@@ -81,16 +83,14 @@ def note_on_axis(shape: tuple[int, ...]) -> None:
 
 def _looks_held_out(file: Path, given: Path) -> bool:
     """By the file's name, or by the innermost folder whose name tells, up to the one that was given."""
-    from ..data.held_out import check_split
-
     if not given.is_dir():
-        return bool(check_split(None, file))
-    if check_split(None, Path(file.name)):
+        return bool(data_held_out.check_split(None, file))
+    if data_held_out.check_split(None, Path(file.name)):
         return True
     for folder in reversed((given.resolve().name, *file.relative_to(given).parts[:-1])):
         name = folder.rpartition("=")[2]  # split=test
         if name.lower() in ("train", "training"):
             return False
-        if check_split(None, Path(name, "data")):
+        if data_held_out.check_split(None, Path(name, "data")):
             return True
     return False

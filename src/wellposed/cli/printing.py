@@ -13,7 +13,11 @@ from typing import IO, Any
 import click
 
 from ..errors import WellposedError
+from ..lazy import lazy
 from ..safe_text import clean
+
+show_lines = lazy("wellposed.show.lines")
+show_plain = lazy("wellposed.show.plain")
 
 FOUND = 1
 """Exit code of a command that found something."""
@@ -39,18 +43,14 @@ def silence(stream: IO[str]) -> None:
 def show(value: Any, form: str, *, text: Callable[[Any], str] = str, json: Any = None) -> None:
     """Print a result as text, or as JSON and nothing else."""
     if form == "json":
-        from ..show.plain import to_json
-
-        _put((json or to_json)(value))
+        _put((json or show_plain.to_json)(value))
     else:
         say(text(value))
 
 
 def say(text: str) -> None:
     """Print for people: signs that the terminal cannot show are spelled out."""
-    from ..show.lines import encodable
-
-    _put(encodable(text, sys.stdout.encoding or "utf-8"))
+    _put(show_lines.encodable(text, sys.stdout.encoding or "utf-8"))
 
 
 def note(text: str) -> None:

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from ..arguments import told
 from ..errors import DataError, items_of
+from ..lazy import lazy
 from ..runtime.scope import Scope
 from .array_protocols import is_image, is_sparse, on_host, speaks_array
+
+torch_tensors = lazy("wellposed.runtime.torch.tensors")
 
 _INPUT_KEYS = (
     "inputs",
@@ -74,9 +77,7 @@ def column_names(data: Any) -> tuple[str, ...] | None:
 def as_array(value: Any, what: str = "the data") -> NDArray[Any]:
     """A tensor, table or array-like as an array of a real dtype; missing where it is masked."""
     if is_tensor(value):
-        from ..runtime.torch.tensors import to_numpy
-
-        value = to_numpy(value, what=what)
+        value = torch_tensors.to_numpy(value, what=what)
     elif _is_table(value):
         value = value.to_numpy()
     elif isinstance(value, np.ma.MaskedArray):
@@ -101,9 +102,7 @@ def is_tensor(value: Any) -> bool:
     """Whether `value` is a torch tensor; torch is not imported to find out."""
     if "torch" not in sys.modules:
         return False
-    from ..runtime.torch.tensors import is_tensor as is_torch_tensor
-
-    return is_torch_tensor(value)
+    return torch_tensors.is_tensor(value)
 
 
 def whole_array(data: Any) -> NDArray[Any] | None:
@@ -252,7 +251,5 @@ def reading(data: Any) -> AbstractContextManager[Any]:
         return nullcontext()
     kept = {} if _is_one_shot(data) else {"data": data}
     if "torch" in sys.modules:
-        from ..runtime.torch.tensors import reading as reading_torch
-
-        return reading_torch(kept)
+        return torch_tensors.reading(kept)
     return Scope({}, data=kept)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from ..lazy import lazy
 from .arrow import EMPTY
 from .column_names import places_of, shown
 from .csv_blocks import as_utf8, blocks, whole_lines
@@ -23,6 +24,8 @@ from .paths import stamp
 from .read_ahead import in_order
 from .source import Piece
 from .table import Part
+
+csv_polars = lazy("wellposed.data.csv_polars")
 
 _HEAD = 1 << 18
 """Bytes that decide what a column holds; what contradicts them later is an error, not overlooked."""
@@ -86,9 +89,7 @@ class TextPart(Part):
     def _reader(self) -> Any:
         if not find_spec("polars"):
             return None
-        from .csv_polars import QuickReader
-
-        return QuickReader(self.dialect)
+        return csv_polars.QuickReader(self.dialect)
 
     def rows_in_blocks(self) -> Iterator[Rows]:
         """All rows as they are written, a block at a time."""

@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
+from ..lazy import lazy
 from .paths import files_of, kind_of, partitions_of
 from .source import Source
 from .table import Part, TableSource
+
+arrow_ipc = lazy("wellposed.data.arrow_ipc")
+arrow_stream = lazy("wellposed.data.arrow_stream")
+csv_files = lazy("wellposed.data.csv_files")
+npy = lazy("wellposed.data.npy")
+pandas_frames = lazy("wellposed.data.pandas_frames")
+parquet = lazy("wellposed.data.parquet")
 
 
 def open_source(data: Any, *, key: str | None = None, numbers: Sequence[str] = ()) -> Source | None:
@@ -49,10 +57,7 @@ def open_source(data: Any, *, key: str | None = None, numbers: Sequence[str] = (
 
 
 def _part_in_memory(data: Any) -> Part | None:
-    from .arrow_stream import stream_part
-    from .pandas_frames import PandasPart, is_pandas
-
-    return PandasPart(data) if is_pandas(data) else stream_part(data)
+    return pandas_frames.PandasPart(data) if pandas_frames.is_pandas(data) else arrow_stream.stream_part(data)
 
 
 def _paths(data: Any) -> list[Any] | None:
@@ -75,9 +80,7 @@ def _of_files(places: dict[Path, Any], label: str, key: str | None, numbers: Seq
     if key is not None and kinds != ["npz"]:
         raise ArgumentError(f"key={key!r} is for .npz files, and {label} is none")
     if kinds[0] in ("npy", "npz"):
-        from .npy import ArraySource
-
-        return ArraySource(list(places), label=label, key=key)
+        return npy.ArraySource(list(places), label=label, key=key)
     parts = [_part(place, kinds[0], Path(given)) for place, given in places.items()]
     return TableSource(parts, label=label, numbers=numbers)
 
@@ -91,13 +94,7 @@ def _part(place: Path, kind: str, given: Path) -> Part:
 
 def _file(place: Path, kind: str) -> Part:
     if kind == "parquet":
-        from .parquet import ParquetPart
-
-        return ParquetPart(place)
+        return parquet.ParquetPart(place)
     if kind == "ipc":
-        from .arrow_ipc import IpcPart
-
-        return IpcPart(place)
-    from .csv_files import TextPart
-
-    return TextPart(place)
+        return arrow_ipc.IpcPart(place)
+    return csv_files.TextPart(place)

@@ -5,20 +5,15 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import reduce
-from operator import or_
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ArgumentError
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..moments.moments import Moments
 
 PIECE_BYTES = 1 << 23
 """About what a piece holds once decoded: enough to be quick, small enough that a few fit anywhere."""
@@ -32,13 +27,6 @@ class Piece:
 
     A piece of a large file may hold some of the columns only; the others are empty in it, and the rows are counted
     by one of the pieces that share them.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> piece = Piece(columns=[np.array([1, 3]), np.array([0.5])], rows=2, missing=(0, 1))
-    >>> piece.moments().mean.tolist(), piece.moments().missing.tolist()
-    ([2.0, 0.5], [0, 1])
     """
 
     rows: int
@@ -56,29 +44,7 @@ class Piece:
     bytes: int = 0
     """Bytes of the source that this piece stands for."""
 
-    def moments(self, **options: Any) -> Moments:
-        """Moments of the piece; `options` are those of `Moments.of` (`axis` only where there is an array)."""
-        from ..moments.columns import reduce_batch, reduce_columns
-        from ..moments.exact.products import products_of
-        from ..moments.moments import Moments
-
-        if self.array is not None:
-            return reduce_batch(self.array, **options)
-        if options.pop("axis", None) not in (None, 1, -1):
-            raise ArgumentError("axis is for arrays: a table has its statistics by column")
-        if options.get("covariance") and self.whole_rows is not None:
-            parts = (piece.moments(**options) for piece in self.whole_rows())
-            return reduce(or_, parts, Moments.empty(len(self.columns)))
-        options |= {"rows": self.rows, "missing": self.missing}
-        if not (options.get("covariance") and self.present and any(self.missing)):
-            return reduce_columns(self.columns, **options)
-        # Only products need whole rows, in which NaN stands for null: integers would lose digits to it.
-        options["covariance"] = False
-        return replace(
-            reduce_columns(self.columns, **options), products=products_of(np.column_stack(self._filled()))
-        )
-
-    def _filled(self) -> list[NDArray[Any]]:
+    def filled(self) -> list[NDArray[Any]]:
         """The columns with NaN where a null was left out: what belongs to one row stands in one place."""
         return [
             column if present is None else _with_nan(column, present)

@@ -14,7 +14,7 @@ from ..arguments import told
 from ..errors import ArgumentError, UserCodeError, users_code
 from .bounds import Bounds
 from .lines import Indices, Lines
-from .points import DIGITS, Point, described, framework_of, plain
+from .points import DIGITS, Point, described, framework_of, opened, plain
 
 Array = NDArray[np.float64]
 
@@ -91,8 +91,6 @@ class Function:
         return np.ldexp(flat, -self.exponents)
 
     def _flat(self, given: Any) -> Array:
-        from .points import opened
-
         return opened(given, wide=True).flat
 
     def _called(self, flat: Array) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from ..arguments import choice, flag, number, refused, told, whole
 from ..arguments import seed as checked_seed
 from ..errors import ArgumentError, UserCodeError
+from ..lazy import lazy
 from ..problem import Problem
 from ..runtime.isolation import isolated
 from ..runtime.scope import Scope, exclusive
@@ -24,6 +25,10 @@ from .objective import NumpyObjective, Objective
 from .parameter_dicts import Entries
 from .result import GradientCheck
 from .verdict import conclude
+
+jax_adapter = lazy("wellposed.gradcheck.jax.adapter")
+jax_pytrees = lazy("wellposed.gradcheck.jax.pytrees")
+torch_objective = lazy("wellposed.gradcheck.torch.objective")
 
 Mode = Literal["reverse", "forward", "forward-reverse"]
 MODES = ("reverse", "forward", "forward-reverse")
@@ -210,9 +215,7 @@ def _holds_jax(value: Any) -> bool:
     """Whether a class that JAX was told the inside of holds its arrays; where nobody imported JAX there are none."""
     if "jax" not in sys.modules:
         return False
-    from .jax.pytrees import holds_arrays
-
-    return holds_arrays(value)
+    return jax_pytrees.holds_arrays(value)
 
 
 def _leaves(value: Any, depth: int = 0) -> Iterator[Any]:
@@ -284,11 +287,7 @@ class Checker:
         replay: Literal["auto"] | bool,
         seed: int,
     ) -> None:
-        if framework == "torch":
-            from .torch import objective as adapter
-        else:
-            from .jax import adapter as adapter
-        self.adapter: Any = adapter
+        self.adapter: Any = torch_objective if framework == "torch" else jax_adapter
         self.f, self.inputs = f, inputs
         self.mode, self.resolution, self.replay, self.seed = mode, resolution, replay, seed
 

@@ -8,8 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import WellposedError
+from ..lazy import lazy
 from ._check_gradients import PASS_RESOLUTION, check_gradients
 from .result import CustomBackward, CustomBackwards, GradientCheck, GradientHook
+
+torch_custom_functions = lazy("wellposed.gradcheck.torch.custom_functions")
+torch_intended = lazy("wellposed.gradcheck.torch.intended")
 
 BUDGET_SECONDS = 30.0
 """What the checks of one loss may take together: about as long as the rest of `wellposed.check`. A call of a millisecond takes a tenth of a
@@ -59,9 +63,7 @@ def check_custom_functions(
     >>> check_custom_functions(lambda: (w * w).sum()).entries
     ()
     """
-    from .torch.custom_functions import custom_code
-
-    code = custom_code(run, names)
+    code = torch_custom_functions.custom_code(run, names)
     clock = _Clock(time.perf_counter() + budget_seconds, budget_seconds)
     outcomes: dict[str, list[CustomBackward]] = {}
     for call in _in_turns(code.calls):
@@ -160,9 +162,7 @@ def _bend(call: Any, seed: int) -> float | None:
 
 def _meant(call: Any, check: GradientCheck, seed: int) -> str:
     """Why a mismatch looks meant; empty when it does not."""
-    from .torch.intended import why_meant
-
-    reason = why_meant(call, seed=seed)
+    reason = torch_intended.why_meant(call, seed=seed)
     if reason or not call.flows or check.verdict != "fail":
         return reason
     off = 2 * check.relative_error

@@ -84,7 +84,7 @@ class Prober:
         self.has_waves = False
         """Whether it had for any group of tensors."""
         self.noise = max(self._noise_at_rest(), self.wander)
-        self.gradient_noise = gradient_noise(self)
+        self.gradient_noise = gradient_noise(objective, self.norms, lambda: self.fresh(self.everything))
         self.good_step: float | None = None
         """A length of step that gave a reading as sharp as was wanted: the next direction tries it first."""
         self.searched: set[float] = set()

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..errors import WellposedError
-from .directions import Array
+from .directions import Array, Direction
 from .objective import Objective
-
-if TYPE_CHECKING:
-    from .directional_error import Prober
 
 UPSTREAM = ((1, 3), (-1, 5))
 """Side and multiple of F of the gradients that show the rounding of the claimed one: products of few bits, which bfloat16 holds exactly."""
@@ -21,20 +18,21 @@ DEAF = 0.01
 """Part of a gradient; one that is linear in what comes from above is 2/3 away."""
 
 
-def gradient_noise(prober: Prober) -> tuple[float, ...]:
+def gradient_noise(
+    objective: Objective, norms: Sequence[float], draw: Callable[[], Direction]
+) -> tuple[float, ...]:
     """The norm of the rounding in the claimed gradient of each tensor: its second difference over a few roundings of the point.
 
     The two that are compared come from other multiples of F, since rounding in a backward pass may depend on what comes from above alone.
     """
-    roundoff = prober.objective.roundoff
-    floors = [roundoff * n / 3**0.5 for n in prober.norms]
-    if roundoff < LOW_PRECISION or not prober.objective.claims_gradient:
+    roundoff = objective.roundoff
+    floors = [roundoff * n / 3**0.5 for n in norms]
+    if roundoff < LOW_PRECISION or not objective.claims_gradient:
         return tuple(floors)
-    direction = prober.fresh(prober.everything)
+    direction = draw()
     try:
         sides = [
-            prober.objective.moved(direction, side * 4 * roundoff, upstream=upstream)
-            for side, upstream in UPSTREAM
+            objective.moved(direction, side * 4 * roundoff, upstream=upstream) for side, upstream in UPSTREAM
         ]
     except WellposedError:  # no gradient there: the floor is what is known
         return tuple(floors)
@@ -42,13 +40,15 @@ def gradient_noise(prober: Prober) -> tuple[float, ...]:
     if up is None or down is None:
         return tuple(floors)
     return tuple(
-        floors[i] if _is_deaf(up.gradient(i), down.gradient(i)) else _second_difference(prober, up, down, i)
-        for i in prober.everything
+        floors[i]
+        if _is_deaf(up.gradient(i), down.gradient(i))
+        else _second_difference(objective, up, down, i)
+        for i in range(len(norms))
     )
 
 
-def _second_difference(prober: Prober, up: Objective, down: Objective, i: int) -> float:
-    change = up.gradient(i) + down.gradient(i) - 2 * prober.objective.gradient(i)
+def _second_difference(objective: Objective, up: Objective, down: Objective, i: int) -> float:
+    change = up.gradient(i) + down.gradient(i) - 2 * objective.gradient(i)
     # A gradient that has a value of its own at the very point, as where it compares with ==, is far from both sides; they show no more than rounding.
     apart = up.gradient(i) - down.gradient(i)
     return min(float(np.linalg.norm(change)) / 6**0.5, float(np.linalg.norm(apart)) / 2**0.5)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ArgumentError
+from ..shown import Shown
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 
@@ -83,7 +84,7 @@ class WorstElement:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class GradientCheck:
+class GradientCheck(Shown):
     """Whether a backward pass is the derivative of its forward pass; true only when it passed."""
 
     verdict: Verdict
@@ -128,25 +129,6 @@ class GradientCheck:
             f"<GradientCheck {self.verdict}{': ' if said else ''}{said}; relative error {self.relative_error:.2g}, "
             f"resolution {self.resolution:.2g}>"
         )
-
-    # How a check looks is `show`'s business; these are the doors that Python, rich and notebooks knock at.
-    def __str__(self) -> str:
-        from ..show.gradient import render_gradients
-
-        return render_gradients(self)
-
-    def __rich_console__(self, console: Any, options: Any) -> Any:
-        from ..show.gradient import gradient_lines
-
-        yield from gradient_lines(self, options.max_width)
-
-    def _repr_html_(self) -> str:
-        from ..show.gradient_html import gradients_html
-
-        return gradients_html(self)
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(str(self))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,13 @@ from typing import Any, Literal
 from ..arguments import callable_or_none, choice, number
 from ..arguments import seed as checked_seed
 from ..errors import ArgumentError, MissingDependency
+from ..lazy import lazy
 from ..runtime.interrupts import unbroken
 from ..runtime.scope import exclusive
 from .policy import SCHEMES, Rule, plan
 from .result import Initialization, ParameterRecipe, SignalSummary
+
+torch_initializer = lazy("wellposed.initialization.torch.initializer")
 
 # Two draws by the same recipe differ by about this factor in range at width 64, so less is no improvement.
 DRAW_NOISE = 1.25
@@ -166,10 +169,9 @@ def _refuse_overflow(new: Mapping[str, Any], rule: Rule) -> None:
 
 def _weights() -> Any:
     try:
-        from .torch.initializer import Weights
+        return torch_initializer.Weights
     except ImportError as error:
         raise MissingDependency("initialize needs torch: pip install 'wellposed[torch]'") from error
-    return Weights
 
 
 def _judge(

@@ -15,8 +15,12 @@ import numpy as np
 
 from ..arguments import refused, told
 from ..errors import ArgumentError, UserCodeError, WellposedError
+from ..lazy import lazy
 from .activations import ACTIVATIONS, Array
 from .quadrature import gaussian_moments
+
+jax_activations = lazy("wellposed.initialization.jax")
+torch_initializer = lazy("wellposed.initialization.torch.initializer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +124,9 @@ def _evaluator(activation: Callable[[Any], Any]) -> Callable[[Array], Any]:
         if isinstance(given, np.ndarray):
             return activation
         if type(given).__module__.partition(".")[0] in ("jax", "jaxlib"):
-            from ..normalize.jax import elementwise as by_jax
-
-            return by_jax(activation)
+            return jax_activations.elementwise(activation)
     try:
-        from .torch.initializer import elementwise
+        elementwise = torch_initializer.elementwise
     except ImportError:
         raise ArgumentError(
             f"activation did not take a NumPy array and give one back ({refusal})"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..moments.column_moments import ColumnMoments
 from ..moments.exact.sums import Floats
-from ..moments.moments import Moments
 
 _REPEATED = 1e-12  # 1 - |correlation| up to here is rounding: the same feature in another unit
 _ENTRIES = 1 << 20  # rows are thinned to this many numbers: a picture needs no more
@@ -47,7 +47,7 @@ class CostContours:
 
 
 @np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")
-def cost_contours(columns: NDArray[Any], moments: Moments) -> CostContours | None:
+def cost_contours(columns: NDArray[Any], moments: ColumnMoments) -> CostContours | None:
     """Contours over the two worst features; None where fewer than two vary.
 
     Parameters
@@ -59,6 +59,7 @@ def cost_contours(columns: NDArray[Any], moments: Moments) -> CostContours | Non
     --------
     >>> import numpy as np
     >>> x = np.array([[1.0, 100.0], [-1.0, 100.0], [1.0, -100.0], [-1.0, -100.0]])
+    >>> from wellposed import Moments
     >>> contours = cost_contours(x, Moments.of(x))
     >>> contours.columns, round(contours.raw.condition), round(contours.standardised.condition)
     ((1, 0), 10000, 1)

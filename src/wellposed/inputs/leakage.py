@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ..moments.column_moments import ColumnMoments
 from ..moments.exact.sums import Floats
-from ..moments.moments import Moments
 from .coincidence import chance_of_moments
 from .leakage_by_batch import batches_by_themselves, samples_by_themselves
 from .leakage_by_range import (
@@ -93,8 +93,8 @@ class _Splits:
 def fingerprint_leak(
     train: NDArray[Any],
     validation: NDArray[Any],
-    train_moments: Moments,
-    validation_moments: Moments,
+    train_moments: ColumnMoments,
+    validation_moments: ColumnMoments,
     *,
     samples: tuple[int, int] | None = None,
 ) -> LeakFingerprint | None:
@@ -130,7 +130,7 @@ def fingerprint_leak(
     return min(filter(None, found), key=lambda f: f.chance or 0.0, default=splits.fingerprint())
 
 
-def _rows(values: Floats, samples: int, m: Moments, telling: NDArray[np.bool_]) -> _Rows:
+def _rows(values: Floats, samples: int, m: ColumnMoments, telling: NDArray[np.bool_]) -> _Rows:
     spreads = [np.abs(np.sqrt(v[telling]) - 1) for v in (m.variance, m.sample_variance)]
     return _Rows(
         values=values,
@@ -142,7 +142,7 @@ def _rows(values: Floats, samples: int, m: Moments, telling: NDArray[np.bool_]) 
     )
 
 
-def _many_valued(train: NDArray[Any], validation: NDArray[Any], m: Moments) -> NDArray[np.bool_]:
+def _many_valued(train: NDArray[Any], validation: NDArray[Any], m: ColumnMoments) -> NDArray[np.bool_]:
     """Columns of more than two values: a balanced column of two has mean 0 and std 1 by design."""
     return np.any([((x != m.minimum) & (x != m.maximum)).any(axis=0) for x in (train, validation)], axis=0)
 

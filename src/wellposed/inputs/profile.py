@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..moments.column_moments import ColumnMoments
 from ..moments.columns import kept_axes, reduce_batch
 from ..moments.exact.sums import Floats
-from ..moments.moments import Moments
 from .conditioning import Conditioning, measure_conditioning
 from .cost_contours import CostContours, cost_contours
 from .duplicates import Duplicates, count_duplicates
@@ -54,8 +54,8 @@ class NonFinite:
 class InputProfile:
     """Scales, spread, leaks and defects of the inputs, column by column; made by `profile_inputs`."""
 
-    train: Moments
-    validation: Moments | None
+    train: ColumnMoments
+    validation: ColumnMoments | None
     names: tuple[str, ...] | None
     kind: str
     """What a column is called: ``"feature"`` or, for images, ``"channel"``."""
@@ -215,7 +215,7 @@ def _names(names: Sequence[str] | None, columns: int) -> tuple[str, ...] | None:
     return tuple(map(str, names))
 
 
-def _mean_square(m: Moments) -> Floats:
+def _mean_square(m: ColumnMoments) -> Floats:
     with np.errstate(over="ignore"):
         return m.variance + m.mean**2
 
@@ -240,14 +240,14 @@ def _ratio(values: Floats, *, median: bool) -> float:
         return float(values.max() / (lower_median(values) if median else values.min()))
 
 
-def _rms(m: Moments) -> float:
+def _rms(m: ColumnMoments) -> float:
     filled = m.count > 0
     if not filled.any():
         return float("nan")
     return float(np.sqrt(np.average(_mean_square(m)[filled], weights=m.count[filled])))
 
 
-def _largest(m: Moments) -> float:
+def _largest(m: ColumnMoments) -> float:
     return float(np.fmax.reduce(np.fmax(np.abs(m.minimum), np.abs(m.maximum))))
 
 

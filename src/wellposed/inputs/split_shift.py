@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..moments.column_moments import ColumnMoments
 from ..moments.columns import kept_axes
 from ..moments.exact.sums import Floats
-from ..moments.moments import Moments
 from .duplicates import distinct_records
 
 _MIN_SAMPLES = 8
@@ -42,7 +42,10 @@ class SplitShift:
 
 
 def measure_shift(
-    train: NDArray[Any], validation: NDArray[Any], train_moments: Moments, validation_moments: Moments
+    train: NDArray[Any],
+    validation: NDArray[Any],
+    train_moments: ColumnMoments,
+    validation_moments: ColumnMoments,
 ) -> SplitShift | None:
     """None when a split has too few finite samples in some column."""
     scale = np.where(train_moments.constant, (train_moments | validation_moments).std, train_moments.std)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from ..arguments import path as path_of
 from ..errors import ArgumentError, ArtifactError, DataError
 from ..own_files import remove_whole, write_whole
-from .moments import Moments
+from ..version import __version__
+from . import saved
+from .column_moments import ColumnMoments
 
 if TYPE_CHECKING:
     from ..data.source import Source
@@ -30,7 +32,7 @@ class Done:
     pieces: int
     bytes: int
     """Of the source, as its pieces count them."""
-    moments: Moments
+    moments: ColumnMoments
     integers: tuple[bool, ...] = ()
     """Columns that were stored as integers so far; of text, that is known only by reading."""
 
@@ -61,8 +63,6 @@ class Checkpoint:
         ArgumentError
             When the file cannot be written there, or the source is none that could be read again.
         """
-        from .. import __version__
-
         folder = self.path.absolute().parent
         if self.path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
             raise ArgumentError(
@@ -107,7 +107,7 @@ class Checkpoint:
             "pieces": done.pieces,
             "bytes": done.bytes,
             "integers": list(done.integers),
-            "moments": done.moments.to_json(),
+            "moments": saved.to_json(done.moments),
         }
         text = f'{_HEAD}"digest": "{_digest(body)}", "body": {json.dumps(body)}}}\n'
         write_whole(self.path, text.encode())
@@ -148,7 +148,7 @@ def _done(body: dict[str, Any]) -> Done:
     return Done(
         pieces=body["pieces"],
         bytes=body["bytes"],
-        moments=Moments.from_json(body["moments"]),
+        moments=saved.from_json(body["moments"]),
         integers=tuple(map(bool, body["integers"])),
     )
 

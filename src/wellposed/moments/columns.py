@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from ..arguments import refused
 from ..errors import ArgumentError, DataError
+from .column_moments import ColumnMoments, named
 from .exact.accumulator import Accumulator, ColumnSums, cores, is_worth_compiling
 from .exact.products import Products, products_of
-from .moments import Moments, named
 from .quantiles import Sketches
 
 _EXACT = 1 << 53  # integers up to here are exact in float64
@@ -69,7 +69,7 @@ def reduce_batch(
     mask: NDArray[np.bool_] | None = None,
     covariance: bool = False,
     quantiles: bool = False,
-) -> Moments:
+) -> ColumnMoments:
     """Moments of one array whose first axis holds the samples; the options are those of `Moments.of`."""
     if mask is None:
         reduction = Reduction(axis=axis, covariance=covariance, quantiles=quantiles)
@@ -90,7 +90,7 @@ def reduce_columns(
     missing: Sequence[int] | None = None,
     covariance: bool = False,
     quantiles: bool = False,
-) -> Moments:
+) -> ColumnMoments:
     """Moments of one 1-d array a column; entries that were left out beforehand are counted in `missing`.
 
     With `covariance` nothing may have been left out.
@@ -183,10 +183,10 @@ class Reduction:
         if self._quantiles:
             self._sketches = self._sketches | Sketches.of(list(as_columns(batch, kept).T))
 
-    def moments(self) -> Moments:
+    def moments(self) -> ColumnMoments:
         """Of everything that was added."""
         if self._shape is None:
-            return Moments.empty()
+            return ColumnMoments.empty()
         size = int(np.prod(self._shape))
         return moments_of(
             _together(self._accumulator, self._extra),
@@ -227,10 +227,10 @@ def moments_of(
     lost: NDArray[np.int64],
     shape: tuple[int, ...],
     **parts: Any,
-) -> Moments:
+) -> ColumnMoments:
     """Moments of sums over `entries` a column, of which `lost` more were left out as missing."""
     count = entries - sums.missing - sums.infinite
-    return Moments(
+    return ColumnMoments.made(
         count=count.reshape(shape),
         missing=(sums.missing + lost).reshape(shape),
         infinite=sums.infinite.reshape(shape),

@@ -6,30 +6,28 @@ from typing import Any
 
 import numpy as np
 
+from ..data.batches import is_tensor
 from ..errors import DataError
+from ..lazy import lazy
+from .column_moments import ColumnMoments
 from .columns import kept_axes, moments_of
 from .exact.accumulator import Accumulator, ColumnSums
 from .exact.sums import SQUARE_BIAS, VALUE_BIAS, total
-from .moments import Moments
+
+torch_sums = lazy("wellposed.moments.exact.torch_sums")
 
 
 def reduce_on_device(
     data: Any, *, axis: int | tuple[int, ...] | None, covariance: bool, quantiles: bool
-) -> Moments | None:
+) -> ColumnMoments | None:
     """Moments of a tensor on an accelerator, reduced there; None where that does not apply."""
-    from ..data.batches import is_tensor
-
     if covariance or quantiles or not is_tensor(data):
         return None
-    from .exact.torch_sums import reducible
-
-    return reduce_tensor(data, axis=axis) if reducible(data) else None
+    return reduce_tensor(data, axis=axis) if torch_sums.reducible(data) else None
 
 
-def reduce_tensor(data: Any, *, axis: int | tuple[int, ...] | None = None) -> Moments:
+def reduce_tensor(data: Any, *, axis: int | tuple[int, ...] | None = None) -> ColumnMoments:
     """Moments of a floating-point torch tensor, on its device."""
-    from .exact.torch_sums import spacing_of, sum_columns
-
     kept = kept_axes(data.ndim, axis)
     shape = tuple(data.shape[a] for a in kept) or (1,)
     if 0 in shape:
@@ -37,7 +35,7 @@ def reduce_tensor(data: Any, *, axis: int | tuple[int, ...] | None = None) -> Mo
     columns = int(np.prod(shape))
     rows = data.detach().movedim(kept, tuple(range(-len(kept), 0))).reshape(-1, columns)
     sums = Accumulator(columns).sums()
-    for part in sum_columns(rows):
+    for part in torch_sums.sum_columns(rows):
         sums = sums | ColumnSums(
             values=total(part.values, columns, bias=VALUE_BIAS),
             squares=total(part.squares, columns, bias=SQUARE_BIAS),
@@ -52,7 +50,7 @@ def reduce_tensor(data: Any, *, axis: int | tuple[int, ...] | None = None) -> Mo
         lost=np.zeros(columns, dtype=np.int64),
         shape=shape,
         rows=len(data),
-        precision=spacing_of(data),
+        precision=torch_sums.spacing_of(data),
         products=None,
         sketches=None,
     )

@@ -13,12 +13,18 @@ import numpy as np
 from ..arguments import told
 from ..data.batches import as_array, batches, column_names, whole_array
 from ..data.frames import as_table
+from ..data.open import open_source
 from ..errors import ArgumentError, DataError
+from ..lazy import lazy
+from .column_moments import ColumnMoments
 from .columns import Reduction, kept_axes
 from .moments import Moments
 from .on_device import reduce_on_device
+from .resume import reduce_source
 from .sparse import check_axis, entries_of, reduce_sparse
 from .weighted import reduce_weighted
+
+engines = lazy("wellposed.moments.engines")
 
 if TYPE_CHECKING:
     from ..data.progress import Progress
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
 class Read:
     """What one reading of the data gave."""
 
-    moments: Moments
+    moments: ColumnMoments
     ndim: int
     """Dimensions of the data, the sample axis included: 2 for a table."""
     names: tuple[str, ...] | None = None
@@ -41,7 +47,7 @@ class Read:
     remarks: tuple[str, ...] = ()
     """What the reading had to decide."""
     label: str | None = None
-    mixing: Moments | None = None
+    mixing: ColumnMoments | None = None
     """Moments with the covariance of the columns that were named alone, where others were read beside them."""
 
 
@@ -102,15 +108,11 @@ def _refuse(*, where: str, **arguments: Any) -> None:
 
 
 def _engine(data: Any, engine: str | None) -> str | None:
-    from .engines import engine_of
-
-    return engine if engine is not None else engine_of(data)
+    return engine if engine is not None else engines.engine_of(data)
 
 
 def _by_engine(engine: str, data: Any, **options: Any) -> Read:
-    from .engines import reduce_with
-
-    found = reduce_with(engine, data, **options)
+    found = engines.reduce_with(engine, data, **options)
     return Read(
         moments=found.moments,
         ndim=found.ndim,
@@ -123,8 +125,6 @@ def _by_engine(engine: str, data: Any, **options: Any) -> Read:
 
 def _source(data: Any) -> Any:
     """The source, when the data are one, or have one; of a pair, the inputs."""
-    from ..data.open import open_source
-
     if isinstance(data, tuple) and len(data) == 2 and hasattr(data[0], "__arrow_c_stream__"):
         inputs, targets = data
         if targets is not None and hasattr(targets, "__len__") and len(targets) != len(inputs):
@@ -158,8 +158,6 @@ def _by_frame(source: Any, named: Sequence[str], *, covariance: bool = False, **
 
 
 def _by_source(source: Any, *, axis: Any, **options: Any) -> Read:
-    from .resume import reduce_source
-
     if source.names is None:
         options["axis"] = axis
     elif axis not in (None, 1, -1):

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from ..data.progress import Progress
 from ..errors import ArgumentError, DataError
 from .checkpoint import Checkpoint, Done
+from .column_moments import ColumnMoments
 from .exact.accumulator import load_ahead
-from .moments import Moments
+from .pieces import moments_of_piece
 
 if TYPE_CHECKING:
     from ..data.source import Piece, Source
@@ -33,7 +34,7 @@ def reduce_source(
     progress: Progress | None = None,
     threads: int = 2,
     **options: Any,
-) -> Moments:
+) -> ColumnMoments:
     """Moments of a source, whose pieces are reduced while the next one is read.
 
     At most ``threads + 1`` pieces are in memory. What was resumed is what was read at once, to the last bit;
@@ -53,7 +54,7 @@ def reduce_source(
     threads
         How many reduce beside the one that reads.
     options
-        Go to ``piece.moments``: ``covariance``, ``quantiles``, ``axis``.
+        Go to `moments_of_piece`: ``covariance``, ``quantiles``, ``axis``.
 
     Raises
     ------
@@ -92,10 +93,10 @@ def _recall(source: Source, done: Done) -> None:
 def _steps(source: Source, done: Done, threads: int, options: dict[str, Any]) -> Generator[Done]:
     """What is done after each piece; a step is whole or is not taken, wherever an interrupt strikes."""
     with _pool(threads) as pool, _closed(source.pieces(start=done.pieces)) as pieces:
-        waiting: deque[tuple[int, Future[Moments]]] = deque()
+        waiting: deque[tuple[int, Future[ColumnMoments]]] = deque()
         pool.submit(load_ahead, (source.rows or 0) * len(source.names or ()))
         for piece in pieces:
-            waiting.append((piece.bytes, pool.submit(piece.moments, **options)))
+            waiting.append((piece.bytes, pool.submit(moments_of_piece, piece, **options)))
             del piece  # the pool holds it as long as it is needed
             if len(waiting) > threads:
                 done = _with(done, *waiting.popleft(), source.integers)
@@ -105,7 +106,7 @@ def _steps(source: Source, done: Done, threads: int, options: dict[str, Any]) ->
             yield done
 
 
-def _with(done: Done, size: int, future: Future[Moments], integers: tuple[bool, ...]) -> Done:
+def _with(done: Done, size: int, future: Future[ColumnMoments], integers: tuple[bool, ...]) -> Done:
     return Done(
         pieces=done.pieces + 1,
         bytes=done.bytes + size,
@@ -155,7 +156,7 @@ class _Keeper:
 
     def done_before(self) -> Done:
         found = self._file.read(self._begun) if self._file else None
-        return found or Done(pieces=0, bytes=0, moments=Moments.empty())
+        return found or Done(pieces=0, bytes=0, moments=ColumnMoments.empty())
 
     def keep(self, done: Done) -> None:
         """Write when it is time; a full disk is told once, and the work goes on."""

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 
 from ..errors import DataError
+from .column_moments import ColumnMoments
 from .exact.products import Products
 from .exact.sums import SQUARE_BIAS, SQUARE_LIMBS, VALUE_BIAS, VALUE_LIMBS, Digits, ExactSums, Floats
-from .moments import Moments
 from .quantiles import Sketches
 
 FORMAT = "wellposed-moments"
@@ -46,7 +46,7 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
     sketches: list[str] | None
 
 
-def to_json(m: Moments) -> str:
+def to_json(m: ColumnMoments) -> str:
     """See `Moments.to_json`."""
     p = m.products
     held = _State(
@@ -68,7 +68,7 @@ def to_json(m: Moments) -> str:
     return json.dumps(msgspec.to_builtins(held), allow_nan=False)
 
 
-def from_json(text: str | bytes) -> Moments:
+def from_json(text: str | bytes) -> ColumnMoments:
     """See `Moments.from_json`."""
     try:
         held = msgspec.json.decode(text, type=_State)
@@ -101,7 +101,7 @@ def from_json(text: str | bytes) -> Moments:
         raise DataError("saved moments have minima above their maxima")
     if held.rows == 0 and (count + missing + infinite).any():
         raise DataError("saved moments have entries, and 0 rows")
-    moments = Moments(
+    moments = ColumnMoments.made(
         count=count,
         missing=missing,
         infinite=infinite,
@@ -118,7 +118,7 @@ def from_json(text: str | bytes) -> Moments:
     return moments
 
 
-def _check_possible(m: Moments) -> None:
+def _check_possible(m: ColumnMoments) -> None:
     """Refuse sums, products and sketches that no numbers of these counts, minima and maxima have."""
     minimum, maximum = m.minimum.ravel(), m.maximum.ravel()
     _check_sums(m.count.ravel().tolist(), m.values, m.squares, minimum, maximum)

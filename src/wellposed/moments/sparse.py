@@ -14,14 +14,15 @@ from ..arguments import told
 from ..data.array_protocols import is_sparse
 from ..data.batches import as_array, is_tensor, rows_of
 from ..errors import ArgumentError, DataError
+from ..lazy import lazy
+from .column_moments import ColumnMoments
 from .columns import moments_of, precision_of, sums_of_columns
 from .exact.accumulator import Accumulator, ColumnSums
 
+torch_tensors = lazy("wellposed.runtime.torch.tensors")
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from ..normalize.methods import Method
-    from .moments import Moments
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,9 +53,7 @@ def entries_of(data: Any, what: str = "the data") -> Entries | None:
         return _of_scipy(data, what)
     if not is_tensor(data):
         return None
-    from ..runtime.torch.tensors import is_sparse_tensor
-
-    return _of_tensor(data, what) if is_sparse_tensor(data) else None
+    return _of_tensor(data, what) if torch_tensors.is_sparse_tensor(data) else None
 
 
 def check_axis(axis: Any, mask: Any, entries: Entries) -> None:
@@ -67,22 +66,7 @@ def check_axis(axis: Any, mask: Any, entries: Entries) -> None:
         )
 
 
-def refuse_filling(method: Method, data: Any) -> None:
-    """Refuse a fit on a sparse matrix that would need the zeros one by one, with what to do instead."""
-    if method.name == "maxabs" or (method.name == "standard" and not method.with_centering):
-        return
-    entries = entries_of(data)
-    if entries is None:
-        return
-    in_order = method.name == "robust" and not method.with_centering
-    why = "needs all entries in order" if in_order else "subtracts, which would fill its zeros"
-    raise DataError(
-        f"the data are a sparse {entries.kind}, and method={method.name!r} {why}: expected {entries.dense}, or "
-        "method='maxabs', or method='standard' with with_centering=False"
-    )
-
-
-def reduce_sparse(entries: Entries, *, covariance: bool = False, quantiles: bool = False) -> Moments:
+def reduce_sparse(entries: Entries, *, covariance: bool = False, quantiles: bool = False) -> ColumnMoments:
     """Moments of all entries, those that are not stored too.
 
     Raises
@@ -140,9 +124,7 @@ def _parts(entries: Entries, stored: NDArray[np.int64], unread: NDArray[np.int64
 def some_rows(matrix: Any) -> Callable[[NDArray[np.intp]], Any]:
     """From numbers of rows to these rows of a sparse matrix or tensor, as sparse as it is."""
     if is_tensor(matrix):
-        from ..runtime.torch.tensors import rows_of_sparse
-
-        return rows_of_sparse(matrix)
+        return torch_tensors.rows_of_sparse(matrix)
     held = canonical(matrix)
     return lambda rows: held[rows]
 
@@ -175,16 +157,14 @@ def _of_scipy(matrix: Any, what: str) -> Entries:
 
 
 def _of_tensor(tensor: Any, what: str) -> Entries:
-    from ..runtime.torch.tensors import coalesced, to_numpy
-
-    held = coalesced(tensor)
-    values = to_numpy(held.values(), what=what)
+    held = torch_tensors.coalesced(tensor)
+    values = torch_tensors.to_numpy(held.values(), what=what)
     _check_form(tensor.ndim if held.dense_dim() == 0 else 0, values.dtype, what)
     return Entries(
         kind=f"{tensor.layout} tensor",
         dense="a dense one, as .to_dense() gives",
         shape=tuple(tensor.shape),
-        column=to_numpy(held.indices()[1]),
+        column=torch_tensors.to_numpy(held.indices()[1]),
         values=values,
     )
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ..arguments import told
 from ..data.batches import as_array, whole_array
 from ..errors import ArgumentError, DataError
-from .columns import as_columns, kept_axes
-from .moments import Moments
-from .sparse import check_axis, entries_of, some_rows
+from .column_moments import ColumnMoments
+from .columns import as_columns, kept_axes, reduce_batch
+from .sparse import check_axis, entries_of, reduce_sparse, some_rows
 
 _MOST = 1 << 62  # entries that are counted
 _EXPECTED = "whole numbers from 0 on, one a row"
@@ -22,7 +22,7 @@ _EXPECTED = "whole numbers from 0 on, one a row"
 Weights = NDArray[np.int64]
 
 
-def reduce_weighted(data: Any, sample_weight: Any, *, mask: Any = None, **options: Any) -> Moments:
+def reduce_weighted(data: Any, sample_weight: Any, *, mask: Any = None, **options: Any) -> ColumnMoments:
     """Moments of one array or sparse matrix whose rows count by `sample_weight`; see `Moments.of`."""
     inputs = data[0] if isinstance(data, tuple) and len(data) == 2 else data
     entries = entries_of(data)
@@ -30,7 +30,7 @@ def reduce_weighted(data: Any, sample_weight: Any, *, mask: Any = None, **option
         weights = _checked(sample_weight, rows=entries.shape[0], entries=entries.shape[1])
         check_axis(options.get("axis"), mask, entries)
         take = some_rows(inputs)
-        return weighted(lambda some: Moments.of(take(some), **options), weights)
+        return weighted(lambda some: _of_sparse(take(some), **options), weights)
     held = whole_array(data)
     if held is None or isinstance(data, Mapping):
         raise ArgumentError(
@@ -40,20 +40,32 @@ def reduce_weighted(data: Any, sample_weight: Any, *, mask: Any = None, **option
     rows = held.shape[0]
     weights = _checked(sample_weight, rows=rows, entries=held.size // max(rows, 1))
     if mask is None:
-        found = weighted(lambda some: Moments.of(held[some], **options), weights)
+        found = weighted(lambda some: reduce_batch(held[some], **options), weights)
         return _with_quantiles(found, held, weights, np.ones(rows, dtype=bool), **options)
     covers = as_array(mask, "mask")
     if covers.shape[0] != rows:
         raise ArgumentError(
             f"mask has shape {covers.shape}, and the data have {rows} rows: expected one for each"
         )
-    found = weighted(lambda some: Moments.of(held[some], mask=covers[some], **options), weights)
+    found = weighted(lambda some: reduce_batch(held[some], mask=covers[some], **options), weights)
     return _with_quantiles(found, held, weights, covers, **options)
 
 
+def _of_sparse(matrix: Any, *, axis: Any = None, **options: Any) -> ColumnMoments:
+    entries = entries_of(matrix)
+    assert entries is not None
+    return reduce_sparse(entries, **options)
+
+
 def _with_quantiles(
-    found: Moments, held: NDArray[Any], weights: Weights, covers: NDArray[Any], *, axis: Any, **options: Any
-) -> Moments:
+    found: ColumnMoments,
+    held: NDArray[Any],
+    weights: Weights,
+    covers: NDArray[Any],
+    *,
+    axis: Any,
+    **options: Any,
+) -> ColumnMoments:
     """Quantiles of few different entries are exact, however often these count."""
     if found.sketches is None or not options.get("quantiles"):
         return found
@@ -92,7 +104,7 @@ def _checked(weight: Any, *, rows: int, entries: int) -> Weights:
     return held.astype(np.int64)
 
 
-def weighted(moments_of_rows: Callable[[NDArray[np.intp]], Moments], weights: Weights) -> Moments:
+def weighted(moments_of_rows: Callable[[NDArray[np.intp]], ColumnMoments], weights: Weights) -> ColumnMoments:
     """Moments of rows that count by their weights, given a function from numbers of rows to their moments.
 
     By Horner's rule in the binary digits of the weights: moments that are merged with themselves count twice.
@@ -100,10 +112,10 @@ def weighted(moments_of_rows: Callable[[NDArray[np.intp]], Moments], weights: We
     Examples
     --------
     >>> x = np.array([[1.0], [5.0]])
-    >>> weighted(lambda rows: Moments.of(x[rows]), np.array([3, 1])).mean.tolist()
+    >>> weighted(lambda rows: reduce_batch(x[rows]), np.array([3, 1])).mean.tolist()
     [2.0]
     """
-    total = Moments.empty()
+    total = ColumnMoments.empty()
     for digit in reversed(range(int(weights.max()).bit_length())):
         total = total | total
         rows = np.flatnonzero(weights >> digit & 1)

@@ -17,18 +17,23 @@ from ..data.batches import as_array, column_names, is_tensor
 from ..data.column_names import listed
 from ..data.frames import Column, Table, as_table
 from ..errors import DataError
+from ..lazy import lazy
 from ..moments.engines import engine_of
 from ..moments.sparse import Entries, canonical, entries_of
 
+normalize_jax = lazy("wellposed.normalize.jax")
+torch_tensors = lazy("wellposed.runtime.torch.tensors")
+torch_transform = lazy("wellposed.normalize.torch.transform")
+
 if TYPE_CHECKING:
-    from .normalizer import Normalizer
+    from .fitted import FittedTransform
 
 _CHUNK = 1 << 20  # entries: what is held in float64 at a time
 
 Floats = NDArray[np.float64]
 
 
-def apply(n: Normalizer, x: Any, *, inverse: bool) -> Any:
+def apply(n: FittedTransform, x: Any, *, inverse: bool) -> Any:
     """`x` normalised, or brought back; the same kind of array, tensor or table."""
     table = as_table(x)
     if table is not None:
@@ -64,7 +69,7 @@ def _refuse_what_has_no_rows_here(x: Any) -> None:
         )
 
 
-def spread_over(n: Normalizer, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def spread_over(n: FittedTransform, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """The values in a shape that broadcasts against an array of `shape`: samples, or one sample."""
     dropped = n.ndim - len(shape)
     if dropped not in (0, 1) or (dropped == 1 and n.ndim == 1):
@@ -83,7 +88,7 @@ def spread_over(n: Normalizer, values: NDArray[Any], shape: tuple[int, ...]) -> 
     return values.reshape(full[dropped:])
 
 
-def _check_columns(n: Normalizer, found: Sequence[str], *, table: bool) -> None:
+def _check_columns(n: FittedTransform, found: Sequence[str], *, table: bool) -> None:
     """In a table, columns that are not normalised may be absent; in an array every column has its place."""
     if n.names is None:
         if table and (n.ndim != 2 or (n.axis and len(found) != n.mean.size)):
@@ -105,7 +110,7 @@ def _check_columns(n: Normalizer, found: Sequence[str], *, table: bool) -> None:
         )
 
 
-def _on_array(n: Normalizer, x: NDArray[Any], *, inverse: bool) -> NDArray[Any]:
+def _on_array(n: FittedTransform, x: NDArray[Any], *, inverse: bool) -> NDArray[Any]:
     center, scale = (spread_over(n, v, x.shape) for v in (n.center, n.scale))
     offset = None if n.offset is None else spread_over(n, n.offset, x.shape)
     bounds = _spread_bounds(n, x.shape)
@@ -122,21 +127,21 @@ def _on_array(n: Normalizer, x: NDArray[Any], *, inverse: bool) -> NDArray[Any]:
     return out
 
 
-def _spread_bounds(n: Normalizer, shape: tuple[int, ...]) -> tuple[Floats, Floats] | None:
+def _spread_bounds(n: FittedTransform, shape: tuple[int, ...]) -> tuple[Floats, Floats] | None:
     if n.bounds is None:
         return None
     low, high = n.bounds
     return spread_over(n, low, shape), spread_over(n, high, shape)
 
 
-def _becomes(n: Normalizer, dtype: np.dtype[Any]) -> np.dtype[Any]:
+def _becomes(n: FittedTransform, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Of the dtype and never of the values, so that every batch gives the same."""
     if dtype.kind == "f":
         return dtype
     return np.dtype(np.float32) if n.selected.all() else np.result_type(dtype, np.float32)
 
 
-def _may_lose(n: Normalizer, dtype: np.dtype[Any]) -> bool:
+def _may_lose(n: FittedTransform, dtype: np.dtype[Any]) -> bool:
     """Whether integers pass unchanged that float64 may not hold."""
     return dtype.kind in "iu" and dtype.itemsize == 8 and not n.selected.all()
 
@@ -152,7 +157,7 @@ def _check_held(largest: float, becomes: str) -> None:
 
 
 def _worked(
-    n: Normalizer,
+    n: FittedTransform,
     work: Floats,
     center: Floats,
     scale: Floats,
@@ -179,7 +184,7 @@ def _worked(
     return work
 
 
-def _rotate(n: Normalizer, work: Any, rotation: Floats | None) -> None:
+def _rotate(n: FittedTransform, work: Any, rotation: Floats | None) -> None:
     """Mix the columns that are mixed, so that a missing entry elsewhere spoils nothing."""
     if rotation is None or not n.mixed.any():
         return
@@ -189,7 +194,7 @@ def _rotate(n: Normalizer, work: Any, rotation: Floats | None) -> None:
     last[..., columns] = last[..., columns] @ block
 
 
-def _on_sparse(n: Normalizer, x: Any, entries: Entries, *, inverse: bool) -> Any:
+def _on_sparse(n: FittedTransform, x: Any, entries: Entries, *, inverse: bool) -> Any:
     """The stored entries alone: no zero is filled in, and the format stays."""
     if not n.keeps_zeros:
         does = (
@@ -210,9 +215,7 @@ def _on_sparse(n: Normalizer, x: Any, entries: Entries, *, inverse: bool) -> Any
         _check_held(wide.max(where=~selected, initial=0.0), "float64")
     bounds = None if inverse or n.bounds is None else tuple(_by_entry(n, v, entries) for v in n.bounds)
     if is_tensor(x):
-        from ..runtime.torch.tensors import scaled_sparse
-
-        return scaled_sparse(x, scale, bounds, dtype.name, inverse=inverse)
+        return torch_transform.scaled_sparse(x, scale, bounds, dtype.name, inverse=inverse)
     with np.errstate(over="ignore", under="ignore"):
         work = entries.values.astype(np.float64)
         work = work * scale if inverse else work / scale
@@ -222,39 +225,37 @@ def _on_sparse(n: Normalizer, x: Any, entries: Entries, *, inverse: bool) -> Any
     return made.asformat(x.format)
 
 
-def _by_entry(n: Normalizer, values: NDArray[Any], entries: Entries) -> NDArray[Any]:
+def _by_entry(n: FittedTransform, values: NDArray[Any], entries: Entries) -> NDArray[Any]:
     """The value of the column that each stored entry is in."""
     spread = spread_over(n, values, entries.shape)
     return np.broadcast_to(spread, (1, entries.shape[1]))[0, entries.column]
 
 
-def _on_tensor(n: Normalizer, x: Any, *, inverse: bool) -> Any:
-    from ..runtime.torch.tensors import WITHOUT_FLOAT64, clipped, refuse_unless_plain
-
+def _on_tensor(n: FittedTransform, x: Any, *, inverse: bool) -> Any:
     if x.is_complex():
         raise DataError(f"x has dtype {x.dtype}: expected real numbers")
-    refuse_unless_plain(x)
-    out = _worked_tensor(n, _widened(n, x, WITHOUT_FLOAT64), WITHOUT_FLOAT64, inverse=inverse)
+    torch_tensors.refuse_unless_plain(x)
+    out = _worked_tensor(
+        n, _widened(n, x, torch_tensors.WITHOUT_FLOAT64), torch_tensors.WITHOUT_FLOAT64, inverse=inverse
+    )
     bounds = _spread_bounds(n, tuple(x.shape))
-    return out if inverse or bounds is None else clipped(out, *bounds)
+    return out if inverse or bounds is None else torch_transform.clipped(out, *bounds)
 
 
-def _worked_tensor(n: Normalizer, x: Any, without_float64: Sequence[str], *, inverse: bool) -> Any:
-    from ..runtime.torch.tensors import affine
-
+def _worked_tensor(n: FittedTransform, x: Any, without_float64: Sequence[str], *, inverse: bool) -> Any:
     center, scale = (spread_over(n, v, tuple(x.shape)) for v in (n.center, n.scale))
     if n.rotation is None or not n.mixed.any():
         offset = None if n.offset is None else spread_over(n, n.offset, tuple(x.shape))
-        return affine(x, center, scale, offset, inverse=inverse)
+        return torch_transform.affine(x, center, scale, offset, inverse=inverse)
     wide = x.float() if x.device.type in without_float64 else x.double()
     if inverse:
-        out = affine(_rotated_tensor(n, wide, n.unrotation), center, scale, inverse=True)
+        out = torch_transform.affine(_rotated_tensor(n, wide, n.unrotation), center, scale, inverse=True)
     else:
-        out = _rotated_tensor(n, affine(wide, center, scale, inverse=False), n.rotation)
+        out = _rotated_tensor(n, torch_transform.affine(wide, center, scale, inverse=False), n.rotation)
     return out.to(x.dtype) if x.is_floating_point() else out.float()
 
 
-def _widened(n: Normalizer, x: Any, without_float64: Sequence[str]) -> Any:
+def _widened(n: FittedTransform, x: Any, without_float64: Sequence[str]) -> Any:
     """Integers in the dtype that they become, where some pass unchanged that float32 may not hold."""
     if x.is_floating_point() or x.dtype.itemsize <= 2 or n.selected.all():
         return x
@@ -265,15 +266,15 @@ def _widened(n: Normalizer, x: Any, without_float64: Sequence[str]) -> Any:
     return wide
 
 
-def _on_jax(n: Normalizer, x: Any, *, inverse: bool) -> Any:
+def _on_jax(n: FittedTransform, x: Any, *, inverse: bool) -> Any:
     spread_over(n, n.center, x.shape)
     x = _widened_by_jax(n, x)
     if not inverse:
-        return n.to_jax()(x)
+        return normalize_jax.to_jax(n)(x)
     return sys.modules["jax"].numpy.asarray(_on_array(n, as_array(x, "x"), inverse=True))
 
 
-def _widened_by_jax(n: Normalizer, x: Any) -> Any:
+def _widened_by_jax(n: FittedTransform, x: Any) -> Any:
     """The same; while it is traced an array has no values to check."""
     if x.dtype.kind not in "iu" or x.dtype.itemsize <= 2 or n.selected.all():
         return x
@@ -284,14 +285,14 @@ def _widened_by_jax(n: Normalizer, x: Any) -> Any:
     return wide
 
 
-def _rotated_tensor(n: Normalizer, wide: Any, rotation: Any) -> Any:
+def _rotated_tensor(n: FittedTransform, wide: Any, rotation: Any) -> Any:
     columns = np.flatnonzero(n.mixed).tolist()
     out = wide.movedim(n.axis[0] - n.ndim, -1).clone()
     out[..., columns] = out[..., columns] @ wide.new_tensor(rotation[np.ix_(columns, columns)])
     return out.movedim(-1, n.axis[0] - n.ndim)
 
 
-def _on_table(n: Normalizer, table: Table, *, inverse: bool) -> Any:
+def _on_table(n: FittedTransform, table: Table, *, inverse: bool) -> Any:
     _check_columns(n, table.names, table=True)
     names = n.names or table.names
     everything = not n.axis  # one center and scale for all
@@ -316,7 +317,7 @@ def _on_table(n: Normalizer, table: Table, *, inverse: bool) -> Any:
 
 
 def _alone(
-    n: Normalizer, column: Column, center: float, scale: float, offset: float, *, inverse: bool
+    n: FittedTransform, column: Column, center: float, scale: float, offset: float, *, inverse: bool
 ) -> Floats:
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         work = column.values.astype(np.float64)
@@ -328,7 +329,7 @@ def _alone(
 
 
 def _together(
-    n: Normalizer, columns: dict[str, Column], places: list[int], *, inverse: bool
+    n: FittedTransform, columns: dict[str, Column], places: list[int], *, inverse: bool
 ) -> dict[str, Floats]:
     """All columns as one matrix, since a rotation mixes them."""
     rows = len(next(iter(columns.values())).values) if columns else 0

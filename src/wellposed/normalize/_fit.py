@@ -17,14 +17,14 @@ from ..data.held_out import check_split
 from ..data.targets import targets_of
 from ..errors import ArgumentError, DataError
 from ..moments.checkpoint import Checkpoint
+from ..moments.column_moments import ColumnMoments
 from ..moments.columns import kept_axes
 from ..moments.engines import ENGINES
-from ..moments.moments import Moments
 from ..moments.read import Read, read
-from ..moments.sparse import refuse_filling
+from ..version import __version__
+from .fitted import FittedTransform
 from .integer_codes import codes_among
-from .methods import WHITENING, Method, method_of, options_for, transform
-from .normalizer import Normalizer
+from .methods import WHITENING, Method, method_of, options_for, refuse_filling, transform
 from .provenance import Provenance
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def fit(
     checkpoint: str | PathLike[str] | Checkpoint | None,
     progress: Progress | None,
     **options: Any,
-) -> Normalizer:
+) -> FittedTransform:
     """See `Normalizer.fit`; `options` are those of the method."""
     asked = method_of(method, **options)
     choice(of, "of", _OF)
@@ -115,7 +115,7 @@ def normalizer_of(
     axis: tuple[int, ...],
     source: str | None = None,
     remarks: Sequence[str] = (),
-) -> Normalizer:
+) -> FittedTransform:
     """The normalizer of what was read; `wanted` as ``columns=`` of `Normalizer.fit`, `axis` the kept axes."""
     moments = found.moments
     names, selected = _select(wanted, found, moments.count.size)
@@ -134,7 +134,7 @@ def normalizer_of(
         )
     map_ = transform(method, moments, selected.reshape(moments.shape), label, mixing=found.mixing)
     filled = moments.count > 0
-    return Normalizer(
+    return FittedTransform.made(
         method=method.name,
         clip=method.clip,
         feature_range=method.feature_range,
@@ -164,7 +164,7 @@ def normalizer_of(
     )
 
 
-def _blurred(moments: Moments, selected: NDArray[np.bool_], label: Callable[[int], str]) -> list[str]:
+def _blurred(moments: ColumnMoments, selected: NDArray[np.bool_], label: Callable[[int], str]) -> list[str]:
     """Of integers that are exact in the statistics but not in the float64 that they are applied in."""
     largest = np.fmax(np.abs(moments.minimum), np.abs(moments.maximum)).ravel()
     lost = selected & (largest > _EXACT) & (np.spacing(largest) > _BLUR * moments.std.ravel())
@@ -215,7 +215,7 @@ def _index(column: Any, found: Read, width: int) -> int:
     return int(column)
 
 
-def _check_readable(m: Moments, selected: NDArray[np.bool_], label: Callable[[int], str]) -> None:
+def _check_readable(m: ColumnMoments, selected: NDArray[np.bool_], label: Callable[[int], str]) -> None:
     if not selected.any():
         raise DataError(
             "no column is left to normalise: integers that are codes are left alone; name them with columns="
@@ -228,9 +228,7 @@ def _check_readable(m: Moments, selected: NDArray[np.bool_], label: Callable[[in
         )
 
 
-def _provenance(m: Moments, source: str | None) -> Provenance:
-    from .. import __version__
-
+def _provenance(m: ColumnMoments, source: str | None) -> Provenance:
     return Provenance(
         rows=m.rows,
         source=source,

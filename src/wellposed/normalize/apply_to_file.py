@@ -18,25 +18,32 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import flag
 from ..arguments import path as path_of
-from ..data.column_names import listed, places_of
+from ..data.column_names import listed, places_of, printable
 from ..data.csv_blocks import compressed
 from ..data.csv_dialect import is_missing
 from ..data.npy import Stored, stored
 from ..data.paths import ending_of, kind_of, replacing
 from ..data.source import PIECE_BYTES
 from ..errors import ArgumentError, DataError
+from ..lazy import lazy
 from ..own_files import is_same_file
+from ._apply import apply as on_rows
+from .fitted import FittedTransform
+
+arrow = lazy("wellposed.data.arrow")
+arrow_ipc = lazy("wellposed.data.arrow_ipc")
+csv_files = lazy("wellposed.data.csv_files")
+parquet = lazy("wellposed.data.parquet")
 
 if TYPE_CHECKING:
     from ..data.csv_files import TextPart
-    from .normalizer import Normalizer
 
 _PIECE = PIECE_BYTES // 2
 
 
 def apply(
     path: str | PathLike[str],
-    normalizer: Normalizer,
+    normalizer: FittedTransform,
     out: str | PathLike[str],
     *,
     key: str | None = None,
@@ -93,15 +100,11 @@ def apply(
     if kind in ("npy", "npz"):
         return _array(stored(place, key), normalizer, target)
     if kind == "csv":
-        from ..data.csv_files import TextPart
-
-        return _text(TextPart(place), normalizer, target)
-    from .apply_to_table import apply_tabular
-
-    return apply_tabular(place, kind, normalizer, target)
+        return _text(csv_files.TextPart(place), normalizer, target)
+    return _tabular(place, kind, normalizer, target)
 
 
-def wanted_of(normalizer: Normalizer, columns: Sequence[str], label: str) -> tuple[str, ...]:
+def _wanted_of(normalizer: FittedTransform, columns: Sequence[str], label: str) -> tuple[str, ...]:
     """The columns of a table that the normalizer changes, in its order."""
     if normalizer.names is None:
         raise DataError(
@@ -117,19 +120,19 @@ def wanted_of(normalizer: Normalizer, columns: Sequence[str], label: str) -> tup
     return wanted
 
 
-def normalised(
-    normalizer: Normalizer, columns: Mapping[str, ArrayLike], rows: int
+def _normalised(
+    normalizer: FittedTransform, columns: Mapping[str, ArrayLike], rows: int
 ) -> dict[str, NDArray[np.float64]]:
     """The columns, NaN where they are missing, in float64; what the normalizer leaves alone is not needed."""
     places = places_of(normalizer.names or ())
     matrix = np.zeros((rows, len(places)))
     for name, values in columns.items():
         matrix[:, places[name]] = values
-    result = normalizer(matrix)
+    result = on_rows(normalizer, matrix, inverse=False)
     return {name: result[:, places[name]] for name in columns}
 
 
-def _array(array: Stored, normalizer: Normalizer, target: Path) -> tuple[str, ...]:
+def _array(array: Stored, normalizer: FittedTransform, target: Path) -> tuple[str, ...]:
     dtype = array.dtype if array.dtype.kind == "f" else np.dtype(np.float32)
     step = max(1, _PIECE // max(1, array.sample_bytes))
     with replacing(target) as temporary:
@@ -141,16 +144,20 @@ def _array(array: Stored, normalizer: Normalizer, target: Path) -> tuple[str, ..
     return array.others
 
 
-def _write_array(file: Any, array: Stored, dtype: np.dtype[Any], step: int, normalizer: Normalizer) -> None:
+def _write_array(
+    file: Any, array: Stored, dtype: np.dtype[Any], step: int, normalizer: FittedTransform
+) -> None:
     # Not through a memory map: on a full disk that kills the process instead of raising.
     header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": array.shape}
     npy.write_array_header_2_0(file, header)
     for part in array.parts(step):
-        file.write(np.ascontiguousarray(normalizer(np.asarray(part)), dtype=dtype).tobytes())
+        file.write(
+            np.ascontiguousarray(on_rows(normalizer, np.asarray(part), inverse=False), dtype=dtype).tobytes()
+        )
 
 
 def _write_archive(
-    temporary: Path, array: Stored, dtype: np.dtype[Any], step: int, normalizer: Normalizer
+    temporary: Path, array: Stored, dtype: np.dtype[Any], step: int, normalizer: FittedTransform
 ) -> None:
     with zipfile.ZipFile(array.place) as old, zipfile.ZipFile(temporary, "w") as new:
         for info in old.infolist():
@@ -173,9 +180,9 @@ def _copy(old: zipfile.ZipFile, info: zipfile.ZipInfo, member: Any) -> None:
             member.write(text)
 
 
-def _text(part: TextPart, normalizer: Normalizer, target: Path) -> tuple[str, ...]:
+def _text(part: TextPart, normalizer: FittedTransform, target: Path) -> tuple[str, ...]:
     header, comma = part.columns, part.dialect.decimal == ","
-    wanted = wanted_of(normalizer, header, part.label)
+    wanted = _wanted_of(normalizer, header, part.label)
     held = places_of(header)
     places = {name: held[name] for name in wanted}
     with replacing(target) as temporary, _opened(temporary, packed=compressed(target)) as file:
@@ -187,7 +194,7 @@ def _text(part: TextPart, normalizer: Normalizer, target: Path) -> tuple[str, ..
         writer.writerow(header)
         for rows in part.rows_in_blocks():
             numbers = {name: part.values(name, rows) for name in wanted}
-            for name, values in normalised(normalizer, numbers, len(rows)).items():
+            for name, values in _normalised(normalizer, numbers, len(rows)).items():
                 _put(rows, places[name], values, comma=comma)
             writer.writerows(row for _, row in rows)
         lines.detach()
@@ -208,3 +215,49 @@ def _opened(place: Path, *, packed: bool) -> Iterator[BinaryIO]:
         return
     with place.open("wb") as file, gzip.GzipFile(fileobj=file, mode="wb", mtime=0, compresslevel=6) as text:
         yield text  # type: ignore[misc]
+
+
+def _tabular(place: Path, kind: str, normalizer: FittedTransform, target: Path) -> tuple[str, ...]:
+    """Normalise a Parquet or Arrow file into another; gives the columns that were left as they were."""
+    part = parquet.ParquetPart(place) if kind == "parquet" else arrow_ipc.IpcPart(place)
+    wanted = _wanted_of(normalizer, part.columns, part.label)
+    schema = _schema(part.schema, wanted, part.label)
+    with replacing(target) as temporary, part.writer(temporary, schema) as writer:
+        for batch in part.batches():
+            writer.write_batch(_batch(batch, wanted, schema, normalizer))
+    return tuple(name for name in part.columns if name not in wanted)
+
+
+def _schema(schema: Any, wanted: tuple[str, ...], label: str) -> Any:
+    """The schema, with float32 where integers were; refused where a column holds no numbers."""
+    pa = arrow.pyarrow()
+    for name in wanted:
+        i = schema.get_field_index(name)
+        field = schema.field(i)
+        why = arrow.why_left_alone(field.type)
+        if why is not None:
+            raise DataError(f"{label}: column {printable(name)} holds {why}, expected numbers")
+        if not pa.types.is_floating(field.type):
+            schema = schema.set(i, field.with_type(pa.float32()))
+    return schema
+
+
+def _batch(batch: Any, wanted: tuple[str, ...], schema: Any, normalizer: FittedTransform) -> Any:
+    pa = arrow.pyarrow()
+    columns = {name: batch.column(name) for name in wanted}
+    values = _normalised(normalizer, {n: _floats(c) for n, c in columns.items()}, batch.num_rows)
+    arrays = []
+    for field, old in zip(schema, batch.columns, strict=True):
+        if field.name in values:
+            new = values[field.name].astype(field.type.to_pandas_dtype())
+            old = pa.array(new, type=field.type, mask=_nulls(columns[field.name]))
+        arrays.append(old)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _floats(column: Any) -> NDArray[np.float64]:
+    return column.to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def _nulls(column: Any) -> NDArray[np.bool_] | None:
+    return column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None

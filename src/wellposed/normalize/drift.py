@@ -24,7 +24,7 @@ from ..data.column_names import cut
 from .drift_statistics import Tally, tally
 
 if TYPE_CHECKING:
-    from .normalizer import Normalizer
+    from .fitted import FittedTransform
 
 Change = Literal["mean", "variance", "range", "missing"]
 
@@ -90,7 +90,7 @@ class Drift:
         return "\n".join(_lines(self))
 
 
-def measure_drift(n: Normalizer, data: Any, *, chance: float = _CHANCE) -> Drift:
+def measure_drift(n: FittedTransform, data: Any, *, chance: float = _CHANCE) -> Drift:
     """Compare new data with the data that a normalizer was fitted on.
 
     Parameters
@@ -135,7 +135,7 @@ def measure_drift(n: Normalizer, data: Any, *, chance: float = _CHANCE) -> Drift
     )
 
 
-def _column(n: Normalizer, t: Tally, i: int, chance: float) -> ColumnDrift:
+def _column(n: FittedTransform, t: Tally, i: int, chance: float) -> ColumnDrift:
     c = int(t.columns[i])
     train_entries, entries = (
         int(m.count.flat[j] + m.missing.flat[j] + m.infinite.flat[j]) for m, j in ((n, c), (t, i))
@@ -162,7 +162,7 @@ def _column(n: Normalizer, t: Tally, i: int, chance: float) -> ColumnDrift:
     )
 
 
-def _moved(n: Normalizer, t: Tally, i: int, chance: float) -> dict[str, float]:
+def _moved(n: FittedTransform, t: Tally, i: int, chance: float) -> dict[str, float]:
     """Shift of the mean and ratio of the variances, with their errors and what chance allows."""
     c = int(t.columns[i])
     mean, std = float(n.mean.flat[c]), float(n.std.flat[c])

@@ -10,16 +10,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.batches import batches
 from ..data.column_names import listed, places_of
+from ..data.open import open_source
 from ..errors import DataError
+from ..lazy import lazy
+from ..moments.column_moments import ColumnMoments
 from ..moments.columns import kept_axes, reduce_batch
 from ..moments.exact.sums import Floats
-from ..moments.moments import Moments
+from ..moments.pieces import moments_of_piece
 from ..moments.sparse import entries_of, filled_in, some_rows
+from ._apply import spread_over
+
+engines = lazy("wellposed.moments.engines")
 
 if TYPE_CHECKING:
     from ..data.source import Source
-    from .normalizer import Normalizer
+    from .fitted import FittedTransform
 
 _CHUNK = 1 << 20  # entries that are held in float64 at a time
 _SPACINGS = 2.0**-22  # two spacings of float32: an extreme that was stored more narrowly is not beyond itself
@@ -71,11 +78,11 @@ _Sums = tuple[Floats, Floats, Counts, Counts]
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Part:
     rows: int
-    moments: Moments
+    moments: ColumnMoments
     sums: _Sums
 
 
-def tally(n: Normalizer, data: Any) -> Tally:
+def tally(n: FittedTransform, data: Any) -> Tally:
     """Read everything once.
 
     Raises
@@ -83,9 +90,6 @@ def tally(n: Normalizer, data: Any) -> Tally:
     DataError
         When there are no rows, or the columns are not those of the normalizer.
     """
-    from ..data.open import open_source
-    from ..moments.engines import engine_of
-
     if n.provenance.rows == 0:
         raise DataError(
             "the normalizer was made of given statistics, and knows no training data to compare with: fit one with "
@@ -94,7 +98,7 @@ def tally(n: Normalizer, data: Any) -> Tally:
     columns = np.flatnonzero(n.selected)
     if not columns.size:
         raise DataError("the normalizer normalises no column: there is nothing to compare")
-    engine = engine_of(data)
+    engine = engines.engine_of(data)
     if engine is not None:
         return _by_engine(n, data, engine, columns)
     if entries_of(data) is not None:
@@ -110,7 +114,7 @@ def tally(n: Normalizer, data: Any) -> Tally:
 
 
 def _total(parts: Iterator[_Part], columns: Counts, places: Counts) -> Tally:
-    rows, moments, sums = 0, Moments.empty(), None
+    rows, moments, sums = 0, ColumnMoments.empty(), None
     for part in parts:
         rows, moments = rows + part.rows, moments | part.moments
         sums = part.sums if sums is None else tuple(a + b for a, b in zip(sums, part.sums, strict=True))
@@ -123,7 +127,7 @@ def _total(parts: Iterator[_Part], columns: Counts, places: Counts) -> Tally:
     return _tally(moments, columns, places, rows=rows, below=below, above=above, kurtosis=kurtosis)
 
 
-def _tally(m: Moments, columns: Counts, places: Counts, **found: Any) -> Tally:
+def _tally(m: ColumnMoments, columns: Counts, places: Counts, **found: Any) -> Tally:
     taken = {
         name: getattr(m, name).ravel()[places]
         for name in ("count", "missing", "infinite", "mean", "variance", "minimum", "maximum")
@@ -131,26 +135,22 @@ def _tally(m: Moments, columns: Counts, places: Counts, **found: Any) -> Tally:
     return Tally(columns=columns, **taken, **found)
 
 
-def _by_engine(n: Normalizer, data: Any, engine: str, columns: Counts) -> Tally:
+def _by_engine(n: FittedTransform, data: Any, engine: str, columns: Counts) -> Tally:
     """Engines give moments and nothing else: what they do not tell stays unknown."""
-    from ..moments.engines import reduce_with
-
-    found = reduce_with(engine, data, axis=None if n.ndim == 2 else n.axis or None)
+    found = engines.reduce_with(engine, data, axis=None if n.ndim == 2 else n.axis or None)
     places = _places(n, found.names, found.moments.count.size, columns)
     return _tally(
         found.moments, columns, places, rows=found.moments.rows, below=None, above=None, kurtosis=None
     )
 
 
-def _of_batches(n: Normalizer, data: Any, columns: Counts) -> Iterator[_Part]:
-    from ..data.batches import batches
-
+def _of_batches(n: FittedTransform, data: Any, columns: Counts) -> Iterator[_Part]:
     with closing(batches(data)) as held:
         for batch in held:
             yield from _chunks(n, batch, columns)
 
 
-def _of_sparse(n: Normalizer, matrix: Any, columns: Counts) -> Iterator[_Part]:
+def _of_sparse(n: FittedTransform, matrix: Any, columns: Counts) -> Iterator[_Part]:
     """Some rows at a time are filled in; what is held stays small."""
     take, (rows, width) = some_rows(matrix), matrix.shape
     step = max(1, _CHUNK // max(1, width))
@@ -159,15 +159,13 @@ def _of_sparse(n: Normalizer, matrix: Any, columns: Counts) -> Iterator[_Part]:
         yield _of_array(n, filled_in(take(some)), columns)
 
 
-def _chunks(n: Normalizer, array: NDArray[Any], columns: Counts) -> Iterator[_Part]:
+def _chunks(n: FittedTransform, array: NDArray[Any], columns: Counts) -> Iterator[_Part]:
     step = max(1, _CHUNK // max(1, array[:1].size))
     for start in range(0, len(array), step):
         yield _of_array(n, array[start : start + step], columns)
 
 
-def _of_array(n: Normalizer, array: NDArray[Any], columns: Counts) -> _Part:
-    from ._apply import spread_over
-
+def _of_array(n: FittedTransform, array: NDArray[Any], columns: Counts) -> _Part:
     if array.ndim != n.ndim:
         raise DataError(
             f"the data have {array.ndim} dimensions, the normalizer was fitted on {n.ndim}: expected data of "
@@ -182,7 +180,7 @@ def _of_array(n: Normalizer, array: NDArray[Any], columns: Counts) -> _Part:
     return _Part(rows=len(array), moments=moments, sums=sums)
 
 
-def _of_source(n: Normalizer, source: Source, found: Sequence[str], columns: Counts) -> Tally:
+def _of_source(n: FittedTransform, source: Source, found: Sequence[str], columns: Counts) -> Tally:
     if n.names is not None and {n.names[i] for i in columns} <= {*found}:
         source = source.select([n.names[i] for i in columns])
         found = source.names or ()  # in the order of the source
@@ -190,7 +188,7 @@ def _of_source(n: Normalizer, source: Source, found: Sequence[str], columns: Cou
     return _total(_of_table(n, source, columns, places), columns, places)
 
 
-def _of_table(n: Normalizer, source: Source, columns: Counts, places: Counts) -> Iterator[_Part]:
+def _of_table(n: FittedTransform, source: Source, columns: Counts, places: Counts) -> Iterator[_Part]:
     reference = _reference(n, columns)
     for piece in source.pieces():
         each = [
@@ -198,10 +196,10 @@ def _of_table(n: Normalizer, source: Source, columns: Counts, places: Counts) ->
             for i, place in enumerate(places)
         ]
         squares, fourths, below, above = (np.concatenate(s) for s in zip(*each, strict=True))
-        yield _Part(rows=piece.rows, moments=piece.moments(), sums=(squares, fourths, below, above))
+        yield _Part(rows=piece.rows, moments=moments_of_piece(piece), sums=(squares, fourths, below, above))
 
 
-def _places(n: Normalizer, found: Sequence[str] | None, width: int, columns: Counts) -> Counts:
+def _places(n: FittedTransform, found: Sequence[str] | None, width: int, columns: Counts) -> Counts:
     """Where the columns that are compared stand in the new data; without names, their order counts."""
     if n.names is None or found is None:
         if width != n.mean.size:
@@ -220,7 +218,7 @@ def _places(n: Normalizer, found: Sequence[str] | None, width: int, columns: Cou
     return np.array([places[name] for name in names], dtype=np.int64)
 
 
-def _reference(n: Normalizer, columns: Counts) -> _Reference:
+def _reference(n: FittedTransform, columns: Counts) -> _Reference:
     low, high = n.minimum.ravel()[columns], n.maximum.ravel()[columns]
     slack = _SPACINGS * np.maximum(np.abs(low), np.abs(high))
     constant, std = n.constant.ravel()[columns], n.std.ravel()[columns]

@@ -13,10 +13,14 @@ from ..arguments import refused, several, text, told, whole
 from ..data.batches import is_tensor
 from ..data.column_names import repeated, shown
 from ..errors import ArgumentError
+from ..lazy import lazy
 from ..moments.columns import kept_axes
+from ..version import __version__
+from .fitted import FittedTransform
 from .methods import method_of
-from .normalizer import Normalizer
 from .provenance import Provenance
+
+torch_tensors = lazy("wellposed.runtime.torch.tensors")
 
 Floats = NDArray[np.float64]
 
@@ -34,7 +38,7 @@ def from_statistics(
     axis: int | tuple[int, ...] | None,
     clip: Any,
     source: str | None,
-) -> Normalizer:
+) -> FittedTransform:
     """See `Normalizer.from_statistics`."""
     center, scale = _numbers(mean, "mean"), _scale(variance, std)
     if center.shape != scale.shape:
@@ -49,7 +53,7 @@ def from_statistics(
     columns = center.shape or (1,)
     center, scale = center.reshape(columns), scale.reshape(columns)
     nothing = np.zeros(columns, dtype=np.int64)
-    return Normalizer(
+    return FittedTransform.made(
         method=method.name,
         clip=method.clip,
         names=_names(names, center.size, is_table=ndim == 2 and kept == (1,)),
@@ -95,9 +99,7 @@ def _on_host(value: Any, name: str) -> Any:
     """A tensor as an array, whatever its dtype and device, and whether it is trained; anything else as it is."""
     if not is_tensor(value):
         return value
-    from ..runtime.torch.tensors import to_numpy
-
-    return to_numpy(value, what=name)
+    return torch_tensors.to_numpy(value, what=name)
 
 
 def _scale(variance: Any, std: Any) -> Floats:
@@ -143,8 +145,6 @@ def _names(names: Any, size: int, *, is_table: bool) -> tuple[str, ...] | None:
 
 
 def _provenance(mean: Floats, std: Floats, source: str | None) -> Provenance:
-    from .. import __version__
-
     held = hashlib.sha256(f"{SPLIT} {mean.shape}".encode())
     for values in (mean, std):
         held.update(values.astype("<f8").tobytes())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import DataError, MissingDependency
 from .affine import affine_map, misfit, two_parts
@@ -19,8 +17,6 @@ except ImportError as error:
     raise MissingDependency(
         "to_jax() needs jax, which is not installed: pip install 'wellposed[jax]'"
     ) from error
-
-from ..runtime.jax.calls import enable_x64
 
 
 @jax.tree_util.register_dataclass
@@ -72,16 +68,6 @@ class Normalize:
         held = jnp.where(self.mixed, last, 0.0)
         out = jnp.matmul(held, self.rotation, precision=jax.lax.Precision.HIGHEST)
         return jnp.moveaxis(jnp.where(self.mixed, out, last), -1, self.axis)
-
-
-def elementwise(activation: Callable[[Any], Any]) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """A JAX function as one of float64 NumPy arrays."""
-
-    def evaluate(z: NDArray[Any]) -> NDArray[Any]:
-        with enable_x64(True):
-            return np.asarray(activation(jnp.asarray(z)))
-
-    return evaluate
 
 
 def to_jax(normalizer: Any) -> Normalize:

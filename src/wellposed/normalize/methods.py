@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ..arguments import choice, flag, interval
 from ..data.column_names import listed
 from ..errors import ArgumentError, DataError
-from ..moments.moments import Moments
+from ..moments.column_moments import ColumnMoments
+from ..moments.sparse import entries_of
 from .whitening import rotation_of
 
 Floats = NDArray[np.float64]
@@ -157,7 +158,12 @@ def options_for(method: str) -> dict[str, Any]:
 
 
 def transform(
-    method: Method, m: Moments, selected: Flags, label: Callable[[int], str], *, mixing: Moments | None = None
+    method: Method,
+    m: ColumnMoments,
+    selected: Flags,
+    label: Callable[[int], str],
+    *,
+    mixing: ColumnMoments | None = None,
 ) -> Transform:
     """The map of `method` for the columns that are `selected`; the others keep center 0 and scale 1.
 
@@ -194,19 +200,19 @@ def transform(
     )
 
 
-def _std(m: Moments) -> Floats:
+def _std(m: ColumnMoments) -> Floats:
     """The std, or 1 for a column that has none beyond the rounding of what was stored."""
     return np.where(m.constant | ~(m.std > 0), 1.0, m.std)
 
 
-def _minmax(m: Moments, low: float, high: float) -> Transform:
+def _minmax(m: ColumnMoments, low: float, high: float) -> Transform:
     """``(x - min) / scale``, from 0 on; `low` is added behind it, since in the center it would be lost far from 0."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         scale = np.where(m.constant, 1.0, m.maximum - m.minimum) / (high - low)
         return Transform(center=m.minimum, scale=scale)
 
 
-def _robust(m: Moments, method: Method, selected: Flags, label: Callable[[int], str]) -> Transform:
+def _robust(m: ColumnMoments, method: Method, selected: Flags, label: Callable[[int], str]) -> Transform:
     low, high = method.quantile_range or _QUARTILES
     quartiles = np.stack([m.quantile(q) for q in (low / 100, 0.5, high / 100)])
     lower, median, upper = quartiles
@@ -228,7 +234,7 @@ def _robust(m: Moments, method: Method, selected: Flags, label: Callable[[int], 
     )
 
 
-def _check_span(m: Moments, found: Transform, selected: Flags, label: Callable[[int], str]) -> None:
+def _check_span(m: ColumnMoments, found: Transform, selected: Flags, label: Callable[[int], str]) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         ends = np.maximum(np.abs(m.minimum - found.center), np.abs(m.maximum - found.center))
         beyond = np.flatnonzero(
@@ -240,3 +246,18 @@ def _check_span(m: Moments, found: Transform, selected: Flags, label: Callable[[
             f"column {label(int(beyond[0]))} spans {low:.3g} to {high:.3g}, and the difference is beyond float64: "
             "rescale it, or leave it out with columns="
         )
+
+
+def refuse_filling(method: Method, data: Any) -> None:
+    """Refuse a fit on a sparse matrix that would need the zeros one by one, with what to do instead."""
+    if method.name == "maxabs" or (method.name == "standard" and not method.with_centering):
+        return
+    entries = entries_of(data)
+    if entries is None:
+        return
+    in_order = method.name == "robust" and not method.with_centering
+    why = "needs all entries in order" if in_order else "subtracts, which would fill its zeros"
+    raise DataError(
+        f"the data are a sparse {entries.kind}, and method={method.name!r} {why}: expected {entries.dense}, or "
+        "method='maxabs', or method='standard' with with_centering=False"
+    )

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from functools import cached_property
+from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import whole
-from ..data.column_names import NO_NAME, printable
 from ..errors import LeakageError
-from .provenance import Provenance
+from ..lazy import lazy
+from ..shown import Shown
+from ._apply import apply
+from ._fit import fit
+from .drift import Drift, measure_drift
+from .fitted import FittedTransform
+from .given import from_statistics
+from .saved import load, save
+
+normalize_jax = lazy("wellposed.normalize.jax")
+onnx_export = lazy("wellposed.normalize.export.onnx")
+polars_export = lazy("wellposed.normalize.export.polars")
+sklearn_export = lazy("wellposed.normalize.export.sklearn")
+sql_export = lazy("wellposed.normalize.export.sql")
+torch_fold = lazy("wellposed.normalize.torch.fold")
+torch_transform = lazy("wellposed.normalize.torch.transform")
 
 if TYPE_CHECKING:
     from ..data.progress import Progress
     from ..moments.checkpoint import Checkpoint
-    from .drift import Drift
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -35,7 +46,7 @@ def _refuse_second_fit(*_: Any, **__: Any) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Normalizer:
+class Normalizer(FittedTransform, Shown):
     """Training statistics that map each column to an even scale, and remember where they came from.
 
     Made by `Normalizer.fit`, `Normalizer.from_statistics` or `Normalizer.load`. It never changes. It maps ``z = (x - center) / scale``,
@@ -53,55 +64,8 @@ class Normalizer:
     True
     """
 
-    method: str
-    names: tuple[str, ...] | None
-    """Names of the columns of numbers, in order, when the data had them."""
-    ndim: int
-    """Dimensions of the training data, the sample axis included."""
-    axis: tuple[int, ...]
-    """The axes that keep their own statistics; empty when there is one for everything."""
-    count: Counts
-    """Finite entries of each column."""
-    mean: Floats
-    std: Floats
-    """Population standard deviation."""
-    minimum: Floats
-    maximum: Floats
-    missing: Counts
-    infinite: Counts
-    constant: NDArray[np.bool_]
-    """Columns whose spread is below the rounding of what was stored."""
-    selected: NDArray[np.bool_]
-    """Columns that are normalised; the others pass unchanged."""
-    center: Floats
-    """What is subtracted from each column; 0 where it is not selected."""
-    scale: Floats
-    """What each column is divided by; 1 where it is not selected, or has no spread to divide by."""
-    clip: tuple[float, float] | None = None
-    """What the normalised columns are held within, at the end."""
-    feature_range: tuple[float, float] | None = None
-    """What minmax maps the training data to; None for other methods."""
-    quantile_range: tuple[float, float] | None = None
-    """In percent, the quantiles that robust takes; None for other methods."""
-    with_centering: bool = True
-    with_scaling: bool = True
-    rotation: Floats | None = None
-    """``(columns, columns)``, applied from the right after scaling; the identity outside `mixed`."""
-    quartiles: Floats | None = None
-    """Lower quantile, median and upper quantile of each column, for the method that needs them."""
-    rank_error: float = 0.0
-    """Share of the entries by which a quantile may be misplaced; 0 where they are exact."""
-    left_alone: dict[str, str] = field(default_factory=dict)
-    """Columns of a table that pass unchanged, and why: text, booleans, codes, not chosen."""
-    remarks: tuple[str, ...] = ()
-    """What the fit had to decide, and what its reader should know."""
-    provenance: Provenance
-
     def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, np.ndarray):
-                value.setflags(write=False)
+        super().__post_init__()
         # Called on an instance, `fit` would look like a second fit.
         object.__setattr__(self, "fit", _refuse_second_fit)
 
@@ -207,26 +171,26 @@ class Normalizer:
         >>> Normalizer.fit((inputs, targets), of="targets").mean.tolist()
         [20.0]
         """
-        from ._fit import fit
-
-        return fit(
-            train,
-            method=method,
-            clip=clip,
-            feature_range=feature_range,
-            quantile_range=quantile_range,
-            with_centering=with_centering,
-            with_scaling=with_scaling,
-            of=of,
-            columns=columns,
-            axis=axis,
-            mask=mask,
-            sample_weight=sample_weight,
-            engine=engine,
-            split=split,
-            source=source,
-            checkpoint=checkpoint,
-            progress=progress,
+        return _public(
+            fit(
+                train,
+                method=method,
+                clip=clip,
+                feature_range=feature_range,
+                quantile_range=quantile_range,
+                with_centering=with_centering,
+                with_scaling=with_scaling,
+                of=of,
+                columns=columns,
+                axis=axis,
+                mask=mask,
+                sample_weight=sample_weight,
+                engine=engine,
+                split=split,
+                source=source,
+                checkpoint=checkpoint,
+                progress=progress,
+            )
         )
 
     @classmethod
@@ -277,55 +241,18 @@ class Normalizer:
         >>> Normalizer.from_statistics(**imagenet, ndim=4)(np.zeros((2, 3, 8, 8))).shape
         (2, 3, 8, 8)
         """
-        from .given import from_statistics
-
-        return from_statistics(
-            mean=mean,
-            variance=variance,
-            std=std,
-            names=names,
-            ndim=ndim,
-            axis=axis,
-            clip=clip,
-            source=source,
+        return _public(
+            from_statistics(
+                mean=mean,
+                variance=variance,
+                std=std,
+                names=names,
+                ndim=ndim,
+                axis=axis,
+                clip=clip,
+                source=source,
+            )
         )
-
-    @cached_property
-    def mixed(self) -> NDArray[np.bool_]:
-        """The columns that `rotation` mixes: those that are selected and not constant."""
-        return self.selected & ~self.constant & (self.rotation is not None)
-
-    @cached_property
-    def offset(self) -> Floats | None:
-        """What is added after the division: the lower end of `feature_range`; None where that is nothing."""
-        low = self.feature_range[0] if self.feature_range else 0.0
-        return np.where(self.selected, low, 0.0) if low else None
-
-    @cached_property
-    def bounds(self) -> tuple[Floats, Floats] | None:
-        """What each column is held within: `clip`, and infinity for columns that pass unchanged."""
-        if self.clip is None:
-            return None
-        low, high = self.clip
-        return np.where(self.selected, low, -np.inf), np.where(self.selected, high, np.inf)
-
-    @cached_property
-    def keeps_zeros(self) -> bool:
-        """Whether 0 becomes 0 in every column, so that sparse matrices stay sparse."""
-        low, high = self.clip or (0.0, 0.0)
-        subtracts = self.center.any() or self.offset is not None or self.rotation is not None
-        return not subtracts and low <= 0 <= high
-
-    @cached_property
-    def unrotation(self) -> Floats | None:
-        """The way back from `rotation`: its inverse, or its pseudo-inverse where directions were dropped."""
-        if self.rotation is None:
-            return None
-        rounding = np.finfo(np.float64).eps * len(self.rotation)
-        back, block = np.eye(len(self.rotation)), np.ix_(self.mixed, self.mixed)
-        back[block] = np.linalg.pinv(self.rotation[block], rcond=rounding)
-        back.setflags(write=False)
-        return back
 
     def __call__(self, x: T) -> T:
         """Normalise `x`: same type, dtype and device; integers give float32 or float64.
@@ -345,8 +272,6 @@ class Normalizer:
         >>> n(np.array([[5], [2]])).dtype, n(np.array([9.0])).tolist()
         (dtype('float32'), [7.0])
         """
-        from ._apply import apply
-
         return apply(self, x, inverse=False)
 
     def inverse(self, z: T) -> T:
@@ -358,14 +283,10 @@ class Normalizer:
         >>> Normalizer.fit(np.array([[1.0], [3.0]])).inverse(np.array([[0.0]])).tolist()
         [[2.0]]
         """
-        from ._apply import apply
-
         return apply(self, z, inverse=True)
 
     def save(self, path: Path, *, force: bool = False) -> None:
         """Write JSON whole or not at all, exactly; unless `force`, nothing is replaced but an older normalizer."""
-        from .saved import save
-
         save(self, path, force=force)
 
     @staticmethod
@@ -377,9 +298,7 @@ class Normalizer:
         ArtifactError
             When the file is not there, truncated, of another version, or holds what `save` would not write.
         """
-        from .saved import load
-
-        return load(path)
+        return _public(load(path))
 
     def drift(self, data: Any) -> Drift:
         """Compare new data with the training data: which columns moved, and by more than noise.
@@ -392,8 +311,6 @@ class Normalizer:
         >>> n.drift(rng.normal(size=(500, 2))).ok, n.drift(rng.normal(size=(500, 2)) + 3).ok
         (True, False)
         """
-        from .drift import measure_drift
-
         return measure_drift(self, data)
 
     def to_torch(self) -> Any:
@@ -405,9 +322,7 @@ class Normalizer:
         >>> Normalizer.fit(torch.tensor([[1.0], [3.0]])).to_torch()(torch.tensor([[5.0]])).tolist()
         [[3.0]]
         """
-        from ..runtime.torch.tensors import to_torch
-
-        return to_torch(self)
+        return torch_transform.to_torch(self)
 
     def fold_into(self, model: Any, *, input: str | None = None, example: Any = None) -> Any:
         """A copy of the model, or of a layer, that takes raw inputs instead of normalised ones.
@@ -436,9 +351,7 @@ class Normalizer:
         >>> torch.allclose(n.fold_into(layer)(x), layer(n(x)), atol=1e-6)
         True
         """
-        from .torch.fold import fold_into
-
-        return fold_into(self, model, input=input, example=example)
+        return torch_fold.fold_into(self, model, input=input, example=example)
 
     def to_sklearn(self) -> Any:
         """A fitted scikit-learn transformer, for pipelines; fitting them learns nothing anew.
@@ -453,9 +366,7 @@ class Normalizer:
         >>> Normalizer.fit(np.array([[1.0], [3.0]])).to_sklearn().transform(np.array([[5.0]])).tolist()
         [[3.0]]
         """
-        from .export.sklearn import to_sklearn
-
-        return to_sklearn(self)
+        return sklearn_export.to_sklearn(self)
 
     def to_jax(self) -> Any:
         """A function of a JAX array that may be jitted, mapped and differentiated.
@@ -466,9 +377,7 @@ class Normalizer:
         >>> Normalizer.fit(np.array([[1.0], [3.0]])).to_jax()(np.array([[5.0]], dtype="f4")).tolist()
         [[3.0]]
         """
-        from .jax import to_jax
-
-        return to_jax(self)
+        return normalize_jax.to_jax(self)
 
     def to_onnx(self, path: Path | None = None, *, dtype: str = "float32", force: bool = False) -> Any:
         """An ONNX model that normalises batches of any size; see `save` for `path` and `force`.
@@ -479,9 +388,7 @@ class Normalizer:
         >>> type(Normalizer.fit(np.array([[1.0], [3.0]])).to_onnx()).__name__
         'ModelProto'
         """
-        from .export.onnx import to_onnx
-
-        return to_onnx(self, path, dtype=dtype, force=force)
+        return onnx_export.to_onnx(self, path, dtype=dtype, force=force)
 
     def to_sql(self, table: str | Sequence[str] = "data", *, dialect: str = "duckdb") -> str:
         """A SELECT statement that normalises the columns of a table by name.
@@ -493,9 +400,7 @@ class Normalizer:
         >>> "height" in n.to_sql("people")
         True
         """
-        from .export.sql import to_sql
-
-        return to_sql(self, table, dialect=dialect)
+        return sql_export.to_sql(self, table, dialect=dialect)
 
     def to_polars(self) -> list[Any]:
         """Expressions for ``frame.with_columns(...)``, also of a LazyFrame.
@@ -507,19 +412,12 @@ class Normalizer:
         >>> polars.DataFrame({"height": [5.0]}).with_columns(n.to_polars()).to_dicts()
         [{'height': 3.0}]
         """
-        from .export.polars import to_polars
-
-        return to_polars(self)
-
-    def label(self, column: int) -> str:
-        """The name of a column, safe to show, or its number."""
-        i = whole(column, "column", least=0, most=self.mean.size - 1)
-        return printable(self.names[i]) or NO_NAME if self.names else str(i)
+        return polars_export.to_polars(self)
 
     def __repr__(self) -> str:
         return f"Normalizer(method={self.method!r}, columns={self.mean.size}, rows={self.provenance.rows})"
 
-    def __str__(self) -> str:
-        from ..show.normalizer import describe
 
-        return describe(self)
+def _public(fitted: FittedTransform) -> Normalizer:
+    assert isinstance(fitted, Normalizer)
+    return fitted

@@ -16,8 +16,8 @@ from ..data.column_names import printable
 from ..errors import ArtifactError
 from ..own_files import MAX_BYTES, read_bounded
 from ..own_files import save as save_ours
+from .fitted import FittedTransform
 from .methods import OPTIONS
-from .normalizer import Normalizer
 from .saved_checks import COUNTS, FLAGS, NUMBERS, normalizer_from
 
 FORMAT = "wellposed-normalizer"
@@ -28,7 +28,7 @@ _DIGEST = "digest"
 _HEAD = re.compile(rb'\s*\{\s*"format"\s*:\s*"' + FORMAT.encode() + b'"')
 
 
-def save(n: Normalizer, path: str | PathLike[str], *, force: bool = False) -> None:
+def save(n: FittedTransform, path: str | PathLike[str], *, force: bool = False) -> None:
     """Write whole or not at all, and in the place of an older normalizer alone unless `force` is set."""
     held = _plain(n)
     held[_DIGEST] = digest(held)
@@ -50,7 +50,7 @@ def is_normalizer(place: Path) -> bool:
         return _HEAD.match(file.read(256)) is not None
 
 
-def load(path: str | PathLike[str]) -> Normalizer:
+def load(path: str | PathLike[str]) -> FittedTransform:
     """Read and check every field; see `Normalizer.load`."""
     content = read_bounded(path)
     try:
@@ -71,7 +71,7 @@ def digest(held: dict[str, Any]) -> str:
     return hashlib.sha256(plain.encode("ascii")).hexdigest()
 
 
-def _plain(n: Normalizer) -> dict[str, Any]:
+def _plain(n: FittedTransform) -> dict[str, Any]:
     p = n.provenance
     return {
         "format": FORMAT,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, ArtifactError
+from .fitted import FittedTransform
 from .methods import METHODS, OPTIONS, WHITENING, Method, method_of
-from .normalizer import Normalizer
 from .provenance import Provenance
 
 COUNTS = ("count", "missing", "infinite")
@@ -34,7 +34,7 @@ _PROVENANCE = {"rows", "source", "split", "fingerprint", "version", "created"}
 _LARGEST = 1.7976931348623157e308
 
 
-def normalizer_from(held: dict[str, Any]) -> Normalizer:
+def normalizer_from(held: dict[str, Any]) -> FittedTransform:
     """A normalizer from parsed JSON, or an `ArtifactError` that names the field."""
     _check_keys(held, _KEYS - _LATER.get(held["schema"], set()), "the file")
     provenance = _provenance(held["provenance"])
@@ -58,7 +58,7 @@ def normalizer_from(held: dict[str, Any]) -> Normalizer:
     if quartiles is not None:
         quartiles = quartiles.reshape(3, *shape)
         _check_order(quartiles, method)
-    return Normalizer(
+    return FittedTransform.made(
         method=method.name,
         **{option: getattr(method, option) for option in OPTIONS},
         names=_names(held["names"], size),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..moments.moments import Moments
+from ..moments.column_moments import ColumnMoments
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -19,11 +19,11 @@ _TINIEST = float(np.finfo(np.float64).tiny)
 
 
 def rotation_of(
-    m: Moments,
+    m: ColumnMoments,
     scale: Floats,
     *,
     selected: Flags,
-    mixing: Moments,
+    mixing: ColumnMoments,
     zca: bool,
     label: Callable[[int], str],
 ) -> tuple[Floats, list[str]]:
@@ -51,7 +51,7 @@ def rotation_of(
     return rotation, remarks
 
 
-def _incomplete(m: Moments) -> list[str]:
+def _incomplete(m: ColumnMoments) -> list[str]:
     total = int((m.count + m.missing + m.infinite).max())
     if m.complete == total:
         return []
@@ -59,8 +59,8 @@ def _incomplete(m: Moments) -> list[str]:
 
 
 def _correlation(
-    m: Moments,
-    mixing: Moments,
+    m: ColumnMoments,
+    mixing: ColumnMoments,
     scale: Floats,
     *,
     selected: Flags,

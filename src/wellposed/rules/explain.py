@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import refused, told
 from ..errors import ArgumentError
+from ..limits import Limits
 from ..report import FAMILIES
+from . import RULES
 
 if TYPE_CHECKING:
     from .table import Rule
@@ -54,8 +56,6 @@ def explain(key: str) -> str:
 
 def matching(key: str) -> tuple[Rule, ...]:
     """Return the rules that a code, a name, a prefix of codes or a family's name means; at least one."""
-    from . import RULES
-
     if not isinstance(key, str) or not key.strip():
         raise refused("key", key, "a code, a name or a prefix, such as 'WP101' or 'WP1'")
     wanted = key.strip().lower().replace("_", "-")[:_LONGEST_KEY]
@@ -93,8 +93,6 @@ def _page(rule: Rule) -> str:
 
 def _limits(rule: Rule, page: str) -> list[str]:
     """The limits that the rule's code reads, or that its page names."""
-    from ..limits import Limits
-
     read = _names_read(rule.judge)
     used = [limit for limit in fields(Limits) if limit.name in read or f"`{limit.name}`" in page]
     lines = ["Limits", "------"] if used else []

@@ -13,7 +13,7 @@ from ..normalize.methods import method_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..normalize.normalizer import Normalizer
+    from ..normalize.fitted import FittedTransform
 
 _SHOWN = 20  # columns
 _WIDTH = 80
@@ -22,7 +22,7 @@ _NAME, _NUMBER = 20, 11
 _MOST = 8  # names in a sentence
 
 
-def describe(n: Normalizer) -> str:
+def describe(n: FittedTransform) -> str:
     """What the normalizer holds and where it came from, one line a column; the middle of many is cut."""
     titles = ("median", _spread(n)) if n.quartiles is not None else ("mean", "std")
     header = cut("column", _NAME) + "".join(f"{t:>{_NUMBER}}" for t in (*titles, "min", "max"))
@@ -31,7 +31,7 @@ def describe(n: Normalizer) -> str:
     return "\n".join([*_origin(n), "", header, *rows, *([""] if notes else []), *notes])
 
 
-def _origin(n: Normalizer) -> Iterator[str]:
+def _origin(n: FittedTransform) -> Iterator[str]:
     p, columns = n.provenance, f"{n.mean.size:,} column{'' if n.mean.size == 1 else 's'}"
     made_of = f"fitted on {p.rows:,} {printable(p.split)} rows" if p.rows else "of given statistics"
     yield from _wrapped("Normalizer", f"{n.method}, {columns}, {made_of}")
@@ -43,7 +43,7 @@ def _origin(n: Normalizer) -> Iterator[str]:
     yield from _wrapped("made", f"{printable(p.created)} by wellposed {printable(p.version)}")
 
 
-def _options(n: Normalizer) -> Iterator[str]:
+def _options(n: FittedTransform) -> Iterator[str]:
     """What was asked for beside the method."""
     usual = method_of(n.method)
     if n.feature_range is not None and n.feature_range != usual.feature_range:
@@ -58,7 +58,7 @@ def _options(n: Normalizer) -> Iterator[str]:
         yield "clipped to {:g} ... {:g}".format(*n.clip)
 
 
-def _spread(n: Normalizer) -> str:
+def _spread(n: FittedTransform) -> str:
     return "IQR" if n.quantile_range == (25, 75) else "spread"
 
 
@@ -69,7 +69,7 @@ def _places(size: int) -> list[int | None]:
     return [*range(half), None, *range(size - half, size)]
 
 
-def _row(n: Normalizer, i: int) -> str:
+def _row(n: FittedTransform, i: int) -> str:
     if n.quartiles is not None:
         lower, middle, upper = (float(q.flat[i]) for q in n.quartiles)
         first = (middle, upper - lower)
@@ -87,7 +87,7 @@ def _number(value: float) -> str:
     return text if len(text) < _NUMBER else f"{value:.3g}"
 
 
-def _remark(n: Normalizer, i: int) -> str:
+def _remark(n: FittedTransform, i: int) -> str:
     """In the 16 places that are left."""
     if not n.selected.flat[i]:
         return "  left alone"
@@ -99,13 +99,13 @@ def _remark(n: Normalizer, i: int) -> str:
     return "  has infinities" if n.infinite.flat[i] else ""
 
 
-def _share(lost: int, n: Normalizer, i: int) -> str:
+def _share(lost: int, n: FittedTransform, i: int) -> str:
     """At most five places, and never 0% or 100% of something that is not."""
     share = 100 * lost / max(1, int(n.count.flat[i] + n.missing.flat[i] + n.infinite.flat[i]))
     return "<.1%" if share < 0.1 else f"{min(share, 99.9):.1f}%"
 
 
-def _notes(n: Normalizer) -> Iterator[str]:
+def _notes(n: FittedTransform) -> Iterator[str]:
     for why, names in _left_alone(n).items():
         yield from _wrapped("left alone", f"{listed(names, most=_MOST)} ({why})")
     if n.names is None and not n.selected.all():
@@ -123,7 +123,7 @@ def _notes(n: Normalizer) -> Iterator[str]:
         yield from _wrapped("note", printable(remark))
 
 
-def _left_alone(n: Normalizer) -> dict[str, list[str]]:
+def _left_alone(n: FittedTransform) -> dict[str, list[str]]:
     """Names by the reason; a reason that names numbers of its own stays by itself."""
     found: dict[str, list[str]] = {}
     for name, why in n.left_alone.items():
@@ -131,7 +131,7 @@ def _left_alone(n: Normalizer) -> dict[str, list[str]]:
     return found
 
 
-def _columns(n: Normalizer, flags: np.ndarray) -> str:
+def _columns(n: FittedTransform, flags: np.ndarray) -> str:
     return listed((n.label(int(i)) for i in np.flatnonzero(flags)), most=_MOST)
 
 

@@ -8,10 +8,18 @@ from typing import Any
 from ..arguments import flag
 from ..arguments import seed as checked_seed
 from ..errors import ProblemError
+from ..lazy import lazy
 from ..problem import Problem, problem_from
 from ..runtime.isolation import isolated
 from ..runtime.scope import exclusive
 from .result import SignalProfile
+
+torch_batches = lazy("wellposed.runtime.torch.batches")
+torch_layer_taps = lazy("wellposed.runtime.torch.layer_taps")
+torch_problem_forms = lazy("wellposed.runtime.torch.problem_forms")
+torch_restore = lazy("wellposed.runtime.torch.restore")
+torch_session = lazy("wellposed.runtime.torch.session")
+torch_training = lazy("wellposed.runtime.torch.training")
 
 STEPS = 30
 """Steps of the user's optimizer after which a symptom at initialization must persist to count."""
@@ -68,20 +76,15 @@ def measure_signals(
 
 
 def _measured(given: Problem, seed: int) -> SignalProfile:
-    from ..runtime.torch.batches import batches
-    from ..runtime.torch.layer_taps import tap
-    from ..runtime.torch.problem_forms import read_problem
-    from ..runtime.torch.restore import preserved_problem
-    from ..runtime.torch.session import Runner
-    from ..runtime.torch.training import trial
-
-    with exclusive("wp.measure_signals", given.model, given.loss), preserved_problem(given):
-        problem = read_problem(given)
-        runner = Runner(problem)
-        drawn = batches(problem.train, count=STEPS, seed=seed, has_loss=problem.loss is not None)
+    with exclusive("wp.measure_signals", given.model, given.loss), torch_restore.preserved_problem(given):
+        problem = torch_problem_forms.read_problem(given)
+        runner = torch_session.Runner(problem)
+        drawn = torch_batches.batches(
+            problem.train, count=STEPS, seed=seed, has_loss=problem.loss is not None
+        )
         drawn = [b.to(runner.device) for b in drawn]
         runner.train_mode()
-        first = tap(runner, drawn[:TAPPED_BATCHES], seed=seed)
+        first = torch_layer_taps.tap(runner, drawn[:TAPPED_BATCHES], seed=seed)
         goes_backward = _goes_backward(first)
         if problem.loss is not None and runner.trainable and first.nonfinite is None and not goes_backward:
             raise ProblemError(
@@ -89,7 +92,7 @@ def _measured(given: Problem, seed: int) -> SignalProfile:
                 "leave loss out for the forward signal alone"
             )
         later = (
-            trial(runner, drawn, drawn[:1], steps=STEPS, seed=seed, before=first).later
+            torch_training.trial(runner, drawn, drawn[:1], steps=STEPS, seed=seed, before=first).later
             if goes_backward
             else ()
         )

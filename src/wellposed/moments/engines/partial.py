@@ -6,15 +6,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...data.batches import batches
+from ...data.source import PIECE_BYTES
 from ...errors import ArgumentError, DataError, WellposedError
-from ..moments import Moments
+from ...lazy import lazy
+from ..column_moments import ColumnMoments
+from ..columns import reduce_batch
+from ..pieces import moments_of_piece
+
+arrow = lazy("wellposed.data.arrow")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reduced:
     """The moments of a whole distributed table or array, and what is known of its columns."""
 
-    moments: Moments
+    moments: ColumnMoments
     names: tuple[str, ...] | None
     """The columns of numbers, in order; None for arrays."""
     integers: tuple[bool, ...]
@@ -31,7 +38,7 @@ class Reduced:
 class State:
     """Moments of some rows; merged in any order they give the same bits."""
 
-    moments: Moments
+    moments: ColumnMoments
     integers: tuple[bool | None, ...]
     """Stored as integers, by column; None where these rows hold nothing."""
     ndim: int
@@ -58,9 +65,7 @@ class Layout:
     @property
     def empty(self) -> tuple[str, ...]:
         """Columns that hold nulls alone, as far as the schema knows."""
-        from ...data.arrow import EMPTY
-
-        return tuple(name for name, why in self.left_alone.items() if why == EMPTY)
+        return tuple(name for name, why in self.left_alone.items() if why == arrow.EMPTY)
 
     @property
     def read(self) -> tuple[str, ...]:
@@ -87,9 +92,7 @@ def layout_of(schema: Any, *, columns: Sequence[str] = (), others: Mapping[str, 
     DataError
         When two columns have one name, or none holds numbers.
     """
-    from ...data.arrow import kinds_of
-
-    numbers, integers, left_alone = kinds_of(schema)
+    numbers, integers, left_alone = arrow.kinds_of(schema)
     left_alone |= others or {}
     whole = {name: flag for name, flag in zip(numbers, integers, strict=True) if name not in left_alone}
     if not whole:
@@ -145,7 +148,7 @@ def merge(states: Iterable[State | Fault]) -> State | Fault:
 def table_result(state: State | Fault, layout: Layout, *, label: str) -> Reduced:
     """The merged state of a table; raises what its fault says."""
     state = _sound(state)
-    moments = state.moments if state.integers else Moments.empty(len(layout.names))
+    moments = state.moments if state.integers else ColumnMoments.empty(len(layout.names))
     seen = state.integers or (None,) * len(layout.names)
     integers = tuple(
         said if found is None else found for found, said in zip(seen, layout.integers, strict=True)
@@ -185,8 +188,6 @@ def _sound(state: State | Fault) -> State:
 
 def _joined(batches: Iterable[Any]) -> Iterator[Any]:
     """The same rows in batches worth the kernel's while: engines may hand over one row at a time."""
-    from ...data.source import PIECE_BYTES
-
     held: list[Any] = []
     size = 0
     for batch in batches:
@@ -206,26 +207,21 @@ def _as_one(batches: Sequence[Any]) -> Sequence[Any]:
 
 
 def _batch_state(batch: Any, layout: Layout, options: Mapping[str, Any]) -> State:
-    from ...data.arrow import columns_of, why_left_alone
-
     types = {field.name: field.type for field in batch.schema}
     for name in layout.empty:
-        if name in types and why_left_alone(types[name]) is None:
+        if name in types and arrow.why_left_alone(types[name]) is None:
             raise DataError(
                 f"column {name!r} holds {types[name]}, and the table's schema says that it holds nulls "
                 "alone: give it one type throughout"
             )
-    held = columns_of(batch, layout.names)
+    held = arrow.columns_of(batch, layout.names)
     integers = tuple(
         flag if len(array) else None for flag, array in zip(held.integers, held.arrays, strict=True)
     )
-    return State(moments=held.piece().moments(**options), integers=integers, ndim=2)
+    return State(moments=moments_of_piece(held.piece(), **options), integers=integers, ndim=2)
 
 
 def _array_state(batch: Any, axis: Any, options: Mapping[str, Any]) -> State:
-    from ...data.batches import batches
-    from ..columns import reduce_batch
-
     if hasattr(batch, "columns"):
         raise DataError("a batch is a table: make a distributed table of it, which keeps its names")
     (array,) = batches([batch])
@@ -234,7 +230,7 @@ def _array_state(batch: Any, axis: Any, options: Mapping[str, Any]) -> State:
     return State(moments=moments, integers=integers, ndim=array.ndim)
 
 
-_NOTHING = State(moments=Moments.empty(), integers=(), ndim=0)
+_NOTHING = State(moments=ColumnMoments.empty(), integers=(), ndim=0)
 
 
 def _both(a: tuple[bool | None, ...], b: tuple[bool | None, ...]) -> tuple[bool | None, ...]:

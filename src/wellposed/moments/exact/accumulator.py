@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...lazy import lazy
 from . import numpy_sums
 from .kernel_lanes import OpenLanes, Room
 from .sums import SQUARE_BIAS, SQUARE_LIMBS, VALUE_BIAS, VALUE_LIMBS, Digits, ExactSums, Floats
 
 if TYPE_CHECKING:
     from .machine_code import Native
+
+machine_code = lazy("wellposed.moments.exact.machine_code")
 
 WORTH_COMPILING = 1 << 23
 """Entries from which numba is loaded: below, NumPy is done before numba is imported."""
@@ -225,9 +228,7 @@ def load_ahead(entries: int) -> None:
 @cache
 def _loaded() -> Native | None:
     try:
-        from .machine_code import Native
-
-        return Native()
+        return machine_code.Native()
     except ImportError:
         return None
     except (OSError, RuntimeError):

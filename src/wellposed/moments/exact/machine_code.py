@@ -19,8 +19,11 @@ import numpy as np
 from llvmlite import binding as llvm
 from numpy.typing import NDArray
 
+from ...lazy import lazy
 from ...own_files import atomic_write
 from .kernel_lanes import OpenLanes, Room
+
+kernel = lazy("wellposed.moments.exact.kernel")
 
 _SOURCES = ("kernel", "kernel_blocks", "kernel_lanes", "kernel_limbs", "kernel_scales", "sums")
 _MOST_BYTES = 1 << 25
@@ -86,9 +89,7 @@ class Native:
             kept = _kept(place, self._head)
             if kept:
                 return kept
-        from .kernel import module
-
-        code = self._machine.emit_object(module(calls=C_LIBRARY))
+        code = self._machine.emit_object(kernel.module(calls=C_LIBRARY))
         _keep(places, self._head, code)
         return code
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from ...errors import ArgumentError
 
 if TYPE_CHECKING:
-    from ..normalizer import Normalizer
+    from ..fitted import FittedTransform
 
 
-def names_of(normalizer: Normalizer, *, what: str) -> tuple[str, ...]:
+def names_of(normalizer: FittedTransform, *, what: str) -> tuple[str, ...]:
     """The names of all columns of numbers, in order.
 
     Raises

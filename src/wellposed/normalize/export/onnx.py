@@ -14,7 +14,7 @@ from ...own_files import read_bounded, save
 from ..affine import AffineMap, affine_map
 
 if TYPE_CHECKING:
-    from ..normalizer import Normalizer
+    from ..fitted import FittedTransform
 
 _PRODUCER = "wellposed"
 _OPSET = 13  # the first in which all these operators take float64; runtimes since 2021 have it
@@ -34,7 +34,7 @@ _DTYPES = (
 
 
 def to_onnx(
-    normalizer: Normalizer,
+    normalizer: FittedTransform,
     path: str | PathLike[str] | None = None,
     *,
     dtype: str = "float32",

@@ -11,10 +11,10 @@ from ...errors import MissingDependency
 from .names import names_of
 
 if TYPE_CHECKING:
-    from ..normalizer import Normalizer
+    from ..fitted import FittedTransform
 
 
-def to_polars(normalizer: Normalizer) -> list[Any]:
+def to_polars(normalizer: FittedTransform) -> list[Any]:
     """One ``pl.Expr`` a column of numbers, in order, for ``frame.with_columns(...)`` or ``lazy.select(...)``.
 
     Normalised columns come out as Float64, within a rounding of the normalizer's own; columns that are not
@@ -65,7 +65,7 @@ def to_polars(normalizer: Normalizer) -> list[Any]:
     return [z.alias(name) for z, name in zip(made, names, strict=True)]
 
 
-def _rotated(alone: list[Any], normalizer: Normalizer, rotation: NDArray[np.float64]) -> list[Any]:
+def _rotated(alone: list[Any], normalizer: FittedTransform, rotation: NDArray[np.float64]) -> list[Any]:
     made, mixed = [*alone], np.flatnonzero(normalizer.mixed).tolist()
     for i, weights in zip(mixed, rotation[np.ix_(mixed, mixed)].T, strict=True):
         made[i] = _sum([alone[j] * float(w) for j, w in zip(mixed, weights, strict=True)])

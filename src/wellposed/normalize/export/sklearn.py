@@ -14,10 +14,10 @@ from ...data.column_names import listed
 from ...errors import ArgumentError, DataError, MissingDependency
 from ...moments.moments import Moments
 from ...moments.read import Read
-from ...moments.sparse import refuse_filling
+from .._apply import apply
 from .._fit import normalizer_of
-from ..methods import OPTIONS, WHITENING, Method, method_of, options_for
-from ..normalizer import Normalizer
+from ..fitted import FittedTransform
+from ..methods import OPTIONS, WHITENING, Method, method_of, options_for, refuse_filling
 
 try:
     from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
@@ -82,7 +82,7 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         with_centering: bool = True,
         with_scaling: bool = True,
         columns: Sequence[str] | Sequence[int] | None = None,
-        normalizer: Normalizer | None = None,
+        normalizer: FittedTransform | None = None,
     ) -> None:
         self.method = method
         self.clip = clip
@@ -110,13 +110,13 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         chosen = _of_chosen(self.normalizer_, X)
         if chosen is not self.normalizer_:
             return to_sklearn(chosen).transform(X)
-        return self.normalizer_(self._validated(X, first=False))
+        return apply(self.normalizer_, self._validated(X, first=False), inverse=False)
 
     def inverse_transform(self, X: Any) -> Any:
         """Undo `transform`."""
         check_is_fitted(self)
         z = check_array(X, dtype=_FLOATS, accept_sparse=_SPARSE, ensure_all_finite=_ALLOW_NAN)
-        return _of_chosen(self.normalizer_, z).inverse(z)
+        return apply(_of_chosen(self.normalizer_, z), z, inverse=True)
 
     def _learn(self, X: Any, sample_weight: Any, *, first: bool) -> NormalizerTransformer:
         if self.normalizer is not None:
@@ -142,7 +142,7 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
     def _method(self) -> Method:
         return method_of(self.method, **{name: getattr(self, name) for name in OPTIONS})
 
-    def _check_agrees(self, normalizer: Normalizer) -> None:
+    def _check_agrees(self, normalizer: FittedTransform) -> None:
         asked = {
             **(
                 {"method": self.method}
@@ -158,7 +158,7 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
                 f"learns nothing: to learn anew, use NormalizerTransformer({words}) without it"
             )
 
-    def _other_options(self, normalizer: Normalizer) -> dict[str, Any]:
+    def _other_options(self, normalizer: FittedTransform) -> dict[str, Any]:
         """The options that were given, and are not those of the normalizer."""
         asked, defaults = self._method(), signature(type(self)).parameters
         return {
@@ -168,7 +168,7 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
             and getattr(asked, name) != getattr(normalizer, name)
         }
 
-    def _freeze(self, normalizer: Normalizer) -> None:
+    def _freeze(self, normalizer: FittedTransform) -> None:
         self.normalizer_ = normalizer
         self.n_samples_seen_ = normalizer.provenance.rows
         self.n_features_in_ = normalizer.center.size
@@ -215,7 +215,7 @@ def _check_sparse(method: Method, X: Any) -> None:
             raise ArgumentError(str(error)) from None
 
 
-def _of_chosen(normalizer: Normalizer, X: Any) -> Normalizer:
+def _of_chosen(normalizer: FittedTransform, X: Any) -> FittedTransform:
     """The normalizer of the chosen columns alone, where `X` holds just these: by their names, or their number."""
     names, chosen = normalizer.names, normalizer.selected
     if names is None or chosen.all():
@@ -236,7 +236,7 @@ def _of_chosen(normalizer: Normalizer, X: Any) -> Normalizer:
     )
 
 
-def _refuse_left_alone(X: Any, normalizer: Normalizer) -> None:
+def _refuse_left_alone(X: Any, normalizer: FittedTransform) -> None:
     """scikit-learn calls them unseen; dropping them here would lose them without a word."""
     names = normalizer.names
     if names is None:
@@ -251,7 +251,7 @@ def _refuse_left_alone(X: Any, normalizer: Normalizer) -> None:
         )
 
 
-def to_sklearn(normalizer: Normalizer) -> NormalizerTransformer:
+def to_sklearn(normalizer: FittedTransform) -> NormalizerTransformer:
     """A fitted transformer that keeps these statistics: fitting the pipeline that holds it learns nothing anew.
 
     So it is for data that the normalizer was not fitted on, or a model that is fitted once. Cross-validation

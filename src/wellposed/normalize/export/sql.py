@@ -16,7 +16,7 @@ from ...errors import ArgumentError
 from .names import names_of
 
 if TYPE_CHECKING:
-    from ..normalizer import Normalizer
+    from ..fitted import FittedTransform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,9 @@ _QUALIFIED = re.compile(r"[^./\\]+(\.[^./\\]+)+")
 _FILE = re.compile(r"\.(parquet|csv|tsv|json|jsonl|ndjson|arrow|xlsx)(\.(gz|zst))?$", re.IGNORECASE)
 
 
-def to_sql(normalizer: Normalizer, table: str | Sequence[str] = "data", *, dialect: str = "duckdb") -> str:
+def to_sql(
+    normalizer: FittedTransform, table: str | Sequence[str] = "data", *, dialect: str = "duckdb"
+) -> str:
     """A SELECT statement that normalises the columns of a table by name, in 64-bit floating point.
 
     Every number is written so that it reads back exactly, and nulls stay null. Whitened columns keep the names
@@ -113,7 +115,7 @@ def _lines(expressions: Sequence[str]) -> str:
     return ",\n  ".join(expressions)
 
 
-def _standardised(normalizer: Normalizer, i: int, name: str, speak: _Dialect) -> str:
+def _standardised(normalizer: FittedTransform, i: int, name: str, speak: _Dialect) -> str:
     center, scale = float(normalizer.center[i]), float(normalizer.scale[i])
     difference = f"cast({name} as {speak.double})" + (f" - {_number(center, speak)}" if center else "")
     offset = 0.0 if normalizer.offset is None else float(normalizer.offset[i])

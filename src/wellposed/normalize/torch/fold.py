@@ -18,10 +18,10 @@ from ...arguments import told
 from ...errors import ArgumentError
 from ...runtime.torch.random_state import seed_everything
 from ...runtime.torch.restore import preserved, refuse_sharded
-from ...runtime.torch.tensors import Normalize
 from ..affine import AffineMap, affine_map
 from .folded_layers import FOLDABLE, feature_axis, fold_layer, layer_map
 from .raw_input_guard import watched_call
+from .transform import Normalize
 from .trial_inputs import Trial, rows_of_training, same_outputs, trials
 
 _TOLERANCE = 1e-9
