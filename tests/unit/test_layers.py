@@ -10,45 +10,16 @@ from pathlib import Path
 import pytest
 
 import wellposed
+from benchmarks.house_layers import TABLE, room
 
 ROOT = Path(wellposed.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 FRAMEWORKS = {"torch", "jax"}
 DISPLAY = {"__str__", "__rich_console__", "_repr_html_"}
 
-LAYERS = {
-    1: {"errors.py", "limits.py", "report.py", "problem.py", "own_files.py", "safe_text.py", "arguments.py"},
-    2: {"frameworks", "runtime"},
-    3: {"normalize", "signals", "initialization", "differentiate", "gradcheck", "contract"},
-    4: {"rules"},
-    5: {"interventions.py", "examination.py", "checking.py", "fixing.py", "racing.py"},
-    6: {"show"},
-    7: {"demo.py", "cli", "__main__.py", "__init__.py"},
-}
-DOORS = {("gradcheck", "differentiate"), ("initialization", "signals")}
-"""Which room of layer 3 may use which other."""
-VALUES = {"initialization/facts.py"}
-"""Files beside result.py that hold frozen types alone, and so stand in layer 1."""
-
 
 def place(file: Path) -> str:
     return file.relative_to(ROOT).as_posix()
-
-
-def room(path: str) -> str:
-    return path.split("/")[0]
-
-
-def layer(path: str) -> int:
-    if path.endswith("/result.py") or path in VALUES:
-        return 1
-    return next(number for number, names in LAYERS.items() if room(path) in names)
-
-
-def allowed(source: str, goal: str) -> bool:
-    if layer(source) == layer(goal) == 3:
-        return room(source) == room(goal) or (room(source), room(goal)) in DOORS
-    return layer(goal) <= layer(source)
 
 
 def imports(file: Path, *, deep: bool = True) -> Iterator[tuple[str, bool]]:
@@ -90,8 +61,8 @@ def target(name: str) -> str | None:
 @pytest.mark.parametrize("file", FILES, ids=place)
 def test_a_file_imports_only_from_the_layers_above_its_own(file: Path) -> None:
     goals = {goal for name, display in imports(file) if not display and (goal := target(name))}
-    wrong = sorted(goal for goal in goals - {"__init__.py"} if not allowed(place(file), goal))
-    assert not wrong, f"{place(file)} (layer {layer(place(file))}) imports {', '.join(wrong)}"
+    wrong = sorted(goal for goal in goals - {"__init__.py"} if not TABLE.allowed(place(file), goal))
+    assert not wrong, f"{place(file)} (layer {TABLE.layer(place(file))}) imports {', '.join(wrong)}"
 
 
 @pytest.mark.parametrize("file", FILES, ids=place)
@@ -123,4 +94,4 @@ def test_no_imports_go_in_circles() -> None:
 
 def test_every_file_has_a_layer() -> None:
     for file in FILES:
-        assert layer(place(file)) in range(8)
+        assert TABLE.layer(place(file)) is not None, place(file)
