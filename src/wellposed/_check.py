@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -21,7 +20,7 @@ from .rules import CAUSAL_ORDER, RULES, matching
 from .rules.table import apply
 from .runtime.isolation import isolated
 from .runtime.scope import exclusive
-from .runtime.torch.session import Runner
+from .runtime.torch.session import TORCH, Runner
 from .version import __version__
 
 
@@ -192,7 +191,7 @@ def _environment(problem: Problem, seed: int, seconds: float) -> dict[str, str]:
     count = sum(p.numel() for p in runner.parameters.values())
     return {
         "wellposed": __version__,
-        "torch": str(import_module("torch").__version__),
+        "torch": TORCH,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "problem": problem.name or "",

@@ -1,140 +1,57 @@
-"""A file imports only from layers above its own; frameworks are imported in one place; nothing goes in circles."""
+"""A file imports only from its own layer or a lower one, and nothing goes in circles; there are no exceptions."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import wellposed
+from benchmarks.house_imports import circles, files, graph, imports
+from benchmarks.house_layers import TABLE
 
 ROOT = Path(wellposed.__file__).parent
-FILES = sorted(ROOT.rglob("*.py"))
+FILES = files(ROOT)
+IMPORTS = imports(ROOT)
 FRAMEWORKS = {"torch", "jax"}
-DISPLAY = {"__str__", "__rich_console__", "_repr_html_"}
+PACKAGE = "__init__.py"
+"""The package itself loads its names when they are asked for."""
 
-LAYERS = {
-    1: {"errors.py", "limits.py", "report.py", "problem.py", "own_files.py", "safe_text.py", "arguments.py"},
-    2: {"runtime", "differentiate"},
-    3: {"data"},
-    4: {"moments"},
-    5: {"normalize", "inputs", "signals", "initialization", "objective", "gradcheck"},
-    6: {"rules"},
-    7: {"interventions.py", "measurements.py", "_check.py", "_fix.py", "_race.py"},
-    8: {"show"},
-    9: {"demo.py", "cli", "__main__.py", "__init__.py"},
-}
-ROOMS = 5
-"""The layer whose rooms do not know of each other."""
-OFFENDING = {
-    ("data/source.py", "moments/columns.py"),
-    ("data/source.py", "moments/exact/products.py"),
-    ("data/source.py", "moments/moments.py"),
-    ("initialization/gains.py", "normalize/jax.py"),
-    ("runtime/torch/tensors.py", "normalize/affine.py"),
-}
-"""Imports against the layers that have yet to go."""
-VALUES = {"initialization/facts.py"}
-"""Files beside result.py that hold frozen types alone, and so stand in layer 1."""
+of_every_file = pytest.mark.parametrize("file", FILES)
 
 
-def place(file: Path) -> str:
-    return file.relative_to(ROOT).as_posix()
+def words(file: str) -> set[str]:
+    return {word for part in file.removesuffix(".py").split("/") for word in part.split("_")}
 
 
-def room(path: str) -> str:
-    return path.split("/")[0]
+@of_every_file
+def test_a_file_imports_only_from_its_own_layer_or_a_lower_one(file: str) -> None:
+    assert TABLE.layer(file) is not None, f"{file} has no layer: name its room in benchmarks/house_layers.py"
+    wrong = {e.goal for e in IMPORTS if e.source == file and e.goal and not TABLE.allowed(file, e.goal)}
+    assert not wrong, f"{file} (layer {TABLE.layer(file)}) imports {', '.join(sorted(wrong))}"
 
 
-def layer(path: str) -> int:
-    if path.endswith("/result.py") or path in VALUES:
-        return 1
-    return next(number for number, names in LAYERS.items() if room(path) in names)
+@of_every_file
+def test_no_import_of_ours_hides_in_a_function(file: str) -> None:
+    hidden = [e for e in IMPORTS if e.source == file and e.goal and e.kind == "in a function"]
+    assert file == PACKAGE or not hidden, f"{file}: import at the top, or with lazy() there: {hidden}"
 
 
-def allowed(source: str, goal: str) -> bool:
-    if layer(source) == layer(goal) == ROOMS:
-        return room(source) == room(goal)
-    return layer(goal) <= layer(source)
+@of_every_file
+def test_a_framework_is_imported_only_in_files_and_folders_of_its_name_and_in_the_demo(file: str) -> None:
+    found = {e.module.split(".")[0] for e in IMPORTS if e.source == file} & FRAMEWORKS
+    assert file == "demo.py" or found <= words(file)
 
 
-def imports(file: Path, *, deep: bool = True) -> Iterator[tuple[str, bool]]:
-    """Every import that runs: the absolute dotted name, and whether it stands in a display method."""
-    yield from _imports(ast.parse(file.read_text()), file, deep, False)
+@of_every_file
+def test_rich_is_imported_only_where_things_are_shown(file: str) -> None:
+    found = {e.module.split(".")[0] for e in IMPORTS if e.source == file}
+    assert "rich" not in found or file.startswith("show/")
 
 
-def _imports(node: ast.AST, file: Path, deep: bool, display: bool) -> Iterator[tuple[str, bool]]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
-            continue
-        if isinstance(child, ast.FunctionDef):
-            if deep:
-                yield from _imports(child, file, deep, display or child.name in DISPLAY)
-        elif isinstance(child, ast.Import):
-            yield from ((alias.name, display) for alias in child.names)
-        elif isinstance(child, ast.ImportFrom):
-            parts = ("wellposed", *file.relative_to(ROOT).parts)
-            base = [*parts[: len(parts) - child.level], *filter(None, (child.module or "").split("."))]
-            base = base if child.level else (child.module or "").split(".")
-            yield from ((".".join([*base, alias.name]), display) for alias in child.names)
-        else:
-            yield from _imports(child, file, deep, display)
-
-
-def target(name: str) -> str | None:
-    """The file of ours that an absolute dotted name leads to."""
-    parts = name.split(".")
-    if parts[0] != "wellposed":
-        return None
-    for end in range(len(parts), 0, -1):
-        path = ROOT.joinpath(*parts[1:end])
-        for file in (path.with_suffix(".py"), path / "__init__.py"):
-            if file.is_file():
-                return place(file)
-    raise AssertionError(f"{name} leads nowhere")
-
-
-@pytest.mark.parametrize("file", FILES, ids=place)
-def test_a_file_imports_only_from_the_layers_above_its_own(file: Path) -> None:
-    goals = {goal for name, display in imports(file) if not display and (goal := target(name))}
-    wrong = sorted(
-        goal
-        for goal in goals - {"__init__.py"}
-        if not allowed(place(file), goal) and (place(file), goal) not in OFFENDING
-    )
-    assert not wrong, f"{place(file)} (layer {layer(place(file))}) imports {', '.join(wrong)}"
-
-
-@pytest.mark.parametrize("file", FILES, ids=place)
-def test_a_framework_is_imported_only_in_files_and_folders_of_its_name_and_in_the_demo(file: Path) -> None:
-    frameworks = {name.split(".")[0] for name, _ in imports(file)} & FRAMEWORKS
-    words = {word for part in Path(place(file)).with_suffix("").parts for word in part.split("_")}
-    assert place(file) == "demo.py" or frameworks <= words
-
-
-@pytest.mark.parametrize("file", FILES, ids=place)
-def test_rich_is_imported_only_where_things_are_shown(file: Path) -> None:
-    names = {name.split(".")[0] for name, _ in imports(file)}
-    assert "rich" not in names or place(file).startswith("show/")
-
-
-def test_rules_read_and_reach_no_framework_even_inside_a_function() -> None:
-    for file in (ROOT / "rules").rglob("*.py"):
-        goals = {target(name) or name for name, _ in imports(file)}
-        assert not [goal for goal in goals if {"torch", "jax"} & set(goal.split("/"))], place(file)
+def test_rules_reach_no_framework() -> None:
+    assert not [e for e in IMPORTS if e.source.startswith("rules/") and e.goal and FRAMEWORKS & words(e.goal)]
 
 
 def test_no_imports_go_in_circles() -> None:
-    graph = {
-        place(file): {target(name) for name, _ in imports(file, deep=False)} - {None, place(file)}
-        for file in FILES
-    }
-    TopologicalSorter(graph).prepare()
-
-
-def test_every_file_has_a_layer() -> None:
-    for file in FILES:
-        assert layer(place(file)) in LAYERS
+    assert circles(graph(e for e in IMPORTS if e.source != PACKAGE)) == []

@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,10 @@ from numpy.typing import NDArray
 
 from ..arguments import told
 from ..errors import ArgumentError
+from ..lazy import lazy
+
+by_jax = lazy("wellposed.differentiate.jax")
+by_torch = lazy("wellposed.differentiate.torch")
 
 Array = NDArray[np.float64]
 
@@ -190,9 +193,9 @@ def framework_of(value: Any) -> Any:
     """The module of this room for a tensor or a JAX array, else None; a framework that nobody imported is not loaded."""
     torch, jax = sys.modules.get("torch"), sys.modules.get("jax")
     if torch is not None and isinstance(value, torch.Tensor):
-        return import_module(".torch", __package__)
+        return by_torch
     if jax is not None and isinstance(value, jax.Array):
-        return import_module(".jax", __package__)
+        return by_jax
     return None
 
 

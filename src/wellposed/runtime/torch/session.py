@@ -23,6 +23,8 @@ from .restore import modules_of
 
 Value = TypeVar("Value")
 
+TORCH = str(torch.__version__)
+
 _ROUNDINGS = 16  # of the largest output: what sums in another order may differ by
 
 
