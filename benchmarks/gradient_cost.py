@@ -13,7 +13,6 @@ Forward passes are counted by the function itself, not taken from the check's wo
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import sys
@@ -47,19 +46,18 @@ class Subject:
 
 
 class Counted:
-    """A function that counts its calls, where the check cannot wind the count back: it restores what a function changes."""
+    """A function that counts its calls in a file without a name: the check gives back whatever else a function changes."""
 
     def __init__(self, f: Callable[..., Tensor]) -> None:
-        self._f, self._tally = f, itertools.count()
+        self._f, self._descriptor = f, os.memfd_create("calls")
 
     def __call__(self, W1: Tensor, b1: Tensor, W2: Tensor, b2: Tensor) -> Tensor:
-        next(self._tally)
+        os.write(self._descriptor, b".")
         return self._f(W1, b1, W2, b2)
 
     @property
     def calls(self) -> int:
-        """So far; asking ends the count."""
-        return next(self._tally)
+        return os.fstat(self._descriptor).st_size
 
 
 def network(width: int, depth: int, dtype: torch.dtype) -> nn.Module:

@@ -21,7 +21,8 @@ import click
 import wellposed as wp
 from wellposed import GradientCheck
 
-from .cases.named_bugs import FAMILIES, NamedBug, all_named_bugs
+from .cases.named_bug import FAMILIES, NamedBug
+from .cases.named_bugs import all_named_bugs
 from .cases.named_bugs_models import Draw
 
 RIGHT, NONE, WRONG, MISSED = "right", "none", "wrong", "missed"

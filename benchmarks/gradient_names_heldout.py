@@ -20,7 +20,7 @@ from .cases import (
     names_heldout_second,
     names_heldout_torch,
 )
-from .cases.named_bugs import FAMILIES, NamedBug
+from .cases.named_bug import FAMILIES, NamedBug
 from .cases.names_heldout import Drawn
 from .gradient_names import report
 

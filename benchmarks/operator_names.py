@@ -5,7 +5,8 @@
     python -m benchmarks.operator_names --prove
 
 Each operator is checked once right, where it must pass, and once with each of its bugs. A name is right when it is one of
-those that are true of the bug, and wrong when it is another; a bug that passes is a silent pass.
+those that are true of the bug, and wrong when it is another. A bug that passes is a silent pass when its error is larger than
+the resolution that the check states, and else one below it, which is what the check says of it.
 """
 
 from __future__ import annotations
@@ -45,48 +46,78 @@ class Tally:
         self.nameable_right += other.nameable_right
 
 
-def checked(case: Operator, bug: str, dtype: str) -> tuple[str, str, str | None, int]:
-    """Verdict, the verdict in words, name and number of evaluations of one check."""
+@dataclass(frozen=True)
+class Answer:
+    """What one check said."""
+
+    verdict: str
+    words: str
+    name: str | None
+    evaluations: int
+    resolution: float
+
+
+def checked(case: Operator, bug: str, dtype: str) -> Answer:
+    """Check one operator with one bug, or with none."""
     f, inputs, gradient = case.call(bug, case.inputs(dtype))
     torch.manual_seed(0)
     replay = "auto" if dtype == "float64" else False
     try:
         found = wp.check_gradients(f, *inputs, gradient=gradient, replay=replay)
     except ArgumentError as error:
-        return "raised", f"raised ({error})", None, 0
+        return Answer("raised", f"raised ({error})", None, 0, 0.0)
     finest = (
         f", which promises to have seen an error above {found.resolution:.1e}"
         if found.verdict == "pass"
         else ""
     )
-    return found.verdict, found.verdict + finest, found.cause, found.n_forward + found.n_backward
+    evaluations = found.n_forward + found.n_backward
+    return Answer(found.verdict, found.verdict + finest, found.cause, evaluations, found.resolution)
+
+
+def error_of(case: Operator, bug: str, dtype: str) -> float:
+    """The largest relative error of a tensor's gradient, in the precision that is checked."""
+    inputs = case.inputs(dtype)
+    return difference(case.claimed(bug, inputs, inputs), case.truth(case.inputs("float64")))
 
 
 def judged(case: Operator, dtype: str) -> tuple[Tally, list[str]]:
     """One operator, right and with each of its bugs, and a line for each thing that went wrong."""
     tally, lines = Tally(), []
-    verdict, said, _, evaluations = checked(case, "", dtype)
-    tally.evaluations.append(evaluations)
-    tally.verdicts[{"pass": "right passed", "fail": "false alarm"}.get(verdict, "right inconclusive")] += 1
-    if verdict != "pass":
-        lines.append(f"{case.name}: the right one: {said}")
+    right = checked(case, "", dtype)
+    tally.evaluations.append(right.evaluations)
+    tally.verdicts[
+        {"pass": "right passed", "fail": "false alarm"}.get(right.verdict, "right inconclusive")
+    ] += 1
+    if right.verdict != "pass":
+        lines.append(f"{case.name}: the right one: {right.words}")
     for bug, true in case.bugs.items():
-        verdict, said, name, evaluations = checked(case, bug, dtype)
-        tally.evaluations.append(evaluations)
-        outcome = {"pass": "silent pass", "fail": "bug failed"}.get(verdict, "bug inconclusive")
-        tally.verdicts[outcome] += 1
+        answer = checked(case, bug, dtype)
+        tally.evaluations.append(answer.evaluations)
         tally.nameable += bool(true)
-        if verdict != "fail":
-            lines.append(f"{case.name}.{bug}: {said}")
-        elif name is None:
-            tally.names["none"] += 1
-        elif name in true:
-            tally.names["right"] += 1
-            tally.nameable_right += 1
+        if answer.verdict == "pass":
+            error = error_of(case, bug, dtype)
+            tally.verdicts["below" if error <= answer.resolution else "silent pass"] += 1
+            lines.append(f"{case.name}.{bug}: {answer.words}; its error is {error:.1e}")
+        elif answer.verdict != "fail":
+            tally.verdicts["bug inconclusive"] += 1
+            lines.append(f"{case.name}.{bug}: {answer.words}")
         else:
-            tally.names["wrong"] += 1
-            lines.append(f"{case.name}.{bug}: said {name}, true: {', '.join(sorted(true)) or 'no name'}")
+            tally.verdicts["bug failed"] += 1
+            lines += named(case, bug, true, answer.name, tally)
     return tally, lines
+
+
+def named(case: Operator, bug: str, true: frozenset[str], name: str | None, tally: Tally) -> Iterator[str]:
+    """Count the name of a bug that was found, and tell of a wrong one."""
+    if name is None:
+        tally.names["none"] += 1
+    elif name in true:
+        tally.names["right"] += 1
+        tally.nameable_right += 1
+    else:
+        tally.names["wrong"] += 1
+        yield f"{case.name}.{bug}: said {name}, true: {', '.join(sorted(true)) or 'no name'}"
 
 
 def row(case: Operator, tally: Tally) -> str:
@@ -97,7 +128,7 @@ def row(case: Operator, tally: Tally) -> str:
     )
     return (
         f"{case.name:28}{case.kind:7}{mark:13}{len(case.bugs):5}{verdicts['bug failed']:8}"
-        f"{verdicts['bug inconclusive']:14}{verdicts['silent pass']:8}"
+        f"{verdicts['bug inconclusive']:14}{verdicts['below']:7}{verdicts['silent pass']:8}"
         f"{names['right']:7}{names['none']:6}{names['wrong']:7}{max(tally.evaluations):7}"
     )
 
@@ -105,7 +136,7 @@ def row(case: Operator, tally: Tally) -> str:
 def summary(tally: Tally, operators: int) -> Iterator[str]:
     """The totals."""
     verdicts, names = tally.verdicts, tally.names
-    bugs = verdicts["bug failed"] + verdicts["bug inconclusive"] + verdicts["silent pass"]
+    bugs = sum(verdicts[kind] for kind in ("bug failed", "bug inconclusive", "below", "silent pass"))
     yield f"{operators} operators, {bugs} bugs, of which {tally.nameable} have a true name"
     yield (
         f"right operators: {verdicts['right passed']} passed, {verdicts['false alarm']} false alarms, "
@@ -113,7 +144,7 @@ def summary(tally: Tally, operators: int) -> Iterator[str]:
     )
     yield (
         f"bugs: {verdicts['bug failed']} failed, {verdicts['bug inconclusive']} inconclusive, "
-        f"{verdicts['silent pass']} silent passes"
+        f"{verdicts['below']} passed below the stated resolution, {verdicts['silent pass']} silent passes"
     )
     for name in ("right", "wrong", "none"):
         yield f"name {name}: {names[name]} ({100 * names[name] / max(bugs, 1):.1f} % of bugs)"
@@ -126,7 +157,7 @@ def trial(cases: list[Operator], dtype: str, totals: bool) -> None:
     whole, all_lines = Tally(), []
     if not totals:
         print(
-            f"{'operator':28}{'kind':7}{'right one':13}{'bugs':>5}{'failed':>8}{'inconclusive':>14}{'silent':>8}"
+            f"{'operator':28}{'kind':7}{'right one':13}{'bugs':>5}{'failed':>8}{'inconclusive':>14}{'below':>7}{'silent':>8}"
             f"{'right':>7}{'none':>6}{'wrong':>7}{'evals':>7}"
         )
     for case in cases:

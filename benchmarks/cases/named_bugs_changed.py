@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .named_bugs import Gradients, Model, NamedBug, bug, changed, drawn, hidden, of_model
+from .named_bug import Gradients, Model, NamedBug, bug, changed, drawn, hidden, of_model
 from .named_bugs_models import (
     attention,
     conv_net,

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import grad as gradients_of
 
-from .named_bugs import Built, Model, bug, hidden, named
+from .named_bug import Built, Model, bug, hidden, named
 from .named_bugs_models import Draw
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .named_bugs import NamedBug, bug, hidden
+from .named_bug import NamedBug, bug, hidden
 from .named_bugs_layers import alone, elementwise, layer
 from .named_bugs_models import Draw
 

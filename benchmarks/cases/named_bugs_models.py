@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .named_bugs import Model
+from .named_bug import Model
 
 
 class Draw:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .named_bugs import Gradients, bug, changed, drawn, of_model, right_gradients
+from .named_bug import Gradients, bug, changed, drawn, of_model, right_gradients
 from .named_bugs_models import (
     attention,
     conv_net,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .named_bugs import Built, NamedBug, bug
+from .named_bug import Built, NamedBug, bug
 from .named_bugs_models import Draw
 
 

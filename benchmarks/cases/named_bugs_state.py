@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .named_bugs import Built, Model, bug, hand_written, right_gradients
+from .named_bug import Built, Model, bug, hand_written, right_gradients
 from .named_bugs_layers import alone, layer
 from .named_bugs_models import Draw, attention, conv_net, logistic, recurrent, residual, swish_net
 

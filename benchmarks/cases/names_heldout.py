@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .named_bugs import Built, NamedBug, bug
+from .named_bug import Built, NamedBug, bug
 
 Grads = list[Any]
 Alter = Callable[[Grads, Tensor, Sequence[Tensor]], Any]

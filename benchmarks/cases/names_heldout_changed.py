@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from . import names_heldout_operations as ops
-from .named_bugs import Built, NamedBug
+from .named_bug import Built, NamedBug
 from .names_heldout import F32, F64, Alter, Drawn, all_changed, altered, case, changed
 from .names_heldout_operations import Operation
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import names_heldout_operations as ops
-from .named_bugs import Built, NamedBug
+from .named_bug import Built, NamedBug
 from .names_heldout import F32, F64, Drawn, altered, changed, own, pulled_back
 from .names_heldout import case as named
 from .names_heldout_operations import Operation

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .named_bugs import Built, NamedBug
+from .named_bug import Built, NamedBug
 from .names_heldout import Drawn, case
 
 Array = Any

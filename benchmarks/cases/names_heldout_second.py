@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .named_bugs import Built, NamedBug
+from .named_bug import Built, NamedBug
 from .names_heldout import F32, F64, Alter, Drawn, all_changed, altered, case, changed, own, pulled_back
 from .names_heldout_jax import pulled, ruled
 

@@ -12,7 +12,7 @@ from torch import Tensor
 import wellposed as wp
 
 from . import names_heldout_operations as ops
-from .named_bugs import Built, NamedBug
+from .named_bug import Built, NamedBug
 from .names_heldout import F32, F64, Drawn, altered, case, own, pulled_back
 
 
