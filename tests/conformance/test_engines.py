@@ -22,6 +22,7 @@ from wellposed.errors import ArgumentError, DataError, MissingDependency
 from wellposed.moments import Moments
 from wellposed.moments.engines import engine_of, reduce_with
 from wellposed.moments.engines.partial import Fault, layout_of, table_state
+from wellposed.moments.pieces import moments_of_piece
 from wellposed.normalize import Normalizer
 
 pytest.importorskip("dask.dataframe")
@@ -81,7 +82,7 @@ def ray() -> Iterator[Any]:
 
 def moments_of(table: pa.Table, **options: bool) -> Moments:
     (batch,) = table.combine_chunks().to_batches()
-    return columns_of(batch).piece().moments(**options)
+    return moments_of_piece(columns_of(batch).piece(), **options)
 
 
 def bits(m: Moments) -> dict[str, Any]:

@@ -18,17 +18,17 @@ PIECES, ROWS = 150, 200
 WRITES_EVERY_PIECE = """
 import os, signal, sys, time
 from wellposed.cli import main
-from wellposed.normalize import resumable
+from wellposed.moments import resume
 from wellposed.data import parquet
 
-class Told(resumable.Checkpoint):
+class Told(resume.Checkpoint):
     def write(self, begun, done):
         os.write(1, b"\\0")
         time.sleep(0.01)  # a slow disk: time enough to be killed in
         super().write(begun, done)
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-resumable.EVERY_SECONDS = resumable.SHARE = 0
+resume.EVERY_SECONDS = resume.SHARE = 0
 parquet.PIECE_BYTES = parquet._LONG = 200 * 4 * 8  # a row group is a piece
 sys.modules["wellposed.moments.checkpoint"].Checkpoint = Told
 main(sys.argv[1:])
