@@ -13,8 +13,7 @@ from ..errors import DataError
 from ..moments.column_moments import ColumnMoments
 from ..moments.columns import kept_axes, reduce_batch
 from ..moments.exact.sums import Floats
-from .conditioning import Conditioning, measure_conditioning
-from .cost_contours import CostContours, cost_contours
+from .conditioning import Conditioning, CostContours, cost_contours, measure_conditioning
 from .duplicates import Duplicates, count_duplicates
 from .leakage import LeakFingerprint, fingerprint_leak
 from .split_shift import SplitShift, measure_shift, rows_to_compare
