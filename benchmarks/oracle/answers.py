@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.healthy import apart
 
@@ -67,9 +68,9 @@ def rounded(value: float | None, digits: int = 4) -> Value:
 
 def bits(values: Any) -> str:
     """Every bit of floating-point numbers, or the integers, separated by blanks."""
-    flat = np.asarray(values).ravel()
+    flat: NDArray[Any] = np.asarray(values).ravel()
     if flat.dtype.kind == "c":
-        flat = flat.view(flat.real.dtype)
+        flat = np.stack([np.real(flat), np.imag(flat)], axis=-1).ravel()
     return " ".join(float(v).hex() if flat.dtype.kind == "f" else str(v) for v in flat.tolist())
 
 

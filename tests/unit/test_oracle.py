@@ -42,7 +42,7 @@ def test_a_missing_case_and_a_new_case_are_found() -> None:
 
 
 def test_a_missing_field_and_a_new_field_are_found() -> None:
-    now: Answers = STORED | {"b": {"raised": "ValueError"}}
+    now: Answers = {"a": STORED["a"], "b": {"raised": "ValueError"}}
 
     assert told(STORED, now) == [
         f'b / raised: {ABSENT} -> "ValueError"',
@@ -51,7 +51,7 @@ def test_a_missing_field_and_a_new_field_are_found() -> None:
 
 
 def test_a_sample_is_compared_with_its_own_cases_and_with_those_that_no_longer_exist() -> None:
-    stored = STORED | {"gone": {}}
+    stored: Answers = {**STORED, "gone": {"n": 1}}
 
     assert comparable(stored, asked=["a"], known=["a", "b"]).keys() == {"a", "gone"}
 
