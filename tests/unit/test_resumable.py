@@ -12,9 +12,9 @@ import pytest
 
 from wellposed.data.source import Piece, Source
 from wellposed.errors import ArgumentError, ArtifactError, DataError
-from wellposed.moments import Moments, checkpoint, resume
-from wellposed.moments.checkpoint import Checkpoint
-from wellposed.moments.resume import reduce_source
+from wellposed.moments import Moments, resume
+from wellposed.moments import resume as checkpoint
+from wellposed.moments.resume import Checkpoint, reduce_source
 
 ROWS = np.random.default_rng(0).normal(size=(70, 3)) * [1.0, 1e6, 1e-6] + [0.0, 1e9, 5.0]
 
@@ -282,7 +282,7 @@ def test_a_checkpoint_of_other_options_is_refused(file):
 
 def test_a_checkpoint_of_another_version_is_refused(file, monkeypatch):
     begin(file)
-    monkeypatch.setattr("wellposed.moments.checkpoint.__version__", "99.0")
+    monkeypatch.setattr("wellposed.moments.resume.__version__", "99.0")
     with pytest.raises(ArtifactError, match=r"and this is 99\.0"):
         reduce_source(Rows(), checkpoint=file)
 

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ArgumentError, ArtifactError
-from .fitted import FittedTransform
+from .fitted import FittedTransform, Provenance
 from .methods import METHODS, OPTIONS, WHITENING, Method, method_of
-from .provenance import Provenance
 
 COUNTS = ("count", "missing", "infinite")
 NUMBERS = ("mean", "std", "minimum", "maximum", "center", "scale")
