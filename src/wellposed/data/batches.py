@@ -18,25 +18,10 @@ from numpy.typing import NDArray
 from ..arguments import told
 from ..errors import ArgumentError, DataError, items_of
 from ..lazy import lazy
+from ..runtime.batch_keys import INPUT_KEYS, TARGET_KEYS, input_key, target_key
 
 scope = lazy("wellposed.runtime.scope")
 torch_tensors = lazy("wellposed.runtime.torch.tensors")
-
-_INPUT_KEYS = (
-    "inputs",
-    "input",
-    "x",
-    "X",
-    "features",
-    "data",
-    "image",
-    "images",
-    "pixel_values",
-    "input_values",
-)
-_TARGET_KEYS = frozenset(
-    {"y", "label", "labels", "target", "targets", "weight", "weights", "id", "idx", "index"}
-)
 
 
 def batches(data: Any) -> Generator[NDArray[Any]]:
@@ -210,16 +195,13 @@ def _inputs_of_sequence(batch: tuple[Any, ...] | list[Any], what: str) -> NDArra
 
 
 def _inputs_of_mapping(batch: Mapping[Any, Any], what: str) -> Any:
-    for key in _INPUT_KEYS:
-        if key in batch:
-            return batch[key]
-    others = [k for k in batch if str(k).lower() not in _TARGET_KEYS]
-    if len(others) == 1:
-        return batch[others[0]]
-    names = ", ".join(map(str, batch))
-    raise DataError(
-        f"{what} is a dict with {names or 'no keys'}: expected the inputs under {', '.join(_INPUT_KEYS[:3])}"
-    )
+    key = input_key(batch)
+    if key is None:
+        names = ", ".join(map(str, batch))
+        raise DataError(
+            f"{what} is a dict with {names or 'no keys'}: expected the inputs under {', '.join(INPUT_KEYS[:3])}"
+        )
+    return batch[key]
 
 
 def _is_scalar(value: Any) -> bool:
@@ -259,9 +241,6 @@ def reading(data: Any) -> AbstractContextManager[Any]:
     return scope.Scope({}, data=kept)
 
 
-_KEYS_OF_TARGETS = ("targets", "target", "y", "labels", "label")
-
-
 def targets_of(data: Any) -> Any:
     """The targets of a pair ``(inputs, targets)``, or of every batch of something that gives such pairs.
 
@@ -299,12 +278,12 @@ class _Targets:
 
 def _targets_of_batch(batch: Any, what: str) -> Any:
     if isinstance(batch, Mapping):
-        found = [key for key in _KEYS_OF_TARGETS if key in batch]
-        if not found:
+        key = target_key(batch)
+        if key is None:
             raise DataError(
-                f"{what} is a dict with {', '.join(map(str, batch))}: expected the targets under {', '.join(_KEYS_OF_TARGETS)}"
+                f"{what} is a dict with {', '.join(map(str, batch))}: expected the targets under {', '.join(TARGET_KEYS)}"
             )
-        return _one_target(batch[found[0]], what)
+        return _one_target(batch[key], what)
     if isinstance(batch, tuple | list) and len(batch) == 2 and batch[1] is not None:
         _check_lengths(getattr(batch[0], "shape", ()), getattr(batch[1], "shape", ()), what)
         return _one_target(batch[1], what)
