@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..choices import ENGINES, METHODS
 from ..errors import ArgumentError, WellposedError
 from ..lazy import lazy
 from ..own_files import is_same_file
@@ -34,8 +35,6 @@ sources = lazy("wellposed.data.open")
 data_held_out = lazy("wellposed.data.held_out")
 data_paths = lazy("wellposed.data.paths")
 
-METHODS = ("standard", "minmax", "maxabs", "robust", "whiten", "zca")
-ENGINES = ("dask", "spark", "ray")
 _data = click.argument("data", nargs=-1, required=True)
 _normalizer = click.argument("normalizer", metavar="NORM", type=FILE)
 _key = click.option("--key", help="Which array of a .npz file.")

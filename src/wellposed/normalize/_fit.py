@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import callable_or_none, choice, path, refused, text
+from ..choices import ENGINES
 from ..data.batches import axis_for, targets_of
 from ..data.column_names import NO_NAME, listed, printable
 from ..data.held_out import check_split
 from ..errors import ArgumentError, DataError
 from ..moments.column_moments import ColumnMoments
 from ..moments.columns import kept_axes
-from ..moments.engines import ENGINES
 from ..moments.read import Read, read
 from ..moments.resume import Checkpoint
 from ..version import __version__

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import choice, flag, interval
+from ..choices import METHODS
 from ..data.column_names import listed
 from ..errors import ArgumentError, DataError
 from ..moments.column_moments import ColumnMoments
@@ -18,7 +19,6 @@ from ..moments.sparse import entries_of
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-METHODS = ("standard", "minmax", "maxabs", "robust", "whiten", "zca")
 WHITENING = frozenset({"whiten", "zca"})
 SCALED = frozenset({"standard", "robust"})
 """Methods of which the subtraction and the division can be had alone."""

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..choices import METHODS
 from ..errors import ArgumentError, ArtifactError
 from .fitted import FittedTransform, Provenance
-from .methods import METHODS, OPTIONS, WHITENING, Method, method_of
+from .methods import OPTIONS, WHITENING, Method, method_of
 
 COUNTS = ("count", "missing", "infinite")
 NUMBERS = ("mean", "std", "minimum", "maximum", "center", "scale")
