@@ -8,6 +8,7 @@ from dataclasses import dataclass
 LAYERS = {
     1: {
         "arguments.py",
+        "choices.py",
         "errors.py",
         "lazy.py",
         "limits.py",

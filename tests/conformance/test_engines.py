@@ -20,9 +20,9 @@ from tests.conformance.clusters import CUTS, dask_cluster, mixed_table, ray_clus
 from wellposed.data.arrow import columns_of
 from wellposed.errors import ArgumentError, DataError, MissingDependency
 from wellposed.moments import Moments
+from wellposed.moments.columns import moments_of_piece
 from wellposed.moments.engines import engine_of, reduce_with
-from wellposed.moments.engines.partial import Fault, layout_of, table_state
-from wellposed.moments.pieces import moments_of_piece
+from wellposed.moments.engines.partial import PartitionFault, layout_of, table_state
 from wellposed.normalize import Normalizer
 
 pytest.importorskip("dask.dataframe")
@@ -325,7 +325,7 @@ def test_numbers_where_the_schema_saw_nulls_alone_are_a_fault_with_place_and_col
 
     fault = table_state([batch], layout, where="partition 3", options={})
 
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, PartitionFault)
     assert fault.message.startswith(
         "partition 3: column 'y' holds int64, and the table's schema says that it"
     )

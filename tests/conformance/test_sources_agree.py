@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from wellposed import Moments
-from wellposed.data import csv_blocks
+from wellposed.data import csv_files
 from wellposed.data.open import open_source
-from wellposed.moments.pieces import moments_of_piece
+from wellposed.moments.columns import moments_of_piece
 from wellposed.moments.resume import reduce_source
 
 ROWS = 3001
@@ -203,7 +203,7 @@ def test_an_array_gives_its_bits_from_a_file(tmp_path, kind, shape) -> None:
 
 @pytest.mark.parametrize("size", [5000, 70_001, 1 << 20])
 def test_text_gives_the_same_bits_however_it_is_cut(tmp_path, monkeypatch, size) -> None:
-    monkeypatch.setattr(csv_blocks.blocks, "__kwdefaults__", {"size": size})
+    monkeypatch.setattr(csv_files.blocks, "__kwdefaults__", {"size": size})
 
     pieces = [moments_of_piece(piece) for piece in open_source(csv(tmp_path)).pieces()]
 

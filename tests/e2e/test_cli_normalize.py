@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from wellposed.cli import main, normalizing
-from wellposed.data.progress import Pace, paced
 from wellposed.errors import ArtifactError
 from wellposed.normalize import Normalizer, methods
 from wellposed.show import reading
+from wellposed.show.reading import Pace, paced
 
 ROWS = np.random.default_rng(0).normal(size=(60, 2)) * [1.0, 1000.0] + [0.0, 300.0]
 

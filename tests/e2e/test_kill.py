@@ -30,7 +30,7 @@ class Told(resume.Checkpoint):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 resume.EVERY_SECONDS = resume.SHARE = 0
 parquet.PIECE_BYTES = parquet._LONG = 200 * 4 * 8  # a row group is a piece
-sys.modules["wellposed.moments.checkpoint"].Checkpoint = Told
+sys.modules["wellposed.moments.resume"].Checkpoint = Told
 main(sys.argv[1:])
 """
 """The command line, which writes a checkpoint after each piece, and a zero byte before each."""

@@ -12,12 +12,11 @@ import torch
 
 from wellposed.moments import Moments
 from wellposed.moments import columns as reduction
-from wellposed.moments.columns import reduce_columns
+from wellposed.moments.columns import reduce_columns, reduce_tensor
 from wellposed.moments.exact import accumulator
 from wellposed.moments.exact.accumulator import Accumulator, ColumnSums
 from wellposed.moments.exact.rounding import nearest_root
 from wellposed.moments.exact.sums import SQUARE_BIAS, VALUE_BIAS, ExactSums
-from wellposed.moments.on_device import reduce_tensor
 
 RNG = np.random.default_rng(0)
 NORMAL = RNG.normal(size=(1003, 5))

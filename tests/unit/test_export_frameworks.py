@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from wellposed import Normalizer
+from wellposed.choices import METHODS
 from wellposed.errors import ArgumentError, ArtifactError, DataError
 from wellposed.normalize.export.onnx import to_onnx
 from wellposed.normalize.jax import to_jax
-from wellposed.normalize.methods import METHODS
 from wellposed.normalize.torch.transform import to_torch
 from wellposed.runtime.torch import tensors as torch_arrays
 

@@ -15,9 +15,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from wellposed import Normalizer
+from wellposed.choices import METHODS
 from wellposed.errors import ArgumentError, DataError
 from wellposed.normalize.export.sklearn import NormalizerTransformer, to_sklearn
-from wellposed.normalize.methods import METHODS
 
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal([5.0, -300.0, 0.02], [2.0, 50.0, 0.004], size=(60, 3))

@@ -10,8 +10,14 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
 
 from wellposed.inputs import profile_inputs
-from wellposed.inputs.conditioning import Conditioning, measure_conditioning, steps_a_digit
-from wellposed.inputs.cost_contours import CostContours, Ellipse, cost_contours
+from wellposed.inputs.conditioning import (
+    Conditioning,
+    CostContours,
+    Ellipse,
+    cost_contours,
+    measure_conditioning,
+    steps_a_digit,
+)
 from wellposed.moments.moments import Moments
 
 

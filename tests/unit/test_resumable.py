@@ -12,10 +12,10 @@ import pytest
 
 from wellposed.data.source import Piece, Source
 from wellposed.errors import ArgumentError, ArtifactError, DataError
-from wellposed.moments import Moments, checkpoint, resume
-from wellposed.moments.checkpoint import Checkpoint
-from wellposed.moments.pieces import moments_of_piece
-from wellposed.moments.resume import reduce_source
+from wellposed.moments import Moments, resume
+from wellposed.moments import resume as checkpoint
+from wellposed.moments.columns import moments_of_piece
+from wellposed.moments.resume import Checkpoint, reduce_source
 
 ROWS = np.random.default_rng(0).normal(size=(70, 3)) * [1.0, 1e6, 1e-6] + [0.0, 1e9, 5.0]
 
@@ -96,18 +96,17 @@ def test_few_pieces_are_in_memory_at_once(monkeypatch):
 
     def counted(piece, **options):
         time.sleep(0.002)  # slower than they are read
-        found = moments_of_piece(piece, **options)
+        moments = moments_of_piece(piece, **options)
         with lock:
             alive.discard(id(piece))
-        return found
+        return moments
 
-    monkeypatch.setattr(resume, "moments_of_piece", counted)
+    monkeypatch.setattr("wellposed.moments.resume.moments_of_piece", counted)
 
     class Slow(Rows):
         def pieces(self, start=0):
             nonlocal most
             for piece in super().pieces(start):
-                piece = Piece(array=piece.array, rows=10)
                 with lock:
                     alive.add(id(piece))
                     most = max(most, len(alive))
@@ -284,7 +283,7 @@ def test_a_checkpoint_of_other_options_is_refused(file):
 
 def test_a_checkpoint_of_another_version_is_refused(file, monkeypatch):
     begin(file)
-    monkeypatch.setattr("wellposed.moments.checkpoint.__version__", "99.0")
+    monkeypatch.setattr("wellposed.moments.resume.__version__", "99.0")
     with pytest.raises(ArtifactError, match=r"and this is 99\.0"):
         reduce_source(Rows(), checkpoint=file)
 

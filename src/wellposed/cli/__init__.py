@@ -21,9 +21,9 @@ from ..lazy import lazy
 from ..own_files import read_bounded, save
 from ..version import __version__
 from . import arguments
+from .arguments import refuse_overwriting_code
 from .gradients import gradcheck
 from .normalizing import normalize
-from .places import refuse_overwriting_code
 from .printing import EXIT_CODES, note, notes_of, open_closed_streams, say, show, silence, wrote
 
 _check = lazy("wellposed._check")

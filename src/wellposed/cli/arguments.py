@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
 
-from ..errors import ArtifactError
+from ..errors import ArgumentError, ArtifactError
 from ..lazy import lazy
-from ..own_files import read_bounded, refuse_other, what_it_is
+from ..own_files import is_same_file, read_bounded, refuse_other, what_it_is
 
 reports = lazy("wellposed.report")
 saved_normalizers = lazy("wellposed.normalize.saved")
@@ -102,6 +104,18 @@ def refuse_replacing(path: Path | None, *, force: bool, result: dict[str, Any]) 
     """Refuse, before the work is done, to replace what is no older result of the kind."""
     if path is not None:
         refuse_other(path, force=force, **result)
+
+
+def refuse_overwriting_code(output: Path | None, spec: str) -> None:
+    """Refuse a result in place of the problem's own file, or of any Python that is loaded; --force does not help."""
+    if output is None or not output.is_file():
+        return
+    modules = (
+        vars(module).get("__file__") for module in [*sys.modules.values()] if isinstance(module, ModuleType)
+    )
+    for file in (spec.rpartition(":")[0], *modules):
+        if isinstance(file, str) and is_same_file(output, Path(file)):
+            raise ArgumentError(f"-o {output} would take the place of the code in {file}: name another file")
 
 
 def separated(given: Iterable[str], option: str) -> list[str]:

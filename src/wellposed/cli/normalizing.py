@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..choices import ENGINES, METHODS
+from ..errors import ArgumentError, WellposedError
 from ..lazy import lazy
+from ..own_files import is_same_file
 from .arguments import (
     FILE,
     NORMALIZER,
@@ -21,17 +25,16 @@ from .arguments import (
     separated,
     writable,
 )
-from .places import files_read, note_on_axis, refuse_overwriting, warn_of_held_out
-from .printing import FOUND, say, show, warnings_in_one_line, wrote
+from .printing import FOUND, note, say, show, warnings_in_one_line, wrote
 
-checkpoints = lazy("wellposed.moments.checkpoint")
+checkpoints = lazy("wellposed.moments.resume")
 files = lazy("wellposed.normalize.apply_to_file")
 normalizers = lazy("wellposed.normalize")
 show_reading = lazy("wellposed.show.reading")
 sources = lazy("wellposed.data.open")
+data_held_out = lazy("wellposed.data.held_out")
+data_paths = lazy("wellposed.data.paths")
 
-METHODS = ("standard", "minmax", "maxabs", "robust", "whiten", "zca")
-ENGINES = ("dask", "spark", "ray")
 _data = click.argument("data", nargs=-1, required=True)
 _normalizer = click.argument("normalizer", metavar="NORM", type=FILE)
 _key = click.option("--key", help="Which array of a .npz file.")
@@ -177,3 +180,73 @@ def _columns(given: tuple[str, ...], names: tuple[str, ...] | None) -> list[Any]
     if names is None:
         parts = [int(part) if part.isdecimal() else part for part in parts]  # type: ignore[misc]
     return parts or None
+
+
+# Which files a fit reads: none of them is written to, and what looks held out is remarked upon.
+
+Files = list[tuple[Path, Path]]
+"""Each file, and the path, folder or pattern that stands for it."""
+
+_SHOWN = 3
+
+
+def files_read(data: Sequence[str]) -> Files:
+    """What the paths stand for; nothing for those that are not there, of which their reader says so."""
+    found: Files = []
+    for path in data:
+        with suppress(WellposedError, OSError):
+            found += [(file, Path(path)) for file in data_paths.files_of(path)]
+    return found
+
+
+def refuse_overwriting(files: Files, *, output: Path, checkpoint: Path | None) -> None:
+    """Refuse results in place of the data, or of each other, before anything is read."""
+    for option, place in (("-o", output), ("--checkpoint", checkpoint)):
+        file = next((file for file, _ in files if place and is_same_file(place, file)), None)
+        if file:
+            raise ArgumentError(
+                f"{option} {place} would take the place of {file}, which is to be read: name another file"
+            )
+    if checkpoint and is_same_file(output, checkpoint):
+        raise ArgumentError(
+            f"-o {output} and --checkpoint {checkpoint} are one file, and a checkpoint is removed at the end: "
+            "name two files"
+        )
+
+
+def warn_of_held_out(files: Files) -> None:
+    """Say on standard error which files have names as if they were no training data; names alone prove nothing."""
+    found = [str(file) for file, given in files if _looks_held_out(file, given)]
+    if not found:
+        return
+    which = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else "")
+    of_all = f" ({len(found):,} of {len(files):,} files)" if len(files) > 1 else ""
+    note(
+        f"warning: named as if held out from training: {which}{of_all}: statistics of held-out data leak "
+        "into training; name the training files alone, or say --split train"
+    )
+
+
+def note_on_axis(shape: tuple[int, ...]) -> None:
+    """Say which axis of images is taken for the channels, where the shape speaks for another one."""
+    channels = (1, 3, 4)
+    if len(shape) == 4 and shape[3] in channels and shape[1] not in channels:
+        note(
+            f"note: shape {shape} is read as (N, C, H, W), with {shape[1]} channels; "
+            "for (N, H, W, C) use --axis -1"
+        )
+
+
+def _looks_held_out(file: Path, given: Path) -> bool:
+    """By the file's name, or by the innermost folder whose name tells, up to the one that was given."""
+    if not given.is_dir():
+        return bool(data_held_out.check_split(None, file))
+    if data_held_out.check_split(None, Path(file.name)):
+        return True
+    for folder in reversed((given.resolve().name, *file.relative_to(given).parts[:-1])):
+        name = folder.rpartition("=")[2]  # split=test
+        if name.lower() in ("train", "training"):
+            return False
+        if data_held_out.check_split(None, Path(name, "data")):
+            return True
+    return False

@@ -1,38 +1,27 @@
-"""Whatever holds data, as NumPy batches with the samples along the first axis."""
+"""Whatever holds data in memory, as NumPy batches with the samples along the first axis: their inputs, or their targets.
+
+What speaks a protocol of arrays (NumPy's, DLPack, buffers), whoever made it, is one array, and no batches.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator, Iterable, Mapping
+from array import array
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from inspect import getattr_static
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import told
-from ..errors import DataError, items_of
+from ..errors import ArgumentError, DataError, items_of
 from ..lazy import lazy
-from ..runtime.scope import Scope
-from .array_protocols import is_image, is_sparse, on_host, speaks_array
+from ..runtime.batch_keys import INPUT_KEYS, TARGET_KEYS, input_key, target_key
 
+scope = lazy("wellposed.runtime.scope")
 torch_tensors = lazy("wellposed.runtime.torch.tensors")
-
-_INPUT_KEYS = (
-    "inputs",
-    "input",
-    "x",
-    "X",
-    "features",
-    "data",
-    "image",
-    "images",
-    "pixel_values",
-    "input_values",
-)
-_TARGET_KEYS = frozenset(
-    {"y", "label", "labels", "target", "targets", "weight", "weights", "id", "idx", "index"}
-)
 
 
 def batches(data: Any) -> Generator[NDArray[Any]]:
@@ -206,16 +195,13 @@ def _inputs_of_sequence(batch: tuple[Any, ...] | list[Any], what: str) -> NDArra
 
 
 def _inputs_of_mapping(batch: Mapping[Any, Any], what: str) -> Any:
-    for key in _INPUT_KEYS:
-        if key in batch:
-            return batch[key]
-    others = [k for k in batch if str(k).lower() not in _TARGET_KEYS]
-    if len(others) == 1:
-        return batch[others[0]]
-    names = ", ".join(map(str, batch))
-    raise DataError(
-        f"{what} is a dict with {names or 'no keys'}: expected the inputs under {', '.join(_INPUT_KEYS[:3])}"
-    )
+    key = input_key(batch)
+    if key is None:
+        names = ", ".join(map(str, batch))
+        raise DataError(
+            f"{what} is a dict with {names or 'no keys'}: expected the inputs under {', '.join(INPUT_KEYS[:3])}"
+        )
+    return batch[key]
 
 
 def _is_scalar(value: Any) -> bool:
@@ -252,4 +238,137 @@ def reading(data: Any) -> AbstractContextManager[Any]:
     kept = {} if _is_one_shot(data) else {"data": data}
     if "torch" in sys.modules:
         return torch_tensors.reading(kept)
-    return Scope({}, data=kept)
+    return scope.Scope({}, data=kept)
+
+
+def targets_of(data: Any) -> Any:
+    """The targets of a pair ``(inputs, targets)``, or of every batch of something that gives such pairs.
+
+    Examples
+    --------
+    >>> targets_of(([[1.0]], [5.0]))
+    [5.0]
+    >>> list(targets_of([([[1.0]], [5.0]), ([[2.0]], [6.0])]))
+    [[5.0], [6.0]]
+    """
+    if isinstance(data, tuple | Mapping):
+        return _targets_of_batch(data, "the data")
+    if not hasattr(data, "__iter__") or isinstance(data, str | bytes) or hasattr(data, "shape"):
+        raise ArgumentError(
+            f"of='targets' needs pairs (inputs, targets), found {told(data)}: give the targets "
+            "themselves, or name their column with columns="
+        )
+    return _Targets(data)
+
+
+class _Targets:
+    """Iterated as often as the data, and as free of traces."""
+
+    gives_batches = True
+    """1-d targets are those of a batch of samples, and no rows."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    def __iter__(self) -> Iterator[Any]:
+        with reading(self._data):
+            for i, batch in enumerate(self._data):
+                yield _targets_of_batch(batch, f"batch {i}")
+
+
+def _targets_of_batch(batch: Any, what: str) -> Any:
+    if isinstance(batch, Mapping):
+        key = target_key(batch)
+        if key is None:
+            raise DataError(
+                f"{what} is a dict with {', '.join(map(str, batch))}: expected the targets under {', '.join(TARGET_KEYS)}"
+            )
+        return _one_target(batch[key], what)
+    if isinstance(batch, tuple | list) and len(batch) == 2 and batch[1] is not None:
+        _check_lengths(getattr(batch[0], "shape", ()), getattr(batch[1], "shape", ()), what)
+        return _one_target(batch[1], what)
+    raise DataError(f"{what} is no pair (inputs, targets) but {told(batch)}: it has no targets")
+
+
+def _check_lengths(inputs: Any, targets: Any, what: str) -> None:
+    if len(inputs) and len(targets) and inputs[0] != targets[0]:
+        raise DataError(
+            f"{what} has inputs of shape {tuple(inputs)} and targets of shape {tuple(targets)}: expected one row of "
+            "targets for each of inputs; of single samples, make batches with a DataLoader"
+        )
+
+
+def _one_target(targets: Any, what: str) -> Any:
+    several = isinstance(targets, Mapping) or (
+        isinstance(targets, tuple | list) and any(hasattr(t, "shape") for t in targets)
+    )
+    if several:
+        raise DataError(f"{what} has {len(targets)} targets: give one of them, to be normalised by itself")
+    return targets
+
+
+_PROTOCOLS = ("__array__", "__array_interface__", "__dlpack__")
+_COPIES_TO_HOST = ("get", "copy_to_host")  # CuPy, Numba
+
+
+def speaks_array(value: Any) -> bool:
+    """Whether `value` is an array by any protocol; nothing is imported, and no code of its own runs.
+
+    Examples
+    --------
+    >>> speaks_array(memoryview(b"ab")), speaks_array([1.0]), speaks_array(np.ndarray)
+    (True, False, False)
+    """
+    if isinstance(value, type):
+        return False
+    return isinstance(value, memoryview | array) or any(_has(value, name) for name in _PROTOCOLS)
+
+
+def is_sparse(value: Any) -> bool:
+    """Whether `value` is a matrix or array of ``scipy.sparse``."""
+    return type(value).__module__.startswith("scipy.sparse")
+
+
+def is_image(value: Any) -> bool:
+    """Whether `value` is an image of Pillow: one sample, of shape (height, width) or (height, width, channels)."""
+    return any(kind.__module__ == "PIL.Image" and kind.__name__ == "Image" for kind in type(value).__mro__)
+
+
+def axis_for(data: Any, axis: Any) -> Any:
+    """`axis`, or the channels of Pillow's images, which are the last axis; None leaves it to the dimensions."""
+    first = data[0] if isinstance(data, list) and data else data
+    return -1 if axis is None and is_image(first) else axis
+
+
+def on_host(value: Any, what: str) -> Any:
+    """`value` as something that ``numpy.asarray`` takes: on the CPU, an image with its channels last.
+
+    Raises
+    ------
+    DataError
+        When it is a sparse matrix, or an image of places in a palette.
+    """
+    if is_sparse(value):
+        raise DataError(
+            f"{what} is a sparse {type(value).__name__}, and would be filled in here: expected a dense array, as "
+            ".toarray() gives"
+        )
+    if is_image(value):
+        if getattr(value, "mode", None) == "P":
+            raise DataError(
+                f"{what} is an image of mode 'P', whose entries are places in a palette: expected colours, as "
+                ".convert('RGB') gives"
+            )
+        pixels = np.asarray(value)
+        return pixels if pixels.ndim == 3 else pixels[..., np.newaxis]
+    if _has(value, "__cuda_array_interface__"):
+        for name in _COPIES_TO_HOST:
+            if callable(getattr(value, name, None)):
+                return getattr(value, name)()
+    if _has(value, "__dlpack__") and not _has(value, "__array__"):
+        return np.from_dlpack(value)
+    return value
+
+
+def _has(value: Any, name: str) -> bool:
+    return getattr_static(value, name, None) is not None

@@ -1,31 +1,40 @@
-"""CSV and TSV files, as parts of a table: a block of lines at a time, read by polars where it is installed."""
+"""CSV and TSV files, as parts of a table: a block of lines at a time, read by polars where it is installed.
+
+polars reads a block with the meaning that `csv_dialect.Dialect.number` gives each entry; what it cannot read is read row by row,
+which finds the line to name in an error.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import gzip
+import re
+import zlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import cached_property, partial
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..errors import DataError
-from ..lazy import lazy
-from .arrow import EMPTY
 from .column_names import places_of, shown
-from .csv_blocks import as_utf8, blocks, whole_lines
-from .csv_dialect import Dialect, codes_with_zeros, dialect_of, is_missing, kind_of_text, lines_of
-from .csv_headers import remark_on_header
-from .entries import Entries, as_numbers
+from .csv_dialect import (
+    MISSING,
+    Dialect,
+    codes_with_zeros,
+    dialect_of,
+    is_missing,
+    kind_of_text,
+    lines_of,
+    remark_on_header,
+)
 from .paths import stamp
-from .read_ahead import in_order
-from .source import Piece
-from .table import Part
-
-csv_polars = lazy("wellposed.data.csv_polars")
+from .source import EMPTY, ColumnEntries, Part, Piece, as_numbers
 
 _HEAD = 1 << 18
 """Bytes that decide what a column holds; what contradicts them later is an error, not overlooked."""
@@ -89,7 +98,7 @@ class TextPart(Part):
     def _reader(self) -> Any:
         if not find_spec("polars"):
             return None
-        return csv_polars.QuickReader(self.dialect)
+        return QuickReader(self.dialect)
 
     def rows_in_blocks(self) -> Iterator[Rows]:
         """All rows as they are written, a block at a time."""
@@ -116,7 +125,7 @@ class TextPart(Part):
             )
         return values  # type: ignore[return-value]
 
-    def _columns(self, block: bytes, names: Sequence[str], number: int) -> tuple[int, list[Entries]]:
+    def _columns(self, block: bytes, names: Sequence[str], number: int) -> tuple[int, list[ColumnEntries]]:
         """Row by row: slowly, and with the line of what is no number."""
         try:
             rows = self._rows(block, before=0)
@@ -126,7 +135,7 @@ class TextPart(Part):
             rows = self._rows(block, before=self.dialect.header_lines + above)
             return len(rows), [self._column(name, rows) for name in names]
 
-    def _column(self, name: str, rows: Rows) -> Entries:
+    def _column(self, name: str, rows: Rows) -> ColumnEntries:
         values = self.values(name, rows)
         present = np.array([value == value for value in values], dtype=bool)
         held = as_numbers([value for value in values if value == value], integers=name in self._integers)
@@ -221,3 +230,200 @@ class TextPart(Part):
 def _read_as(dialect: Dialect, row: Sequence[str]) -> str:
     header, first = (shown(dialect.separator.join(each), most=60) for each in (dialect.header, row))
     return f"read with the separator {dialect.separator!r}, the header {header!r} and the first row {first!r}"
+
+
+_QUOTED = re.compile(rb'"[^"]*"')
+
+
+class QuickReader:
+    """Reads blocks; gives None where it cannot, and then row by row finds out why."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._index = {name: i for i, name in enumerate(dialect.header)}
+        # With decimal_comma polars takes 1.234 for a decimal point too.
+        self._odd: set[str] = set(dialect.header) if dialect.decimal == "," else set()
+        """Columns with entries that polars does not read as they stand: NA, blanks, 0.5 among integers."""
+
+    def columns(
+        self, block: bytes, names: Sequence[str], integers: frozenset[str]
+    ) -> tuple[int, list[ColumnEntries]] | None:
+        """Rows, and for each column its entries, and which rows have one where not all have.
+
+        Columns among `integers` give integers where all their entries in the block are; the others floats.
+        """
+        import polars as pl
+
+        if not block or block.isspace():
+            return None
+        kinds = {name: pl.Int64 if name in integers else pl.Float64 for name in names}
+        for odd in (self._odd & set(names), set(names)):
+            try:
+                frame = self._read(block, kinds | dict.fromkeys(odd, pl.String))
+                columns = [self._numbers(frame[n], n, k) if n in odd else frame[n] for n, k in kinds.items()]
+            except pl.exceptions.PolarsError:
+                continue
+            if not self._is_whole(block, frame.height):
+                return None
+            return frame.height, [_entries_of_polars(column) for column in columns]
+        return None
+
+    def held(self, block: bytes, names: Sequence[str]) -> dict[str, list[str]] | None:
+        """Some entries of each column that are not missing, as they are written."""
+        import polars as pl
+
+        if not block or block.isspace():
+            return {}
+        try:
+            frame = self._read(block, dict.fromkeys(names, pl.String))
+        except pl.exceptions.PolarsError:
+            return None
+        return {name: _unless_missing(frame[name]).drop_nulls().head(1000).to_list() for name in names}
+
+    def _read(self, block: bytes, kinds: dict[str, Any]) -> Any:
+        import polars as pl
+
+        frame = pl.read_csv(
+            block,
+            has_header=False,
+            schema={str(i): kinds.get(name, pl.String) for name, i in self._index.items()},
+            columns=sorted(self._index[name] for name in kinds),
+            separator=self._dialect.separator,
+        )
+        return frame.rename({str(self._index[name]): name for name in kinds})
+
+    def _numbers(self, written: Any, name: str, kind: Any) -> Any:
+        """Each entry by itself: blanks around it are stripped, and every way to write a missing one is known."""
+        texts = _unless_missing(written)
+        numbers = self._cast(texts, kind)
+        if numbers.dtype != kind or texts.null_count() > written.null_count() or (texts != written).any():
+            self._odd.add(name)
+        return numbers
+
+    def _cast(self, texts: Any, kind: Any) -> Any:
+        import polars as pl
+
+        for integer in (pl.Int64, pl.UInt64) if kind == pl.Int64 else ():
+            numbers = texts.cast(integer, strict=False)
+            if numbers.null_count() == texts.null_count():
+                return numbers
+        if self._dialect.decimal == ",":
+            points = texts.str.contains(".", literal=True).fill_null(False)
+            texts = texts.str.replace(",", ".", literal=True).set(points, "no number")
+        return texts.cast(pl.Float64)
+
+    def _is_whole(self, block: bytes, rows: int) -> bool:
+        """Whether no row lacks entries, which polars fills: the separators outside quotes tell."""
+        expected = rows * (len(self._index) - 1)
+        found = _count(block, self._dialect.separator)
+        if found != expected and b'"' in block:
+            found -= _count(b"".join(_QUOTED.findall(block)), self._dialect.separator)
+        return found == expected
+
+
+def _unless_missing(written: Any) -> Any:
+    texts = written.str.strip_chars()
+    return texts.set(texts.str.to_lowercase().is_in(list(MISSING)).fill_null(False), None)
+
+
+def _count(text: bytes, separator: str) -> int:
+    return int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == ord(separator)))
+
+
+def _entries_of_polars(column: Any) -> ColumnEntries:
+    if not column.null_count():
+        return column.rechunk().to_numpy(allow_copy=False), None
+    return column.drop_nulls().rechunk().to_numpy(allow_copy=False), column.is_not_null().to_numpy()
+
+
+BLOCK = 1 << 23
+_LONGEST = 1 << 26
+_BOM = b"\xef\xbb\xbf"
+
+
+def as_utf8(encoding: str) -> str:
+    """The way to a file in UTF-8."""
+    return f"convert it, as with iconv -f {encoding} -t utf-8"
+
+
+def compressed(place: Path) -> bool:
+    """Whether the ending says so."""
+    return place.suffix.lower() == ".gz"
+
+
+def blocks(place: Path, *, size: int = BLOCK) -> Iterator[tuple[bytes, int]]:
+    """Blocks of whole lines, and how many bytes of the file each stands for; a block may be empty.
+
+    The file is decompressed where its ending says so, and cut behind line ends that stand in no quoted entry.
+    Block k ends behind the last line that ends within the first ``(k + 1) * size`` bytes of text, so that n
+    bytes of text give ``ceil(n / size)`` blocks.
+    """
+    rest, done = b"", 0
+    # Two buffers, used again and again: fresh memory for every block would cost more than reading.
+    buffer, spare = bytearray(size), bytearray(size)
+    with place.open("rb") as file:
+        text: Any = gzip.GzipFile(fileobj=file) if compressed(place) else file
+        read = _fill(text, buffer, place)
+        if read.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise DataError(f"{place}: written in UTF-16, expected UTF-8: {as_utf8('utf-16')}")
+        read = read[len(_BOM) :] if read.startswith(_BOM) else read
+        while read:
+            buffer, spare = spare, buffer
+            following = _fill(text, buffer, place)
+            end = whole_lines(read, quoted=rest.count(b'"') % 2 == 1) if following else len(read)
+            block = b"".join((rest, memoryview(read)[:end])) if end else b""
+            rest = bytes(read[end:]) if end else rest + read
+            if len(rest) > _LONGEST:
+                raise DataError(f"{place}: a line is longer than {_LONGEST >> 20} MB; is a quote not closed?")
+            before, done = done, file.tell()
+            yield block, done - before
+            read = following
+
+
+def whole_lines(text: bytes | bytearray, *, quoted: bool = False) -> int:
+    """Where the last line ends that does not end inside quotes; 0 when there is none.
+
+    `quoted` says that the text begins inside quotes.
+    """
+    end = text.rfind(b"\n") + 1
+    if not quoted and b'"' not in text:
+        return end
+    quotes = text.count(b'"', 0, end) + quoted
+    while end and quotes % 2:
+        before = text.rfind(b"\n", 0, end - 1) + 1
+        quotes -= text.count(b'"', before, end)
+        end = before
+    return end
+
+
+def _fill(file: Any, buffer: bytearray, place: Path) -> bytearray:
+    """Fill the buffer, or give a shorter one at the end of the file."""
+    try:
+        size = file.readinto(buffer)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{place}: cannot be read to its end ({error})") from None
+    return buffer if size == len(buffer) else buffer[:size]
+
+
+T = TypeVar("T")
+
+
+def in_order(tasks: Iterable[Callable[[], T]], *, workers: int = 2) -> Generator[T]:
+    """The results of the tasks in their order; at most ``workers + 1`` are begun and not taken.
+
+    Examples
+    --------
+    >>> list(in_order([lambda: 1, lambda: 2, lambda: 3]))
+    [1, 2, 3]
+    """
+    waiting: deque[Future[T]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="wellposed-read")
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(task))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -9,15 +9,13 @@ from typing import Any
 
 from ..errors import ArgumentError
 from ..lazy import lazy
+from .arrow import IpcPart, stream_part
+from .frames import PandasPart, is_pandas
 from .paths import files_of, kind_of, partitions_of
-from .source import Source
-from .table import Part, TableSource
+from .source import Part, Source, TableSource
 
-arrow_ipc = lazy("wellposed.data.arrow_ipc")
-arrow_stream = lazy("wellposed.data.arrow_stream")
 csv_files = lazy("wellposed.data.csv_files")
 npy = lazy("wellposed.data.npy")
-pandas_frames = lazy("wellposed.data.pandas_frames")
 parquet = lazy("wellposed.data.parquet")
 
 
@@ -57,7 +55,7 @@ def open_source(data: Any, *, key: str | None = None, numbers: Sequence[str] = (
 
 
 def _part_in_memory(data: Any) -> Part | None:
-    return pandas_frames.PandasPart(data) if pandas_frames.is_pandas(data) else arrow_stream.stream_part(data)
+    return PandasPart(data) if is_pandas(data) else stream_part(data)
 
 
 def _paths(data: Any) -> list[Any] | None:
@@ -96,5 +94,5 @@ def _file(place: Path, kind: str) -> Part:
     if kind == "parquet":
         return parquet.ParquetPart(place)
     if kind == "ipc":
-        return arrow_ipc.IpcPart(place)
+        return IpcPart(place)
     return csv_files.TextPart(place)

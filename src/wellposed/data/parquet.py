@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from .arrow import columns_of, pyarrow
+from .arrow import ArrowPart, columns_of, pyarrow
 from .paths import stamp
 from .source import PIECE_BYTES, Piece
-from .table import Part
 
 _FEWEST_COLUMNS = 8
 """Columns read together, so that they can be decoded in parallel. Of each, a page (a megabyte, as a rule) lies in
@@ -41,7 +40,7 @@ class _Slice:
     """Rows of every slice of the block but the last."""
 
 
-class ParquetPart(Part):
+class ParquetPart(ArrowPart):
     """A Parquet file. Pieces are long in rows rather than wide: so a row group is decoded once, whatever its size."""
 
     def __init__(self, place: Path) -> None:

@@ -13,8 +13,7 @@ from ..errors import DataError
 from ..moments.column_moments import ColumnMoments
 from ..moments.columns import kept_axes, reduce_batch
 from ..moments.exact.sums import Floats
-from .conditioning import Conditioning, measure_conditioning
-from .cost_contours import CostContours, cost_contours
+from .conditioning import Conditioning, CostContours, cost_contours, measure_conditioning
 from .duplicates import Duplicates, count_duplicates
 from .leakage import LeakFingerprint, fingerprint_leak
 from .split_shift import SplitShift, measure_shift, rows_to_compare
@@ -38,7 +37,7 @@ class InputEffect:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NonFinite:
+class NonFiniteInputs:
     """Entries that are NaN or infinite."""
 
     split: str
@@ -74,7 +73,7 @@ class InputProfile:
     """Lower median of the columns' rms over the entries that are not zero, constant columns apart."""
     largest: float
     """Largest finite absolute value."""
-    non_finite: tuple[NonFinite, ...]
+    non_finite: tuple[NonFiniteInputs, ...]
     """At most one a split."""
     conditioning: Conditioning | str
     """Condition numbers raw and standardised, and the gradient-descent steps that they cost; or why not."""
@@ -251,13 +250,13 @@ def _largest(m: ColumnMoments) -> float:
     return float(np.fmax.reduce(np.fmax(np.abs(m.minimum), np.abs(m.maximum))))
 
 
-def _non_finite(columns: NDArray[Any], shape: tuple[int, ...], split: str) -> NonFinite | None:
+def _non_finite(columns: NDArray[Any], shape: tuple[int, ...], split: str) -> NonFiniteInputs | None:
     bad = ~np.isfinite(columns)
     if not bad.any():
         return None
     entry, column = np.unravel_index(int(bad.argmax()), bad.shape)
     missing = int(np.isnan(columns).sum())
-    return NonFinite(
+    return NonFiniteInputs(
         split=split,
         missing=missing,
         infinite=int(bad.sum()) - missing,

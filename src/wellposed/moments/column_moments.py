@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..arguments import number, refused, whole
 from ..errors import ArgumentError, DataError
-from .exact.products import Products
+from .exact.numpy_sums import Products
 from .exact.rounding import nearest, nearest_root
 from .exact.sums import SQUARE_BIAS, VALUE_BIAS, Digits, ExactSums, Floats
 from .quantiles import Sketches

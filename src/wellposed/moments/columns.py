@@ -1,9 +1,10 @@
-"""Arrays to moments: any dtype, strides and axes, on every core."""
+"""Arrays to moments: any dtype, strides and axes, on every core; tensors on an accelerator, and pieces of files and tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -12,11 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import refused
+from ..data.batches import is_tensor
+from ..data.source import Piece
 from ..errors import ArgumentError, DataError
+from ..lazy import lazy
 from .column_moments import ColumnMoments, named
 from .exact.accumulator import Accumulator, ColumnSums, cores, is_worth_compiling
-from .exact.products import Products, products_of
+from .exact.numpy_sums import Products, products_of
+from .exact.sums import SQUARE_BIAS, VALUE_BIAS, total
 from .quantiles import Sketches
+
+torch_sums = lazy("wellposed.moments.exact.torch_sums")
 
 _EXACT = 1 << 53  # integers up to here are exact in float64
 _CONVERTED = 1 << 17  # entries that are converted or copied at a time: they stay in a core's cache
@@ -357,3 +364,69 @@ def _wide_integers(x: NDArray[Any], column: int | None, accumulator: Accumulator
         maximum=rows.max(axis=0).astype(np.float64),
     )
     return sums if column is None else sums.placed([column], accumulator.columns)
+
+
+def reduce_on_device(
+    data: Any, *, axis: int | tuple[int, ...] | None, covariance: bool, quantiles: bool
+) -> ColumnMoments | None:
+    """Moments of a tensor on an accelerator, reduced there; None where that does not apply."""
+    if covariance or quantiles or not is_tensor(data):
+        return None
+    return reduce_tensor(data, axis=axis) if torch_sums.reducible(data) else None
+
+
+def reduce_tensor(data: Any, *, axis: int | tuple[int, ...] | None = None) -> ColumnMoments:
+    """Moments of a floating-point torch tensor, on its device."""
+    kept = kept_axes(data.ndim, axis)
+    shape = tuple(data.shape[a] for a in kept) or (1,)
+    if 0 in shape:
+        raise DataError(f"the data has shape {tuple(data.shape)}: expected at least one column")
+    columns = int(np.prod(shape))
+    rows = data.detach().movedim(kept, tuple(range(-len(kept), 0))).reshape(-1, columns)
+    sums = Accumulator(columns).sums()
+    for part in torch_sums.sum_columns(rows):
+        sums = sums | ColumnSums(
+            values=total(part.values, columns, bias=VALUE_BIAS),
+            squares=total(part.squares, columns, bias=SQUARE_BIAS),
+            missing=part.missing,
+            infinite=part.infinite,
+            minimum=part.minimum,
+            maximum=part.maximum,
+        )
+    return moments_of(
+        sums,
+        entries=np.full(columns, len(rows), dtype=np.int64),
+        lost=np.zeros(columns, dtype=np.int64),
+        shape=shape,
+        rows=len(data),
+        precision=torch_sums.spacing_of(data),
+        products=None,
+        sketches=None,
+    )
+
+
+def moments_of_piece(piece: Piece, **options: Any) -> ColumnMoments:
+    """Moments of a piece; `options` are those of `Moments.of` (`axis` only where there is an array).
+
+    Examples
+    --------
+    >>> piece = Piece(columns=[np.array([1, 3]), np.array([0.5])], rows=2, missing=(0, 1))
+    >>> moments = moments_of_piece(piece)
+    >>> moments.mean.tolist(), moments.missing.tolist()
+    ([2.0, 0.5], [0, 1])
+    """
+    if piece.array is not None:
+        return reduce_batch(piece.array, **options)
+    if options.pop("axis", None) not in (None, 1, -1):
+        raise ArgumentError("axis is for arrays: a table has its statistics by column")
+    if options.get("covariance") and piece.whole_rows is not None:
+        parts = (moments_of_piece(part, **options) for part in piece.whole_rows())
+        return reduce(or_, parts, ColumnMoments.empty(len(piece.columns)))
+    options |= {"rows": piece.rows, "missing": piece.missing}
+    if not (options.get("covariance") and piece.present and any(piece.missing)):
+        return reduce_columns(piece.columns, **options)
+    # Only products need whole rows, in which NaN stands for null: integers would lose digits to it.
+    options["covariance"] = False
+    return replace(
+        reduce_columns(piece.columns, **options), products=products_of(np.column_stack(piece.filled()))
+    )

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import flag, refused
-from ..data.array_protocols import axis_for
-from ..data.batches import as_array, batches
-from . import saved
+from ..data.batches import as_array, axis_for, batches
+from ..lazy import lazy
 from .column_moments import ColumnMoments
-from .columns import Reduction, reduce_batch
-from .on_device import reduce_on_device
+from .columns import Reduction, reduce_batch, reduce_on_device
 from .sparse import check_axis, entries_of, reduce_sparse
 from .weighted import reduce_weighted
+
+saved = lazy("wellposed.moments.saved")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

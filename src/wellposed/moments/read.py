@@ -17,9 +17,8 @@ from ..data.open import open_source
 from ..errors import ArgumentError, DataError
 from ..lazy import lazy
 from .column_moments import ColumnMoments
-from .columns import Reduction, kept_axes
+from .columns import Reduction, kept_axes, reduce_on_device
 from .moments import Moments
-from .on_device import reduce_on_device
 from .resume import reduce_source
 from .sparse import check_axis, entries_of, reduce_sparse
 from .weighted import reduce_weighted
@@ -27,8 +26,8 @@ from .weighted import reduce_weighted
 engines = lazy("wellposed.moments.engines")
 
 if TYPE_CHECKING:
-    from ..data.progress import Progress
-    from .checkpoint import Checkpoint
+    from ..data.source import Progress
+    from .resume import Checkpoint
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

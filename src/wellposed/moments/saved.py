@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import DataError
 from .column_moments import ColumnMoments
-from .exact.products import Products
+from .exact.numpy_sums import Products
 from .exact.sums import SQUARE_BIAS, SQUARE_LIMBS, VALUE_BIAS, VALUE_LIMBS, Digits, ExactSums, Floats
 from .quantiles import Sketches
 
@@ -18,18 +18,18 @@ FORMAT = "wellposed-moments"
 SCHEMA = 1
 
 
-class _Sums(msgspec.Struct, forbid_unknown_fields=True):
+class _SavedSums(msgspec.Struct, forbid_unknown_fields=True):
     start: int
     digits: list[list[int]]
 
 
-class _Products(msgspec.Struct, forbid_unknown_fields=True):
+class _SavedProducts(msgspec.Struct, forbid_unknown_fields=True):
     rows: int
-    values: _Sums
-    products: _Sums
+    values: _SavedSums
+    products: _SavedSums
 
 
-class _State(msgspec.Struct, forbid_unknown_fields=True):
+class _SavedMoments(msgspec.Struct, forbid_unknown_fields=True):
     format: str
     schema: int
     shape: list[int]
@@ -40,16 +40,16 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
     infinite: list[int]
     minimum: list[float | None]
     maximum: list[float | None]
-    values: _Sums
-    squares: _Sums
-    products: _Products | None
+    values: _SavedSums
+    squares: _SavedSums
+    products: _SavedProducts | None
     sketches: list[str] | None
 
 
 def to_json(m: ColumnMoments) -> str:
     """See `Moments.to_json`."""
     p = m.products
-    held = _State(
+    held = _SavedMoments(
         format=FORMAT,
         schema=SCHEMA,
         shape=list(m.shape),
@@ -62,7 +62,7 @@ def to_json(m: ColumnMoments) -> str:
         maximum=_finite(m.maximum),
         values=_plain(m.values),
         squares=_plain(m.squares),
-        products=None if p is None else _Products(p.rows, _plain(p.values), _plain(p.products)),
+        products=None if p is None else _SavedProducts(p.rows, _plain(p.values), _plain(p.products)),
         sketches=None if m.sketches is None else m.sketches.to_text(),
     )
     return json.dumps(msgspec.to_builtins(held), allow_nan=False)
@@ -71,7 +71,7 @@ def to_json(m: ColumnMoments) -> str:
 def from_json(text: str | bytes) -> ColumnMoments:
     """See `Moments.from_json`."""
     try:
-        held = msgspec.json.decode(text, type=_State)
+        held = msgspec.json.decode(text, type=_SavedMoments)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise DataError(f"saved moments are damaged, or truncated ({error})") from None
     if held.format != FORMAT or held.schema != SCHEMA:
@@ -176,11 +176,11 @@ def _finite(numbers: Floats) -> list[float | None]:
     return [None if v != v else v for v in numbers.ravel().tolist()]
 
 
-def _plain(sums: ExactSums) -> _Sums:
-    return _Sums(start=sums.start, digits=sums.digits.tolist())
+def _plain(sums: ExactSums) -> _SavedSums:
+    return _SavedSums(start=sums.start, digits=sums.digits.tolist())
 
 
-def _sums(held: _Sums, columns: int, bias: int, limbs: int) -> ExactSums:
+def _sums(held: _SavedSums, columns: int, bias: int, limbs: int) -> ExactSums:
     width = len(held.digits[0]) if held.digits else 1
     if len(held.digits) != columns or any(len(row) != width for row in held.digits) or width == 0:
         raise DataError(f"a saved sum has {len(held.digits)} columns, expected {columns} of one width")
@@ -200,7 +200,7 @@ def _sums(held: _Sums, columns: int, bias: int, limbs: int) -> ExactSums:
     return ExactSums.of_limbs(digits, bias=bias).shifted(held.start)
 
 
-def _products(held: _Products | None, columns: int) -> Products | None:
+def _products(held: _SavedProducts | None, columns: int) -> Products | None:
     if held is None:
         return None
     return Products(

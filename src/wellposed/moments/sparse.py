@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import told
-from ..data.array_protocols import is_sparse
-from ..data.batches import as_array, is_tensor, rows_of
+from ..data.batches import as_array, is_sparse, is_tensor, rows_of
 from ..errors import ArgumentError, DataError
 from ..lazy import lazy
 from .column_moments import ColumnMoments
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Entries:
+class SparseEntries:
     """The stored entries of a sparse matrix, each place once."""
 
     kind: str
@@ -39,7 +38,7 @@ class Entries:
     values: NDArray[Any]
 
 
-def entries_of(data: Any, what: str = "the data") -> Entries | None:
+def entries_of(data: Any, what: str = "the data") -> SparseEntries | None:
     """The entries of a sparse matrix, or of the inputs of a pair ``(matrix, targets)``; None for anything else."""
     if isinstance(data, tuple) and len(data) == 2:
         inputs, targets = data
@@ -56,7 +55,7 @@ def entries_of(data: Any, what: str = "the data") -> Entries | None:
     return _of_tensor(data, what) if torch_tensors.is_sparse_tensor(data) else None
 
 
-def check_axis(axis: Any, mask: Any, entries: Entries) -> None:
+def check_axis(axis: Any, mask: Any, entries: SparseEntries) -> None:
     """Refuse what is for dense arrays."""
     given = {} if axis in (None, 1, -1, (1,), (-1,)) else {"axis": axis}
     for name, value in given.items() if mask is None else [("mask", mask)]:
@@ -66,7 +65,9 @@ def check_axis(axis: Any, mask: Any, entries: Entries) -> None:
         )
 
 
-def reduce_sparse(entries: Entries, *, covariance: bool = False, quantiles: bool = False) -> ColumnMoments:
+def reduce_sparse(
+    entries: SparseEntries, *, covariance: bool = False, quantiles: bool = False
+) -> ColumnMoments:
     """Moments of all entries, those that are not stored too.
 
     Raises
@@ -105,7 +106,9 @@ def reduce_sparse(entries: Entries, *, covariance: bool = False, quantiles: bool
     )
 
 
-def _parts(entries: Entries, stored: NDArray[np.int64], unread: NDArray[np.int64]) -> Iterator[ColumnSums]:
+def _parts(
+    entries: SparseEntries, stored: NDArray[np.int64], unread: NDArray[np.int64]
+) -> Iterator[ColumnSums]:
     """Sums of columns that store about as many entries: as one table they are at least a quarter full.
 
     The NaN that fill such a table are counted in `unread`.
@@ -144,10 +147,10 @@ def canonical(matrix: Any) -> Any:
     return rows
 
 
-def _of_scipy(matrix: Any, what: str) -> Entries:
+def _of_scipy(matrix: Any, what: str) -> SparseEntries:
     _check_form(matrix.ndim, matrix.dtype, what)
     held = canonical(matrix)
-    return Entries(
+    return SparseEntries(
         kind=type(matrix).__name__,
         dense="a dense array, as .toarray() gives",
         shape=tuple(held.shape),
@@ -156,11 +159,11 @@ def _of_scipy(matrix: Any, what: str) -> Entries:
     )
 
 
-def _of_tensor(tensor: Any, what: str) -> Entries:
+def _of_tensor(tensor: Any, what: str) -> SparseEntries:
     held = torch_tensors.coalesced(tensor)
     values = torch_tensors.to_numpy(held.values(), what=what)
     _check_form(tensor.ndim if held.dense_dim() == 0 else 0, values.dtype, what)
-    return Entries(
+    return SparseEntries(
         kind=f"{tensor.layout} tensor",
         dense="a dense one, as .to_dense() gives",
         shape=tuple(tensor.shape),

@@ -1,6 +1,6 @@
 """Normalizing inputs: training statistics, fitted once, reused unchanged, and their origin on record."""
 
+from .fitted import Provenance
 from .normalizer import Normalizer
-from .provenance import Provenance
 
 __all__ = ["Normalizer", "Provenance"]

@@ -19,7 +19,7 @@ from ..data.frames import Column, Table, as_table
 from ..errors import DataError
 from ..lazy import lazy
 from ..moments.engines import engine_of
-from ..moments.sparse import Entries, canonical, entries_of
+from ..moments.sparse import SparseEntries, canonical, entries_of
 
 normalize_jax = lazy("wellposed.normalize.jax")
 torch_tensors = lazy("wellposed.runtime.torch.tensors")
@@ -194,7 +194,7 @@ def _rotate(n: FittedTransform, work: Any, rotation: Floats | None) -> None:
     last[..., columns] = last[..., columns] @ block
 
 
-def _on_sparse(n: FittedTransform, x: Any, entries: Entries, *, inverse: bool) -> Any:
+def _on_sparse(n: FittedTransform, x: Any, entries: SparseEntries, *, inverse: bool) -> Any:
     """The stored entries alone: no zero is filled in, and the format stays."""
     if not n.keeps_zeros:
         does = (
@@ -225,7 +225,7 @@ def _on_sparse(n: FittedTransform, x: Any, entries: Entries, *, inverse: bool) -
     return made.asformat(x.format)
 
 
-def _by_entry(n: FittedTransform, values: NDArray[Any], entries: Entries) -> NDArray[Any]:
+def _by_entry(n: FittedTransform, values: NDArray[Any], entries: SparseEntries) -> NDArray[Any]:
     """The value of the column that each stored entry is in."""
     spread = spread_over(n, values, entries.shape)
     return np.broadcast_to(spread, (1, entries.shape[1]))[0, entries.column]

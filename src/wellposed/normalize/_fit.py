@@ -11,24 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import callable_or_none, choice, path, refused, text
-from ..data.array_protocols import axis_for
+from ..choices import ENGINES
+from ..data.batches import axis_for, targets_of
 from ..data.column_names import NO_NAME, listed, printable
 from ..data.held_out import check_split
-from ..data.targets import targets_of
 from ..errors import ArgumentError, DataError
-from ..moments.checkpoint import Checkpoint
 from ..moments.column_moments import ColumnMoments
 from ..moments.columns import kept_axes
-from ..moments.engines import ENGINES
 from ..moments.read import Read, read
+from ..moments.resume import Checkpoint
 from ..version import __version__
-from .fitted import FittedTransform
-from .integer_codes import codes_among
+from .fitted import FittedTransform, Provenance
 from .methods import WHITENING, Method, method_of, options_for, refuse_filling, transform
-from .provenance import Provenance
 
 if TYPE_CHECKING:
-    from ..data.progress import Progress
+    from ..data.source import Progress
 
 _OF = ("inputs", "targets")
 _NOT_CHOSEN = "not chosen"
@@ -237,3 +234,39 @@ def _provenance(m: ColumnMoments, source: str | None) -> Provenance:
         version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+FEW = 16
+"""Integers that span fewer values than this are taken for classes, levels or flags."""
+
+
+def codes_among(m: ColumnMoments, names: Sequence[str] | None, integers: Sequence[bool]) -> dict[int, str]:
+    """Columns of codes by number, and why; arrays without names have none.
+
+    A column is one of codes when it is stored as integers and spans fewer than 16 values, or when it is a
+    row number: a permutation of consecutive integers has as many entries as it spans values, and the
+    variance (n² - 1)/12.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = np.arange(100)
+    >>> from wellposed import Moments
+    >>> m = Moments.of(np.stack([rows, rows % 3, rows**2], axis=1))
+    >>> codes_among(m, ["id", "class", "area"], [True, True, True])
+    {0: 'a row number, 0 to 99', 1: 'integers from 0 to 2'}
+    """
+    if names is None:
+        return {}
+    found = {i: _why(m, i) for i, stored in enumerate(integers) if stored and m.count.flat[i]}
+    return {i: why for i, why in found.items() if why}
+
+
+def _why(m: ColumnMoments, i: int) -> str:
+    low, high, n = int(m.minimum.flat[i]), int(m.maximum.flat[i]), int(m.count.flat[i])
+    if high - low < FEW:
+        return f"integers from {low} to {high}" if high > low else f"one integer, {low}"
+    # Both sides are the exact value, rounded once.
+    if n == high - low + 1 and m.variance.flat[i] == (n * n - 1) / 12:
+        return f"a row number, {low} to {high}"
+    return ""

@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..arguments import flag
 from ..arguments import path as path_of
 from ..data.column_names import listed, places_of, printable
-from ..data.csv_blocks import compressed
 from ..data.csv_dialect import is_missing
+from ..data.csv_files import compressed
 from ..data.npy import Stored, stored
 from ..data.paths import ending_of, kind_of, replacing
 from ..data.source import PIECE_BYTES
@@ -31,7 +31,7 @@ from ._apply import apply as on_rows
 from .fitted import FittedTransform
 
 arrow = lazy("wellposed.data.arrow")
-arrow_ipc = lazy("wellposed.data.arrow_ipc")
+arrow_ipc = lazy("wellposed.data.arrow")
 csv_files = lazy("wellposed.data.csv_files")
 parquet = lazy("wellposed.data.parquet")
 

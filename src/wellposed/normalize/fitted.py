@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from ..arguments import whole
 from ..data.column_names import NO_NAME, printable
-from .provenance import Provenance
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -122,3 +121,21 @@ class FittedTransform:
         """The name of a column, safe to show, or its number."""
         i = whole(column, "column", least=0, most=self.mean.size - 1)
         return printable(self.names[i]) or NO_NAME if self.names else str(i)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What was read, so that years later nobody must guess."""
+
+    rows: int
+    """Samples read: rows of a table, images; 0 where the statistics were given."""
+    source: str | None
+    """Where they came from, in the caller's words; a path, when read from a file."""
+    split: str
+    """The split they belong to: ``"train"``; ``"given"`` where the statistics were."""
+    fingerprint: str
+    """Of the contents: the same entries give the same one, in any order, batch size, engine or exact dtype."""
+    version: str
+    """Of wellposed."""
+    created: str
+    """Date and time, UTC, ISO 8601."""

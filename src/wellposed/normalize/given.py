@@ -16,9 +16,8 @@ from ..errors import ArgumentError
 from ..lazy import lazy
 from ..moments.columns import kept_axes
 from ..version import __version__
-from .fitted import FittedTransform
+from .fitted import FittedTransform, Provenance
 from .methods import method_of
-from .provenance import Provenance
 
 torch_tensors = lazy("wellposed.runtime.torch.tensors")
 

@@ -21,7 +21,7 @@ except ImportError as error:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Normalize:
+class JaxNormalize:
     """``(x - center) / scale + offset``, ``@ rotation`` where the method whitens, clipped where asked; a pytree of arrays.
 
     It may be jitted, mapped and differentiated, closed over or passed as an argument, and takes batches or one
@@ -70,8 +70,8 @@ class Normalize:
         return jnp.moveaxis(jnp.where(self.mixed, out, last), -1, self.axis)
 
 
-def to_jax(normalizer: Any) -> Normalize:
-    """A function that normalises a JAX array; see `Normalize`.
+def to_jax(normalizer: Any) -> JaxNormalize:
+    """A function that normalises a JAX array; see `JaxNormalize`.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def to_jax(normalizer: Any) -> Normalize:
             two_parts(affine.center, what="the center"),
             two_parts(affine.scale, what="the scale"),
         )
-    return Normalize(
+    return JaxNormalize(
         high=jnp.asarray(high),
         low=None if low is None else jnp.asarray(low),
         scale=jnp.asarray(scale),

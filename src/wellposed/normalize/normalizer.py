@@ -13,24 +13,25 @@ from numpy.typing import NDArray
 from ..errors import LeakageError
 from ..lazy import lazy
 from ..shown import Shown
-from ._apply import apply
-from ._fit import fit
-from .drift import Drift, measure_drift
 from .fitted import FittedTransform
-from .given import from_statistics
-from .saved import load, save
 
+applying = lazy("wellposed.normalize._apply")
+fitting = lazy("wellposed.normalize._fit")
+given = lazy("wellposed.normalize.given")
+normalize_drift = lazy("wellposed.normalize.drift")
 normalize_jax = lazy("wellposed.normalize.jax")
 onnx_export = lazy("wellposed.normalize.export.onnx")
 polars_export = lazy("wellposed.normalize.export.polars")
+saved = lazy("wellposed.normalize.saved")
 sklearn_export = lazy("wellposed.normalize.export.sklearn")
 sql_export = lazy("wellposed.normalize.export.sql")
 torch_fold = lazy("wellposed.normalize.torch.fold")
 torch_transform = lazy("wellposed.normalize.torch.transform")
 
 if TYPE_CHECKING:
-    from ..data.progress import Progress
-    from ..moments.checkpoint import Checkpoint
+    from ..data.source import Progress
+    from ..moments.resume import Checkpoint
+    from .drift import Drift
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -172,7 +173,7 @@ class Normalizer(FittedTransform, Shown):
         [20.0]
         """
         return _public(
-            fit(
+            fitting.fit(
                 train,
                 method=method,
                 clip=clip,
@@ -242,7 +243,7 @@ class Normalizer(FittedTransform, Shown):
         (2, 3, 8, 8)
         """
         return _public(
-            from_statistics(
+            given.from_statistics(
                 mean=mean,
                 variance=variance,
                 std=std,
@@ -272,7 +273,7 @@ class Normalizer(FittedTransform, Shown):
         >>> n(np.array([[5], [2]])).dtype, n(np.array([9.0])).tolist()
         (dtype('float32'), [7.0])
         """
-        return apply(self, x, inverse=False)
+        return applying.apply(self, x, inverse=False)
 
     def inverse(self, z: T) -> T:
         """Undo the normalisation, to rounding; what was clipped or dropped by whitening does not come back.
@@ -283,11 +284,11 @@ class Normalizer(FittedTransform, Shown):
         >>> Normalizer.fit(np.array([[1.0], [3.0]])).inverse(np.array([[0.0]])).tolist()
         [[2.0]]
         """
-        return apply(self, z, inverse=True)
+        return applying.apply(self, z, inverse=True)
 
     def save(self, path: Path, *, force: bool = False) -> None:
         """Write JSON whole or not at all, exactly; unless `force`, nothing is replaced but an older normalizer."""
-        save(self, path, force=force)
+        saved.save(self, path, force=force)
 
     @staticmethod
     def load(path: Path) -> Normalizer:
@@ -298,7 +299,7 @@ class Normalizer(FittedTransform, Shown):
         ArtifactError
             When the file is not there, truncated, of another version, or holds what `save` would not write.
         """
-        return _public(load(path))
+        return _public(saved.load(path))
 
     def drift(self, data: Any) -> Drift:
         """Compare new data with the training data: which columns moved, and by more than noise.
@@ -311,7 +312,7 @@ class Normalizer(FittedTransform, Shown):
         >>> n.drift(rng.normal(size=(500, 2))).ok, n.drift(rng.normal(size=(500, 2)) + 3).ok
         (True, False)
         """
-        return measure_drift(self, data)
+        return normalize_drift.measure_drift(self, data)
 
     def to_torch(self) -> Any:
         """A ``torch.nn.Module`` that normalises its input; its statistics are saved in the state dict.

@@ -1,9 +1,14 @@
-"""The saved form of a normalizer: JSON, written whole or not at all, and not trusted when it is read."""
+"""The saved form of a normalizer: JSON, written whole or not at all; every field is checked before it is believed.
+
+The checks are by hand: a decoder with a schema names neither the value that was found nor what to do about it, and takes a key
+that stands twice.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from os import PathLike
 from pathlib import Path
@@ -12,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from ..arguments import path as path_of
+from ..choices import METHODS
 from ..data.column_names import printable
-from ..errors import ArtifactError
+from ..errors import ArgumentError, ArtifactError
 from ..own_files import MAX_BYTES, read_bounded
 from ..own_files import save as save_ours
-from .fitted import FittedTransform
-from .methods import OPTIONS
-from .saved_checks import COUNTS, FLAGS, NUMBERS, normalizer_from
+from .fitted import FittedTransform, Provenance
+from .methods import OPTIONS, WHITENING, Method, method_of
 
 FORMAT = "wellposed-normalizer"
 SCHEMA = 3
@@ -136,3 +141,254 @@ def _parse(text: str) -> dict[str, Any]:
             "version that wrote it"
         )
     return held
+
+
+# Checks of what was read.
+
+COUNTS = ("count", "missing", "infinite")
+NUMBERS = ("mean", "std", "minimum", "maximum", "center", "scale")
+FLAGS = ("constant", "selected")
+_SECOND = {
+    "count",
+    "center",
+    "scale",
+    "rotation",
+    "quartiles",
+    "rank_error",
+    "left_alone",
+    "remarks",
+    "digest",
+}
+_LATER = {1: {*_SECOND, *OPTIONS}, 2: {*OPTIONS}}
+"""What each older schema lacks."""
+_KEYS = {*OPTIONS, "format", "schema", "method", "names", "ndim", "axis", "shape", "provenance"}
+_KEYS |= {*COUNTS, *NUMBERS, *FLAGS, *_SECOND}
+_PROVENANCE = {"rows", "source", "split", "fingerprint", "version", "created"}
+_LARGEST = 1.7976931348623157e308
+
+
+def normalizer_from(held: dict[str, Any]) -> FittedTransform:
+    """A normalizer from parsed JSON, or an `ArtifactError` that names the field."""
+    _check_keys(held, _KEYS - _LATER.get(held["schema"], set()), "the file")
+    provenance = _provenance(held["provenance"])
+    if held["schema"] == 1:
+        held = _upgraded(held, provenance.rows)
+    method = _method(held)
+    ndim, axis, shape = _form(held)
+    size = math.prod(shape)
+    columns: dict[str, Any] = {key: _numbers(held[key], key, size) for key in NUMBERS}
+    columns |= {key: _counts(held[key], key, size) for key in COUNTS}
+    columns |= {key: _flags(held[key], key, size) for key in FLAGS}
+    rotation = _optional(held, "rotation", size * size, needed=held["method"] in WHITENING)
+    quartiles = _optional(held, "quartiles", 3 * size, needed=held["method"] == "robust")
+    _check_consistent(columns)
+    _check_steps(columns, method)
+    if provenance.rows == 0:
+        _check_given(columns, method)
+    if rotation is not None:
+        rotation = rotation.reshape(size, size)
+        _check_rotation(rotation, columns["selected"] & ~columns["constant"])
+    if quartiles is not None:
+        quartiles = quartiles.reshape(3, *shape)
+        _check_order(quartiles, method)
+    return FittedTransform.made(
+        method=method.name,
+        **{option: getattr(method, option) for option in OPTIONS},
+        names=_names(held["names"], size),
+        ndim=ndim,
+        axis=axis,
+        **{key: value.reshape(shape) for key, value in columns.items()},
+        rotation=rotation,
+        quartiles=quartiles,
+        rank_error=_share(held["rank_error"]),
+        left_alone=_reasons(held["left_alone"]),
+        remarks=tuple(_texts(held["remarks"], "remarks")),
+        provenance=provenance,
+    )
+
+
+def _upgraded(held: dict[str, Any], rows: int) -> dict[str, Any]:
+    """Schema 1 knew one method, and counted nothing but what was missing."""
+    if held["method"] != "standard":
+        raise ArtifactError(f"method {str(held['method'])[:40]!r}, expected 'standard' of schema 1")
+    held = {**held, "rotation": None, "quartiles": None, "rank_error": 0, "left_alone": {}, "remarks": []}
+    size = len(_list(held["mean"], "mean"))
+    lost = [_counts(held[key], key, size) for key in ("missing", "infinite")]
+    # Exact for tables; where a row gives a column several entries, the fewest there can be.
+    held["count"] = [max(0, rows - int(a) - int(b)) for a, b in zip(*lost, strict=True)]
+    selected, constant = (_flags(held[key], key, size) for key in ("selected", "constant"))
+    mean, std = (_numbers(held[key], key, size) for key in ("mean", "std"))
+    held["center"] = np.where(selected, mean, 0.0).tolist()
+    held["scale"] = np.where(selected & ~constant, std, 1.0).tolist()
+    return held
+
+
+def _method(held: dict[str, Any]) -> Method:
+    name = held["method"]
+    if name not in METHODS:
+        raise ArtifactError(f"method {str(name)[:40]!r}, expected one of {', '.join(METHODS)}")
+    if held["schema"] < 3:
+        return method_of(name)
+    pairs = {key: held[key] for key in ("clip", "feature_range", "quantile_range")}
+    for key, value in pairs.items():
+        if not isinstance(value, list | None):
+            raise ArtifactError(f"{key} holds {_shown(value)}, expected two numbers or null")
+    try:
+        return method_of(
+            name,
+            **{**pairs, "clip": False if pairs["clip"] is None else pairs["clip"]},
+            with_centering=held["with_centering"],
+            with_scaling=held["with_scaling"],
+        )
+    except ArgumentError as error:
+        raise ArtifactError(str(error)) from None
+
+
+def _check_steps(columns: dict[str, Any], method: Method) -> None:
+    if not method.with_centering and columns["center"].any():
+        raise ArtifactError("center holds numbers, and with_centering is false: expected 0")
+    if not method.with_scaling and (columns["scale"] != 1).any():
+        raise ArtifactError("scale holds numbers, and with_scaling is false: expected 1")
+
+
+def _check_given(columns: dict[str, Any], method: Method) -> None:
+    """Statistics that were given are of no rows."""
+    if method.name != "standard" or any(columns[key].any() for key in COUNTS):
+        raise ArtifactError("rows holds 0, and the statistics are of some rows")
+
+
+def _check_order(quartiles: np.ndarray, method: Method) -> None:
+    """The median stands second, though both others may lie on one side of it."""
+    low, high = method.quantile_range or (0, 100)
+    order = np.argsort([low, 50, high], kind="stable")
+    if (np.diff(quartiles[order], axis=0) < 0).any():
+        raise ArtifactError("quartiles are out of order")
+
+
+def _form(held: dict[str, Any]) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    ndim = _whole(held["ndim"], "ndim", least=1)
+    axis = tuple(_whole(a, "axis", least=1) for a in _list(held["axis"], "axis"))
+    shape = tuple(_whole(s, "shape", least=1) for s in _list(held["shape"], "shape"))
+    if list(axis) != sorted(set(axis)) or any(a >= ndim for a in axis) or ndim > 32:
+        raise ArtifactError(f"axis {str(list(axis))[:40]} does not fit {ndim} dimensions")
+    if len(shape) != max(len(axis), 1) or (not axis and shape != (1,)):
+        raise ArtifactError(f"shape {str(list(shape))[:40]} does not fit axis {list(axis)}")
+    if held["method"] in WHITENING and len(axis) != 1:
+        raise ArtifactError(f"method {held['method']!r} does not fit axis {list(axis)}")
+    return ndim, axis, shape
+
+
+def _check_keys(held: Any, expected: set[str], where: str) -> None:
+    if not isinstance(held, dict):
+        raise ArtifactError(f"{where} is a {type(held).__name__}, expected an object")
+    for word, keys in (("lacks", expected - set(held)), ("has unknown", set(held) - expected)):
+        if keys:
+            raise ArtifactError(f"{where} {word} {', '.join(k[:40] for k in sorted(keys)[:5])}")
+
+
+def _list(value: Any, key: str, size: int | None = None) -> list[Any]:
+    if not isinstance(value, list):
+        raise ArtifactError(f"{key} is a {type(value).__name__}, expected a list")
+    if size is not None and len(value) != size:
+        raise ArtifactError(f"{key} has {len(value)} entries, expected {size}")
+    return value
+
+
+def _whole(value: Any, key: str, *, least: int) -> int:
+    if type(value) is not int or not least <= value < 1 << 63:
+        raise ArtifactError(f"{key} holds {_shown(value)}, expected a whole number from {least}")
+    return value
+
+
+def _shown(value: Any) -> str:
+    """The beginning of a value; a number of a thousand digits is not written out to show forty."""
+    return "a huge number" if type(value) is int and value.bit_length() > 128 else str(value)[:40]
+
+
+def _numbers(value: Any, key: str, size: int) -> np.ndarray:
+    for entry in _list(value, key, size):
+        # A whole number too large for float64 would raise; nothing that `save` writes is one.
+        if type(entry) not in (int, float) or not abs(entry) <= _LARGEST:
+            raise ArtifactError(f"{key} holds {_shown(entry)}, expected finite numbers")
+    return np.array([float(v) for v in value], dtype=np.float64)
+
+
+def _optional(held: dict[str, Any], key: str, size: int, *, needed: bool) -> np.ndarray | None:
+    if (held[key] is not None) != needed:
+        raise ArtifactError(
+            f"method {held['method']!r} {'needs' if needed else 'has no'} {key}, found {_shown(held[key])}"
+        )
+    return _numbers(held[key], key, size) if needed else None
+
+
+def _counts(value: Any, key: str, size: int) -> np.ndarray:
+    return np.array([_whole(v, key, least=0) for v in _list(value, key, size)], dtype=np.int64)
+
+
+def _flags(value: Any, key: str, size: int) -> np.ndarray:
+    for entry in _list(value, key, size):
+        if not isinstance(entry, bool):
+            raise ArtifactError(f"{key} holds {_shown(entry)}, expected true or false")
+    return np.array(value, dtype=bool)
+
+
+def _check_consistent(columns: dict[str, np.ndarray]) -> None:
+    mean, std, low, high, center, scale = (columns[key] for key in NUMBERS)
+    selected = columns["selected"]
+    if (std < 0).any():
+        raise ArtifactError(f"std holds {std.min():g}, expected zero or more")
+    if ((std == 0) & selected & ~columns["constant"]).any():
+        raise ArtifactError(
+            "std holds 0 for a column that is not constant: dividing by it would give infinity"
+        )
+    if (low > high).any():
+        raise ArtifactError("a minimum is above its maximum")
+    if ((mean < np.nextafter(low, -np.inf)) | (mean > np.nextafter(high, np.inf))).any():
+        raise ArtifactError("a mean is outside its minimum and maximum")
+    if not (scale > 0).all():
+        raise ArtifactError(f"scale holds {scale.min():g}, expected numbers above zero")
+    if ((center != 0) | (scale != 1))[~selected].any():
+        raise ArtifactError("a column that is not selected has a center or a scale: expected 0 and 1")
+
+
+def _check_rotation(rotation: np.ndarray, mixed: np.ndarray) -> None:
+    outside = rotation - np.eye(len(rotation))
+    outside[np.ix_(mixed, mixed)] = 0
+    if outside.any():
+        raise ArtifactError("rotation mixes a column that is constant or not selected")
+
+
+def _names(value: Any, size: int) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    _list(value, "names", size)
+    if len(set(_texts(value, "names"))) < size:
+        raise ArtifactError("names holds a name twice")
+    return tuple(value)
+
+
+def _texts(value: Any, key: str) -> list[str]:
+    if not all(isinstance(text, str) for text in _list(value, key)):
+        raise ArtifactError(f"{key} holds something other than text")
+    return value
+
+
+def _reasons(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(why, str) for why in value.values()):
+        raise ArtifactError("left_alone is no object of names and reasons")
+    return value
+
+
+def _share(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value <= 1:
+        raise ArtifactError(f"rank_error holds {_shown(value)}, expected 0 to 1")
+    return float(value)
+
+
+def _provenance(held: Any) -> Provenance:
+    _check_keys(held, _PROVENANCE, "provenance")
+    for key in sorted(_PROVENANCE - {"rows"}):
+        if not isinstance(held[key], str) and not (key == "source" and held[key] is None):
+            raise ArtifactError(f"{key} holds {_shown(held[key])}, expected text")
+    _whole(held["rows"], "rows", least=0)
+    return Provenance(**held)

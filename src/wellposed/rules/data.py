@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..inputs.leakage import LeakFingerprint
-from ..inputs.profile import InputEffect, InputProfile, NonFinite
+from ..inputs.profile import InputEffect, InputProfile, NonFiniteInputs
 from ..limits import Limits
 from ..report import Confidence, Severity
 from .table import Fault, Judgement, NoVerdict
@@ -378,6 +378,6 @@ def _leak_why(leak: LeakFingerprint) -> str:
     return f"statistics were fitted on held-out rows{chance}: validation no longer measures unseen data"
 
 
-def _counts(found: NonFinite) -> str:
+def _counts(found: NonFiniteInputs) -> str:
     parts = [f"{n:,} {word}" for n, word in ((found.missing, "NaN"), (found.infinite, "infinite")) if n]
     return " and ".join(parts)

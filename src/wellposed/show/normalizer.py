@@ -1,4 +1,4 @@
-"""A normalizer as a small table, 80 columns wide, and what was left out of it in words."""
+"""A normalizer, and drift from it, as small tables, 80 columns wide, with what was left out of them in words."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from ..normalize.methods import method_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..normalize.drift import Change, ColumnDrift, Drift
     from ..normalize.fitted import FittedTransform
 
 _SHOWN = 20  # columns
 _WIDTH = 80
 _MARGIN = 12  # of the words before and after the table
 _NAME, _NUMBER = 20, 11
+_DRIFT_NAME = 24
 _MOST = 8  # names in a sentence
 
 
@@ -29,6 +31,11 @@ def describe(n: FittedTransform) -> str:
     rows = [f"  ... {n.mean.size - _SHOWN:,} more" if i is None else _row(n, i) for i in _places(n.mean.size)]
     notes = [*_notes(n)]
     return "\n".join([*_origin(n), "", header, *rows, *([""] if notes else []), *notes])
+
+
+def describe_drift(d: Drift) -> str:
+    """Which columns drifted and by how much, the worst first."""
+    return "\n".join(_drift_lines(d))
 
 
 def _origin(n: FittedTransform) -> Iterator[str]:
@@ -143,3 +150,36 @@ def _wrapped(label: str, text: str) -> list[str]:
         subsequent_indent=" " * _MARGIN,
         break_on_hyphens=False,
     )
+
+
+def _drift_lines(d: Drift) -> list[str]:
+    found, width = d.drifted, len(d.columns)
+    counted = f"{width:,} column{'' if width == 1 else 's'}"
+    head = f"{d.rows:,} rows against {d.train_rows:,} training rows:"
+    if not found:
+        return [f"{head} none of {counted} drifted"]
+    lines = [
+        f"{head} {len(found):,} of {counted} drifted",
+        "",
+        f"{cut('column', _DRIFT_NAME)}{'mean shift':>17}{'variance':>16}{'outside':>10}{'missing':>10}",
+    ]
+    lines += [_drift_line(c) for c in found[:_SHOWN]]
+    if len(found) > _SHOWN:
+        lines.append(f"... {len(found) - _SHOWN:,} more")
+    return [
+        *lines,
+        "",
+        "mean shift in training stds, variance as a ratio, both with standard errors;",
+        "outside: rows beyond the training range; * is what drifted",
+    ]
+
+
+def _drift_line(c: ColumnDrift) -> str:
+    def mark(name: Change) -> str:
+        return "*" if name in c.changes else " "
+
+    shift = f"{c.mean_shift:+.3g} ± {c.mean_error:.1g}{mark('mean')}"
+    ratio = f"{c.variance_ratio:.3g} ± {c.variance_error:.1g}{mark('variance')}"
+    outside, missing = f"{c.outside:.1%}{mark('range')}", f"{c.missing:.1%}{mark('missing')}"
+    line = f"{cut(c.label, _DRIFT_NAME)}{shift:>17}{ratio:>16}{outside:>10}{missing:>10}"
+    return line.replace("+nan ± nan", "       -  ").replace("nan ± nan", "      -  ").replace("nan%", "   -")

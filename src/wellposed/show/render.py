@@ -36,5 +36,6 @@ _FORMS: dict[str, dict[str, Any]] = {
     "Fix": {"text": lambda value, width: fixed.render_fix(value, width=width)},
     "Race": {"text": lambda value, width: race.render_race(value)},
     "Normalizer": {"text": lambda value, width: normalizer.describe(value)},
+    "Drift": {"text": lambda value, width: normalizer.describe_drift(value)},
 }
 """By the name of the class, so that showing one result imports no other."""

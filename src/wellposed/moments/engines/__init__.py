@@ -15,12 +15,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ...choices import ENGINES
 from ...errors import ArgumentError, DataError, MissingDependency
 from .partial import Reduced
 
-__all__ = ["ENGINES", "Reduced", "engine_of", "reduce_with"]
+__all__ = ["Reduced", "engine_of", "reduce_with"]
 
-ENGINES = ("dask", "spark", "ray")
 _KINDS = {
     "dask": {"DataFrame", "Series", "Array", "Bag", "Delayed"},
     "pyspark": {"DataFrame"},

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ArgumentError, DataError
-from .open_files import failing_to_open
 from .partial import (
     OBJECTS,
-    Fault,
     Layout,
+    PartitionFault,
+    PartitionState,
     Reduced,
-    State,
     array_result,
     array_state,
     check_table_axis,
+    failing_to_open,
     layout_of,
     merge,
     table_result,
@@ -59,7 +59,7 @@ def opened(paths: Sequence[str]) -> Iterator[Any]:
 
 def frame_state(
     frame: Any, layout: Layout, labels: Sequence[Any], where: str, options: Mapping[str, Any]
-) -> State | Fault:
+) -> PartitionState | PartitionFault:
     """The state of one pandas partition."""
     return table_state(_record_batches(frame, layout.read, labels), layout, where=where, options=options)
 
@@ -149,7 +149,7 @@ def _task(function: Callable[..., Any]) -> Callable[..., Any]:
     return delayed(function, pure=False)
 
 
-def _merged(states: list[Any]) -> State | Fault:
+def _merged(states: list[Any]) -> PartitionState | PartitionFault:
     while len(states) > 1:
         states = [_task(merge)(states[i : i + _FAN_IN]) for i in range(0, len(states), _FAN_IN)]
     return states[0].compute()

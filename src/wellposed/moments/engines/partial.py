@@ -1,8 +1,12 @@
-"""What a worker sends home: the exact state of its rows, or the fault that it found in them."""
+"""What the engines share: what a worker sends home (the exact state of its rows, or the fault that it found in them), and what
+opening a path takes.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +15,7 @@ from ...data.source import PIECE_BYTES
 from ...errors import ArgumentError, DataError, WellposedError
 from ...lazy import lazy
 from ..column_moments import ColumnMoments
-from ..columns import reduce_batch
-from ..pieces import moments_of_piece
+from ..columns import moments_of_piece, reduce_batch
 
 arrow = lazy("wellposed.data.arrow")
 
@@ -35,7 +38,7 @@ class Reduced:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class State:
+class PartitionState:
     """Moments of some rows; merged in any order they give the same bits."""
 
     moments: ColumnMoments
@@ -45,7 +48,7 @@ class State:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class PartitionFault:
     """Why some rows cannot be reduced; a value, so that no engine retries it or buries it in a traceback."""
 
     message: str
@@ -110,42 +113,46 @@ def layout_of(schema: Any, *, columns: Sequence[str] = (), others: Mapping[str, 
 
 def table_state(
     batches: Iterable[Any], layout: Layout, *, where: str, options: Mapping[str, Any]
-) -> State | Fault:
+) -> PartitionState | PartitionFault:
     """The state of a partition, given as ``pyarrow.RecordBatch``es."""
 
-    def work() -> State | Fault:
+    def work() -> PartitionState | PartitionFault:
         return merge(_batch_state(batch, layout, options) for batch in _joined(batches))
 
     return _guarded(work, where)
 
 
-def array_state(arrays: Iterable[Any], *, axis: Any, where: str, options: Mapping[str, Any]) -> State | Fault:
+def array_state(
+    arrays: Iterable[Any], *, axis: Any, where: str, options: Mapping[str, Any]
+) -> PartitionState | PartitionFault:
     """The state of a partition, given as batches that `Moments.of` reads: arrays, pairs, dicts."""
 
-    def work() -> State | Fault:
+    def work() -> PartitionState | PartitionFault:
         return merge(_array_state(array, axis, options) for array in arrays)
 
     return _guarded(work, where)
 
 
-def merge(states: Iterable[State | Fault]) -> State | Fault:
+def merge(states: Iterable[PartitionState | PartitionFault]) -> PartitionState | PartitionFault:
     """The states as one; the first fault, when there is one."""
     total = _NOTHING
     for state in states:
-        if isinstance(state, Fault):
+        if isinstance(state, PartitionFault):
             return state
         if total.ndim and state.ndim and total.ndim != state.ndim:
-            return Fault(message=f"batches of {total.ndim} and of {state.ndim} dimensions: expected one kind")
+            return PartitionFault(
+                message=f"batches of {total.ndim} and of {state.ndim} dimensions: expected one kind"
+            )
         try:
             moments = total.moments | state.moments
         except DataError as error:
-            return Fault(message=str(error))
+            return PartitionFault(message=str(error))
         integers = _both(total.integers, state.integers)
-        total = State(moments=moments, integers=integers, ndim=total.ndim or state.ndim)
+        total = PartitionState(moments=moments, integers=integers, ndim=total.ndim or state.ndim)
     return total
 
 
-def table_result(state: State | Fault, layout: Layout, *, label: str) -> Reduced:
+def table_result(state: PartitionState | PartitionFault, layout: Layout, *, label: str) -> Reduced:
     """The merged state of a table; raises what its fault says."""
     state = _sound(state)
     moments = state.moments if state.integers else ColumnMoments.empty(len(layout.names))
@@ -163,7 +170,7 @@ def table_result(state: State | Fault, layout: Layout, *, label: str) -> Reduced
     )
 
 
-def array_result(state: State | Fault, *, label: str) -> Reduced:
+def array_result(state: PartitionState | PartitionFault, *, label: str) -> Reduced:
     """The merged state of arrays; raises what its fault says."""
     state = _sound(state)
     if not state.ndim:
@@ -180,8 +187,8 @@ def check_table_axis(axis: Any) -> None:
         raise ArgumentError(f"axis={axis!r}: a table has its statistics by column; leave axis out")
 
 
-def _sound(state: State | Fault) -> State:
-    if isinstance(state, Fault):
+def _sound(state: PartitionState | PartitionFault) -> PartitionState:
+    if isinstance(state, PartitionFault):
         raise DataError(state.message)
     return state
 
@@ -206,7 +213,7 @@ def _as_one(batches: Sequence[Any]) -> Sequence[Any]:
     return batches if len(batches) < 2 else pa.Table.from_batches(batches).combine_chunks().to_batches()
 
 
-def _batch_state(batch: Any, layout: Layout, options: Mapping[str, Any]) -> State:
+def _batch_state(batch: Any, layout: Layout, options: Mapping[str, Any]) -> PartitionState:
     types = {field.name: field.type for field in batch.schema}
     for name in layout.empty:
         if name in types and arrow.why_left_alone(types[name]) is None:
@@ -218,19 +225,19 @@ def _batch_state(batch: Any, layout: Layout, options: Mapping[str, Any]) -> Stat
     integers = tuple(
         flag if len(array) else None for flag, array in zip(held.integers, held.arrays, strict=True)
     )
-    return State(moments=moments_of_piece(held.piece(), **options), integers=integers, ndim=2)
+    return PartitionState(moments=moments_of_piece(held.piece(), **options), integers=integers, ndim=2)
 
 
-def _array_state(batch: Any, axis: Any, options: Mapping[str, Any]) -> State:
+def _array_state(batch: Any, axis: Any, options: Mapping[str, Any]) -> PartitionState:
     if hasattr(batch, "columns"):
         raise DataError("a batch is a table: make a distributed table of it, which keeps its names")
     (array,) = batches([batch])
     moments = reduce_batch(array, axis=axis, **options)
     integers = (array.dtype.kind in "iu",) * moments.count.size
-    return State(moments=moments, integers=integers, ndim=array.ndim)
+    return PartitionState(moments=moments, integers=integers, ndim=array.ndim)
 
 
-_NOTHING = State(moments=ColumnMoments.empty(), integers=(), ndim=0)
+_NOTHING = PartitionState(moments=ColumnMoments.empty(), integers=(), ndim=0)
 
 
 def _both(a: tuple[bool | None, ...], b: tuple[bool | None, ...]) -> tuple[bool | None, ...]:
@@ -239,12 +246,36 @@ def _both(a: tuple[bool | None, ...], b: tuple[bool | None, ...]) -> tuple[bool 
     return tuple(y if x is None else x if y is None else x and y for x, y in zip(a, b, strict=True))
 
 
-def _guarded(work: Callable[[], State | Fault], where: str) -> State | Fault:
+def _guarded(
+    work: Callable[[], PartitionState | PartitionFault], where: str
+) -> PartitionState | PartitionFault:
     try:
         state = work()
     except WellposedError as error:
-        return Fault(message=f"{where}: {error}")
+        return PartitionFault(message=f"{where}: {error}")
     except Exception as error:  # no fault of the data: the engine may try again
         error.add_note(f"while reducing {where}")
         raise
-    return Fault(message=f"{where}: {state.message}") if isinstance(state, Fault) else state
+    return PartitionFault(message=f"{where}: {state.message}") if isinstance(state, PartitionFault) else state
+
+
+@contextmanager
+def failing_to_open(paths: Sequence[str]) -> Iterator[None]:
+    """Turn what an engine raises about the files into an error that names them."""
+    try:
+        yield
+    except Exception as error:
+        first = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise DataError(f"{', '.join(paths[:3])}: cannot be opened as Parquet ({first[0]})") from error
+
+
+@contextmanager
+def environment(**defaults: str) -> Iterator[None]:
+    """Environment variables that hold inside the block where the user has not set them."""
+    ours = {name: value for name, value in defaults.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)

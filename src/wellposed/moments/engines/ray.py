@@ -9,16 +9,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...errors import DataError
-from .open_files import environment, failing_to_open
 from .partial import (
     OBJECTS,
-    Fault,
     Layout,
+    PartitionFault,
+    PartitionState,
     Reduced,
-    State,
     array_result,
     array_state,
     check_table_axis,
+    environment,
+    failing_to_open,
     layout_of,
     merge,
     table_result,
@@ -96,7 +97,7 @@ def _is_tensor(type_: Any) -> bool:
     return isinstance(type_, ArrowTensorType | ArrowTensorTypeV2)
 
 
-def _merged(states: Any) -> State | Fault:
+def _merged(states: Any) -> PartitionState | PartitionFault:
     merged = states.map_batches(_merge_rows, batch_format="pyarrow", batch_size=_STATES_A_TASK)
     return merge(pickle.loads(row["state"]) for row in merged.iter_rows())
 
@@ -115,7 +116,7 @@ def _merge_rows(block: Any) -> Any:
     return _table(merge(pickle.loads(entry.as_py()) for entry in block.column("state")))
 
 
-def _table(state: State | Fault) -> Any:
+def _table(state: PartitionState | PartitionFault) -> Any:
     import pyarrow as pa
 
     return pa.table({"state": pa.array([pickle.dumps(state)], pa.binary())})

@@ -9,13 +9,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ...data.column_names import places_of
-from .open_files import environment, failing_to_open
 from .partial import (
-    Fault,
     Layout,
+    PartitionFault,
+    PartitionState,
     Reduced,
-    State,
     check_table_axis,
+    environment,
+    failing_to_open,
     layout_of,
     merge,
     table_result,
@@ -113,7 +114,7 @@ def _merge_rows(batches: Iterator[Any]) -> Iterator[Any]:
     yield _row(merge(states))
 
 
-def _row(state: State | Fault) -> Any:
+def _row(state: PartitionState | PartitionFault) -> Any:
     import pyarrow as pa
 
     return pa.RecordBatch.from_pydict({"state": pa.array([pickle.dumps(state)], pa.binary())})

@@ -4,8 +4,8 @@ A block is up to 128 rows of some lanes. The entries of a lane are split at fixe
 largest, into digits so short that float64 adds 128 of them, or of their products, without rounding. Nothing is
 ever rounded, so no order of adding can matter. Splitting by adding a large constant and taking it away again
 follows T. J. Dekker (Numer. Math. 18, 1971) and K. Ozaki, T. Ogita, S. Oishi and S. M. Rump (Numer. Algorithms
-59, 2012). Block sums go, in two exact parts, into running sums, and these into the wide integers of `sums` when
-a lane's scale changes and at the end.
+59, 2012). Block sums (`kernel_blocks`) go, in two exact parts, into running sums, and these into the wide integers of
+`sums` when a lane's scale changes and at the end.
 
 An entry that does not fit (not finite, 2**18 times smaller than its lane's largest, near the ends of the
 exponent range) shows itself before its block is kept; its lane is then done entry by entry.
@@ -38,10 +38,8 @@ from .kernel_blocks import (
     sum_block,
     sum_long,
 )
-from .kernel_lanes import BLOCK, W
-from .kernel_limbs import deposit, deposit_square
-from .kernel_scales import LONG, LOWEST, SHORT, flush_lane, keep, lanes_at, set_scale
-from .sums import SQUARE_BIAS, VALUE_BIAS
+from .kernel_lanes import BLOCK, FLOATS, PARTS, WHOLES, W
+from .sums import SQUARE_BIAS, SQUARE_LIMBS, VALUE_BIAS, VALUE_LIMBS
 
 TILE = 256
 _BYTES = 262144  # of a block of wide rows: lower blocks stay in the cache from one loop to the next
@@ -51,7 +49,7 @@ _LEVELS = 6  # times that a lane's small entries are split at a lower scale, bef
 _compiled = njit(**OPTIONS)
 
 
-class Scratch(NamedTuple):
+class BlockScratch(NamedTuple):
     """Room for one block; the parts of `kernel_lanes.Room`."""
 
     seen: NDArray[Any]
@@ -254,7 +252,7 @@ def _reducer(digits: int) -> Any:
         again,
     ):
         lanes = lanes_at(digits, count, columns, floats, wholes, values, squares)
-        scratch = Scratch(
+        scratch = BlockScratch(
             carray(seen, 3 * W),
             carray(sums, 8 * W),
             carray(dirty, W),
@@ -312,3 +310,148 @@ def _assembly(function: Any, arguments: tuple[Any, ...], name: str) -> str:
         raise RuntimeError("numba names its functions in an unknown way")
     names = _NAMES | {defined[1]: name}
     return re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], text)
+
+
+# The scale of a lane and its running sums.
+
+SHORT = 46  # bits below a lane's largest that a float32 block keeps: 46 + log2(128) = 53
+LONG = 70  # the same for float64: digits of 23, 24 and 23 bits
+LOWEST, HIGHEST = -400, 480  # exponents of lanes whose squares, and their digits, are normal numbers
+
+_UNIT = np.array([46, 46, 92, 23, 70, 46, 70, 94, 93, 117, 140])
+"""Bits from the largest value, or square, of a lane down to the unit of each part. The largest entry of each is
+at most 2**46 units, so that 128 of them add up to at most 2**53, which float64 holds."""
+_SQUARED = np.array([False, True, True, False, False, True, True, True, True, True, True])
+_TIMES = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 1.0, 2.0, 2.0, 1.0])
+
+
+class Lanes(NamedTuple):
+    """Arrays of ``(lanes,)``, or ``(parts, lanes)``; and the wide sums that they end in."""
+
+    digits: int
+    """Bits of a mantissa: 24 or 53."""
+    exponent: NDArray[np.int64]
+    """Every entry that is split is below 2**exponent."""
+    top: NDArray[np.float64]
+    bottom: NDArray[np.float64]
+    """Blocks within ``bottom <= |x| < top``, zeros apart, are split."""
+    least: NDArray[np.float64]
+    """As `bottom`, for single entries."""
+    cuts: NDArray[np.float64]
+    """Constants that cut: squares of float32; first digit, second digit of float64."""
+    grids: NDArray[np.float64]
+    """Constants that cut a block's sums in two."""
+    high: NDArray[np.float64]
+    low: NDArray[np.float64]
+    """The running sums of the two parts: exact for 2**27 blocks, which `accumulator` sees to."""
+    minimum: NDArray[np.float64]
+    maximum: NDArray[np.float64]
+    missing: NDArray[np.int64]
+    infinite: NDArray[np.int64]
+    values: NDArray[np.int64]
+    squares: NDArray[np.int64]
+    """Limbs, ``(columns, limbs)``: lane ``l`` belongs to column ``l % columns``."""
+
+
+@_compiled
+def lanes_at(digits, count, columns, floats, wholes, values, squares):
+    """The lanes whose numbers stand at these places in memory, in the order of `kernel_lanes.OpenLanes`."""
+    f, w = carray(floats, (FLOATS, count)), carray(wholes, (WHOLES, count))
+    return Lanes(
+        digits,
+        w[0],
+        f[0],
+        f[1],
+        f[2],
+        f[3:6],
+        f[6 : 6 + PARTS],
+        f[6 + PARTS : 6 + 2 * PARTS],
+        f[6 + 2 * PARTS : 6 + 3 * PARTS],
+        f[6 + 3 * PARTS],
+        f[7 + 3 * PARTS],
+        w[1],
+        w[2],
+        carray(values, (columns, VALUE_LIMBS)),
+        carray(squares, (columns, SQUARE_LIMBS)),
+    )
+
+
+@_compiled
+def set_scale(lane, exponent, lanes):
+    """Split the entries of a lane below ``2**exponent`` from now on; `flush_lane` goes before."""
+    digits = lanes.digits
+    lanes.exponent[lane] = exponent
+    if not LOWEST < exponent < HIGHEST:
+        lanes.top[lane] = 0.0  # every entry by itself
+        return
+    lanes.top[lane] = math.ldexp(1.0, exponent)
+    lanes.bottom[lane] = math.ldexp(1.0, exponent - (SHORT if digits == 24 else LONG) + digits - 1)
+    lanes.least[lane] = math.ldexp(1.0, exponent - LONG + digits - 1)
+    lanes.cuts[0, lane] = math.ldexp(1.5, 52 + 2 * exponent - 46)
+    lanes.cuts[1, lane] = math.ldexp(1.5, 52 + exponent - 23)
+    lanes.cuts[2, lane] = math.ldexp(1.5, 52 + exponent - 47)
+    for part in range(PARTS):
+        size = 2 * exponent if _SQUARED[part] else exponent
+        lanes.grids[part, lane] = math.ldexp(1.5, 52 + 27 + size - _UNIT[part])
+
+
+@_compiled
+def keep(start, stop, first, parts, sums, lanes):
+    """Add a block's sums, cut in two, to the running sums."""
+    n = stop - start
+    for part in range(parts):
+        grid = lanes.grids[first + part, start:stop]
+        high, low = lanes.high[first + part, start:stop], lanes.low[first + part, start:stop]
+        block = sums[part * W : part * W + n]
+        for lane in range(n):
+            upper = (block[lane] + grid[lane]) - grid[lane]
+            high[lane] += upper
+            low[lane] += block[lane] - upper
+
+
+@_compiled
+def flush_lane(lane, lanes):
+    """Move a lane's running sums into the wide integers of its column."""
+    column = lane % len(lanes.values)
+    for part in range(PARTS):
+        for total in (lanes.high[part, lane], lanes.low[part, lane]):
+            if _SQUARED[part]:
+                deposit(_TIMES[part] * total, lanes.squares, column, SQUARE_BIAS)
+            else:
+                deposit(total, lanes.values, column, VALUE_BIAS)
+        lanes.high[part, lane] = lanes.low[part, lane] = 0.0
+
+
+# Wide integers: rows of limbs of 32 bits, carried later, in `sums`.
+
+
+@_compiled
+def deposit(v, limbs, column, bias):
+    if v == 0.0:
+        return
+    fraction, exponent = math.frexp(v)
+    _add(np.int64(math.ldexp(fraction, 53)), exponent - 53 + bias, limbs, column)
+
+
+@_compiled
+def deposit_square(v, limbs, column):
+    """Add v², of v not zero, to the wide sum, from its 53 bits in two halves: up to 2**33 to a limb."""
+    fraction, exponent = math.frexp(v)
+    whole = abs(np.int64(math.ldexp(fraction, 53)))
+    upper, lower = whole >> 27, whole & 0x7FFFFFF
+    place = 2 * (exponent - 53) + SQUARE_BIAS
+    _add(upper * upper, place + 54, limbs, column)
+    _add(2 * upper * lower, place + 27, limbs, column)
+    _add(lower * lower, place, limbs, column)
+
+
+@_compiled
+def _add(whole, place, limbs, column):
+    """Add ``whole * 2**place`` to a row of limbs of 32 bits, which are not yet carried."""
+    size = np.uint64(abs(whole))
+    sign = 1 if whole > 0 else -1
+    limb, shift = place >> 5, np.uint64(place & 31)
+    mask = np.uint64(0xFFFFFFFF)
+    limbs[column, limb] += sign * np.int64((size << shift) & mask)
+    limbs[column, limb + 1] += sign * np.int64((size >> (np.uint64(32) - shift)) & mask)
+    limbs[column, limb + 2] += sign * np.int64((size >> np.uint64(32)) >> (np.uint64(32) - shift))

@@ -17,7 +17,7 @@ PARTS = 11
 """Sums that a lane keeps: total, high, low of `kernel_blocks.sum_short`; then t, u, aa, ab, bb, ac, bc, cc of
 `kernel_blocks.sum_long`."""
 FLOATS, WHOLES = 8 + 3 * PARTS, 3
-"""Numbers that are kept of a lane: see `scales.Lanes`."""
+"""Numbers that are kept of a lane: see `kernel.Lanes`."""
 _UNSET = -100_000
 
 

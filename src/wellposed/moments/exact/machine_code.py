@@ -25,7 +25,7 @@ from .kernel_lanes import OpenLanes, Room
 
 kernel = lazy("wellposed.moments.exact.kernel")
 
-_SOURCES = ("kernel", "kernel_blocks", "kernel_lanes", "kernel_limbs", "kernel_scales", "sums")
+_SOURCES = ("kernel", "kernel_blocks", "kernel_lanes", "sums")
 _MOST_BYTES = 1 << 25
 _OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _MODE, _FOLDER_MODE = 0o644, 0o755

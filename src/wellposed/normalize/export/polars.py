@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MissingDependency
-from .names import names_of
+from . import names_of
 
 if TYPE_CHECKING:
     from ..fitted import FittedTransform

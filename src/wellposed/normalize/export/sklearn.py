@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...data.array_protocols import is_sparse
+from ...data.batches import is_sparse
 from ...data.column_names import listed
 from ...errors import ArgumentError, DataError, MissingDependency
 from ...moments.moments import Moments

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...arguments import choice, refused, several
 from ...data.column_names import printable
 from ...errors import ArgumentError
-from .names import names_of
+from . import names_of
 
 if TYPE_CHECKING:
     from ..fitted import FittedTransform

@@ -22,7 +22,7 @@ from ..affine import AffineMap, affine_map
 from .folded_layers import FOLDABLE, feature_axis, fold_layer, layer_map
 from .raw_input_guard import watched_call
 from .transform import Normalize
-from .trial_inputs import Trial, rows_of_training, same_outputs, trials
+from .trial_inputs import ModelTrial, rows_of_training, same_outputs, trials
 
 _TOLERANCE = 1e-9
 """Of the outputs' size, in float64: far above rounding, far below any real difference."""
@@ -139,7 +139,7 @@ def _float64_copy(model: nn.Module) -> nn.Module:
 
 def _first_that_runs(
     model: nn.Module, affine: AffineMap, input: str | None, example: Any
-) -> tuple[Trial, list[_Seen]]:
+) -> tuple[ModelTrial, list[_Seen]]:
     failed: Exception | None = None
     shape: tuple[int, ...] = ()
     for trial in trials(model, affine, input=input, example=example):
@@ -170,7 +170,7 @@ def _check_width(seen: list[_Seen], affine: AffineMap, error: Exception) -> None
             ) from error
 
 
-def _watched(model: nn.Module, affine: AffineMap, trial: Trial, seen: list[_Seen]) -> None:
+def _watched(model: nn.Module, affine: AffineMap, trial: ModelTrial, seen: list[_Seen]) -> None:
     """Run the model once, and note which layers with weights are given entries of the input."""
     x = trial.rows(seed=0)
     origin = _Origin(x, affine, trial)
@@ -203,7 +203,7 @@ def _note(layer: nn.Module, args: Any, kwargs: Any, *, name: str, origin: _Origi
 class _Origin:
     """Which column of the input an entry is, told by its value."""
 
-    def __init__(self, x: torch.Tensor, affine: AffineMap, trial: Trial) -> None:
+    def __init__(self, x: torch.Tensor, affine: AffineMap, trial: ModelTrial) -> None:
         numbers = np.arange(affine.columns).reshape(affine.center.shape)
         self.ndim = x.ndim
         self._trial = trial
@@ -274,7 +274,7 @@ def _fold(model: nn.Module, affine: AffineMap, folds: list[_Seen]) -> None:
         fold_layer(model.get_submodule(one.name), layer_map(affine, one.columns, one.where), one.where)
 
 
-def _check_same_function(plain: nn.Module, affine: AffineMap, trial: Trial, folds: list[_Seen]) -> None:
+def _check_same_function(plain: nn.Module, affine: AffineMap, trial: ModelTrial, folds: list[_Seen]) -> None:
     """Refuse unless folding is exact here, whatever the statistics and the weights.
 
     So it is tried with harmless statistics, and with disturbed weights too: a branch that starts at zero
@@ -302,7 +302,11 @@ def _check_same_function(plain: nn.Module, affine: AffineMap, trial: Trial, fold
 
 
 def _check_on_training_range(
-    plain: nn.Module, affine: AffineMap, trial: Trial, folds: list[_Seen], batches: Iterable[torch.Tensor]
+    plain: nn.Module,
+    affine: AffineMap,
+    trial: ModelTrial,
+    folds: list[_Seen],
+    batches: Iterable[torch.Tensor],
 ) -> None:
     """The same with the statistics as they are; far from 0 the rounding of raw inputs counts so much more."""
     folded, normalize = copy.deepcopy(plain), Normalize(affine)
@@ -363,7 +367,7 @@ def _disturbed(model: nn.Module) -> nn.Module:
 
 
 def _outputs(
-    model: nn.Module, trial: Trial, x: torch.Tensor, mode: str, *, watched: Sequence[_Seen] = ()
+    model: nn.Module, trial: ModelTrial, x: torch.Tensor, mode: str, *, watched: Sequence[_Seen] = ()
 ) -> list[torch.Tensor]:
     """What the model returns; where layers are watched, nothing else may compute with the inputs."""
     seed_everything(0)

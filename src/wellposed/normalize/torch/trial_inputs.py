@@ -28,7 +28,7 @@ _COMBINATIONS = 64  # of forms of the other inputs
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Trial:
+class ModelTrial:
     """One way to call the model."""
 
     shape: tuple[int, ...]
@@ -59,7 +59,7 @@ def _spacing(size: int) -> float:
     return 2.0 ** (1 - size.bit_length())
 
 
-def rows_of_training(normalizer: Any, affine: AffineMap, trial: Trial) -> Iterator[torch.Tensor]:
+def rows_of_training(normalizer: Any, affine: AffineMap, trial: ModelTrial) -> Iterator[torch.Tensor]:
     """Raw inputs where a threshold may lie: over the training range, at its ends, far beyond, at 0, missing.
 
     First each row is of one kind, then the kinds are mixed by entry.
@@ -80,7 +80,7 @@ def rows_of_training(normalizer: Any, affine: AffineMap, trial: Trial) -> Iterat
 
 
 def _kinds(
-    normalizer: Any, affine: AffineMap, trial: Trial, draw: np.random.Generator
+    normalizer: Any, affine: AffineMap, trial: ModelTrial, draw: np.random.Generator
 ) -> Iterator[NDArray[np.float64]]:
     low, high, mean = (
         _of_sample(v, affine) for v in (normalizer.minimum, normalizer.maximum, normalizer.mean)
@@ -100,7 +100,7 @@ def _of_sample(values: Any, affine: AffineMap) -> NDArray[Any]:
     return np.reshape(values, affine.center.shape)
 
 
-def trials(model: nn.Module, affine: AffineMap, *, input: str | None, example: Any) -> Iterator[Trial]:
+def trials(model: nn.Module, affine: AffineMap, *, input: str | None, example: Any) -> Iterator[ModelTrial]:
     """Ways to call the model, the likeliest first: as in the example, or with whatever other inputs may be."""
     if example is not None:
         yield _as_in_example(model, affine, input, example)
@@ -108,7 +108,7 @@ def trials(model: nn.Module, affine: AffineMap, *, input: str | None, example: A
     others = _other_inputs(model, input)
     for shape in _shapes(model, affine):
         for forms in _forms(model, others, rows=shape[0]):
-            yield Trial(shape=shape, call=_by_name(input, forms) if input else _alone)
+            yield ModelTrial(shape=shape, call=_by_name(input, forms) if input else _alone)
 
 
 def _alone(model: nn.Module, x: torch.Tensor) -> Any:
@@ -188,7 +188,7 @@ def _forms(model: nn.Module, names: list[str], *, rows: int) -> Iterator[dict[st
         yield dict(zip(names, chosen, strict=True))
 
 
-def _as_in_example(model: nn.Module, affine: AffineMap, input: str | None, example: Any) -> Trial:
+def _as_in_example(model: nn.Module, affine: AffineMap, input: str | None, example: Any) -> ModelTrial:
     if isinstance(example, torch.Tensor):
         return _trial(example, affine, _alone, "example")
     if isinstance(example, Mapping):
@@ -227,7 +227,9 @@ def _one_of(names: list[str], input: str | None) -> str:
     return input
 
 
-def _trial(x: Any, affine: AffineMap, call: Callable[[nn.Module, torch.Tensor], Any], what: str) -> Trial:
+def _trial(
+    x: Any, affine: AffineMap, call: Callable[[nn.Module, torch.Tensor], Any], what: str
+) -> ModelTrial:
     if not isinstance(x, torch.Tensor):
         raise ArgumentError(f"{what} is {told(x)}: expected a tensor of inputs")
     shape, sample = tuple(x.shape), affine.center.shape
@@ -238,7 +240,7 @@ def _trial(x: Any, affine: AffineMap, call: Callable[[nn.Module, torch.Tensor], 
             *("any" if a not in affine.kept else str(sample[a]) for a in range(-len(sample), 0)),
         ]
         raise ArgumentError(f"{what} has shape {shape}: expected ({', '.join(expected)})")
-    return Trial(shape=shape, call=call, given=_wide(x).double())
+    return ModelTrial(shape=shape, call=call, given=_wide(x).double())
 
 
 def _wide(value: Any) -> Any:

@@ -14,8 +14,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ...errors import DataError
-
-TARGET_KEYS = ("labels", "label", "targets", "target", "y")
+from ..batch_keys import TARGET_KEYS, target_key
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,9 +116,9 @@ def is_per_sample(inputs: Any, targets: Any) -> bool:
 def _from_mapping(raw: dict[str, Any], *, name: str, has_loss: bool) -> Batch:
     if not has_loss:
         return Batch(kwargs=raw)
-    for key in TARGET_KEYS:
-        if key in raw:
-            return Batch(kwargs={k: v for k, v in raw.items() if k != key}, targets=raw[key])
+    key = target_key(raw)
+    if key is not None:
+        return Batch(kwargs={k: v for k, v in raw.items() if k != key}, targets=raw[key])
     raise DataError(
         f"{name} gave a dict with keys {', '.join(map(repr, raw))} and no targets: name them one of {', '.join(TARGET_KEYS)}, "
         "give pairs (dict of inputs, targets), or pass loss=None if the model returns its own loss"

@@ -17,7 +17,8 @@ from torch import nn
 from ...arguments import told
 from ...errors import DataError, ProblemError, UserCodeError, users_code
 from ...problem import Problem
-from .batch import TARGET_KEYS, Batch, describe
+from ..batch_keys import TARGET_KEYS
+from .batch import Batch, describe
 from .random_state import seed_everything
 from .restore import modules_of
 
