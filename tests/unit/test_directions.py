@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from wellposed.gradcheck.direction_cache import Held
 from wellposed.gradcheck.directions import (
     RANDOM,
     SPREAD,
     Direction,
+    Held,
     jittered,
     random_direction,
     random_numbers,

@@ -17,7 +17,7 @@ import pytest
 import wellposed as wp
 from wellposed.errors import ArgumentError, UserCodeError
 from wellposed.gradcheck.directions import Direction, random_direction
-from wellposed.gradcheck.jax.adapter import checking, needs_replay, opened
+from wellposed.gradcheck.jax.objective import checking, needs_replay, opened
 from wellposed.runtime.jax.calls import enable_x64, is_wide
 
 EXACT = 1e-13

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from wellposed.gradcheck.directions import jittered, random_direction
-from wellposed.gradcheck.jax import adapter as of_jax
+from wellposed.gradcheck.jax import objective as of_jax
 from wellposed.gradcheck.torch import objective as of_torch
 
 LARGE = 150_000  # more than two blocks, the last one shorter

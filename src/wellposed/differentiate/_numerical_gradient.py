@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from ..arguments import choice, number, refused
 from ..errors import ArgumentError, UserCodeError
 from .bounds import bounds_of
-from .fixed_step import fixed_step
 from .function import Function
 from .lines import ElementLines
-from .matching import flat_like
-from .points import Point, opened, read_only
+from .points import Point, flat_like, opened, read_only
 from .result import NumericalGradient
 from .step_ladder import Derivatives
-from .step_search import Found, search
+from .step_search import Found, fixed_step, search
 
 Array = NDArray[np.float64]
 Method = Literal["auto", "two-sided", "one-sided"]

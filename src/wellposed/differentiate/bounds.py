@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from ..arguments import told
 from ..errors import ArgumentError
-from .matching import parts_like
-from .points import Point, iter_once, plain, rounded_to
+from .points import Point, iter_once, parts_like, plain, rounded_to
 
 Array = NDArray[np.float64]
 

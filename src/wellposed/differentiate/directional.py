@@ -25,8 +25,7 @@ from ._numerical_gradient import (
 )
 from .function import Function
 from .lines import DirectionLine
-from .matching import flat_like
-from .points import opened
+from .points import flat_like, opened
 from .result import NumericalGradient
 from .richardson import NOISE_WIDTHS, RATIO
 from .step_ladder import ROUNDINGS

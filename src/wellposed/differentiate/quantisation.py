@@ -8,17 +8,15 @@ beside x is no staircase, either: then longer steps tell of nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .abrupt_changes import Parting, parting_of
 from .function import Function
-from .jumps import jumps_beside
 from .lines import Indices, Lines
-from .noise import POINTS, noise_from_tables
-from .noise_from_ladder import louder_below
-from .richardson import Entry, Tableau, best_entry, chosen
+from .noise import POINTS, louder_below, noise_from_tables
+from .richardson import CLEAR, RATIO, Entry, Tableau, best_entry, chosen
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -127,3 +125,124 @@ def _noise(
     found = np.zeros(stairs.shape)
     found[line, output] = np.where(finite, noise_from_tables(np.where(finite, table, 0.0)), 0.0)
     return found
+
+
+ABRUPT = 64.0
+"""A smooth approach passes through at least one rung that is nearer than this, in standard deviations of the noise."""
+LEAP = 4.0
+"""A fall so many times larger than a smooth one, and than the one before it, is a leap."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parting:
+    """Of each line and output, shape (lines, outputs)."""
+
+    rung: NDArray[np.int64]
+    """The last one that leaps; -1 where none does."""
+    deviation: Array
+    """Standard deviation of the noise in a slope of this rung, times its step."""
+    moves: Array
+    """How far slope times step moves from this rung to longer ones, beyond what a smooth f could do."""
+
+    @property
+    def suspicious(self) -> Flags:
+        return self.rung >= 0
+
+
+def parting_of(tableau: Tableau, best: Entry) -> Parting:
+    """Where the rungs above the best entry part from it."""
+    steps = np.stack(tableau.steps)[:, :, None] ** tableau.power
+    parted = np.nan_to_num((np.stack([row[0] for row in tableau.values]) - best.value) * steps)
+    deviations = np.stack([row[0] for row in tableau.deviations]) * steps
+    rungs = np.arange(len(steps))[:, None, None]
+    fall = RATIO ** (tableau.order + tableau.power)
+    leaps = _leaps(np.abs(parted), deviations, rungs < best.rung, fall=fall)
+    last = np.where(leaps, rungs, -1).max(axis=0)
+
+    def at(values: Array, rung: NDArray[np.int64]) -> Array:
+        return np.take_along_axis(values, np.clip(rung, 0, len(steps) - 1)[None], axis=0)[0]
+
+    near = np.maximum(at(np.abs(parted), last + 1), CLEAR * at(deviations, last + 1))
+    smooth = near * fall ** np.maximum(last + 1 - rungs, 0)
+    moves = np.abs(parted - at(parted, last))
+    return Parting(
+        rung=last,
+        deviation=at(deviations, last),
+        moves=np.where((rungs < last) & (smooth < moves / 4), moves - smooth, 0.0).max(axis=0),
+    )
+
+
+def _leaps(away: Array, deviations: Array, above: Flags, *, fall: float) -> Flags:
+    """Rungs that stand clear of the noise while the next one is far nearer to the answer, or in the noise."""
+    clear = above & (away > CLEAR * deviations)
+    rung = np.arange(len(away))[:, None, None]
+    # Above the first rung nothing is known: there a stair would part the slopes in proportion to the step.
+    longer = _shifted(away, -1, fill=RATIO * away[:1])
+    shorter, clearly_after = _shifted(away, 1), _shifted(np.where(clear, away, 0.0), 2)
+    # The next rung may be near by chance where the approach changes its sign; then the one after it is not.
+    expected = fall * np.maximum(np.maximum(shorter, CLEAR * deviations), fall * clearly_after)
+    leap = (away > LEAP * expected) & (away**2 > LEAP * longer * shorter)
+    # One fall tells less than several: x^9 leaps so far.
+    leap &= (rung > 0) | (away > fall**2 * expected)
+    # A leap into the noise may end a regular approach; one that was slower than a smooth one's does not.
+    into_noise = (rung > 0) & ~_shifted(clear, 1) & (away > ABRUPT * deviations)
+    return clear & (leap | (into_noise & (longer < (RATIO * fall) ** 0.5 * away)))
+
+
+def _shifted(values: NDArray[Any], by: int, *, fill: Array | None = None) -> NDArray[Any]:
+    """`values` of the rung that is `by` rungs further down; zero, or `fill`, beyond the ends."""
+    if by < 0:
+        return np.concatenate([values[:1] if fill is None else fill, values[:by]])
+    return np.concatenate([values[by:], np.zeros_like(values[:by])])
+
+
+HALVINGS = 10
+STEEPER = 8.0
+"""Growth of the slope over the second half of the halvings: 32 at a jump, about 1 at a kink."""
+HIGHER = 1.25
+"""A jump keeps its size; at a pole it grows."""
+SIDES = np.array([[1.0], [-1.0]])
+
+
+def jumps_beside(
+    function: Function, lines: Lines, which: Indices, tableau: Tableau, best: Entry, parting: Parting
+) -> Array:
+    """The size of the jump of each line and output; 0 where f bends, or nothing is suspicious."""
+    line, output = np.nonzero(parting.suspicious)
+    sizes = np.zeros(parting.rung.shape)
+    if not line.size:
+        return sizes
+    rung, value = parting.rung[line, output], best.value[line, output]
+    steps = np.stack(tableau.steps)
+    parted = np.stack([row[0] for row in tableau.values]) - best.value
+    bends = np.stack(tableau.jumps.bends)
+
+    def rest(k: Indices) -> Array:
+        """F less its tangent at this rung, to the right and to the left."""
+        return SIDES * parted[k, line, output] * steps[k, line] + bends[k, line, output] / 2
+
+    low, high = steps[rung + 1, line], steps[rung, line]
+    curve = rest(rung + 1) / low**2
+    far = rest(rung) - curve * high**2
+    if tableau.one_sided:
+        side = np.full(len(line), 0 if tableau.side > 0 else 1)
+    else:
+        side = np.abs(far).argmax(axis=0)
+    places = np.arange(len(line))
+    curve, at_high, at_low = curve[side, places], far[side, places], np.zeros(len(line))
+    gaps, slopes = [], []
+    for _ in range(HALVINGS):
+        middle = SIDES[side, 0] * lines.near(which[line], (low + high) / 2)
+        values, step = function.along(lines, which[line], middle)
+        at = values[places, output] - function.centre[output] - value * step - curve * step**2
+        at = np.where(np.isfinite(at), at, 0.0)
+        upper = np.abs(at - at_low) >= np.abs(at_high - at)
+        high, at_high = np.where(upper, np.abs(step), high), np.where(upper, at, at_high)
+        low, at_low = np.where(upper, low, np.abs(step)), np.where(upper, at_low, at)
+        gaps.append(np.abs(at_high - at_low))
+        slopes.append(gaps[-1] / (high - low))
+    half = HALVINGS // 2 - 1
+    steeper = slopes[-1] > STEEPER * slopes[half]
+    clear = gaps[-1] > CLEAR * parting.deviation[line, output]
+    sizes[line, output] = np.where(steeper & clear & (gaps[-1] < HIGHER * gaps[half]), gaps[-1], 0.0)
+    return sizes

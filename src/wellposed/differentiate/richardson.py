@@ -22,6 +22,8 @@ COLUMNS = 4
 """Errors of the order of step^2, ^4, ^6, ^8 (two-sided)."""
 NOISE_WIDTHS = 3.0
 """Half-width in standard deviations of the noise; covers 99.7 % when the noise is Gaussian."""
+CLEAR = 8.0
+"""Standard deviations of the noise above which a difference is not noise."""
 JUMP_SHARE = 0.51
 """Half of the jump covers both one-sided slopes; and a little of what they still change."""
 

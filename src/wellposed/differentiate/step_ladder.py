@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .abrupt_changes import CLEAR, parting_of
 from .function import Function
 from .kinks import SLOWEST, vertical
 from .lines import Indices, Lines
-from .noise_from_ladder import approached, looks_like_noise, louder_below, quiet_below, steady_below
-from .quantisation import off_the_stair, reread
-from .richardson import NOISE_WIDTHS, RATIO, Entry, Tableau, best_entry, chosen
+from .noise import approached, looks_like_noise, louder_below, quiet_below, steady_below
+from .quantisation import off_the_stair, parting_of, reread
+from .richardson import CLEAR, NOISE_WIDTHS, RATIO, Entry, Tableau, best_entry, chosen
 
 Array = NDArray[np.float64]
 

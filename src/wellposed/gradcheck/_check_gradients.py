@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal
@@ -19,15 +20,14 @@ from ..runtime.isolation import isolated
 from ..runtime.scope import Scope, exclusive
 from .directional_error import ROUNDINGS_OF_ZERO
 from .directions import Array
-from .input_names import input_names
 from .jacobians import transposed, uneven_sizes, with_worst_output
 from .objective import NumpyObjective, Objective
 from .parameter_dicts import Entries
 from .result import GradientCheck
 from .verdict import conclude
 
-jax_adapter = lazy("wellposed.gradcheck.jax.adapter")
-jax_pytrees = lazy("wellposed.gradcheck.jax.pytrees")
+jax_objective = lazy("wellposed.gradcheck.jax.objective")
+jax_arrays = lazy("wellposed.gradcheck.jax.arrays")
 torch_objective = lazy("wellposed.gradcheck.torch.objective")
 
 Mode = Literal["reverse", "forward", "forward-reverse"]
@@ -215,7 +215,7 @@ def _holds_jax(value: Any) -> bool:
     """Whether a class that JAX was told the inside of holds its arrays; where nobody imported JAX there are none."""
     if "jax" not in sys.modules:
         return False
-    return jax_pytrees.holds_arrays(value)
+    return jax_arrays.holds_arrays(value)
 
 
 def _leaves(value: Any, depth: int = 0) -> Iterator[Any]:
@@ -287,7 +287,7 @@ class Checker:
         replay: Literal["auto"] | bool,
         seed: int,
     ) -> None:
-        self.adapter: Any = torch_objective if framework == "torch" else jax_adapter
+        self.adapter: Any = torch_objective if framework == "torch" else jax_objective
         self.f, self.inputs = f, inputs
         self.mode, self.resolution, self.replay, self.seed = mode, resolution, replay, seed
 
@@ -372,3 +372,29 @@ def _distance(a: Array, b: Array) -> float:
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+
+
+def input_names(f: Any, count: int) -> list[str]:
+    """The names of a function's positional parameters, or ``P[0]``, ``P[1]`` for ``*P``."""
+    names: list[str] = []
+    if not callable(f):  # a problem
+        return [f"inputs[{i}]" for i in range(count)]
+    try:
+        for p in _parameters(f):
+            if p.kind is p.VAR_POSITIONAL:
+                names += [f"{p.name}[{k}]" for k in range(count - len(names))]
+            elif p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
+                names.append(p.name)
+    except (TypeError, ValueError):
+        pass  # a builtin without a signature
+    return (names + [f"inputs[{i}]" for i in range(len(names), count)])[:count]
+
+
+def _parameters(f: Any) -> Iterable[inspect.Parameter]:
+    """Those of f; for the ``apply`` of an ``autograd.Function``, which takes ``*args``, those of its forward pass."""
+    owner = getattr(f, "__self__", None)
+    if not (isinstance(owner, type) and getattr(f, "__name__", "") == "apply" and hasattr(owner, "forward")):
+        return inspect.signature(f).parameters.values()
+    written = [k for k in owner.__mro__ if not k.__module__.startswith("torch.")]
+    takes_ctx = not any("setup_context" in vars(k) for k in written)
+    return list(inspect.signature(owner.forward).parameters.values())[takes_ctx:]  # pyright: ignore[reportAttributeAccessIssue]

@@ -18,8 +18,7 @@ from ..directions import Array, Direction
 from ..error_estimate import FLAG, Reading
 from ..objective import Objective
 from ..tensor_verdicts import Outcome, examine_all
-from .evidence import LEFT_OVER, Evidence, rms
-from .localize import measure
+from .evidence import LEFT_OVER, Evidence, measure, rms
 from .whole_tensor import AWAY, CONFIRMED, Cause
 
 LOUDER = -3

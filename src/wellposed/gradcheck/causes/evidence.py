@@ -1,16 +1,199 @@
-"""What the differences say of one tensor's gradient along a few random directions: what every hypothesis about a bug is held against."""
+"""Where in a tensor the gradient is wrong: the smallest slice that holds the error, by halving along each axis, and the worst element.
+
+One direction is restricted to one half of a box; what the half does not show of the error lies in the other half. So a halving costs one
+measurement, and a lone wrong element among n takes about log2(n) of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..directional_error import FLAG, Prober, Reading
+from ..directional_error import Prober
 from ..directions import Array, Direction
-from .localize import measure
+from ..error_estimate import FLAG, LONGEST_STEP, Reading
+
+Indices = NDArray[np.integer]
+FAINT = 1e-3
+"""Part of the whole error below which a half counts as free of it."""
+MOSTLY = 0.2
+"""Part of the error that may lie outside of the slice that is said to hold it."""
+CLEAR = 1 / 100
+"""Bar, relative to the error, that a halving aims at."""
+SAMPLED = 2
+ELEMENTWISE = 1e-4
+"""Bar, relative to the error of the whole, that the numerical value of a single element aims at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A slice of a tensor: from `starts` up to, not including, `stops`."""
+
+    shape: tuple[int, ...]
+    starts: tuple[int, ...]
+    stops: tuple[int, ...]
+
+    @classmethod
+    def whole(cls, shape: Sequence[int]) -> Box:
+        return cls(shape=tuple(shape), starts=(0,) * len(shape), stops=tuple(shape))
+
+    @property
+    def size(self) -> int:
+        return int(np.prod([b - a for a, b in zip(self.starts, self.stops, strict=True)]))
+
+    @property
+    def is_whole(self) -> bool:
+        return self.size == int(np.prod(self.shape))
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        mask = np.zeros(self.shape, dtype=bool)
+        mask[self.slices] = True
+        return mask
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        return tuple(slice(a, b) for a, b in zip(self.starts, self.stops, strict=True))
+
+    def halves(self, axis: int) -> tuple[Box, Box]:
+        middle = (self.starts[axis] + self.stops[axis]) // 2
+        return (
+            replace(self, stops=_with(self.stops, axis, middle)),
+            replace(self, starts=_with(self.starts, axis, middle)),
+        )
+
+    def __str__(self) -> str:
+        if self.is_whole:
+            return ""
+        parts = [
+            ":" if (a, b) == (0, n) else str(a) if b == a + 1 else f"{a}:{b}"
+            for a, b, n in zip(self.starts, self.stops, self.shape, strict=True)
+        ]
+        return f"[{', '.join(parts)}]"
+
+
+def _with(values: tuple[int, ...], place: int, value: int) -> tuple[int, ...]:
+    return (*values[:place], value, *values[place + 1 :])
+
+
+def smallest_box(prober: Prober, tensor: int, direction: Direction, total: Reading) -> Box:
+    """The smallest slice, by halving, outside of which the direction sees nothing of the error `total`."""
+    whole = box = Box.whole(prober.objective.shapes[tensor])
+    everything = total.error
+    for axis in range(len(box.shape)):
+        while box.stops[axis] - box.starts[axis] > 1:
+            left, right = box.halves(axis)
+            measured = _measured(prober, tensor, direction, left, total)
+            rest = replace(measured, error=total.error - measured.error, bar=measured.bar + total.bar)
+            wrong = [part for part, r in ((left, measured), (right, rest)) if _holds(r, total)]
+            if len(wrong) != 1:
+                break
+            box = wrong[0]
+            kept = measured if box is left else rest
+            total = replace(total, error=kept.error, bar=kept.bar)
+    if box.is_whole:
+        return whole
+    # What is left after many halvings was never measured by itself.
+    own = prober.read_pair(direction.within(tensor, box.mask), total.step)
+    return box if abs(own.error - everything) <= MOSTLY * abs(everything) + FLAG * own.bar else whole
+
+
+def _holds(part: Reading, total: Reading) -> bool:
+    return abs(part.error) > max(FLAG * part.bar, FAINT * abs(total.error))
+
+
+def _measured(prober: Prober, tensor: int, direction: Direction, box: Box, total: Reading) -> Reading:
+    return measure(prober, direction.within(tensor, box.mask), total, share=CLEAR)
+
+
+def measure(prober: Prober, direction: Direction, like: Reading, *, share: float) -> Reading:
+    """The error along a direction that moves less than that of `like`, to a bar of about `share` of the error there.
+
+    Two evaluations where one step leaves little enough of noise and truncation, else four.
+    """
+    error = abs(like.error)
+    bend = 4 * abs(like.bend)  # a part may bend more than the whole, in which much cancels
+    noisy = 2 * prober.noise / (share * error) if error else np.inf
+    curved = (share * error / bend) ** 0.5 if bend else LONGEST_STEP
+    if noisy <= curved:
+        step = min((noisy * curved) ** 0.5, max(like.step, noisy))
+        return prober.read_once(direction, step or like.step, bend)  # 0 of a function without noise
+    return prober.read_pair(direction, like.step)
+
+
+def element_direction(prober: Prober, tensor: int, element: int) -> Direction:
+    """A direction that moves one element of one tensor only."""
+
+    def made(i: int) -> Array:
+        move = np.zeros(prober.objective.shapes[i])
+        move.flat[element] = prober.scales[i]
+        return move
+
+    return Direction(kind="element", tensors=(tensor,), made=made)
+
+
+def element_reading(prober: Prober, tensor: int, element: int, *, start: float | None = None) -> Reading:
+    slope = abs(float(prober.objective.gradient(tensor).flat[element])) * prober.scales[tensor]
+    typical = prober.shares[tensor] / np.sqrt(max(np.prod(prober.objective.shapes[tensor]), 1))
+    wanted = 1e-3 * max(slope, typical)
+    direction = element_direction(prober, tensor, element)
+    if start is not None:
+        quick = prober.read_pair(direction, start)
+        if quick.bar <= max(wanted, abs(quick.error) / 100):
+            return quick
+    return prober.read(direction, wanted=wanted, start=start)
+
+
+def heaviest_element(
+    prober: Prober, tensor: int, direction: Direction, total: Reading, *, most: int
+) -> int | None:
+    """Flat index of a wrong element, the half with the larger error kept each time; None when more than `most` are wrong.
+
+    Among k wrong elements at most k - 1 halvings find both halves wrong: one more, and the search ends.
+    """
+    block, like, both = np.arange(int(np.prod(prober.objective.shapes[tensor]))), total, 0
+    while len(block) > 1:
+        left, right = np.array_split(block, 2)
+        measured = measure(prober, _among(prober, tensor, direction, left), like, share=CLEAR)
+        rest = replace(measured, error=total.error - measured.error, bar=measured.bar + total.bar)
+        both += _holds(measured, total) and _holds(rest, total)
+        if both >= most:
+            return None
+        block, kept = (left, measured) if abs(measured.error) >= abs(rest.error) else (right, rest)
+        total = replace(total, error=kept.error, bar=kept.bar)
+    return int(block[0]) if element_reading(prober, tensor, int(block[0]), start=like.step).flagged else None
+
+
+def _among(prober: Prober, tensor: int, direction: Direction, elements: Indices) -> Direction:
+    mask = np.zeros(int(np.prod(prober.objective.shapes[tensor])), dtype=bool)
+    mask[elements] = True
+    return direction.within(tensor, mask.reshape(prober.objective.shapes[tensor]))
+
+
+def every_element(prober: Prober, accused: dict[int, Reading]) -> list[Array]:
+    """The numerical gradient of every tensor: of those accused element by element, mostly with two evaluations each.
+
+    The others have passed, and theirs is the claimed one as far as the check can see.
+    """
+    found = [np.array(prober.objective.gradient(i)) for i in prober.everything]
+    for i, like in accused.items():
+        for k in range(found[i].size):
+            reading = measure(prober, element_direction(prober, i, k), like, share=ELEMENTWISE)
+            if np.isfinite(reading.bar):
+                found[i].flat[k] += reading.error / prober.scales[i]
+    return found
+
+
+def telling_elements(prober: Prober, tensor: int, box: Box, rng: np.random.Generator) -> Indices:
+    """Where in a box to look for the worst element: the largest gradients, and some at random."""
+    inside = np.flatnonzero(box.mask)
+    magnitude = np.abs(prober.objective.gradient(tensor).reshape(-1)[inside])
+    largest = inside[np.argsort(magnitude)[-SAMPLED:]]
+    return np.unique(np.concatenate([largest, rng.choice(inside, size=min(SAMPLED, inside.size))]))
+
 
 DIRECTIONS = 5
 SHARP = 1e-5

@@ -14,8 +14,19 @@ from ..error_estimate import FLAG
 from ..result import GradientCheck, TensorCheck, WorstElement
 from ..tensor_verdicts import Outcome
 from .another_point import ignoring_upstream, rounded_on_the_way, stored
-from .evidence import EXACT, NAMEABLE, gather, rms
-from .localize import CLEAR, Box, element_reading, every_element, measure, smallest_box, telling_elements
+from .evidence import (
+    CLEAR,
+    EXACT,
+    NAMEABLE,
+    Box,
+    element_reading,
+    every_element,
+    gather,
+    measure,
+    rms,
+    smallest_box,
+    telling_elements,
+)
 from .part_of_tensor import scattered_cause, slice_cause
 from .whole_tensor import Cause, factor_cause, global_cause, left_out
 

@@ -9,11 +9,22 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..directional_error import FLAG, Prober, Reading
+from ..directional_error import Prober
 from ..directions import Array, Direction
+from ..error_estimate import FLAG, Reading
 from ..objective import Objective, Sample
-from .evidence import EXACT, SHARPLY, Evidence, rms
-from .localize import FAINT, Box, element_direction, element_reading, heaviest_element, measure
+from .evidence import (
+    EXACT,
+    FAINT,
+    SHARPLY,
+    Box,
+    Evidence,
+    element_direction,
+    element_reading,
+    heaviest_element,
+    measure,
+    rms,
+)
 from .through_sums import missing_through_sum
 from .whole_tensor import Cause, factor_cause
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..directional_error import FLAG
 from ..directions import Array
+from ..error_estimate import FLAG
 from .evidence import EXACT, Evidence
 
 MOST_SLICES = 2048

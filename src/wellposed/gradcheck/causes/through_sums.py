@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..directional_error import FLAG, Prober
+from ..directional_error import Prober
 from ..directions import Array
-from .evidence import EXACT, SHARPLY, Evidence, rms
-from .localize import measure
+from ..error_estimate import FLAG
+from .evidence import EXACT, SHARPLY, Evidence, measure, rms
 from .whole_tensor import Cause
 
 FEWEST = 4

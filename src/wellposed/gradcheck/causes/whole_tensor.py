@@ -13,10 +13,10 @@ from math import isfinite
 import numpy as np
 
 from ...errors import WellposedError
-from ..directional_error import FLAG, Prober
+from ..directional_error import Prober
 from ..directions import Array
-from .evidence import EXACT, LEFT_OVER, NAMEABLE, Evidence, rms, split_along, split_numerical
-from .localize import measure
+from ..error_estimate import FLAG
+from .evidence import EXACT, LEFT_OVER, NAMEABLE, Evidence, measure, rms, split_along, split_numerical
 from .permuted import Rearranged, rearranged
 
 AWAY, FURTHER, CONFIRMED = 0.1, 0.3, 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,9 @@ import numpy as np
 
 from ...arguments import told
 from ...errors import ArgumentError
-from ...runtime.jax.calls import Calls, Pure, is_wide
+from ...runtime.jax.calls import Calls, Pure, enable_x64, is_wide
 from ...runtime.reachable import reach
-from .pytrees import Leaf, coarsest, copied, epsilon, flattened, is_checked, refuse_unusable, widened
+from .arrays import Leaf, coarsest, copied, epsilon, flattened, is_checked, refuse_unusable, widened
 from .weighted_outputs import cotangent, weight
 
 
@@ -111,3 +112,53 @@ def _gradient_of(first: Subject, seed: int) -> Subject:
         return pullback([v.astype(y.dtype) for v, y in zip(fresh[count:], values, strict=True)])[0]
 
     return Subject(leaves=(*first.leaves, *cotangents), outputs=outputs, batch_sizes=first.batch_sizes)
+
+
+Draws = Counter[tuple[int, tuple[int, ...]]]
+
+
+def draws_otherwise_in_double(f: Pure, leaves: Sequence[Leaf]) -> bool:
+    """Whether f draws random bits of another width there: from the same key these are other numbers, as another dropout mask."""
+    own = _draws(f, leaves, wide=is_wide(), widen=False)
+    if not own:
+        return False
+    replayed = _draws(f, leaves, wide=True, widen=True)
+    return replayed is not None and replayed != own
+
+
+def _draws(f: Pure, leaves: Sequence[Leaf], *, wide: bool, widen: bool) -> Draws | None:
+    """How often f draws what: width in bits and shape. None where it cannot be traced."""
+    with enable_x64(wide):
+        arguments = [
+            jax.ShapeDtypeStruct(x.value.shape, widened(x.dtype) if widen else x.dtype) for x in leaves
+        ]
+        try:
+            traced = jax.make_jaxpr(f)(arguments)
+        except Exception:  # whatever it is, the check itself will meet it and say so
+            return None
+    return Counter(
+        (int(e.params["bit_width"]), tuple(e.params["shape"]))
+        for e in _equations(traced.jaxpr)
+        if e.primitive.name == "random_bits"
+    )
+
+
+def _equations(program: Any) -> Iterator[Any]:
+    """Of the program, and of the programs inside its equations: loops, branches, calls."""
+    for equation in program.eqns:
+        yield equation
+        for value in jax.tree_util.tree_leaves(list(equation.params.values()), is_leaf=_is_program):
+            if _is_program(value):
+                yield from _equations(getattr(value, "jaxpr", value))
+
+
+def _is_program(value: Any) -> bool:
+    return hasattr(value, "eqns") or hasattr(getattr(value, "jaxpr", None), "eqns")
+
+
+def needs_replay(subject: Subject) -> bool:
+    """Whether any array that is checked is coarser than float64, and float64 would leave the random numbers as they are.
+
+    With another dropout mask the replay would be a check of another function, and its gradient no measure of this one's precision.
+    """
+    return subject.is_coarse and not draws_otherwise_in_double(subject.outputs, subject.leaves)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError
 from ...runtime.jax.calls import Calls, Outputs, is_wide
-from ..direction_cache import Held, Step
+from ..directions import Held, Step
 from ..result import OutputsChangedError, Sample, Undefined
-from .arguments import Subject
-from .moved_arrays import Place
-from .pytrees import (
+from .arguments import Subject, needs_replay, opened
+from .arrays import (
     Array,
+    Place,
     as_double,
     complex_of,
     epsilon,
@@ -33,10 +34,21 @@ from .weighted_outputs import as_real_gradient, cotangent, differ, is_lone, part
 if TYPE_CHECKING:
     from ..directions import Direction
 
+__all__ = ["JaxObjective", "checking", "needs_replay", "opened"]
+
 Mode = Literal["reverse", "forward", "forward-reverse"]
 
 MOST_COLUMNS = 1000
 """Elements of a gradient that forward mode may have to find one at a time."""
+
+
+@contextmanager
+def checking(subject: Subject, *, seed: int, replay: bool, mode: Mode = "reverse") -> Iterator[JaxObjective]:
+    """The subject as an objective, in float64 where `replay` says so.
+
+    Each evaluation sets its own 64-bit mode and gives it back, so that a check in the user's own precision stays one beside a replay.
+    """
+    yield JaxObjective(subject, seed=seed, replay=replay, mode=mode)
 
 
 class JaxObjective:

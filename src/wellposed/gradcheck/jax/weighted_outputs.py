@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...runtime.jax.calls import Outputs
 from ..output_weights import random_weights
-from .pytrees import Array, as_double, complex_of, epsilon, is_complex, real_dtype, real_shape, real_view
+from .arrays import Array, as_double, complex_of, epsilon, is_complex, real_dtype, real_shape, real_view
 
 
 def parts(terms: Sequence[Array]) -> tuple[Array, ...]:

@@ -17,11 +17,24 @@ from ...runtime.reachable import Reached
 from ...runtime.torch.restore import preserved
 from ...runtime.torch.rewind import Rewind
 from ...runtime.torch.session import seed_everything
-from ..direction_cache import Held
+from ..directions import Held
 from ..result import Undefined
-from . import forward_mode, second_order
 from .arguments import Subject, in_double
-from .backward import Gradients, NeedsAccumulation, accumulating, gradients_of, is_finite, own_copy
+from .derivatives import (
+    Gradients,
+    NeedsAccumulation,
+    accumulating,
+    duals,
+    forward_mode_refused,
+    gradients_of,
+    in_forward_mode,
+    is_finite,
+    own_copy,
+    plain,
+    refuse_dead_ends,
+    second_order_refused,
+    tangent_of,
+)
 from .moved_tensors import Place, Scratch, real_view, to_array
 from .per_sample_loss import Loss, factor_of
 from .weighted_outputs import Term, Weights, outputs_of, rounding, total, wide
@@ -134,7 +147,7 @@ class Evaluator:
         """What the function returns at the user's own point, without its graph."""
         self.place(self.places)
         with self._from():
-            found = outputs_of(second_order.plain(self._called(self.scratch.tensors)))
+            found = outputs_of(plain(self._called(self.scratch.tensors)))
             return [(name, y.detach().clone()) for name, y in found]
 
     def second_start(self) -> Rewind | None:
@@ -260,10 +273,10 @@ class Evaluator:
         leaves, tensors = self.subject.leaves, self.scratch.tensors
         shaped = [_shaped(t, like) for t, like in zip(tangents, tensors, strict=True)]
         in_place = [leaf.is_parameter for leaf in leaves]
-        with self._from(start), forward_mode.duals(tensors, shaped, in_place) as placed:
+        with self._from(start), duals(tensors, shaped, in_place) as placed:
             self.scratch.mark()
             summed = total(self._terms(self._called(placed)))
-            return float(summed.detach()), forward_mode.tangent_of(summed)
+            return float(summed.detach()), tangent_of(summed)
 
     @contextmanager
     def _from(self, start: Rewind | None = None) -> Iterator[None]:
@@ -311,7 +324,7 @@ class Evaluator:
         """What autograd gives for `_times` times F."""
         leaves = self.scratch.tensors
         if self.subject.order == 2:
-            second_order.refuse_dead_ends(summed)
+            refuse_dead_ends(summed)
         if not summed.requires_grad:
             return [None] * len(leaves)
         self.n_backward += 1
@@ -373,9 +386,9 @@ class Evaluator:
         return len({id(v) for v in accumulating(summed) if id(v) not in ours})
 
     def _explained(self, error: Exception, what: str) -> WellposedError:
-        refused = forward_mode.refused(error) if forward_mode.is_on() else None
+        refused = forward_mode_refused(error) if in_forward_mode() else None
         if refused is None and self.subject.order == 2:
-            refused = second_order.refused(error)
+            refused = second_order_refused(error)
         if refused is None and _SPARSE in str(error):
             names = ", ".join(leaf.name for leaf in self.subject.leaves if not leaf.is_parameter)
             return UserCodeError(

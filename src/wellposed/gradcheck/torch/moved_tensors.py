@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...runtime.torch.tensors import WITHOUT_FLOAT64
-from ..direction_cache import BLOCK, Step
+from ..directions import BLOCK, Step
 from .arguments import Leaf, double_of, is_dense
 
 Block = slice | None

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError
 from ...runtime.torch.rewind import Rewind
-from ..direction_cache import Step
+from ..directions import Step
 from ..result import Sample
 from .arguments import Subject, first_order, needs_replay
-from .backward import Gradients
+from .derivatives import Gradients, second_order
 from .evaluate import Claim, Evaluation, Evaluator, evaluating
 from .moved_tensors import Place, to_array
-from .second_order import second_order
 from .weighted_outputs import parts
 
 if TYPE_CHECKING:
