@@ -171,4 +171,9 @@ def test_values_and_what_the_gradient_says_are_the_same_along_any_move(case: Cas
                         for i in tensors
                     )
                     assert isclose(sample.value, expected.value, rel_tol=1e-12)
-                    assert isclose(sample.taken, expected.taken, rel_tol=1e-12, abs_tol=1e-12 * abs(size))
+                    assert isclose(
+                        sample.claimed_change,
+                        expected.claimed_change,
+                        rel_tol=1e-12,
+                        abs_tol=1e-12 * abs(size),
+                    )

@@ -14,10 +14,10 @@ from ..errors import ArgumentError, UserCodeError
 from .bounds import bounds_of
 from .function import Function
 from .lines import ElementLines
-from .points import Point, flat_like, opened, read_only
+from .points import Point, flat_like, read_only, read_point
 from .result import NumericalGradient
 from .step_ladder import Derivatives
-from .step_search import Found, fixed_step, search
+from .step_search import SearchResult, fixed_step, search
 
 Array = NDArray[np.float64]
 Method = Literal["auto", "two-sided", "one-sided"]
@@ -93,12 +93,12 @@ def numerical_gradient(
     3.0301
     """
     checked(method=method, step=step, precision=precision)
-    function = around(f, x, precision=precision, scalar=True, bounds=bounds)
+    function = function_at(f, x, precision=precision, scalar=True, bounds=bounds)
     lines = bounded_lines(function)
     refuse_without_room(lines, method=method)
     if step is not None:
-        return gathered(function, fixed_step(function, lines, step=step, method=method))
-    return gathered(function, search(function, lines, scale_groups(function.point), method=method))
+        return in_structure_of_x(function, fixed_step(function, lines, step=step, method=method))
+    return in_structure_of_x(function, search(function, lines, scale_groups(function.point), method=method))
 
 
 def checked(*, method: str = "auto", step: float | None = None, precision: str = "auto") -> None:
@@ -109,13 +109,13 @@ def checked(*, method: str = "auto", step: float | None = None, precision: str =
         number(step, "step", above=0, expected="a finite number above 0, in units of x")
 
 
-def around(
+def function_at(
     f: Callable[[Any], Any], x: Any, *, precision: str, scalar: bool, bounds: Any = None, name: str = "f"
 ) -> Function:
     """F at x in the precision asked for, or that f permits; messages call it `name`."""
     if not callable(f):
         raise refused(name, f, "a function of x")
-    point = opened(x, wide=precision != "own")
+    point = read_point(x, wide=precision != "own")
     limits = bounds_of(bounds, point)
     if precision != "auto" or all(leaf.digits == 53 for leaf in point.leaves):
         return Function(f, point, scalar=scalar, bounds=limits, name=name)
@@ -123,17 +123,17 @@ def around(
         return Function(f, point, scalar=scalar, bounds=limits, name=name)
     except UserCodeError:
         # Weights of the user's may be float32, and refuse to meet float64.
-        return Function(f, opened(x, wide=False), scalar=scalar, bounds=limits, name=name)
+        return Function(f, read_point(x, wide=False), scalar=scalar, bounds=limits, name=name)
 
 
-def around_gradient(gradient: Callable[[Any], Any], x: Any, *, precision: str, bounds: Any) -> Function:
+def gradient_function_at(gradient: Callable[[Any], Any], x: Any, *, precision: str, bounds: Any) -> Function:
     """A gradient of the user's at x, as a function to as many numbers as x has, in their order."""
-    point = opened(x, wide=True)
+    point = read_point(x, wide=True)
 
     def flat(place: Any) -> Array:
         return flat_like(gradient(place), point, "gradient(x)")
 
-    return around(flat, x, precision=precision, scalar=False, bounds=bounds, name="gradient")
+    return function_at(flat, x, precision=precision, scalar=False, bounds=bounds, name="gradient")
 
 
 def bounded_lines(function: Function) -> ElementLines:
@@ -191,24 +191,24 @@ def in_units_of_f(function: Function, derivatives: Derivatives) -> Derivatives:
     return replace(derivatives, **sized)
 
 
-def gathered(
-    function: Function, found: Found, *, outputs: tuple[int, ...] = (), mirrored: bool = True
+def in_structure_of_x(
+    function: Function, found: SearchResult, *, outputs: tuple[int, ...] = (), like_x: bool = True
 ) -> NumericalGradient:
-    """The result in the structure of x, or of the outputs alone where not `mirrored`."""
-    return laid_out(
-        function, replace(found, derivatives=in_units_of_f(function, found.derivatives)), outputs, mirrored
+    """The result in the structure of x, or of the outputs alone where not `like_x`."""
+    return as_result(
+        function, replace(found, derivatives=in_units_of_f(function, found.derivatives)), outputs, like_x
     )
 
 
-def laid_out(
-    function: Function, found: Found, outputs: tuple[int, ...] = (), mirrored: bool = True
+def as_result(
+    function: Function, found: SearchResult, outputs: tuple[int, ...] = (), like_x: bool = True
 ) -> NumericalGradient:
     """The same of derivatives that are in the units of f."""
     derivatives = found.derivatives
 
     def shaped(values: NDArray[Any], join: Callable[[Any, Any], Any]) -> Any:
-        if mirrored:
-            return function.point.mirrored(values.reshape(len(values), *outputs), outputs=outputs, join=join)
+        if like_x:
+            return function.point.like_x(values.reshape(len(values), *outputs), outputs=outputs, join=join)
         return read_only(values.reshape(outputs))
 
     sides = set(derivatives.one_sided.ravel().tolist())

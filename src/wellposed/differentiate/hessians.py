@@ -14,16 +14,16 @@ from ..errors import ArgumentError, WellposedError
 from ._numerical_gradient import (
     TINIEST,
     Precision,
-    around,
-    around_gradient,
     bounded_lines,
     checked,
+    function_at,
+    gradient_function_at,
     in_units_of_f,
     scale_groups,
 )
-from .function import MOST_NUMBERS, TRIED, Function
+from .function import MOST_NUMBERS, POINTS_TIMED, Function
 from .lines import DirectionLine, ElementLines, Indices
-from .points import opened
+from .points import read_point
 from .result import NumericalGradient
 from .richardson import JUMP_SHARE, RATIO, Tableau
 from .step_ladder import (
@@ -31,34 +31,34 @@ from .step_ladder import (
     SHORT,
     Derivatives,
     Ladder,
-    Rung,
+    StepPair,
     derived,
     descend,
-    has_no_end,
+    diverges,
     none_found,
     read_smooth,
     rounding_beside,
 )
 from .step_search import (
     FIRST_STEP,
-    all_found,
-    further,
     noise_along_lines,
-    refuse_cramped,
+    refuse_missing,
+    refuse_too_little_room,
     repeat_spread,
+    retry_with_larger_steps,
     search,
 )
 
 Array = NDArray[np.float64]
 
-OFF = (3e-5, 2e-3, FIRST_STEP)
+OFFSETS = (3e-5, 2e-3, FIRST_STEP)
 """Shares of the scale of x by which points lie off it at most at which the noise is measured, too: where terms cancel at x, their
 rounding shows beside it alone."""
-SHARPER = 4.0
+FAR_SHARPER = 4.0
 """How many times narrower a bar must be for its value to stand alone."""
-SMALL = 1e-3
+OWN_SCALE = 1e-3
 """Share of the scale of its array below which an element has a scale of its own."""
-TOGETHER = 2**15
+PAIRS_AT_ONCE = 2**15
 """Pairs that climb at once."""
 
 
@@ -111,21 +111,21 @@ def hessian(
     callable_or_none(f, "f")
     callable_or_none(gradient, "gradient")
     checked(precision=precision)
-    if any(leaf.is_complex for leaf in opened(x, wide=True).leaves):
+    if any(leaf.is_complex for leaf in read_point(x, wide=True).leaves):
         raise ArgumentError("x is complex: expected real numbers; pass real and imaginary parts apart")
     if gradient is not None:
         return _of_gradient(gradient, x, precision=precision, bounds=bounds)
-    function = around(f, x, precision=precision, scalar=True, bounds=bounds)  # type: ignore[arg-type]
+    function = function_at(f, x, precision=precision, scalar=True, bounds=bounds)  # type: ignore[arg-type]
     return _of_values(function)
 
 
 def _of_gradient(
     gradient: Callable[[Any], Any], x: Any, *, precision: Precision, bounds: Any
 ) -> NumericalGradient:
-    function = around_gradient(gradient, x, precision=precision, bounds=bounds)
+    function = gradient_function_at(gradient, x, precision=precision, bounds=bounds)
     found = search(function, bounded_lines(function), scale_groups(function.point), method="auto")
     derivatives = in_units_of_f(function, found.derivatives)
-    return _laid_out(function, _symmetric(derivatives), deterministic=found.deterministic)
+    return _as_result(function, _symmetric(derivatives), deterministic=found.deterministic)
 
 
 def _symmetric(found: Derivatives) -> Derivatives:
@@ -137,8 +137,8 @@ def _symmetric(found: Derivatives) -> Derivatives:
         apart = np.abs(value - value.T)
         contradicted = np.where(apart > error + turned, apart, 0.0)
     for sharper, (other, width) in (
-        (SHARPER * error < turned, (value, error)),
-        (SHARPER * turned < error, (value.T, turned)),
+        (FAR_SHARPER * error < turned, (value, error)),
+        (FAR_SHARPER * turned < error, (value.T, turned)),
     ):
         mean, bar = np.where(sharper, other, mean), np.where(sharper, width, bar)
     return replace(
@@ -152,52 +152,54 @@ def _symmetric(found: Derivatives) -> Derivatives:
 
 def _of_values(function: Function) -> NumericalGradient:
     spread = repeat_spread(function)
-    elements = _own_lines(function)
+    elements = _lines_with_own_scales(function)
     noise = _noise(function, elements, float(spread[0]))
-    alone, sides = _alone(function, elements, noise)
-    all_found(function, elements, alone)
+    alone, sides = _own_derivatives(function, elements, noise)
+    refuse_missing(function, elements, alone)
     every = np.arange(elements.count)
     whole = none_found(elements.count, elements.count)
-    whole.put((every, every), _of_pairs(alone, elements.scales, every, every))
+    whole.put((every, every), _in_units_of_x(alone, elements.scales, every, every))
     starts = _starts(elements, alone, sides)
     for i, j in _parts(elements.count):
         for pair in set(zip(sides[i].tolist(), sides[j].tolist(), strict=True)):
             own = (sides[i] == pair[0]) & (sides[j] == pair[1])
-            crossed = Pairs(elements=elements, i=i[own], j=j[own], units=starts, sides=pair, noise=noise)
+            crossed = ElementPairs(
+                elements=elements, i=i[own], j=j[own], units=starts, sides=pair, noise=noise
+            )
             if not spread.any():
                 crossed.consider_batches(function)
-            _put_crossed(whole, function, crossed, kinks=alone.kink[:, 0])
-    return _laid_out(function, in_units_of_f(function, whole), deterministic=not spread.any())
+            _put_mixed(whole, function, crossed, kinks=alone.kink[:, 0])
+    return _as_result(function, in_units_of_f(function, whole), deterministic=not spread.any())
 
 
-def _own_lines(function: Function) -> ElementLines:
+def _lines_with_own_scales(function: Function) -> ElementLines:
     """A line for each element of x, whose scale is its own where the array holds far larger ones: over such steps second differences of
     waves vanish, and agree upon it.
     """
     lines = bounded_lines(function)
     sizes = np.abs(lines.point.flat)
-    small = (sizes > TINIEST) & (sizes < SMALL * lines.scales)
+    small = (sizes > TINIEST) & (sizes < OWN_SCALE * lines.scales)
     return replace(lines, scales=np.where(small, sizes, lines.scales))
 
 
-def _noise(function: Function, elements: ElementLines, spread: float) -> Noise:
+def _noise(function: Function, elements: ElementLines, spread: float) -> NoiseByDistance:
     """The noise of f at x, and at a few points off it, further and further away; it never falls."""
-    way = _way(elements)
-    stairs = _noise_of_stairs(function, way)
-    levels = [max(spread, _noise_along(function, way), stairs)]
-    for share in OFF:
+    way = _random_move(elements)
+    quantised = _noise_of_quantisation(function, way)
+    levels = [max(spread, _noise_along(function, way), quantised)]
+    for share in OFFSETS:
         level = 0.0
         try:
-            there = function.elsewhere(function.point.flat + share * way)
+            there = function.at_another_point(function.point.flat + share * way)
             level = float(np.ldexp(_noise_along(there, way), there.exponents - function.exponents)[0])
             function.n_evaluations += there.n_evaluations
         except WellposedError:  # f is not defined there
             pass
         levels.append(max(level, levels[-1]))
-    return Noise(shares=np.array([0.0, *OFF]), levels=np.array(levels), of_stairs=stairs > 0)
+    return NoiseByDistance(shares=np.array([0.0, *OFFSETS]), levels=np.array(levels), quantised=quantised > 0)
 
 
-def _way(elements: ElementLines) -> Array:
+def _random_move(elements: ElementLines) -> Array:
     """A random move of all elements of x, each by about its scale, that stays within the bounds."""
     every = np.arange(elements.count)
     way = np.random.default_rng(0).uniform(-1.0, 1.0, size=elements.count)
@@ -211,25 +213,27 @@ def _noise_along(function: Function, way: Array) -> float:
     return float(noise_along_lines(function, _line(function, way), np.zeros(1, dtype=np.int64))[0, 0])
 
 
-def _noise_of_stairs(function: Function, way: Array) -> float:
+def _noise_of_quantisation(function: Function, way: Array) -> float:
     """Where f is a staircase, short steps see none of it: the search for a first derivative notices."""
     try:
         found = search(function, _line(function, way), np.zeros(1, dtype=np.int64), method="auto").derivatives
     except ArgumentError:  # f ends beside x along this way, and along others it may not
         return 0.0
-    return float(found.noise[0, 0]) if found.stairs[0, 0] else 0.0
+    return float(found.noise[0, 0]) if found.quantised[0, 0] else 0.0
 
 
 def _line(function: Function, way: Array) -> DirectionLine:
     return DirectionLine(point=function.point, direction=way, scales=np.ones(1))
 
 
-def _alone(function: Function, elements: ElementLines, noise: Noise) -> tuple[Derivatives, Indices]:
+def _own_derivatives(
+    function: Function, elements: ElementLines, noise: NoiseByDistance
+) -> tuple[Derivatives, Indices]:
     """Second derivatives along each element by itself, in units of its scale, and the side to which each is moved: 0, +1 or -1."""
     every = np.arange(elements.count)
     up, down = (elements.room(every, side) / elements.scales for side in (1, -1))
     nearest = np.minimum(up, down)
-    found = _climbed(function, elements, every, 0, noise, room=nearest)
+    found = _climb_own(function, elements, every, 0, noise, room=nearest)
     sides = np.zeros(elements.count, dtype=np.int64)
     cramped = np.isfinite(nearest) & (found.top[:, 0] >= nearest / RATIO**2)
     roomier = np.where(up >= down, 1, -1)
@@ -237,7 +241,7 @@ def _alone(function: Function, elements: ElementLines, noise: Noise) -> tuple[De
         for side, room in ((1, up), (-1, down)):
             again = np.flatnonzero((turned == side) & (~found.found[:, 0] | (cramped & (turned is roomier))))
             if again.size:
-                beside = _climbed(function, elements, again, side, noise, room=room[again] / 2)
+                beside = _climb_own(function, elements, again, side, noise, room=room[again] / 2)
                 sharper = ~found.found[again] | (beside.error < found.error[again])
                 better = again[(beside.found & sharper)[:, 0]]
                 found.put(better, beside.take(np.isin(again, better)))
@@ -245,20 +249,28 @@ def _alone(function: Function, elements: ElementLines, noise: Noise) -> tuple[De
     return found, sides
 
 
-def _climbed(
-    function: Function, elements: ElementLines, which: Indices, side: int, noise: Noise, *, room: Array
+def _climb_own(
+    function: Function,
+    elements: ElementLines,
+    which: Indices,
+    side: int,
+    noise: NoiseByDistance,
+    *,
+    room: Array,
 ) -> Derivatives:
     """Along `which`, each alone, with larger steps where these are better."""
-    pairs = Pairs(elements=elements, i=which, j=which, units=elements.scales, sides=(side, side), noise=noise)
+    pairs = ElementPairs(
+        elements=elements, i=which, j=which, units=elements.scales, sides=(side, side), noise=noise
+    )
     first = np.where(room > 0, np.minimum(FIRST_STEP, room), FIRST_STEP)
     found = pairs.climb(function, np.arange(len(which)), first=first)
 
-    found.stairs[:] = noise.of_stairs
+    found.quantised[:] = noise.quantised
 
-    def again(some: Indices, first: Array, louder: Array, _: NDArray[np.bool_]) -> Derivatives:
-        return pairs.climb(function, some, first=first, noise=louder)
+    def again(some: Indices, first: Array, noise_factor: Array, _: NDArray[np.bool_]) -> Derivatives:
+        return pairs.climb(function, some, first=first, noise=noise_factor)
 
-    further(found, again, first=first, reach=RATIO)
+    retry_with_larger_steps(found, again, first=first, rungs_needed=RATIO)
     return found
 
 
@@ -278,26 +290,28 @@ def _starts(elements: ElementLines, alone: Derivatives, sides: Indices) -> Array
 def _parts(n: int) -> Iterator[tuple[Indices, Indices]]:
     """All pairs i < j, many at a time."""
     i, j = np.triu_indices(n, 1)
-    for start in range(0, len(i), TOGETHER):
-        yield i[start : start + TOGETHER], j[start : start + TOGETHER]
+    for start in range(0, len(i), PAIRS_AT_ONCE):
+        yield i[start : start + PAIRS_AT_ONCE], j[start : start + PAIRS_AT_ONCE]
 
 
-def _put_crossed(whole: Derivatives, function: Function, pairs: Pairs, *, kinks: NDArray[np.bool_]) -> None:
+def _put_mixed(
+    whole: Derivatives, function: Function, pairs: ElementPairs, *, kinks: NDArray[np.bool_]
+) -> None:
     """Mixed derivatives into both triangles."""
     found = pairs.climb(function, np.arange(len(pairs.i)), first=np.ones(len(pairs.i)), ladder=SHORT)
     for k in np.flatnonzero(~found.found[:, 0])[:1]:
         for line in (pairs.i[k], pairs.j[k]):
-            refuse_cramped(pairs.elements, int(line))
+            refuse_too_little_room(pairs.elements, int(line))
         names = [pairs.elements.name(int(which[k])) for which in (pairs.i, pairs.j)]
         raise ArgumentError(
             f"f is not finite beside x along {' and '.join(names)} together: expected finite values within a small step of x"
         )
     pairs.widen_kinks(function, found, kinks)
-    whole.put((pairs.i, pairs.j), _of_pairs(found, pairs.units, pairs.i, pairs.j))
-    whole.put((pairs.j, pairs.i), _of_pairs(found, pairs.units, pairs.j, pairs.i))
+    whole.put((pairs.i, pairs.j), _in_units_of_x(found, pairs.units, pairs.i, pairs.j))
+    whole.put((pairs.j, pairs.i), _in_units_of_x(found, pairs.units, pairs.j, pairs.i))
 
 
-def _of_pairs(found: Derivatives, units: Array, i: Indices, j: Indices) -> Derivatives:
+def _in_units_of_x(found: Derivatives, units: Array, i: Indices, j: Indices) -> Derivatives:
     """Flat, in units of f over those of x, with the steps in element i."""
     area = units[i] * units[j]
     scaled = {name: getattr(found, name)[:, 0] for name in vars(found)}
@@ -308,10 +322,13 @@ def _of_pairs(found: Derivatives, units: Array, i: Indices, j: Indices) -> Deriv
     )
 
 
-def _laid_out(function: Function, found: Derivatives, *, deterministic: bool) -> NumericalGradient:
+def _as_result(function: Function, found: Derivatives, *, deterministic: bool) -> NumericalGradient:
     sides = set(found.one_sided.ravel().tolist())
     return NumericalGradient(
-        **{name: function.point.squared(getattr(found, name)) for name in ("value", "error", "step", "kink")},
+        **{
+            name: function.point.like_x_twice(getattr(found, name))
+            for name in ("value", "error", "step", "kink")
+        },
         noise=float(np.max(found.noise)),
         n_evaluations=function.n_evaluations,
         method="mixed" if len(sides) == 2 else "one-sided" if True in sides else "two-sided",
@@ -327,21 +344,21 @@ ALONE_SPREAD = 6**0.5
 """Standard deviation of f(x + h) - 2 f(x) + f(x - h), where that of the noise of f is 1."""
 CROSSED_SPREAD = 2.0
 """The same of the sum over four corners."""
-BEND_SPREAD = (160 / 6) ** 0.5
+SECOND_DIFFERENCE_SPREAD = (160 / 6) ** 0.5
 """The same of the difference of the second differences to both sides, over half a step each, in units of the one above."""
 JUMP_DOUBT = 40.0
 """Standard deviations of the noise of f below which mixed differences to several sides count as the same."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Noise:
+class NoiseByDistance:
     """Standard deviation of the noise in f, by the share of its scale by which x has moved."""
 
     shares: Array
     """Ascending."""
     levels: Array
     """Up to each share."""
-    of_stairs: bool
+    quantised: bool
     """Whether f computes in few digits somewhere inside."""
 
     def up_to(self, share: Array) -> Array:
@@ -349,7 +366,7 @@ class Noise:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Pairs:
+class ElementPairs:
     """Pairs (i, j) of elements of x, i = j in all of them or in none, that leave x to the same sides."""
 
     elements: ElementLines
@@ -359,7 +376,7 @@ class Pairs:
     """Of the steps in each element of x, shape (size of x,)."""
     sides: tuple[int, int]
     """Of i and of j: 0 for steps to both sides, +1 and -1 for steps to that one."""
-    noise: Noise
+    noise: NoiseByDistance
 
     @property
     def alone(self) -> bool:
@@ -375,7 +392,7 @@ class Pairs:
         ladder: Ladder = FULL,
     ) -> Derivatives:
         """Of `some` of the pairs, from these first steps; in units of f over those of both elements."""
-        pairs = Pairs(
+        pairs = ElementPairs(
             elements=self.elements,
             i=self.i[some],
             j=self.j[some],
@@ -389,52 +406,56 @@ class Pairs:
             coarse=np.zeros((len(some), 1), dtype=bool),
             side=self.sides[0] or self.sides[1],
             power=2,
-            bend_spread=BEND_SPREAD,
+            second_difference_spread=SECOND_DIFFERENCE_SPREAD,
             spread=ALONE_SPREAD if self.alone else CROSSED_SPREAD * two_sided,
         )
 
-        def rung(open_: Indices, steps: Array, so_far: Tableau) -> Rung:
+        def rung(open_: Indices, steps: Array, so_far: Tableau) -> StepPair:
             return pairs._rung(function, open_, steps, so_far.noise)
 
         def read(done: Indices, tableau: Tableau) -> Derivatives:
-            endless = has_no_end(tableau)
+            diverging = diverges(tableau)
             tableau, best = read_smooth(tableau)
-            return derived(function, tableau, best, endless=endless)
+            return derived(function, tableau, best, diverging=diverging)
 
         return descend(tableau, first=first, rung=rung, read=read, ladder=ladder)
 
     def consider_batches(self, function: Function) -> None:
         """Evaluate f at many points at once from now on, where that works and is faster."""
         if not function.vectorised:
-            i, j = self.i[:TRIED], self.j[:TRIED]
+            i, j = self.i[:POINTS_TIMED], self.j[:POINTS_TIMED]
             rows = np.repeat(self.elements.point.flat[None], len(i), axis=0)
             for k, side in zip((i, j), self.sides, strict=True):
                 rows[np.arange(len(k)), k] += (side or 1) * self.elements.near(k, self.units[k])
             function.vectorise(rows, noise=self.noise.levels[-1:])
 
-    def _rung(self, function: Function, open_: Indices, steps: Array, noise: Array) -> Rung:
+    def _rung(self, function: Function, open_: Indices, steps: Array, noise: Array) -> StepPair:
         i, j = self.i[open_], self.j[open_]
-        bend = np.zeros(len(i))
+        second_difference = np.zeros(len(i))
         with np.errstate(all="ignore"):
             if self.alone:
-                slope, step, sizes = self._bent(function, i, steps)
+                slope, step, sizes = self._own_second_difference(function, i, steps)
                 if self.sides[0] == 0:
-                    bend = step * self.units[i] ** 2 * self._bend(function, i, steps)
+                    second_difference = (
+                        step * self.units[i] ** 2 * self._one_sided_difference(function, i, steps)
+                    )
             else:
-                slope, step, sizes = self._crossed(function, i, j, steps)
+                slope, step, sizes = self._mixed_difference(function, i, j, steps)
             moved = np.maximum(*(steps * (self.units / self.elements.scales)[k] for k in (i, j)))
             noise = np.maximum(noise, self.noise.up_to(moved)[:, None])
             rounding = rounding_beside(function, sizes[:, None], noise)
         slope = (slope * self.units[i] * self.units[j])[:, None]
         missing = ~np.isfinite(slope)
-        return Rung(
+        return StepPair(
             step=step,
             slope=np.where(missing, np.nan, slope),
-            bend=bend[:, None],
+            second_difference=second_difference[:, None],
             noise=np.maximum(noise, np.where(missing, 0.0, rounding)),
         )
 
-    def _bent(self, function: Function, i: Indices, steps: Array) -> tuple[Array, Array, Array]:
+    def _own_second_difference(
+        self, function: Function, i: Indices, steps: Array
+    ) -> tuple[Array, Array, Array]:
         """The second divided difference at x and two steps."""
         side, x = self.sides[0], self.elements.point.flat[i]
         h = self.elements.near(i, steps * self.units[i])
@@ -449,7 +470,7 @@ class Pairs:
             np.maximum(np.abs(at_near), np.abs(at_far)),
         )
 
-    def _bend(self, function: Function, i: Indices, steps: Array) -> Array:
+    def _one_sided_difference(self, function: Function, i: Indices, steps: Array) -> Array:
         """The second divided difference to the right less that to the left, each over one step: what the second derivative jumps by."""
         x, h = self.elements.point.flat[i], self.elements.near(i, steps * self.units[i])
         centre, found = function.centre[0], []
@@ -470,7 +491,7 @@ class Pairs:
         for right in (1, -1):
             for up in (1, -1):
                 pairs = replace(self, i=i, j=j, sides=(right, up))
-                slope, _, size = pairs._crossed(function, i, j, steps)
+                slope, _, size = pairs._mixed_difference(function, i, j, steps)
                 quadrants.append(slope * self.units[i] * self.units[j])
                 sizes.append(size)
         noise = np.maximum(found.noise[some, 0], function.rounding(np.max(sizes, axis=0)))
@@ -480,7 +501,7 @@ class Pairs:
         found.error[some, 0] += np.where(jumps, JUMP_SHARE * jump, 0.0)
         found.kink[some, 0] |= jumps
 
-    def _crossed(
+    def _mixed_difference(
         self, function: Function, i: Indices, j: Indices, steps: Array
     ) -> tuple[Array, Array, Array]:
         """The mixed divided difference over the corners of a rectangle."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .richardson import CLEAR, RATIO, Entry, Tableau
+from .richardson import CLEAR, RATIO, Tableau, TableEntry
 
 Array = NDArray[np.float64]
 
@@ -100,27 +100,27 @@ FLAT = 0.6
 """Power of the step: 0 is noise, with a scatter of 0.4 over four rungs; 1 a kink, 3 a smooth function."""
 
 
-def louder_below(tableau: Tableau, best: Entry) -> Array:
+def noise_factor_below(tableau: Tableau, best: TableEntry) -> Array:
     """How much louder than thought the noise is, from the best entry's column below it: there only noise parts it from the answer."""
-    seen, count = _seen_below(tableau, best)
+    seen, count = _deviations_below(tableau, best)
     rms = np.sqrt((seen**2).sum(axis=0) / np.maximum(count, 1))
     return np.where(count >= 2, np.maximum(rms, 1.0), 1.0)
 
 
-def quiet_below(tableau: Tableau, best: Entry) -> Flags:
+def within_noise_below(tableau: Tableau, best: TableEntry) -> Flags:
     """Whether the entries of the best one's column below it, two at least, differ from it by no more than the noise."""
-    seen, count = _seen_below(tableau, best)
+    seen, count = _deviations_below(tableau, best)
     return (count >= 2) & (seen.max(axis=0) < WIDEST)
 
 
-def steady_below(tableau: Tableau, best: Entry) -> Flags:
+def slopes_agree_below(tableau: Tableau, best: TableEntry) -> Flags:
     """Whether the slopes of the three rungs below the best one differ from it by no more than the noise."""
-    away, rungs = _away(tableau, best.value)
+    away, rungs = _distance_from(tableau, best.value)
     near = (rungs > best.rung) & (rungs <= best.rung + 3)
     return np.asarray(~(near & (away > WIDEST * _slope_noise(tableau))).any(axis=0))
 
 
-def _seen_below(tableau: Tableau, best: Entry) -> tuple[Array, Array]:
+def _deviations_below(tableau: Tableau, best: TableEntry) -> tuple[Array, Array]:
     """What parts each entry below the best one, in its column, from it, in standard deviations of its noise; and how many there are."""
     rungs = np.arange(len(tableau.steps))[:, None, None]
     column = best.column[None, None]
@@ -131,12 +131,12 @@ def _seen_below(tableau: Tableau, best: Entry) -> tuple[Array, Array]:
     return np.where(below, seen, 0.0), below.sum(axis=0)
 
 
-def looks_like_noise(tableau: Tableau, best: Entry) -> Flags:
+def looks_like_noise(tableau: Tableau, best: TableEntry) -> Flags:
     """Whether what parts the slopes below the best entry from it is as large, times the step, at one step as at another.
 
     Near a pole it grows as the steps shrink.
     """
-    away, rungs = _away(tableau, best.value)
+    away, rungs = _distance_from(tableau, best.value)
     below = rungs > best.rung
     peak = np.where(below, away, -1.0).argmax(axis=0)
     used = below & (rungs <= peak) & (away > 0)
@@ -147,9 +147,9 @@ def looks_like_noise(tableau: Tableau, best: Entry) -> Flags:
     return (count < SPREAD) | (np.abs(power) < FLAT)
 
 
-def approached(tableau: Tableau, best: Entry) -> Flags:
+def approached_smoothly(tableau: Tableau, best: TableEntry) -> Flags:
     """Whether the slopes above the best entry come near it as those of a smooth f do, by leaps of step^2."""
-    away, rungs = _away(tableau, best.value)
+    away, rungs = _distance_from(tableau, best.value)
     clear = (away > CLEAR * _slope_noise(tableau)) & (rungs < best.rung)
     last = np.where(clear, rungs, -1).max(axis=0)
     here = np.take_along_axis(away, np.maximum(last, 0)[None], axis=0)[0]
@@ -157,7 +157,7 @@ def approached(tableau: Tableau, best: Entry) -> Flags:
     return (last >= 1) & (above > RATIO**2 * here)
 
 
-def _away(tableau: Tableau, value: Array) -> tuple[Array, NDArray[np.int64]]:
+def _distance_from(tableau: Tableau, value: Array) -> tuple[Array, NDArray[np.int64]]:
     """|slope - value| times the step, to the power of the derivative, and the numbers of the rungs, shaped alike."""
     steps = np.stack(tableau.steps)[:, :, None]
     away = np.abs(np.stack([row[0] for row in tableau.values]) - value) * steps**tableau.power

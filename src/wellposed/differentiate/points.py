@@ -28,7 +28,7 @@ DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8, "complex12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Leaf:
+class PointLeaf:
     """One number, array or tensor of x."""
 
     path: str
@@ -71,7 +71,7 @@ class Point:
     """`flat` is x as float64; see the module."""
 
     structure: Any
-    leaves: tuple[Leaf, ...]
+    leaves: tuple[PointLeaf, ...]
     flat: Array
     wide: bool
     """Whether f receives float64; else the dtypes of x, and `flat` holds only what these can hold."""
@@ -100,7 +100,7 @@ class Point:
         return _filled(self.structure, iter(leaves))
 
     @property
-    def filled(self) -> tuple[Leaf, ...]:
+    def filled(self) -> tuple[PointLeaf, ...]:
         """The leaves that are not empty."""
         return tuple(leaf for leaf in self.leaves if leaf.values.size)
 
@@ -110,7 +110,7 @@ class Point:
             return "float64"
         return min((leaf.dtype for leaf in self.leaves), key=lambda d: DIGITS.get(d, 53))
 
-    def leaf_of(self, element: int) -> Leaf:
+    def leaf_of(self, element: int) -> PointLeaf:
         return next(leaf for leaf in self.leaves if leaf.start <= element < leaf.stop)
 
     def digits_of(self, element: int) -> int:
@@ -142,7 +142,7 @@ class Point:
         said = " ".join(filter(None, (leaf.path, str(index) if leaf.shape else "")))
         return f"element {said}" if said else ""
 
-    def mirrored(
+    def like_x(
         self, values: NDArray[Any], *, outputs: tuple[int, ...], join: Callable[[Any, Any], Any]
     ) -> Any:
         """`values`, shape (size, outputs...), in the structure of x, behind the axes of the outputs.
@@ -160,12 +160,12 @@ class Point:
             found.append(read_only(part))
         return _filled(self.structure, iter(found))
 
-    def squared(self, values: NDArray[Any]) -> Any:
+    def like_x_twice(self, values: NDArray[Any]) -> Any:
         """`values`, shape (size, size), in the structure of x twice: the one of the columns inside the one of the rows."""
         found = []
         for leaf in self.leaves:
             part = values[leaf.start : leaf.stop].T.reshape(-1, *leaf.shape)
-            found.append(self.mirrored(part, outputs=leaf.shape, join=lambda re, _: re))
+            found.append(self.like_x(part, outputs=leaf.shape, join=lambda re, _: re))
         return _filled(self.structure, iter(found))
 
 
@@ -206,9 +206,9 @@ def plain(value: Any) -> NDArray[Any]:
     return np.asarray(value) if framework is None else framework.read(value)
 
 
-def opened(x: Any, *, wide: bool) -> Point:
+def read_point(x: Any, *, wide: bool) -> Point:
     """Read x, or raise an ArgumentError that says what is wrong with it."""
-    leaves: list[Leaf] = []
+    leaves: list[PointLeaf] = []
     for path, like in leaves_of(x, ""):
         leaf = _leaf(like, path, start=leaves[-1].stop if leaves else 0)
         leaves.append(leaf)
@@ -224,7 +224,7 @@ def opened(x: Any, *, wide: bool) -> Point:
     )
 
 
-def _leaf(like: Any, path: str, *, start: int) -> Leaf:
+def _leaf(like: Any, path: str, *, start: int) -> PointLeaf:
     where = f"x{path}"
     if iter_once(like):
         raise ArgumentError(
@@ -248,7 +248,7 @@ def _leaf(like: Any, path: str, *, start: int) -> Leaf:
         raise ArgumentError(f"{where} holds {bad} {noun} not finite: expected finite ones")
     framework = framework_of(like)
     name = values.dtype.name if framework is None else framework.dtype_name(like)
-    return Leaf(
+    return PointLeaf(
         path=path, like=like, shape=values.shape, dtype=name, framework=framework, start=start, values=flat
     )
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from .function import Function
 from .lines import Indices, Lines
-from .noise import POINTS, louder_below, noise_from_tables
-from .richardson import CLEAR, RATIO, Entry, Tableau, best_entry, chosen
+from .noise import POINTS, noise_factor_below, noise_from_tables
+from .richardson import CLEAR, RATIO, Tableau, TableEntry, best_entry, chosen
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-STOREYS = 3
+MOST_LEVELS = 3
 """A staircase of few digits may stand on one of fewer."""
 ROUNDS = 3
 """Of asking the rungs how loud the noise of the stairs is."""
@@ -32,97 +32,113 @@ AGAIN = 0.25
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Reading:
+class QuantisationResult:
     """A tableau and its best entry, once stairs are taken for the noise that they are."""
 
     tableau: Tableau
-    best: Entry
-    stairs: Flags
-    torn: Flags
+    best: TableEntry
+    quantised: Flags
+    lone_jump: Flags
     """Where f jumps, and the steps were too short to tell whether it does so again."""
 
 
-def reread(function: Function, lines: Lines, which: Indices, tableau: Tableau, best: Entry) -> Reading:
+def allow_for_quantisation(
+    function: Function, lines: Lines, which: Indices, tableau: Tableau, best: TableEntry
+) -> QuantisationResult:
     none = np.zeros(best.value.shape, dtype=bool)
-    reading = Reading(tableau=tableau, best=best, stairs=none, torn=none)
-    for _ in range(STOREYS):
+    reading = QuantisationResult(tableau=tableau, best=best, quantised=none, lone_jump=none)
+    for _ in range(MOST_LEVELS):
         before = reading
-        reading = _without_stairs(function, lines, which, before)
-        if reading.stairs is before.stairs:
+        reading = _with_quantisation_noise(function, lines, which, before)
+        if reading.quantised is before.quantised:
             break
     return reading
 
 
-def off_the_stair(tableau: Tableau, best: Entry) -> Tableau:
+def skip_constant_steps(tableau: Tableau, best: TableEntry) -> Tableau:
     """Where the best entry is that of steps along which f stood still, and longer ones agree on a slope: with the noise of that stair.
 
     The smallest change of f that was seen is the height of the stair. Where f is small by cancellation, no rounding of f tells it.
     Beside a kink f stands still, too, but longer steps agree on no slope, or f bends along them.
     """
-    slopes, bends = np.stack([row[0] for row in tableau.values]), np.stack(tableau.jumps.bends)
+    slopes, second_differences = (
+        np.stack([row[0] for row in tableau.values]),
+        np.stack(tableau.jumps.second_differences),
+    )
     rungs = np.arange(len(slopes))[:, None, None]
-    still = (slopes == 0) & (bends == 0)
-    changes = np.maximum(np.abs(slopes) * np.stack(tableau.steps)[:, :, None], np.abs(bends) / 2)
+    still = (slopes == 0) & (second_differences == 0)
+    changes = np.maximum(np.abs(slopes) * np.stack(tableau.steps)[:, :, None], np.abs(second_differences) / 2)
     moved = ~still & np.isfinite(changes) & (rungs < best.rung)
     height = np.where(moved, changes, np.inf).min(axis=0)
     stands = np.take_along_axis(still, best.rung[None], axis=0)[0] & np.isfinite(height)
     if not stands.any():
         return tableau
     last = np.where(stands, np.where(moved, rungs, -1).max(axis=0), len(still))
-    longer = best_entry(tableau.risen_to(np.where(stands, height / 12**0.5, 0.0)).down_to(last))
+    longer = best_entry(
+        tableau.with_noise_at_least(np.where(stands, height / 12**0.5, 0.0)).without_rungs_below(last)
+    )
     agreed = stands & (longer.error < AGREED * np.abs(longer.value))
     if not agreed.any():
         return tableau
-    risen = tableau.risen_to(np.where(agreed, height / 12**0.5, 0.0))
-    return risen.down_to(np.where(agreed, last, len(still)))
+    risen = tableau.with_noise_at_least(np.where(agreed, height / 12**0.5, 0.0))
+    return risen.without_rungs_below(np.where(agreed, last, len(still)))
 
 
-def _without_stairs(function: Function, lines: Lines, which: Indices, reading: Reading) -> Reading:
+def _with_quantisation_noise(
+    function: Function, lines: Lines, which: Indices, reading: QuantisationResult
+) -> QuantisationResult:
     tableau, best = reading.tableau, reading.best
-    parting = parting_of(tableau, best)
-    jumps = jumps_beside(function, lines, which, tableau, best, parting)
+    change = abrupt_change(tableau, best)
+    jumps = jumps_beside(function, lines, which, tableau, best, change)
     if not jumps.any():
         return reading
     # One jump moves a slope, times its step, by half of its size, and two by all of it.
-    other = best_entry(_above(tableau, parting, jumps > 0, noise=jumps / 2))
+    other = best_entry(_above(tableau, change, jumps > 0, noise=jumps / 2))
     contradicted = np.abs(other.value - best.value) > other.error + best.error
-    stairs = (jumps > 0) & np.isfinite(other.error) & (contradicted | (parting.moves > AGAIN * jumps))
-    torn = reading.torn | ((jumps > 0) & ~stairs)
-    if not stairs.any():
-        return Reading(tableau=tableau, best=best, stairs=reading.stairs, torn=torn)
-    noise = np.maximum(jumps / 12**0.5, _noise(function, lines, which, tableau, parting, stairs))
-    above = _above(tableau, parting, stairs, noise=noise)
+    quantised = (jumps > 0) & np.isfinite(other.error) & (contradicted | (change.moves > AGAIN * jumps))
+    lone_jump = reading.lone_jump | ((jumps > 0) & ~quantised)
+    if not quantised.any():
+        return QuantisationResult(
+            tableau=tableau, best=best, quantised=reading.quantised, lone_jump=lone_jump
+        )
+    noise = np.maximum(jumps / 12**0.5, _noise(function, lines, which, tableau, change, quantised))
+    above = _above(tableau, change, quantised, noise=noise)
     other = best_entry(above)
     for _ in range(ROUNDS):
-        louder = np.where(stairs, louder_below(above, other), 1.0)
-        if (louder == 1).all():
+        noise_factor = np.where(quantised, noise_factor_below(above, other), 1.0)
+        if (noise_factor == 1).all():
             break
-        above = above.at(louder)
+        above = above.with_noise_times(noise_factor)
         other = best_entry(above)
-    return Reading(
-        tableau=above, best=chosen(stairs, other, best), stairs=reading.stairs | stairs, torn=torn & ~stairs
+    return QuantisationResult(
+        tableau=above,
+        best=chosen(quantised, other, best),
+        quantised=reading.quantised | quantised,
+        lone_jump=lone_jump & ~quantised,
     )
 
 
-def _above(tableau: Tableau, parting: Parting, where: Flags, *, noise: Array) -> Tableau:
+def _above(tableau: Tableau, change: AbruptChange, where: Flags, *, noise: Array) -> Tableau:
     """The rungs that are longer than a stair: shorter ones know nothing of it."""
-    known = parting.deviation * 2**0.5
-    louder = np.where(where, np.maximum(noise / known, 1.0), 1.0)
-    return tableau.down_to(np.where(where, parting.rung, len(tableau.steps))).at(louder)
+    known = change.deviation * 2**0.5
+    noise_factor = np.where(where, np.maximum(noise / known, 1.0), 1.0)
+    return tableau.without_rungs_below(np.where(where, change.rung, len(tableau.steps))).with_noise_times(
+        noise_factor
+    )
 
 
 def _noise(
-    function: Function, lines: Lines, which: Indices, tableau: Tableau, parting: Parting, stairs: Flags
+    function: Function, lines: Lines, which: Indices, tableau: Tableau, change: AbruptChange, quantised: Flags
 ) -> Array:
     """The noise of the stairs, from values a stair or more apart."""
-    line, output = np.nonzero(stairs)
-    steps = np.stack(tableau.steps)[parting.rung[line, output], line]
+    line, output = np.nonzero(quantised)
+    steps = np.stack(tableau.steps)[change.rung[line, output], line]
     inward = np.array([lines.inward(int(i)) for i in which[line]])
     ts = np.arange(1, POINTS + 1)[:, None] * inward * steps
     values, _ = function.along(lines, np.tile(which[line], POINTS), ts.ravel())
     table = values[np.arange(ts.size), np.tile(output, POINTS)].reshape(ts.shape)
     finite = np.isfinite(table).all(axis=0)
-    found = np.zeros(stairs.shape)
+    found = np.zeros(quantised.shape)
     found[line, output] = np.where(finite, noise_from_tables(np.where(finite, table, 0.0)), 0.0)
     return found
 
@@ -134,7 +150,7 @@ LEAP = 4.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Parting:
+class AbruptChange:
     """Of each line and output, shape (lines, outputs)."""
 
     rung: NDArray[np.int64]
@@ -149,7 +165,7 @@ class Parting:
         return self.rung >= 0
 
 
-def parting_of(tableau: Tableau, best: Entry) -> Parting:
+def abrupt_change(tableau: Tableau, best: TableEntry) -> AbruptChange:
     """Where the rungs above the best entry part from it."""
     steps = np.stack(tableau.steps)[:, :, None] ** tableau.power
     parted = np.nan_to_num((np.stack([row[0] for row in tableau.values]) - best.value) * steps)
@@ -165,7 +181,7 @@ def parting_of(tableau: Tableau, best: Entry) -> Parting:
     near = np.maximum(at(np.abs(parted), last + 1), CLEAR * at(deviations, last + 1))
     smooth = near * fall ** np.maximum(last + 1 - rungs, 0)
     moves = np.abs(parted - at(parted, last))
-    return Parting(
+    return AbruptChange(
         rung=last,
         deviation=at(deviations, last),
         moves=np.where((rungs < last) & (smooth < moves / 4), moves - smooth, 0.0).max(axis=0),
@@ -205,21 +221,21 @@ SIDES = np.array([[1.0], [-1.0]])
 
 
 def jumps_beside(
-    function: Function, lines: Lines, which: Indices, tableau: Tableau, best: Entry, parting: Parting
+    function: Function, lines: Lines, which: Indices, tableau: Tableau, best: TableEntry, change: AbruptChange
 ) -> Array:
     """The size of the jump of each line and output; 0 where f bends, or nothing is suspicious."""
-    line, output = np.nonzero(parting.suspicious)
-    sizes = np.zeros(parting.rung.shape)
+    line, output = np.nonzero(change.suspicious)
+    sizes = np.zeros(change.rung.shape)
     if not line.size:
         return sizes
-    rung, value = parting.rung[line, output], best.value[line, output]
+    rung, value = change.rung[line, output], best.value[line, output]
     steps = np.stack(tableau.steps)
     parted = np.stack([row[0] for row in tableau.values]) - best.value
-    bends = np.stack(tableau.jumps.bends)
+    second_differences = np.stack(tableau.jumps.second_differences)
 
     def rest(k: Indices) -> Array:
         """F less its tangent at this rung, to the right and to the left."""
-        return SIDES * parted[k, line, output] * steps[k, line] + bends[k, line, output] / 2
+        return SIDES * parted[k, line, output] * steps[k, line] + second_differences[k, line, output] / 2
 
     low, high = steps[rung + 1, line], steps[rung, line]
     curve = rest(rung + 1) / low**2
@@ -243,6 +259,6 @@ def jumps_beside(
         slopes.append(gaps[-1] / (high - low))
     half = HALVINGS // 2 - 1
     steeper = slopes[-1] > STEEPER * slopes[half]
-    clear = gaps[-1] > CLEAR * parting.deviation[line, output]
+    clear = gaps[-1] > CLEAR * change.deviation[line, output]
     sizes[line, output] = np.where(steeper & clear & (gaps[-1] < HIGHER * gaps[half]), gaps[-1], 0.0)
     return sizes

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .kinks import Jumps
+from .kinks import SlopeJumps
 
 Array = NDArray[np.float64]
 
@@ -45,14 +45,14 @@ class Tableau:
     """Which derivative of f the slopes are: their noise is that of f over this power of the step."""
     spread: float | None = None
     """Standard deviation of a slope's noise, times that power of the step, where the noise of f is 1; None: that of a first difference."""
-    bend_spread: float = 1.0
+    second_difference_spread: float = 1.0
     """Standard deviation of a bend's noise, times that power of the step but one, in units of that of f(x+h) + f(x-h) - 2 f(x)."""
     steps: list[Array] = field(default_factory=list)
     values: list[Array] = field(default_factory=list)
     truncations: list[Array] = field(default_factory=list)
     deviations: list[Array] = field(default_factory=list)
     """Standard deviation of an entry's noise."""
-    jumps: Jumps = field(default_factory=Jumps)
+    jumps: SlopeJumps = field(default_factory=SlopeJumps)
 
     def __post_init__(self) -> None:
         self.jumps.power = self.power
@@ -72,8 +72,8 @@ class Tableau:
             return self.spread
         return float(np.sqrt(2) if self.one_sided else np.sqrt(0.5))
 
-    def add(self, step: Array, slope: Array, bend: Array, noise: Array) -> None:
-        """One more rung: `step` of shape (lines,), `slope` and `bend` = f(x+h) + f(x-h) - 2 f(x) of shape (lines, outputs), or
+    def add(self, step: Array, slope: Array, second_difference: Array, noise: Array) -> None:
+        """One more rung: `step` of shape (lines,), `slope` and `second_difference` = f(x+h) + f(x-h) - 2 f(x) of shape (lines, outputs), or
         what stands for it where the slopes are second derivatives.
 
         `noise` is that of the values at this step, which may be larger than f(x) and so more coarsely rounded.
@@ -87,22 +87,24 @@ class Tableau:
             factor = ((self.steps[k - j] / step) ** order)[:, None]
             row[j] = row[j - 1] + (row[j - 1] - self.values[-1][j - 1]) / (factor - 1)
             deviations[j] = (factor * deviations[j - 1] + self.deviations[-1][j - 1]) / (factor - 1)
-        self.jumps.add(step, bend, self.bend_spread * noise / step[:, None] ** (self.power - 1))
+        self.jumps.add(
+            step, second_difference, self.second_difference_spread * noise / step[:, None] ** (self.power - 1)
+        )
         self.steps.append(step)
         self.values.append(row)
         self.deviations.append(deviations)
         self.truncations.append(truncation(self.values[-3:], order=order))
 
-    def at(self, louder: Array) -> Tableau:
+    def with_noise_times(self, noise_factor: Array) -> Tableau:
         """The same where noise is louder than thought, by this factor for each line and output."""
         return replace(
             self,
-            noise=louder * self.noise,
-            deviations=[louder * a for a in self.deviations],
-            jumps=self.jumps.at(louder),
+            noise=noise_factor * self.noise,
+            deviations=[noise_factor * a for a in self.deviations],
+            jumps=self.jumps.with_noise_times(noise_factor),
         )
 
-    def risen_to(self, least: Array) -> Tableau:
+    def with_noise_at_least(self, least: Array) -> Tableau:
         """The same where noise is at least so loud at every rung, for each line and output."""
         tableau = replace(
             self,
@@ -111,17 +113,20 @@ class Tableau:
             values=[],
             truncations=[],
             deviations=[],
-            jumps=Jumps(),
+            jumps=SlopeJumps(),
         )
-        for step, row, deviations, bend in zip(
-            self.steps, self.values, self.deviations, self.jumps.bends, strict=True
+        for step, row, deviations, second_difference in zip(
+            self.steps, self.values, self.deviations, self.jumps.second_differences, strict=True
         ):
             tableau.add(
-                step, row[0], bend, np.fmax(deviations[0] * step[:, None] ** self.power / self._spread, least)
+                step,
+                row[0],
+                second_difference,
+                np.fmax(deviations[0] * step[:, None] ** self.power / self._spread, least),
             )
         return tableau
 
-    def down_to(self, last: NDArray[np.int64]) -> Tableau:
+    def without_rungs_below(self, last: NDArray[np.int64]) -> Tableau:
         """Without the rungs below `last`, a number for each line and output."""
 
         def cut(arrays: list[Array]) -> list[Array]:
@@ -168,7 +173,7 @@ def truncation(rows: list[Array], *, order: int) -> Array:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Entry:
+class TableEntry:
     """One entry of each line and output, shape (lines, outputs)."""
 
     value: Array
@@ -178,7 +183,7 @@ class Entry:
     column: NDArray[np.int64]
 
 
-def best_entry(tableau: Tableau, *, uncontradicted: bool = False) -> Entry:
+def best_entry(tableau: Tableau, *, uncontradicted: bool = False) -> TableEntry:
     """The entry with the smallest bar; or with the smallest once those are widened that smaller steps contradict."""
     values, deviations = np.concatenate(tableau.values), np.concatenate(tableau.deviations)
     jumps = np.repeat(tableau.jumps.to_cover(), COLUMNS, axis=0)
@@ -192,14 +197,16 @@ def best_entry(tableau: Tableau, *, uncontradicted: bool = False) -> Entry:
     def chosen(a: Array) -> Array:
         return np.take_along_axis(a, place, axis=0)[0]
 
-    return Entry(
+    return TableEntry(
         value=chosen(values), error=chosen(errors), deviation=chosen(deviations), rung=rung, column=column
     )
 
 
-def chosen(first: NDArray[np.bool_], one: Entry, other: Entry) -> Entry:
+def chosen(first: NDArray[np.bool_], one: TableEntry, other: TableEntry) -> TableEntry:
     """`one` where `first`, else `other`."""
-    return Entry(**{name: np.where(first, getattr(one, name), getattr(other, name)) for name in vars(one)})
+    return TableEntry(
+        **{name: np.where(first, getattr(one, name), getattr(other, name)) for name in vars(one)}
+    )
 
 
 def contradicted(values: Array, errors: Array) -> Array:

@@ -14,11 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .function import Function
-from .kinks import SLOWEST, vertical
+from .kinks import SLOWEST, slopes_diverge
 from .lines import Indices, Lines
-from .noise import approached, looks_like_noise, louder_below, quiet_below, steady_below
-from .quantisation import off_the_stair, parting_of, reread
-from .richardson import CLEAR, NOISE_WIDTHS, RATIO, Entry, Tableau, best_entry, chosen
+from .noise import (
+    approached_smoothly,
+    looks_like_noise,
+    noise_factor_below,
+    slopes_agree_below,
+    within_noise_below,
+)
+from .quantisation import abrupt_change, allow_for_quantisation, skip_constant_steps
+from .richardson import CLEAR, NOISE_WIDTHS, RATIO, Tableau, TableEntry, best_entry, chosen
 
 Array = NDArray[np.float64]
 
@@ -65,11 +71,11 @@ class Derivatives:
     kink: NDArray[np.bool_]
     noise: Array
     one_sided: NDArray[np.bool_]
-    steady: NDArray[np.bool_]
+    slopes_agree: NDArray[np.bool_]
     """Whether the next rungs below the best one see the same slope but for the noise."""
-    stairs: NDArray[np.bool_]
+    quantised: NDArray[np.bool_]
     """Whether f is a staircase beside smooth terms."""
-    torn: NDArray[np.bool_]
+    lone_jump: NDArray[np.bool_]
     """Whether f jumps beside x, and the steps were too short to tell whether it does so again."""
     found: NDArray[np.bool_]
     """False where f was finite on too few steps."""
@@ -87,7 +93,7 @@ def none_found(lines: int, outputs: int) -> Derivatives:
     reals = {name: np.full(shape, np.nan) for name in ("value", "step", "top", "noise")}
     flags = {
         name: np.zeros(shape, dtype=bool)
-        for name in ("kink", "one_sided", "steady", "stairs", "torn", "found")
+        for name in ("kink", "one_sided", "slopes_agree", "quantised", "lone_jump", "found")
     }
     return Derivatives(error=np.full(shape, np.inf), **reals, **flags)
 
@@ -111,8 +117,8 @@ def climb(
     if coarse is None:
         coarse = np.zeros(noise.shape, dtype=bool)
 
-    def rung(open_: Indices, steps: Array, so_far: Tableau) -> Rung:
-        return rung_of(function, lines, which[open_], steps, side, so_far.noise, coarse=so_far.coarse)
+    def rung(open_: Indices, steps: Array, so_far: Tableau) -> StepPair:
+        return step_pair(function, lines, which[open_], steps, side, so_far.noise, coarse=so_far.coarse)
 
     def read(done: Indices, tableau: Tableau) -> Derivatives:
         return _read(function, lines, which[done], tableau)
@@ -126,7 +132,7 @@ def descend(
     tableau: Tableau,
     *,
     first: Array,
-    rung: Callable[[Indices, Array, Tableau], Rung],
+    rung: Callable[[Indices, Array, Tableau], StepPair],
     read: Callable[[Indices, Tableau], Derivatives],
     ladder: Ladder,
 ) -> Derivatives:
@@ -141,7 +147,7 @@ def descend(
         steps = first[open_] / RATIO**k * (1 + UNEVEN * (k * GOLDEN % 1))
         taken = rung(open_, steps, tableau)
         with np.errstate(all="ignore"):
-            tableau.add(taken.step, taken.slope, taken.bend, taken.noise)
+            tableau.add(taken.step, taken.slope, taken.second_difference, taken.noise)
             done = _settled(tableau, ladder) | (taken.step == 0)
         if k == LONGEST - 1:
             done[:] = True
@@ -155,17 +161,17 @@ def descend(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rung:
+class StepPair:
     """Differences at one step; NaN where f is not finite."""
 
     step: Array
     slope: Array
-    bend: Array
+    second_difference: Array
     noise: Array
     """Standard deviation of the noise in the values of f that went in."""
 
 
-def rung_of(
+def step_pair(
     function: Function,
     lines: Lines,
     which: Indices,
@@ -174,26 +180,26 @@ def rung_of(
     noise: Array,
     *,
     coarse: NDArray[np.bool_] | None = None,
-) -> Rung:
+) -> StepPair:
     centre = function.centre
     with np.errstate(all="ignore"):
         h = lines.near(which, h)
         if side:
             up, right = function.along(lines, which, side * h)
             down, slope = up, (up - centre) / right[:, None]
-            step, bend = np.abs(right), np.zeros_like(slope)
+            step, second_difference = np.abs(right), np.zeros_like(slope)
         else:
             values, moved = function.along(lines, np.tile(which, 2), np.concatenate([h, -h]))
             up, down = values[: len(which)], values[len(which) :]
             right, left = moved[: len(which)], moved[len(which) :]
             slope = (up - down) / (right - left)[:, None]
-            step, bend = (right - left) / 2, (up - centre) + (down - centre)
+            step, second_difference = (right - left) / 2, (up - centre) + (down - centre)
         rounding = rounding_beside(function, np.maximum(np.abs(up), np.abs(down)), noise, coarse)
-    missing = ~np.isfinite(slope) | ~np.isfinite(bend)
-    return Rung(
+    missing = ~np.isfinite(slope) | ~np.isfinite(second_difference)
+    return StepPair(
         step=step,
         slope=np.where(missing, np.nan, slope),
-        bend=np.where(missing, np.nan, bend),
+        second_difference=np.where(missing, np.nan, second_difference),
         noise=np.maximum(noise, np.where(missing, 0.0, rounding)),
     )
 
@@ -220,11 +226,11 @@ def _settled(tableau: Tableau, ladder: Ladder) -> NDArray[np.bool_]:
         & (best.error - noise <= NOISE_SHARE * noise)
     )
     if ladder is FULL:
-        settled &= ~(_leaves(tableau, best) | _stands_alone(tableau))
+        settled &= ~(_slope_leaves_best(tableau, best) | _point_is_isolated(tableau))
     return np.asarray(settled.all(axis=1))
 
 
-def _leaves(tableau: Tableau, best: Entry) -> NDArray[np.bool_]:
+def _slope_leaves_best(tableau: Tableau, best: TableEntry) -> NDArray[np.bool_]:
     """Whether the last slope is quite another one than the best entry, and not as noise makes it, fourfold from rung to rung, twice in a row.
 
     Then the best entry's steps may be longer than all that f does near x.
@@ -237,61 +243,63 @@ def _leaves(tableau: Tableau, best: Entry) -> NDArray[np.bool_]:
     return clear & ~noisy & (away[-1] > ANOTHER * np.abs(tableau.values[-1][0]))
 
 
-def _stands_alone(tableau: Tableau) -> NDArray[np.bool_]:
+def _point_is_isolated(tableau: Tableau) -> NDArray[np.bool_]:
     """Whether f at x differs from f to both sides by as much at the last step as at the one before: all that f does lies between.
 
     Of second derivatives: whether those to both sides part ever further.
     """
     jumps = tableau.jumps
-    if len(jumps.bends) < 2:
+    if len(jumps.second_differences) < 2:
         return np.zeros(tableau.noise.shape, dtype=bool)
     if tableau.power > 1:
-        return (jumps.seen[-1] > jumps.doubts[-1]) & (jumps.seen[-1] > SLOWEST * jumps.seen[-2])
-    longer, last = (np.abs(b) for b in jumps.bends[-2:])
+        return (jumps.seen[-1] > jumps.thresholds[-1]) & (jumps.seen[-1] > SLOWEST * jumps.seen[-2])
+    longer, last = (np.abs(b) for b in jumps.second_differences[-2:])
     return (last > CLEAR * tableau.noise) & (last > longer / 2)
 
 
 def _read(function: Function, lines: Lines, which: Indices, tableau: Tableau) -> Derivatives:
-    tableau = off_the_stair(tableau, best_entry(tableau))
-    endless = has_no_end(tableau)
+    tableau = skip_constant_steps(tableau, best_entry(tableau))
+    diverging = diverges(tableau)
     tableau, best = read_smooth(tableau)
-    reading = reread(function, lines, which, tableau, best)
+    reading = allow_for_quantisation(function, lines, which, tableau, best)
     tableau, best = reading.tableau, reading.best
-    derivatives = derived(function, tableau, best, endless=endless)
-    return replace(derivatives, stairs=reading.stairs, torn=reading.torn)
+    derivatives = derived(function, tableau, best, diverging=diverging)
+    return replace(derivatives, quantised=reading.quantised, lone_jump=reading.lone_jump)
 
 
-def has_no_end(tableau: Tableau) -> NDArray[np.bool_]:
+def diverges(tableau: Tableau) -> NDArray[np.bool_]:
     """Whether the slopes, or the jump between those to both sides, grow as long as the steps shrink."""
     powers = [h**tableau.power for h in tableau.steps]
     return (
-        vertical([row[0] for row in tableau.values], powers, tableau.noise, power=tableau.power)
-        | tableau.jumps.grow()
+        slopes_diverge([row[0] for row in tableau.values], powers, tableau.noise, power=tableau.power)
+        | tableau.jumps.grows_without_bound()
     )
 
 
-def read_smooth(tableau: Tableau) -> tuple[Tableau, Entry]:
+def read_smooth(tableau: Tableau) -> tuple[Tableau, TableEntry]:
     """The best entry for an f without stairs, and the tableau with the noise that it shows."""
     best = best_entry(tableau)
-    louder = louder_below(tableau, best)
+    noise_factor = noise_factor_below(tableau, best)
     deeper = best_entry(tableau, uncontradicted=True)
     apart = np.abs(best.value - deeper.value) > best.error + deeper.error
-    chance = ~(approached(tableau, best) & looks_like_noise(tableau, best))
-    smooth = (louder > DOUBTFUL) & apart & approached(tableau, deeper) & chance
+    chance = ~(approached_smoothly(tableau, best) & looks_like_noise(tableau, best))
+    smooth = (noise_factor > DOUBTFUL) & apart & approached_smoothly(tableau, deeper) & chance
     # Or the steps were longer than something else that only shorter ones see: stairs, or many kinks.
     # Second differences over bounded waves fall so quickly as the steps grow that long ones agree upon a wrong answer.
-    suspicious = parting_of(tableau, deeper).suspicious | (tableau.power > 1)
-    hidden = (louder > DOUBTFUL) & apart & quiet_below(tableau, deeper) & suspicious
+    suspicious = abrupt_change(tableau, deeper).suspicious | (tableau.power > 1)
+    hidden = (noise_factor > DOUBTFUL) & apart & within_noise_below(tableau, deeper) & suspicious
     smooth |= hidden
-    louder = np.where(smooth, 1.0, louder)
-    if (louder > 1).any():
-        tableau = tableau.at(louder)
+    noise_factor = np.where(smooth, 1.0, noise_factor)
+    if (noise_factor > 1).any():
+        tableau = tableau.with_noise_times(noise_factor)
         best = best_entry(tableau)
     best = chosen(smooth, deeper, best)
     return tableau, best
 
 
-def derived(function: Function, tableau: Tableau, best: Entry, *, endless: NDArray[np.bool_]) -> Derivatives:
+def derived(
+    function: Function, tableau: Tableau, best: TableEntry, *, diverging: NDArray[np.bool_]
+) -> Derivatives:
     """What the best entry says."""
     found = np.isfinite(best.error)
     step = _step(tableau, best.rung)
@@ -301,15 +309,15 @@ def derived(function: Function, tableau: Tableau, best: Entry, *, endless: NDArr
     none = np.zeros(found.shape, dtype=bool)
     return Derivatives(
         value=best.value,
-        error=np.where(endless, np.inf, best.error + rounding),
+        error=np.where(diverging, np.inf, best.error + rounding),
         step=step,
         top=_step(tableau, np.maximum(best.rung - best.column, 0)),
-        kink=found & (endless | (jump > 0)),
+        kink=found & (diverging | (jump > 0)),
         noise=tableau.noise,
         one_sided=np.full(found.shape, tableau.one_sided),
-        steady=steady_below(tableau, best),
-        stairs=none,
-        torn=none,
+        slopes_agree=slopes_agree_below(tableau, best),
+        quantised=none,
+        lone_jump=none,
         found=found,
     )
 

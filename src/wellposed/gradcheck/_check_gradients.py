@@ -22,9 +22,9 @@ from .directional_error import ROUNDINGS_OF_ZERO
 from .directions import Array
 from .jacobians import transposed, uneven_sizes, with_worst_output
 from .objective import NumpyObjective, Objective
-from .parameter_dicts import Entries
+from .parameter_dicts import ParameterDicts
 from .result import GradientCheck
-from .verdict import conclude
+from .verdict import judge
 
 jax_objective = lazy("wellposed.gradcheck.jax.objective")
 jax_arrays = lazy("wellposed.gradcheck.jax.arrays")
@@ -246,23 +246,23 @@ def _check_numpy(
         )
     names = input_names(f, len(inputs))
     if any(isinstance(x, Mapping) for x in inputs):
-        entries = Entries.of(inputs, names)
-        f, gradient = entries.by_entry(f), entries.gradient_by_entry(gradient)
-        inputs, names = entries.values, list(entries.entry_names)
+        dicts = ParameterDicts.of(inputs, names)
+        f, gradient = dicts.by_entry(f), dicts.gradient_by_entry(gradient)
+        inputs, names = dicts.values, list(dicts.entry_names)
     objective = NumpyObjective(f, inputs, gradient, names, seed=seed)
-    check = conclude(objective, seed=seed, resolution=resolution)
+    check = judge(objective, seed=seed, resolution=resolution)
     if not objective.output_weights:
         return check
     sizes = uneven_sizes(objective.jacobians, objective.output_weights[0].shape)
     if check.verdict == "pass" and sizes is not None:
         # In the sum a small output hides behind large ones.
         balanced = NumpyObjective(f, inputs, gradient, names, seed=seed, sizes=sizes)
-        again = conclude(balanced, seed=seed, resolution=resolution)
+        again = judge(balanced, seed=seed, resolution=resolution)
         if again.verdict == "fail":
             objective, check = balanced, again
     if check.verdict == "fail" and check.cause is None:
         turned = transposed(objective.jacobians, objective.points)
-        if turned is not None and conclude(
+        if turned is not None and judge(
             NumpyObjective(objective.outputs, objective.points, turned, objective.names, seed=seed),
             seed=seed,
             resolution=resolution,
@@ -293,59 +293,59 @@ class Checker:
 
     def order(self, order: int) -> GradientCheck:
         names = input_names(getattr(self.f, "forward", self.f), len(self.inputs))
-        subject = self.adapter.opened(self.f, self.inputs, names=names, seed=self.seed, order=order)
-        return replace(self._checked(subject), mode=self.mode, order=order)
+        checked = self.adapter.opened(self.f, self.inputs, names=names, seed=self.seed, order=order)
+        return replace(self._checked(checked), mode=self.mode, order=order)
 
-    def _checked(self, subject: Any) -> GradientCheck:
-        if self.replay is False or not self.adapter.needs_replay(subject):
-            return self._concluded(subject)
+    def _checked(self, checked: Any) -> GradientCheck:
+        if self.replay is False or not self.adapter.needs_replay(checked):
+            return self._judged(checked)
         try:
             # Before the native pass: what code keeps from its first call is then in float64 too.
-            with self._objective(subject, replay=True) as objective:
-                replayed = conclude(objective, seed=self.seed, resolution=self.resolution)
+            with self._opened_objective(checked, replay=True) as objective:
+                replayed = judge(objective, seed=self.seed, resolution=self.resolution)
         except (UserCodeError, ArgumentError) as error:
             if self.replay is True:
                 raise type(error)(f"replayed in float64, as replay=True asks: {error}") from error
-            return self._natively(subject, why=f"it does not run in float64 ({_first_line(error)})")
-        with self._objective(subject, replay=False) as native:
+            return self._natively(checked, why=f"it does not run in float64 ({_first_line(error)})")
+        with self._opened_objective(checked, replay=False) as native:
             if native.undefined and not objective.undefined:
-                return self._natively(subject, why="in float64 it is finite")
-            differs = _differences(native, objective)
+                return self._natively(checked, why="in float64 it is finite")
+            differences = _differences(native, objective)
         counted = replace(
             replayed,
             n_forward=replayed.n_forward + native.n_forward,
             n_backward=replayed.n_backward + native.n_backward,
         )
-        return self._settled(subject, counted, differs)
+        return self._settled(checked, counted, differences)
 
-    def _settled(self, subject: Any, replayed: GradientCheck, differs: dict[str, float]) -> GradientCheck:
+    def _settled(self, checked: Any, replayed: GradientCheck, differences: dict[str, float]) -> GradientCheck:
         """Where the replay passed and training would use another gradient than the one replayed, look at that one itself."""
-        name = max(differs, key=lambda n: differs[n])
-        distance = differs[name]
+        name = max(differences, key=lambda n: differences[n])
+        distance = differences[name]
         if replayed.verdict == "inconclusive":
-            own = self._natively(subject, why="in float64 it cannot be told")
+            own = self._natively(checked, why="in float64 it cannot be told")
             tells_more = own.verdict != "inconclusive" or own.resolution < replayed.resolution
             return own if tells_more else replayed
         if replayed.verdict != "pass" or distance <= self.resolution:
             # What training would use is known to be as far off as it is from the one in float64.
             seen = max(replayed.resolution, distance) if replayed.verdict == "pass" else replayed.resolution
             return replace(replayed, low_precision_error=distance, resolution=seen)
-        own = self._natively(subject, why=f"its gradient of {name} is {distance:.1%} off the one in float64")
+        own = self._natively(checked, why=f"its gradient of {name} is {distance:.1%} off the one in float64")
         if own.verdict == "pass":
             return own  # another function than the one that was replayed: its random numbers or its code depend on the precision
         return replace(own, low_precision_error=distance, resolution=max(own.resolution, distance))
 
-    def _natively(self, subject: Any, *, why: str) -> GradientCheck:
-        check = self._concluded(subject)
+    def _natively(self, checked: Any, *, why: str) -> GradientCheck:
+        check = self._judged(checked)
         return replace(check, detail=f"{check.detail}; checked in {check.precision}: {why}".lstrip("; "))
 
-    def _concluded(self, subject: Any) -> GradientCheck:
-        with self._objective(subject, replay=False) as objective:
-            return conclude(objective, seed=self.seed, resolution=self.resolution)
+    def _judged(self, checked: Any) -> GradientCheck:
+        with self._opened_objective(checked, replay=False) as objective:
+            return judge(objective, seed=self.seed, resolution=self.resolution)
 
     @contextmanager
-    def _objective(self, subject: Any, *, replay: bool) -> Iterator[Objective]:
-        with self.adapter.checking(subject, seed=self.seed, replay=replay, mode=self.mode) as objective:
+    def _opened_objective(self, checked: Any, *, replay: bool) -> Iterator[Objective]:
+        with self.adapter.checking(checked, seed=self.seed, replay=replay, mode=self.mode) as objective:
             yield objective
 
 

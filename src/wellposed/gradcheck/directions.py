@@ -122,7 +122,7 @@ BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Step:
+class DirectionStep:
     """A step of one tensor along a direction."""
 
     direction: Direction
@@ -137,7 +137,7 @@ class Step:
         return self.direction.scaled(self.tensor, numbers)
 
 
-class Held:
+class DirectionCache:
     """The direction that was moved along last, for the next step along it: what is one byte an element is not made again."""
 
     def __init__(self) -> None:

@@ -78,7 +78,7 @@ class Objective(Protocol):
         """
         ...
 
-    def wavers(self) -> float:
+    def gradient_repeat_error(self) -> float:
         """How far the gradient lies from that of another backward pass, relative to it, where that draws other random numbers."""
         ...
 
@@ -183,13 +183,13 @@ class NumpyObjective:
         return self._gradients[tensor]
 
     def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
-        points, taken = list(self._points), 0.0
+        points, claimed_change = list(self._points), 0.0
         for i in direction.tensors if direction else ():
             points[i] = self._points[i] + step * direction.move(i)  # type: ignore[union-attr]
-            taken += float(np.vdot(self._gradients[i], points[i] - self._points[i]))
+            claimed_change += float(np.vdot(self._gradients[i], points[i] - self._points[i]))
         values = self.outputs(*points)
         parts = self._outputs.parts(values) if split and self._outputs is not None else ()
-        return Sample(self._summed(values), taken, parts)
+        return Sample(self._summed(values), claimed_change, parts)
 
     def moved(
         self, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
@@ -210,7 +210,7 @@ class NumpyObjective:
         # A gradient that was computed beforehand and is handed over as a function speaks of the given point alone.
         return None if direction and same else other
 
-    def wavers(self) -> float:
+    def gradient_repeat_error(self) -> float:
         if not callable(self._gradient):
             return 0.0
         other = self._pulled_back(self._claimed())

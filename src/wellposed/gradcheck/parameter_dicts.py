@@ -14,7 +14,7 @@ Path = tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Entries:
+class ParameterDicts:
     """The entries of inputs that are dicts of arrays, nested or not; other inputs are entries themselves."""
 
     inputs: Sequence[Any]
@@ -22,7 +22,7 @@ class Entries:
     paths: tuple[Path, ...]
 
     @classmethod
-    def of(cls, inputs: Sequence[Any], names: Sequence[str]) -> Entries:
+    def of(cls, inputs: Sequence[Any], names: Sequence[str]) -> ParameterDicts:
         paths = tuple(p for i, value in enumerate(inputs) for p in _paths(value, (i,)))
         return cls(inputs=inputs, names=names, paths=paths)
 

@@ -10,25 +10,25 @@ from math import inf, isfinite, isinf, nan
 import numpy as np
 
 from ..errors import WellposedError
-from .causes.another_point import AWAY, wrong_elsewhere
-from .causes.evidence import element_reading
+from .causes.another_point import AWAY, wrong_at_another_point
+from .causes.evidence import estimate_element
 from .causes.explain import explained
 from .confirm import MISSED
-from .directional_error import Prober
-from .error_estimate import FLAG, Reading
-from .gradient_rounding import LOW_PRECISION
+from .directional_error import ErrorEstimator
+from .error_estimate import FLAG, ErrorEstimate
+from .noise import LOW_PRECISION
 from .objective import Objective
 from .quantisation import (
     BFLOAT16,
     FLOAT32,
-    changes_further_off,
+    changes_at_long_steps,
     computes_in_float32,
     computes_in_half,
-    finds_stairs,
-    jumps_here,
+    jumps_at_point,
+    wide_quantisation,
 )
 from .result import GradientCheck, TensorCheck, Undefined, Verdict, WorstElement
-from .tensor_verdicts import PATIENT, Outcome, examine_all
+from .tensor_verdicts import PATIENT, TensorOutcome, examine_all
 
 NOISY = 1e4
 """Roundings by which repeated evaluations of F, or of its gradient, may differ and still be rounding, as of atomic additions."""
@@ -54,16 +54,16 @@ EXCELLENT = 1e-7
 """Ng's number below which he calls a gradient right."""
 
 
-def conclude(objective: Objective, *, seed: int, resolution: float) -> GradientCheck:
+def judge(objective: Objective, *, seed: int, resolution: float) -> GradientCheck:
     """The whole check of one objective; a pass needs `resolution`."""
     if objective.undefined:
         return _not_finite(objective, seed=seed, resolution=resolution)
-    check = _concluded(objective, seed=seed, resolution=resolution)
+    check = _judged(objective, seed=seed, resolution=resolution)
     if check.verdict == "fail" and (calm := objective.settled()) is not None:
-        settled = _concluded(calm, seed=seed, resolution=resolution, here_alone=True)
+        settled = _judged(calm, seed=seed, resolution=resolution, here_alone=True)
         if settled.verdict != "fail":
             check = _undecided(check, SETTLED)
-    if check.verdict == "fail" and (apart := objective.wavers()) > NOISY * objective.roundoff:
+    if check.verdict == "fail" and (apart := objective.gradient_repeat_error()) > NOISY * objective.roundoff:
         drawn = f"the backward pass is not deterministic: with other random numbers its gradient lies {apart:.0%} off"
         check = replace(check, detail="; ".join(filter(None, (check.detail, drawn))))
     return _counted(check, objective)
@@ -80,46 +80,44 @@ def _counted(check: GradientCheck, objective: Objective) -> GradientCheck:
 
 def _not_finite(objective: Objective, *, seed: int, resolution: float) -> GradientCheck:
     """The check of a gradient that is NaN or infinite in places: it failed there, and the rest is judged as ever."""
-    prober = Prober(objective, seed=seed)
-    check = _summary(prober, examine_all(prober, resolution=resolution), note="", resolution=resolution)
-    return _counted(failed_where_undefined(prober, check), objective)
+    estimator = ErrorEstimator(objective, seed=seed)
+    check = _summary(estimator, examine_all(estimator, resolution=resolution), note="", resolution=resolution)
+    return _counted(failed_where_undefined(estimator, check), objective)
 
 
-def _concluded(
-    objective: Objective, *, seed: int, resolution: float, here_alone: bool = False
-) -> GradientCheck:
+def _judged(objective: Objective, *, seed: int, resolution: float, here_alone: bool = False) -> GradientCheck:
     """`here_alone`: what has come to rest here has not elsewhere."""
-    prober = Prober(objective, seed=seed)
-    if objective.roundoff < LOW_PRECISION and computes_in_float32(prober):
+    estimator = ErrorEstimator(objective, seed=seed)
+    if objective.roundoff < LOW_PRECISION and computes_in_float32(estimator):
         with _rounding(objective, FLOAT32):
-            check = _concluded(objective, seed=seed, resolution=resolution, here_alone=here_alone)
+            check = _judged(objective, seed=seed, resolution=resolution, here_alone=here_alone)
         if check.verdict != "inconclusive":
             return replace(check, detail="; ".join(filter(None, (check.detail, INSIDE))))
-    if prober.wander > NOISY * objective.roundoff * max(abs(prober.centre), 1e-300):
-        return _unrepeatable(prober)
-    outcomes = examine_all(prober, resolution=resolution, stop_at_kink=True)
-    if _verdict(outcomes) == "pass" and _hides_stairs(prober, outcomes):
-        outcomes = examine_all(prober, resolution=resolution, stop_at_kink=True)
-    if objective.roundoff <= FLOAT32 and not _is_clear(outcomes) and computes_in_half(prober):
+    if estimator.repeat_noise > NOISY * objective.roundoff * max(abs(estimator.centre), 1e-300):
+        return _unrepeatable(estimator)
+    outcomes = examine_all(estimator, resolution=resolution, stop_at_kink=True)
+    if _verdict(outcomes) == "pass" and _has_wide_quantisation(estimator, outcomes):
+        outcomes = examine_all(estimator, resolution=resolution, stop_at_kink=True)
+    if objective.roundoff <= FLOAT32 and not _is_clear(outcomes) and computes_in_half(estimator):
         return _in_half(objective, seed=seed, resolution=resolution, here_alone=here_alone)
     note = ""
-    if all(o.flat for o in outcomes.values()) and not any(prober.norms):
-        outcomes, note = _flat(prober, outcomes)
+    if all(o.flat for o in outcomes.values()) and not any(estimator.norms):
+        outcomes, note = _flat(estimator, outcomes)
     if any(o.kink for o in outcomes.values() if o.verdict != "pass"):
-        prober, outcomes, note = _around_kink(prober, resolution=resolution)
-    check = _explained(prober, outcomes, note=note, resolution=resolution)
+        estimator, outcomes, note = _around_kink(estimator, resolution=resolution)
+    check = _explained(estimator, outcomes, note=note, resolution=resolution)
     looks_elsewhere = check.verdict == "pass" and not here_alone
-    beside = wrong_elsewhere(prober, resolution=resolution) if looks_elsewhere else None
+    beside = wrong_at_another_point(estimator, resolution=resolution) if looks_elsewhere else None
     if beside is None:
         return check
     note = f"right at this point, and wrong {AWAY:.0%} beside it"
-    check = _explained(beside.prober, beside.outcomes, note=note, resolution=resolution)
+    check = _explained(beside.estimator, beside.outcomes, note=note, resolution=resolution)
     if beside.cause is None or check.verdict != "fail":
         return check
     return replace(check, cause=beside.cause.name, detail=f"{check.detail}; {beside.cause.detail}")
 
 
-def _is_clear(outcomes: Mapping[int, Outcome]) -> bool:
+def _is_clear(outcomes: Mapping[int, TensorOutcome]) -> bool:
     """Whether every tensor passed, or failed by an error that stands far above its bar."""
     return all(
         o.verdict == "pass" or (o.verdict == "fail" and o.bar < CLEARLY * o.error) for o in outcomes.values()
@@ -129,9 +127,7 @@ def _is_clear(outcomes: Mapping[int, Outcome]) -> bool:
 def _in_half(objective: Objective, *, seed: int, resolution: float, here_alone: bool) -> GradientCheck:
     """The check of what is rounded to half precision inside: as well as that can be told, which a pass may not be enough for."""
     with _rounding(objective, BFLOAT16):
-        check = _concluded(
-            objective, seed=seed, resolution=max(resolution, ATTAINABLE), here_alone=here_alone
-        )
+        check = _judged(objective, seed=seed, resolution=max(resolution, ATTAINABLE), here_alone=here_alone)
     if check.verdict == "pass" and check.resolution > resolution:
         needed = f"{_larger(check.resolution, resolution)}, where {resolution:g} is needed"
         check = _undecided(check, f"the gradient agrees, but cannot be told to better than {needed}")
@@ -148,26 +144,30 @@ def _rounding(objective: Objective, roundoff: float) -> Iterator[None]:
         objective.roundoff = own
 
 
-def _hides_stairs(prober: Prober, outcomes: Mapping[int, Outcome]) -> bool:
+def _has_wide_quantisation(estimator: ErrorEstimator, outcomes: Mapping[int, TensorOutcome]) -> bool:
     """Whether F is a staircase of float32 somewhere inside, so that the short steps of float64 stood on one stair; its noise is known then."""
     seen = max(o.bar + o.error for o in outcomes.values())
-    fine = prober.objective.roundoff < LOW_PRECISION
-    return fine and isfinite(seen) and finds_stairs(prober, seen)
+    fine = estimator.objective.roundoff < LOW_PRECISION
+    return fine and isfinite(seen) and estimator.apply(wide_quantisation(estimator, seen))
 
 
-def _flat(prober: Prober, outcomes: Mapping[int, Outcome]) -> tuple[Mapping[int, Outcome], str]:
+def _flat(
+    estimator: ErrorEstimator, outcomes: Mapping[int, TensorOutcome]
+) -> tuple[Mapping[int, TensorOutcome], str]:
     """Of an F that does not change at all and a gradient of zero: coarse arithmetic may have lost a derivative that is not."""
-    if prober.objective.roundoff > LOW_PRECISION and changes_further_off(prober):
+    if estimator.objective.roundoff > LOW_PRECISION and changes_at_long_steps(estimator):
         return {i: _doubted(o) for i, o in outcomes.items()}, FLAT + ", though it does further off"
     return outcomes, FLAT
 
 
 def _explained(
-    prober: Prober, outcomes: Mapping[int, Outcome], *, note: str, resolution: float
+    estimator: ErrorEstimator, outcomes: Mapping[int, TensorOutcome], *, note: str, resolution: float
 ) -> GradientCheck:
-    check = _summary(prober, outcomes, note=note, resolution=resolution)
+    check = _summary(estimator, outcomes, note=note, resolution=resolution)
     return (
-        _without_trifles(explained(prober, outcomes, check), resolution) if check.verdict == "fail" else check
+        _without_trifles(explained(estimator, outcomes, check), resolution)
+        if check.verdict == "fail"
+        else check
     )
 
 
@@ -217,80 +217,85 @@ def _undecided(check: GradientCheck, why: str) -> GradientCheck:
     )
 
 
-def _verdict(outcomes: Mapping[int, Outcome]) -> Verdict:
+def _verdict(outcomes: Mapping[int, TensorOutcome]) -> Verdict:
     verdicts = {o.verdict for o in outcomes.values()}
     return "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts else "pass"
 
 
-def _around_kink(prober: Prober, *, resolution: float) -> tuple[Prober, Mapping[int, Outcome], str]:
+def _around_kink(
+    estimator: ErrorEstimator, *, resolution: float
+) -> tuple[ErrorEstimator, Mapping[int, TensorOutcome], str]:
     """Check a good way off, or else here, with the doubt that a kink casts.
 
     Where a kink or a jump lies exactly at the point there is no derivative to compare with, and ties of many units are left behind only by a
     step that is long against those of the differences. A wrong formula is as wrong there.
     """
     # Few magnitudes would leave some of the ties.
-    direction = prober.varied(prober.fresh(prober.everything))
+    direction = estimator.same_signs(estimator.new_direction(estimator.all_tensors))
     for distance in ASIDE:
         try:
-            moved = prober.objective.moved(direction, distance)
+            moved = estimator.objective.moved(direction, distance)
         except WellposedError:  # not finite there
             continue
         if moved is None:
             break
-        beside = Prober(moved, seed=prober.seed)
+        beside = ErrorEstimator(moved, seed=estimator.seed)
         outcomes = examine_all(beside, resolution=resolution)
-        if _verdict(outcomes) == "pass" and _no_subgradient(prober):
-            return prober, {i: _doubted(o) for i, o in outcomes.items()}, NO_SUBGRADIENT
+        if _verdict(outcomes) == "pass" and _no_subgradient(estimator):
+            return estimator, {i: _doubted(o) for i, o in outcomes.items()}, NO_SUBGRADIENT
         if _verdict(outcomes) != "inconclusive":
             return (
                 beside,
                 outcomes,
-                f"{_what_breaks(prober)} at this point, so it was checked {distance:.0%} beside it",
+                f"{_what_breaks(estimator)} at this point, so it was checked {distance:.0%} beside it",
             )
         break
-    outcomes = examine_all(prober, resolution=resolution)
-    return prober, {i: _unsure(o) for i, o in outcomes.items()}, f"{_what_breaks(prober)} at this point"
+    outcomes = examine_all(estimator, resolution=resolution)
+    return estimator, {i: _unsure(o) for i, o in outcomes.items()}, f"{_what_breaks(estimator)} at this point"
 
 
-def _what_breaks(prober: Prober) -> str:
-    return "f jumps" if jumps_here(prober) else "f has a kink"
+def _what_breaks(estimator: ErrorEstimator) -> str:
+    return "f jumps" if jumps_at_point(estimator) else "f has a kink"
 
 
-def _no_subgradient(prober: Prober) -> bool:
+def _no_subgradient(estimator: ErrorEstimator) -> bool:
     """Whether the gradient at a kink is none of those between the slopes to both sides.
 
     Such a one differs from the mean slope by at most half of the jump, which is what the even part of the differences shows.
     """
-    step = prober.good_step or prober.first_step
-    seen: list[Reading] = []
+    step = estimator.good_step or estimator.first_step
+    seen: list[ErrorEstimate] = []
     for _ in range(2):  # a second dozen where the first one says so: by chance one in a hundred does
-        seen += [prober.read_pair(prober.fresh(prober.everything), step) for _ in range(PATIENT)]
+        seen += [
+            estimator.estimate_from_two_steps(estimator.new_direction(estimator.all_tensors), step)
+            for _ in range(PATIENT)
+        ]
         allowed = [max(abs(r.kink), r.noise_bar) for r in seen]
         if float(np.linalg.norm([r.error for r in seen])) <= FLAG * float(np.linalg.norm(allowed)):
             return False
     return True
 
 
-def _doubted(outcome: Outcome) -> Outcome:
+def _doubted(outcome: TensorOutcome) -> TensorOutcome:
     return replace(outcome, verdict="inconclusive", resolution=max(outcome.resolution, 1.0))
 
 
-def _unsure(outcome: Outcome) -> Outcome:
+def _unsure(outcome: TensorOutcome) -> TensorOutcome:
     """At a kink there is no derivative, so an accusation made there does not hold."""
     if outcome.verdict != "fail" or not outcome.kink:
         return outcome
     return _doubted(outcome)
 
 
-def _unrepeatable(prober: Prober) -> GradientCheck:
-    objective = prober.objective
+def _unrepeatable(estimator: ErrorEstimator) -> GradientCheck:
+    objective = estimator.objective
     return GradientCheck(
         verdict="inconclusive",
         relative_error=nan,
         resolution=inf,
         cause=None,
-        detail=f"f is not deterministic: repeated evaluations at the same point, from the same random state, lie {prober.wander:.2g} apart "
-        f"(f is {prober.centre:.4g}); fix what they depend on",
+        detail=f"f is not deterministic: repeated evaluations at the same point, from the same random state, lie {estimator.repeat_noise:.2g} apart "
+        f"(f is {estimator.centre:.4g}); fix what they depend on",
         tensors=tuple(
             TensorCheck(name=n, verdict="inconclusive", error=nan, bar=inf, resolution=inf)
             for n in objective.names
@@ -299,20 +304,20 @@ def _unrepeatable(prober: Prober) -> GradientCheck:
         n_forward=objective.n_forward,
         n_backward=objective.n_backward,
         precision=objective.precision,
-        seed=prober.seed,
+        seed=estimator.seed,
         confidence=1 - MISSED,
     )
 
 
 def _summary(
-    prober: Prober, outcomes: Mapping[int, Outcome], *, note: str, resolution: float
+    estimator: ErrorEstimator, outcomes: Mapping[int, TensorOutcome], *, note: str, resolution: float
 ) -> GradientCheck:
     """The check without the explanation of a failure."""
-    objective = prober.objective
-    tensors = tuple(_tensor(prober, i, outcomes[i]) for i in sorted(outcomes))
+    objective = estimator.objective
+    tensors = tuple(_tensor(estimator, i, outcomes[i]) for i in sorted(outcomes))
     verdict = _verdict(outcomes)
-    errors = [t.error * prober.shares[i] for i, t in enumerate(tensors) if isfinite(t.error)]
-    total = float(np.linalg.norm(prober.shares))
+    errors = [t.error * estimator.tensor_slopes[i] for i, t in enumerate(tensors) if isfinite(t.error)]
+    total = float(np.linalg.norm(estimator.tensor_slopes))
     detail = note
     if verdict == "inconclusive":
         i, unsure = max(
@@ -321,12 +326,12 @@ def _summary(
         )
         detail = f"the gradient of {unsure.name} cannot be told to better than {_larger(unsure.resolution, resolution)}, where {resolution:g} is needed"
         if isinf(unsure.resolution):
-            detail = prober.changed or (
+            detail = estimator.differences.output_change or (
                 f"f raises or is not finite where {unsure.name} is moved a little to either side; "
                 f"is {unsure.name} a constant? then let only the others require a gradient"
             )
-        elif 0 < prober.shares[i] < VANISHING * prober.reference:
-            part = prober.shares[i] / prober.reference
+        elif 0 < estimator.tensor_slopes[i] < VANISHING * estimator.largest_slope:
+            part = estimator.tensor_slopes[i] / estimator.largest_slope
             detail += f"; moving it changes f by {part:.1g} of what the tensor with the largest gradient does, and f's own rounding is in the way"
         detail += f"; {note}" if note else ""
     elif told := _zeros(outcomes, tensors):
@@ -345,7 +350,7 @@ def _summary(
         n_forward=objective.n_forward,
         n_backward=objective.n_backward,
         precision=objective.precision,
-        seed=prober.seed,
+        seed=estimator.seed,
         confidence=1 - MISSED,
     )
 
@@ -356,7 +361,7 @@ def _larger(value: float, limit: float) -> str:
     return next((t for t in texts if float(t) > limit), f"{value:.2g}")
 
 
-def _zeros(outcomes: Mapping[int, Outcome], tensors: Sequence[TensorCheck]) -> str:
+def _zeros(outcomes: Mapping[int, TensorOutcome], tensors: Sequence[TensorCheck]) -> str:
     """Which claimed gradients are zero beside others that are not, and how small one would have been missed."""
     zeros = [i for i, o in outcomes.items() if o.zero and o.verdict == "pass"]
     if not zeros or len(zeros) == len(tensors):
@@ -367,10 +372,12 @@ def _zeros(outcomes: Mapping[int, Outcome], tensors: Sequence[TensorCheck]) -> s
     return f"the gradient of {names}{more} is zero, as far as one above {size:.1g} of the largest would have been seen"
 
 
-def _tensor(prober: Prober, i: int, outcome: Outcome) -> TensorCheck:
-    against = 2 * (prober.reference if outcome.zero else prober.shares[i] or prober.reference)
+def _tensor(estimator: ErrorEstimator, i: int, outcome: TensorOutcome) -> TensorCheck:
+    against = 2 * (
+        estimator.largest_slope if outcome.zero else estimator.tensor_slopes[i] or estimator.largest_slope
+    )
     return TensorCheck(
-        name=prober.objective.names[i],
+        name=estimator.objective.names[i],
         verdict=outcome.verdict,
         error=outcome.error / against,
         bar=outcome.bar / against,
@@ -384,15 +391,15 @@ SHOWN = 3
 """Elements that are told."""
 
 
-def failed_where_undefined(prober: Prober, check: GradientCheck) -> GradientCheck:
+def failed_where_undefined(estimator: ErrorEstimator, check: GradientCheck) -> GradientCheck:
     """The check of a gradient whose undefined elements were taken for zeros, with the failure that they are."""
-    undefined = prober.objective.undefined
+    undefined = estimator.objective.undefined
     guilty = {u.tensor for u in undefined}
     tensors = tuple(
         replace(t, verdict="fail", error=1.0, bar=0.0, cause=CAUSE) if i in guilty else t
         for i, t in enumerate(check.tensors)
     )
-    elements = [_element(prober, u, k) for u in undefined for k in range(min(u.elements.size, SHOWN))]
+    elements = [_element(estimator, u, k) for u in undefined for k in range(min(u.elements.size, SHOWN))]
     count = sum(u.elements.size for u in undefined)
     told = ", ".join(map(_told, elements[:SHOWN])) + (", ..." if count > SHOWN else "")
     others = [t.name for t in tensors if t.verdict == "fail" and t.cause != CAUSE]
@@ -409,16 +416,16 @@ def failed_where_undefined(prober: Prober, check: GradientCheck) -> GradientChec
     )
 
 
-def _element(prober: Prober, undefined: Undefined, k: int) -> WorstElement:
-    objective, tensor, element = prober.objective, undefined.tensor, int(undefined.elements[k])
-    shape, scale = objective.shapes[tensor], prober.scales[tensor]
-    reading = element_reading(prober, tensor, element)
+def _element(estimator: ErrorEstimator, undefined: Undefined, k: int) -> WorstElement:
+    objective, tensor, element = estimator.objective, undefined.tensor, int(undefined.elements[k])
+    shape, scale = objective.shapes[tensor], estimator.scales[tensor]
+    estimate = estimate_element(estimator, tensor, element)
     return WorstElement(
         name=objective.names[tensor],
         index=tuple(int(n) for n in np.unravel_index(element, shape)) if shape else (),
         analytic=float(undefined.values[k]),
-        numerical=reading.error / scale if isfinite(reading.bar) else nan,
-        bar=FLAG * reading.bar / scale,
+        numerical=estimate.error / scale if isfinite(estimate.bar) else nan,
+        bar=FLAG * estimate.bar / scale,
     )
 
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import WellposedError
-from ..directional_error import Prober
+from ..directional_error import ErrorEstimator
 from ..directions import Array, Direction
-from ..error_estimate import FLAG, Reading
+from ..error_estimate import FLAG, ErrorEstimate
 from ..objective import Objective
-from ..tensor_verdicts import Outcome, examine_all
+from ..tensor_verdicts import TensorOutcome, examine_all
 from .evidence import LEFT_OVER, Evidence, measure, rms
 from .whole_tensor import AWAY, CONFIRMED, Cause
 
@@ -35,73 +35,73 @@ MOST_HELD, FEWEST_AT_RANDOM = 6, 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Elsewhere:
+class OtherPoint:
     """A point where the gradient is wrong, although it is right at the given one."""
 
-    prober: Prober
-    outcomes: Mapping[int, Outcome]
+    estimator: ErrorEstimator
+    outcomes: Mapping[int, TensorOutcome]
     cause: Cause | None
 
 
-def wrong_elsewhere(prober: Prober, *, resolution: float) -> Elsewhere | None:
+def wrong_at_another_point(estimator: ErrorEstimator, *, resolution: float) -> OtherPoint | None:
     """None where the gradient is right there too, or where that cannot be told."""
-    step, direction = prober.good_step, prober.fresh(prober.everything)
+    step, direction = estimator.good_step, estimator.new_direction(estimator.all_tensors)
     if step is None:
         return None
-    away = _moved(prober, direction, AWAY)
+    away = _moved(estimator, direction, AWAY)
     if away is None:
         return None
-    first = _reading(prober, away, step)
+    first = _reading(estimator, away, step)
     if not first.flagged:
         return None
-    beside = Prober(away, seed=prober.seed)
+    beside = ErrorEstimator(away, seed=estimator.seed)
     outcomes = examine_all(beside, resolution=resolution, stop_at_kink=True)
     wrong = [i for i, o in outcomes.items() if o.verdict == "fail"]
     if not wrong:
         return None
-    return Elsewhere(prober=beside, outcomes=outcomes, cause=_cause(prober, direction, first, wrong))
+    return OtherPoint(estimator=beside, outcomes=outcomes, cause=_cause(estimator, direction, first, wrong))
 
 
-def stored(prober: Prober, tensors: Sequence[int]) -> dict[int, Cause]:
+def stored(estimator: ErrorEstimator, tensors: Sequence[int]) -> dict[int, Cause]:
     """Of tensors with a wrong gradient, those whose gradient is a stored array: it depends neither on the point nor on what comes from above."""
-    away = _moved(prober, prober.fresh(prober.everything), AWAY)
+    away = _moved(estimator, estimator.new_direction(estimator.all_tensors), AWAY)
     if away is None:
         return {}
-    stuck = [i for i in tensors if np.array_equal(prober.objective.gradient(i), away.gradient(i))]
+    stuck = [i for i in tensors if np.array_equal(estimator.objective.gradient(i), away.gradient(i))]
     return {
         i: Cause(
             name="stale",
             detail="it is the same at every point and for every upstream gradient: it was computed earlier",
         )
-        for i in ignoring_upstream(prober, stuck)
+        for i in ignoring_upstream(estimator, stuck)
     }
 
 
-def ignoring_upstream(prober: Prober, tensors: Sequence[int]) -> list[int]:
+def ignoring_upstream(estimator: ErrorEstimator, tensors: Sequence[int]) -> list[int]:
     """Of some tensors, those whose gradient stays the same when F is multiplied."""
-    louder = _moved(prober, None, 0.0, upstream=LOUDER) if tensors else None
+    louder = _moved(estimator, None, 0.0, upstream=LOUDER) if tensors else None
     if louder is None:
         return []
-    rounding = 8 * prober.objective.roundoff
-    pairs = {i: (prober.objective.gradient(i), LOUDER * louder.gradient(i)) for i in tensors}
+    rounding = 8 * estimator.objective.roundoff
+    pairs = {i: (estimator.objective.gradient(i), LOUDER * louder.gradient(i)) for i in tensors}
     return [i for i, (g, same) in pairs.items() if np.any(g) and np.allclose(g, same, rtol=rounding, atol=0)]
 
 
-def rounded_on_the_way(prober: Prober, evidence: Evidence) -> Cause | None:
+def rounded_on_the_way(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """Whether the gradient is right where every tensor holds numbers of few bits: then it rounds them to so many.
 
     The error of another kind is there as well, since the point is hardly another.
     """
-    if not evidence.nameable or evidence.error_norm > COARSEST * prober.norms[evidence.tensor]:
+    if not evidence.nameable or evidence.error_norm > COARSEST * estimator.norms[evidence.tensor]:
         return None
     error = rms(evidence.errors)
     for name, bits in HALF_FORMATS:
-        at = _moved(prober, _to_bits(prober, bits), 1.0)
+        at = _moved(estimator, _to_bits(estimator, bits), 1.0)
         if at is None:
             continue
-        other = prober.at_other(at)
-        fresh = (other.fresh((evidence.tensor,)) for _ in range(CONFIRMED))
-        seen = [measure(other, d, evidence.clearest[1], share=VANISHED) for d in fresh]
+        other = estimator.for_objective(at)
+        new_direction = (other.new_direction((evidence.tensor,)) for _ in range(CONFIRMED))
+        seen = [measure(other, d, evidence.clearest[1], share=VANISHED) for d in new_direction]
         if all(abs(r.error) <= max(FLAG * r.bar, VANISHED * error) <= LEFT_OVER * error for r in seen):
             return Cause(
                 name="low-precision",
@@ -110,22 +110,27 @@ def rounded_on_the_way(prober: Prober, evidence: Evidence) -> Cause | None:
     return None
 
 
-def _to_bits(prober: Prober, bits: int) -> Direction:
+def _to_bits(estimator: ErrorEstimator, bits: int) -> Direction:
     """From the point to the nearest that holds numbers of so many bits."""
 
     def made(i: int) -> Array:
-        point = prober.objective.point(i)
+        point = estimator.objective.point(i)
         mantissa, exponent = np.frexp(point)
         return np.ldexp(np.round(mantissa * 2.0**bits) / 2.0**bits, exponent) - point
 
-    return Direction(kind="rounding", tensors=prober.everything, made=made)
+    return Direction(kind="rounding", tensors=estimator.all_tensors, made=made)
 
 
 def _moved(
-    prober: Prober, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
+    estimator: ErrorEstimator,
+    direction: Direction | None,
+    step: float,
+    *,
+    afresh: bool = False,
+    upstream: int = 1,
 ) -> Objective | None:
     try:
-        return prober.objective.moved(direction, step, afresh=afresh, upstream=upstream)
+        return estimator.objective.moved(direction, step, afresh=afresh, upstream=upstream)
     except WellposedError:  # F or its gradient is not finite there
         return None
 
@@ -134,26 +139,28 @@ def _same_claim(a: Objective, b: Objective) -> bool:
     return all(np.array_equal(a.gradient(i), b.gradient(i)) for i in range(len(a.shapes)))
 
 
-def _reading(prober: Prober, at: Objective, step: float) -> Reading:
-    other = prober.at_other(at)
-    return other.read_pair(other.fresh(other.everything), step)
+def _reading(estimator: ErrorEstimator, at: Objective, step: float) -> ErrorEstimate:
+    other = estimator.for_objective(at)
+    return other.estimate_from_two_steps(other.new_direction(other.all_tensors), step)
 
 
-def _cause(prober: Prober, direction: Direction, first: Reading, wrong: Sequence[int]) -> Cause | None:
+def _cause(
+    estimator: ErrorEstimator, direction: Direction, first: ErrorEstimate, wrong: Sequence[int]
+) -> Cause | None:
     """Why it is wrong there: every call adds to the last, or it is the gradient of an earlier point."""
-    again = _moved(prober, None, 0.0)
-    if again is not None and not _same_claim(prober.objective, again):
+    again = _moved(estimator, None, 0.0)
+    if again is not None and not _same_claim(estimator.objective, again):
         return Cause(
             name="accumulate",
             detail="asked for again at the same point, it gives another gradient: what it writes into is not cleared before each call",
         )
-    fresh, away = _moved(prober, direction, AWAY, afresh=True), _moved(prober, direction, AWAY)
-    if fresh and away and _same_claim(fresh, away):
-        return _held(prober, direction, wrong)  # nothing was kept where that could be taken back
-    near = _moved(prober, direction, AWAY / NEARER)
-    if near is None or prober.good_step is None:
+    new_direction, away = _moved(estimator, direction, AWAY, afresh=True), _moved(estimator, direction, AWAY)
+    if new_direction and away and _same_claim(new_direction, away):
+        return _held(estimator, direction, wrong)  # nothing was kept where that could be taken back
+    near = _moved(estimator, direction, AWAY / NEARER)
+    if near is None or estimator.good_step is None:
         return None
-    shrunk = abs(first.error) / max(abs(_reading(prober, near, prober.good_step).error), 1e-300)
+    shrunk = abs(first.error) / max(abs(_reading(estimator, near, estimator.good_step).error), 1e-300)
     if shrunk < NEARER / 4:
         return None  # it jumps up somewhere in between, as where another branch is wrong
     return Cause(
@@ -162,22 +169,22 @@ def _cause(prober: Prober, direction: Direction, first: Reading, wrong: Sequence
     )
 
 
-def _held(prober: Prober, direction: Direction, wrong: Sequence[int]) -> Cause | None:
+def _held(estimator: ErrorEstimator, direction: Direction, wrong: Sequence[int]) -> Cause | None:
     """Whether the wrong gradient knows a tensor as it was at first: it is right there, and stays what it was when that tensor moves.
 
     Values that are zero or alike might be right by chance, as where a forgotten term is zero too: only others move.
     """
     for j in direction.tensors[:MOST_HELD]:
-        at_random = _at_random(prober.objective.point(j))
+        at_random = _at_random(estimator.objective.point(j))
         if at_random.sum() < FEWEST_AT_RANDOM:
             continue
-        alone = _moved(prober, direction.within(j, at_random), AWAY)
+        alone = _moved(estimator, direction.within(j, at_random), AWAY)
         if alone is None:
             continue
-        same = [i for i in wrong if np.array_equal(prober.objective.gradient(i), alone.gradient(i))]
-        other, step = prober.at_other(alone), prober.good_step or prober.first_step
-        if any(other.read_pair(other.fresh((i,)), step).flagged for i in same):
-            name = prober.objective.names[j]
+        same = [i for i in wrong if np.array_equal(estimator.objective.gradient(i), alone.gradient(i))]
+        other, step = estimator.for_objective(alone), estimator.good_step or estimator.first_step
+        if any(other.estimate_from_two_steps(other.new_direction((i,)), step).flagged for i in same):
+            name = estimator.objective.names[j]
             return Cause(
                 name="stale",
                 detail=f"it stays the same when {name} moves, and was right for the first {name} it met: it uses what was saved then",

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..directional_error import Prober
+from ..directional_error import ErrorEstimator
 from ..directions import Array, Direction
-from ..error_estimate import FLAG, LONGEST_STEP, Reading
+from ..error_estimate import FLAG, LONGEST_STEP, ErrorEstimate
 
 Indices = NDArray[np.integer]
 FAINT = 1e-3
@@ -79,14 +79,14 @@ def _with(values: tuple[int, ...], place: int, value: int) -> tuple[int, ...]:
     return (*values[:place], value, *values[place + 1 :])
 
 
-def smallest_box(prober: Prober, tensor: int, direction: Direction, total: Reading) -> Box:
+def smallest_box(estimator: ErrorEstimator, tensor: int, direction: Direction, total: ErrorEstimate) -> Box:
     """The smallest slice, by halving, outside of which the direction sees nothing of the error `total`."""
-    whole = box = Box.whole(prober.objective.shapes[tensor])
-    everything = total.error
+    whole = box = Box.whole(estimator.objective.shapes[tensor])
+    all_tensors = total.error
     for axis in range(len(box.shape)):
         while box.stops[axis] - box.starts[axis] > 1:
             left, right = box.halves(axis)
-            measured = _measured(prober, tensor, direction, left, total)
+            measured = _measured(estimator, tensor, direction, left, total)
             rest = replace(measured, error=total.error - measured.error, bar=measured.bar + total.bar)
             wrong = [part for part, r in ((left, measured), (right, rest)) if _holds(r, total)]
             if len(wrong) != 1:
@@ -97,100 +97,110 @@ def smallest_box(prober: Prober, tensor: int, direction: Direction, total: Readi
     if box.is_whole:
         return whole
     # What is left after many halvings was never measured by itself.
-    own = prober.read_pair(direction.within(tensor, box.mask), total.step)
-    return box if abs(own.error - everything) <= MOSTLY * abs(everything) + FLAG * own.bar else whole
+    own = estimator.estimate_from_two_steps(direction.within(tensor, box.mask), total.step)
+    return box if abs(own.error - all_tensors) <= MOSTLY * abs(all_tensors) + FLAG * own.bar else whole
 
 
-def _holds(part: Reading, total: Reading) -> bool:
+def _holds(part: ErrorEstimate, total: ErrorEstimate) -> bool:
     return abs(part.error) > max(FLAG * part.bar, FAINT * abs(total.error))
 
 
-def _measured(prober: Prober, tensor: int, direction: Direction, box: Box, total: Reading) -> Reading:
-    return measure(prober, direction.within(tensor, box.mask), total, share=CLEAR)
+def _measured(
+    estimator: ErrorEstimator, tensor: int, direction: Direction, box: Box, total: ErrorEstimate
+) -> ErrorEstimate:
+    return measure(estimator, direction.within(tensor, box.mask), total, share=CLEAR)
 
 
-def measure(prober: Prober, direction: Direction, like: Reading, *, share: float) -> Reading:
+def measure(
+    estimator: ErrorEstimator, direction: Direction, like: ErrorEstimate, *, share: float
+) -> ErrorEstimate:
     """The error along a direction that moves less than that of `like`, to a bar of about `share` of the error there.
 
     Two evaluations where one step leaves little enough of noise and truncation, else four.
     """
     error = abs(like.error)
-    bend = 4 * abs(like.bend)  # a part may bend more than the whole, in which much cancels
-    noisy = 2 * prober.noise / (share * error) if error else np.inf
-    curved = (share * error / bend) ** 0.5 if bend else LONGEST_STEP
+    truncation = 4 * abs(like.truncation)  # a part may bend more than the whole, in which much cancels
+    noisy = 2 * estimator.noise / (share * error) if error else np.inf
+    curved = (share * error / truncation) ** 0.5 if truncation else LONGEST_STEP
     if noisy <= curved:
         step = min((noisy * curved) ** 0.5, max(like.step, noisy))
-        return prober.read_once(direction, step or like.step, bend)  # 0 of a function without noise
-    return prober.read_pair(direction, like.step)
+        return estimator.estimate_from_one_step(
+            direction, step or like.step, truncation
+        )  # 0 of a function without noise
+    return estimator.estimate_from_two_steps(direction, like.step)
 
 
-def element_direction(prober: Prober, tensor: int, element: int) -> Direction:
+def element_direction(estimator: ErrorEstimator, tensor: int, element: int) -> Direction:
     """A direction that moves one element of one tensor only."""
 
     def made(i: int) -> Array:
-        move = np.zeros(prober.objective.shapes[i])
-        move.flat[element] = prober.scales[i]
+        move = np.zeros(estimator.objective.shapes[i])
+        move.flat[element] = estimator.scales[i]
         return move
 
     return Direction(kind="element", tensors=(tensor,), made=made)
 
 
-def element_reading(prober: Prober, tensor: int, element: int, *, start: float | None = None) -> Reading:
-    slope = abs(float(prober.objective.gradient(tensor).flat[element])) * prober.scales[tensor]
-    typical = prober.shares[tensor] / np.sqrt(max(np.prod(prober.objective.shapes[tensor]), 1))
+def estimate_element(
+    estimator: ErrorEstimator, tensor: int, element: int, *, start: float | None = None
+) -> ErrorEstimate:
+    slope = abs(float(estimator.objective.gradient(tensor).flat[element])) * estimator.scales[tensor]
+    typical = estimator.tensor_slopes[tensor] / np.sqrt(max(np.prod(estimator.objective.shapes[tensor]), 1))
     wanted = 1e-3 * max(slope, typical)
-    direction = element_direction(prober, tensor, element)
+    direction = element_direction(estimator, tensor, element)
     if start is not None:
-        quick = prober.read_pair(direction, start)
+        quick = estimator.estimate_from_two_steps(direction, start)
         if quick.bar <= max(wanted, abs(quick.error) / 100):
             return quick
-    return prober.read(direction, wanted=wanted, start=start)
+    return estimator.estimate_along(direction, wanted=wanted, start=start)
 
 
 def heaviest_element(
-    prober: Prober, tensor: int, direction: Direction, total: Reading, *, most: int
+    estimator: ErrorEstimator, tensor: int, direction: Direction, total: ErrorEstimate, *, most: int
 ) -> int | None:
     """Flat index of a wrong element, the half with the larger error kept each time; None when more than `most` are wrong.
 
     Among k wrong elements at most k - 1 halvings find both halves wrong: one more, and the search ends.
     """
-    block, like, both = np.arange(int(np.prod(prober.objective.shapes[tensor]))), total, 0
+    block, like, both = np.arange(int(np.prod(estimator.objective.shapes[tensor]))), total, 0
     while len(block) > 1:
         left, right = np.array_split(block, 2)
-        measured = measure(prober, _among(prober, tensor, direction, left), like, share=CLEAR)
+        measured = measure(estimator, _among(estimator, tensor, direction, left), like, share=CLEAR)
         rest = replace(measured, error=total.error - measured.error, bar=measured.bar + total.bar)
         both += _holds(measured, total) and _holds(rest, total)
         if both >= most:
             return None
         block, kept = (left, measured) if abs(measured.error) >= abs(rest.error) else (right, rest)
         total = replace(total, error=kept.error, bar=kept.bar)
-    return int(block[0]) if element_reading(prober, tensor, int(block[0]), start=like.step).flagged else None
+    return (
+        int(block[0]) if estimate_element(estimator, tensor, int(block[0]), start=like.step).flagged else None
+    )
 
 
-def _among(prober: Prober, tensor: int, direction: Direction, elements: Indices) -> Direction:
-    mask = np.zeros(int(np.prod(prober.objective.shapes[tensor])), dtype=bool)
+def _among(estimator: ErrorEstimator, tensor: int, direction: Direction, elements: Indices) -> Direction:
+    mask = np.zeros(int(np.prod(estimator.objective.shapes[tensor])), dtype=bool)
     mask[elements] = True
-    return direction.within(tensor, mask.reshape(prober.objective.shapes[tensor]))
+    return direction.within(tensor, mask.reshape(estimator.objective.shapes[tensor]))
 
 
-def every_element(prober: Prober, accused: dict[int, Reading]) -> list[Array]:
+def every_element(estimator: ErrorEstimator, accused: dict[int, ErrorEstimate]) -> list[Array]:
     """The numerical gradient of every tensor: of those accused element by element, mostly with two evaluations each.
 
     The others have passed, and theirs is the claimed one as far as the check can see.
     """
-    found = [np.array(prober.objective.gradient(i)) for i in prober.everything]
+    found = [np.array(estimator.objective.gradient(i)) for i in estimator.all_tensors]
     for i, like in accused.items():
         for k in range(found[i].size):
-            reading = measure(prober, element_direction(prober, i, k), like, share=ELEMENTWISE)
-            if np.isfinite(reading.bar):
-                found[i].flat[k] += reading.error / prober.scales[i]
+            estimate = measure(estimator, element_direction(estimator, i, k), like, share=ELEMENTWISE)
+            if np.isfinite(estimate.bar):
+                found[i].flat[k] += estimate.error / estimator.scales[i]
     return found
 
 
-def telling_elements(prober: Prober, tensor: int, box: Box, rng: np.random.Generator) -> Indices:
+def telling_elements(estimator: ErrorEstimator, tensor: int, box: Box, rng: np.random.Generator) -> Indices:
     """Where in a box to look for the worst element: the largest gradients, and some at random."""
     inside = np.flatnonzero(box.mask)
-    magnitude = np.abs(prober.objective.gradient(tensor).reshape(-1)[inside])
+    magnitude = np.abs(estimator.objective.gradient(tensor).reshape(-1)[inside])
     largest = inside[np.argsort(magnitude)[-SAMPLED:]]
     return np.unique(np.concatenate([largest, rng.choice(inside, size=min(SAMPLED, inside.size))]))
 
@@ -212,23 +222,23 @@ class Evidence:
     tensor: int
     scale: float
     directions: tuple[Direction, ...]
-    readings: tuple[Reading, ...]
+    estimates: tuple[ErrorEstimate, ...]
 
     @property
     def slopes(self) -> Array:
-        return np.array([r.slope for r in self.readings])
+        return np.array([r.slope for r in self.estimates])
 
     @property
     def numerical(self) -> Array:
-        return np.array([r.numerical for r in self.readings])
+        return np.array([r.numerical for r in self.estimates])
 
     @property
     def errors(self) -> Array:
-        return np.array([r.error for r in self.readings])
+        return np.array([r.error for r in self.estimates])
 
     @property
     def bars(self) -> Array:
-        return np.array([r.bar for r in self.readings])
+        return np.array([r.bar for r in self.estimates])
 
     @property
     def nameable(self) -> bool:
@@ -239,9 +249,9 @@ class Evidence:
         return bool(rms(self.bars) <= SHARPLY * rms(self.errors))
 
     @property
-    def clearest(self) -> tuple[Direction, Reading]:
+    def clearest(self) -> tuple[Direction, ErrorEstimate]:
         """Of the random directions, which move every element."""
-        pairs = zip(self.directions, self.readings, strict=True)
+        pairs = zip(self.directions, self.estimates, strict=True)
         return max((pair for pair in pairs if pair[1].kind == "random"), key=lambda pair: abs(pair[1].error))
 
     def along(self, candidate: Array) -> Array:
@@ -266,33 +276,33 @@ class Evidence:
 
     @property
     def _random(self) -> NDArray[np.bool_]:
-        return np.array([r.kind == "random" for r in self.readings])
+        return np.array([r.kind == "random" for r in self.estimates])
 
 
-def gather(prober: Prober, tensor: int, accused: Reading) -> Evidence:
+def gather(estimator: ErrorEstimator, tensor: int, accused: ErrorEstimate) -> Evidence:
     """Readings of one tensor along fresh directions, as sharp as the noise permits, and along those that show a factor or a decay best."""
-    signs = (prober.signs_of_gradient((tensor,)), prober.signs_of_parameters((tensor,)))
-    random = (prober.fresh((tensor,)) for _ in range(DIRECTIONS))
+    signs = (estimator.signs_of_gradient((tensor,)), estimator.signs_of_parameters((tensor,)))
+    random = (estimator.new_direction((tensor,)) for _ in range(DIRECTIONS))
     directions = (*random, *(d for d in signs if d is not None))
-    readings = tuple(measure(prober, d, accused, share=SHARP) for d in directions)
-    return Evidence(tensor=tensor, scale=prober.scales[tensor], directions=directions, readings=readings)
+    estimates = tuple(measure(estimator, d, accused, share=SHARP) for d in directions)
+    return Evidence(tensor=tensor, scale=estimator.scales[tensor], directions=directions, estimates=estimates)
 
 
-def split_numerical(prober: Prober, evidence: Evidence) -> Sequence[tuple[Array, ...]]:
+def split_numerical(estimator: ErrorEstimator, evidence: Evidence) -> Sequence[tuple[Array, ...]]:
     """The numerical derivatives along the evidence's directions, split over the outputs; empty where the outputs cannot be split."""
     found = []
-    for direction, reading in zip(evidence.directions, evidence.readings, strict=True):
-        split = split_along(prober, direction, reading.step)
+    for direction, estimate in zip(evidence.directions, evidence.estimates, strict=True):
+        split = split_along(estimator, direction, estimate.step)
         if not split:
             return ()
         found.append(split)
     return found
 
 
-def split_along(prober: Prober, direction: Direction, step: float) -> tuple[Array, ...]:
+def split_along(estimator: ErrorEstimator, direction: Direction, step: float) -> tuple[Array, ...]:
     """The numerical derivative along one direction, split over the first axis of the outputs and over the second, as far as they have them."""
-    above = prober.objective.at(direction, step, split=True).parts
-    below = prober.objective.at(direction, -step, split=True).parts
+    above = estimator.objective.at(direction, step, split=True).parts
+    below = estimator.objective.at(direction, -step, split=True).parts
     return tuple((a - b) / (2 * step) for a, b in zip(above, below, strict=True))
 
 

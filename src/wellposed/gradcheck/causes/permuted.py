@@ -85,13 +85,13 @@ def _rolled(evidence: Evidence, gradient: Array) -> Rearranged | None:
     fits = np.ones(gradient.shape, dtype=bool)
     axes = tuple(range(gradient.ndim))
     transformed = np.conj(np.fft.rfftn(gradient))
-    for direction, reading in zip(evidence.directions, evidence.readings, strict=True):
+    for direction, estimate in zip(evidence.directions, evidence.estimates, strict=True):
         moved = np.fft.rfftn(direction.move(evidence.tensor))
         slopes = np.fft.irfftn(transformed * moved, s=gradient.shape, axes=axes)
         rounding = 1e-12 * np.abs(slopes).max()
         fits &= (
-            np.abs(slopes - reading.numerical)
-            <= FLAG * reading.bar + EXACT * abs(reading.numerical) + rounding
+            np.abs(slopes - estimate.numerical)
+            <= FLAG * estimate.bar + EXACT * abs(estimate.numerical) + rounding
         )
     found = np.argwhere(fits)
     if len(found) != 1 or not found[0].any():
@@ -115,11 +115,11 @@ def _swapped(evidence: Evidence, gradient: Array) -> Rearranged | None:
             continue
         slices = np.moveaxis(gradient, axis, 0).reshape(length, -1)
         fits = np.triu(np.ones((length, length), dtype=bool), 1)
-        for direction, reading in zip(evidence.directions, evidence.readings, strict=True):
+        for direction, estimate in zip(evidence.directions, evidence.estimates, strict=True):
             products = slices @ np.moveaxis(direction.move(evidence.tensor), axis, 0).reshape(length, -1).T
             own = np.diag(products)
             change = products + products.T - own[:, None] - own[None, :]
-            fits &= np.abs(change - reading.error) <= FLAG * reading.bar + EXACT * abs(reading.error)
+            fits &= np.abs(change - estimate.error) <= FLAG * estimate.bar + EXACT * abs(estimate.error)
         if fits.sum() == 1:
             a, b = (int(k) for k in np.argwhere(fits)[0])
             order = np.arange(length)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..directional_error import Prober
+from ..directional_error import ErrorEstimator
 from ..directions import Array
 from ..error_estimate import FLAG
 from .evidence import EXACT, SHARPLY, Evidence, measure, rms
@@ -32,11 +32,11 @@ Place = tuple[slice | int, ...]
 Term = tuple[str, tuple[Array, ...]]
 
 
-def missing_through_sum(prober: Prober, evidence: Evidence) -> Cause | None:
+def missing_through_sum(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """The cause of an error that is a multiple of one simple array in each slice along an axis, or in the whole tensor."""
-    shape = prober.objective.shapes[evidence.tensor]
-    for axes in _slicings(shape) if shape in [w.shape for w in prober.objective.output_weights] else ():
-        found = _fitting(prober, evidence, axes)
+    shape = estimator.objective.shapes[evidence.tensor]
+    for axes in _slicings(shape) if shape in [w.shape for w in estimator.objective.output_weights] else ():
+        found = _fitting(estimator, evidence, axes)
         if found:
             where = "in the whole tensor" if len(axes) == len(shape) else f"in each slice along {_said(axes)}"
             return Cause(
@@ -61,26 +61,26 @@ def _said(axes: tuple[int, ...]) -> str:
     return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
 
 
-def _fitting(prober: Prober, evidence: Evidence, axes: tuple[int, ...]) -> str:
+def _fitting(estimator: ErrorEstimator, evidence: Evidence, axes: tuple[int, ...]) -> str:
     """What fits the error in every slice that is measured, in words; empty where nothing does."""
-    places = _places(prober.objective.shapes[evidence.tensor], axes, seed=prober.seed)
-    local = _is_local(prober, evidence.tensor, places)
+    places = _places(estimator.objective.shapes[evidence.tensor], axes, seed=estimator.seed)
+    local = _is_local(estimator, evidence.tensor, places)
     fitting: list[str] | None = None
     for place in places[:SLICES]:
-        terms = dict(_terms(prober, evidence.tensor, place, local=local))
-        measured = _measured(prober, evidence, place) if terms else None
+        terms = dict(_terms(estimator, evidence.tensor, place, local=local))
+        measured = _measured(estimator, evidence, place) if terms else None
         fitting = [s for s in fitting or terms if measured and s in terms and measured.fits(terms[s])]
         if not fitting:
             return ""
     return fitting[0] if fitting else ""
 
 
-def _is_local(prober: Prober, tensor: int, places: Sequence[Place]) -> bool:
+def _is_local(estimator: ErrorEstimator, tensor: int, places: Sequence[Place]) -> bool:
     """Whether the claimed gradient is what comes from above times one number in each slice, and times another input at most.
 
     Then it holds no sum at all; else the term may be there with a wrong factor, which tells something else.
     """
-    objective = prober.objective
+    objective = estimator.objective
     shape, gradient = objective.shapes[tensor], objective.gradient(tensor)
     scales = [np.ones(shape)]
     for i, other in enumerate(objective.shapes):
@@ -140,32 +140,32 @@ def _places(shape: tuple[int, ...], axes: tuple[int, ...], *, seed: int) -> list
     return places
 
 
-def _measured(prober: Prober, evidence: Evidence, place: Place) -> _Measured | None:
+def _measured(estimator: ErrorEstimator, evidence: Evidence, place: Place) -> _Measured | None:
     """The errors of a slice; None where it shows none clearly, or one that is a factor of what is claimed."""
     tensor = evidence.tensor
-    mask = np.zeros(prober.objective.shapes[tensor], dtype=bool)
+    mask = np.zeros(estimator.objective.shapes[tensor], dtype=bool)
     mask[place] = True
     whole = mask.all()
     directions = evidence.directions[:ALONG]
     total = evidence.clearest[1]
-    readings = (
-        evidence.readings[:ALONG]
+    estimates = (
+        evidence.estimates[:ALONG]
         if whole
-        else tuple(measure(prober, d.within(tensor, mask), total, share=1e-4) for d in directions)
+        else tuple(measure(estimator, d.within(tensor, mask), total, share=1e-4) for d in directions)
     )
     measured = _Measured(
         moves=np.stack([d.move(tensor)[place].reshape(-1) for d in directions]),
-        errors=np.array([r.error for r in readings]),
-        bars=np.array([r.bar for r in readings]),
-        claimed=prober.objective.gradient(tensor)[place].reshape(-1),
+        errors=np.array([r.error for r in estimates]),
+        bars=np.array([r.bar for r in estimates]),
+        claimed=estimator.objective.gradient(tensor)[place].reshape(-1),
     )
     clear = rms(measured.bars) <= (SHARPLY if whole else ROUGHLY) * rms(measured.errors)
     return measured if clear and not measured.is_multiple_of_claim else None
 
 
-def _terms(prober: Prober, tensor: int, place: Place, *, local: bool) -> Iterator[Term]:
+def _terms(estimator: ErrorEstimator, tensor: int, place: Place, *, local: bool) -> Iterator[Term]:
     """Arrays of a slice, in words; those of a mean or norm for a local gradient alone."""
-    objective = prober.objective
+    objective = estimator.objective
     if local:
         name, point = objective.names[tensor], objective.point(tensor)[place].reshape(-1)
         ones = np.ones(point.size)

@@ -13,7 +13,7 @@ from math import isfinite
 import numpy as np
 
 from ...errors import WellposedError
-from ..directional_error import Prober
+from ..directional_error import ErrorEstimator
 from ..directions import Array
 from ..error_estimate import FLAG
 from .evidence import EXACT, LEFT_OVER, NAMEABLE, Evidence, measure, rms, split_along, split_numerical
@@ -49,7 +49,7 @@ class Cause:
     """Flat indices of the elements that are furthest off."""
 
 
-def global_cause(prober: Prober, evidence: Evidence) -> Cause | None:
+def global_cause(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """A cause that concerns the whole tensor, or None rather than a wrong name."""
     if not evidence.nameable:
         return None
@@ -57,14 +57,14 @@ def global_cause(prober: Prober, evidence: Evidence) -> Cause | None:
         return Cause(
             name="zero", detail="the analytic gradient is zero everywhere: detached, or never written"
         )
-    if not prober.objective.claims_gradient:  # no array to rearrange or to add to
-        return _scaled(prober, evidence)
+    if not estimator.objective.claims_gradient:  # no array to rearrange or to add to
+        return _scaled(estimator, evidence)
     return (
-        _scaled(prober, evidence)
-        or _weight_decay(prober, evidence)
-        or _low_precision(prober, evidence)
-        or _missing_term(prober, evidence)
-        or _rearranged(prober, evidence)
+        _scaled(estimator, evidence)
+        or _weight_decay(estimator, evidence)
+        or _low_precision(estimator, evidence)
+        or _missing_term(estimator, evidence)
+        or _rearranged(estimator, evidence)
     )
 
 
@@ -74,7 +74,7 @@ def _furthest(change: Array) -> tuple[int, ...]:
 
 
 def factor_cause(
-    prober: Prober, ratio: float, uncertainty: float, *, of: str = "the analytic gradient is"
+    estimator: ErrorEstimator, ratio: float, uncertainty: float, *, of: str = "the analytic gradient is"
 ) -> Cause | None:
     """The name of a factor; `ratio` is numerical over analytic, known to within a relative `uncertainty`."""
     if abs(ratio + 1) < max(FACTOR, min(uncertainty, 0.1)):
@@ -82,14 +82,14 @@ def factor_cause(
     factor = 1 / ratio if ratio else np.inf
     if not isfinite(factor) or abs(factor) > 1e6:
         return None
-    many = _rows(prober, factor, uncertainty)
+    many = _rows(estimator, factor, uncertainty)
     if many:
         return Cause(
             name="missing-mean",
             detail=f"{of} {many} times the numerical one, and an array in play has {many} rows: a forgotten 1/m",
             ratio=ratio,
         )
-    few = _rows(prober, ratio, uncertainty)
+    few = _rows(estimator, ratio, uncertainty)
     if few:
         return Cause(
             name="scaled",
@@ -111,38 +111,38 @@ def _rounded(value: float, uncertainty: float) -> str:
     return next(close, texts[-1])
 
 
-def _rows(prober: Prober, factor: float, uncertainty: float) -> int | None:
+def _rows(estimator: ErrorEstimator, factor: float, uncertainty: float) -> int | None:
     """The number of rows of an array in play that a factor is equal to; what counts the columns of another is no number of rows."""
     if not isfinite(factor):
         return None
     within = min(max(uncertainty, EXACT_ROWS), COARSE_ROWS) * abs(factor)
-    near = [m for m in prober.objective.batch_sizes if m >= 3 and abs(factor - m) <= within]
+    near = [m for m in estimator.objective.batch_sizes if m >= 3 and abs(factor - m) <= within]
     if len(near) != 1:
         return None
     (m,) = near
-    columns = any(m in shape[1:] for shape in prober.objective.shapes)
-    return None if columns and m not in prober.objective.data_sizes else m
+    columns = any(m in shape[1:] for shape in estimator.objective.shapes)
+    return None if columns and m not in estimator.objective.data_sizes else m
 
 
-def _scaled(prober: Prober, evidence: Evidence) -> Cause | None:
+def _scaled(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     slopes = evidence.slopes
     if not np.any(slopes) or not np.any(evidence.numerical):
         return None
     ratio = float(slopes @ evidence.numerical / (slopes @ slopes))
     if not evidence.explains(ratio * slopes):
         return None
-    found = factor_cause(prober, ratio, 2 * rms(evidence.bars) / rms(evidence.numerical))
+    found = factor_cause(estimator, ratio, 2 * rms(evidence.bars) / rms(evidence.numerical))
     if found is None:
         return None
-    alone = int(np.prod(prober.objective.shapes[evidence.tensor])) == 1
+    alone = int(np.prod(estimator.objective.shapes[evidence.tensor])) == 1
     if alone and not found.telling:  # of a lone number, any error is a factor
         return None
-    return replace(found, elements=_furthest(prober.objective.gradient(evidence.tensor)))
+    return replace(found, elements=_furthest(estimator.objective.gradient(evidence.tensor)))
 
 
-def _weight_decay(prober: Prober, evidence: Evidence) -> Cause | None:
+def _weight_decay(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """Regress the differences on the gradient and the parameters: a forgotten λθ, or a factor on all but the λθ."""
-    point = prober.objective.point(evidence.tensor)
+    point = estimator.objective.point(evidence.tensor)
     if point.size < 4 or not point.any():
         return None
     columns = np.stack([evidence.slopes, evidence.along(point)], axis=1)
@@ -153,7 +153,7 @@ def _weight_decay(prober: Prober, evidence: Evidence) -> Cause | None:
     if rank < 2 or not evidence.explains(columns / sizes @ solution):
         return None
     ratio, decay = (float(v) for v in solution / sizes)
-    if not _holds_away(prober, evidence, ratio, decay):
+    if not _holds_away(estimator, evidence, ratio, decay):
         return None
     if abs(ratio - 1) < FACTOR:
         if decay < 0:  # one too much
@@ -167,44 +167,46 @@ def _weight_decay(prober: Prober, evidence: Evidence) -> Cause | None:
     coefficient = decay / (1 - ratio)  # of a gradient that holds λθ, and all else by another factor
     within = FLAG * rms(evidence.bars) / rms(columns[:, 1])
     if not any(
-        _is_written(coefficient * m, within * m, digits=ROUND) for m in (1, *prober.objective.batch_sizes)
+        _is_written(coefficient * m, within * m, digits=ROUND) for m in (1, *estimator.objective.batch_sizes)
     ):
         return None
-    found = factor_cause(prober, ratio, EXACT, of="apart from an L2 term, the analytic gradient is")
+    found = factor_cause(estimator, ratio, EXACT, of="apart from an L2 term, the analytic gradient is")
     return replace(found, ratio=None) if found and found.name in ("sign-flipped", "missing-mean") else None
 
 
-def _holds_away(prober: Prober, evidence: Evidence, ratio: float, decay: float) -> bool:
+def _holds_away(estimator: ErrorEstimator, evidence: Evidence, ratio: float, decay: float) -> bool:
     """Whether the same factor and the same λ explain the error at another point too, as far as the gradient is known there."""
     try:
-        at = prober.objective.moved(prober.fresh(prober.everything), FURTHER)
+        at = estimator.objective.moved(estimator.new_direction(estimator.all_tensors), FURTHER)
     except WellposedError:  # F or its gradient is not finite there
         at = None
     if at is None:
         return True
-    other, tensor = prober.at_other(at), evidence.tensor
-    for direction in (other.fresh((tensor,)) for _ in range(CONFIRMED)):
+    other, tensor = estimator.for_objective(at), evidence.tensor
+    for direction in (other.new_direction((tensor,)) for _ in range(CONFIRMED)):
         seen, move = measure(other, direction, evidence.clearest[1], share=LEFT_OVER), direction.move(tensor)
         # Of the parameter there; or as it was here, where λθ was computed once and for all.
-        terms = (float(np.vdot(point, move)) for point in (at.point(tensor), prober.objective.point(tensor)))
+        terms = (
+            float(np.vdot(point, move)) for point in (at.point(tensor), estimator.objective.point(tensor))
+        )
         left = min(abs(seen.numerical - ratio * seen.slope - decay * term) for term in terms)
         if left > FLAG * seen.bar + LEFT_OVER * abs(seen.error):
             return False
     return True
 
 
-def _low_precision(prober: Prober, evidence: Evidence) -> Cause | None:
+def _low_precision(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """Every value fits in few bits, and the error is no larger than rounding to these bits makes it."""
-    gradient = prober.objective.gradient(evidence.tensor)
+    gradient = estimator.objective.gradient(evidence.tensor)
     values = gradient[gradient != 0]
     if values.size < 8:
         return None
     mantissa = np.frexp(values)[0]
     for name, bits in (("bfloat16", 8), ("float16", 11), ("float32", 24)):
         scaled = mantissa * 2.0**bits
-        small = evidence.error_norm <= 2.0**-bits * prober.norms[evidence.tensor]
+        small = evidence.error_norm <= 2.0**-bits * estimator.norms[evidence.tensor]
         if (
-            prober.objective.roundoff < 2.0 ** -(bits + 2)
+            estimator.objective.roundoff < 2.0 ** -(bits + 2)
             and small
             and np.array_equal(scaled, np.round(scaled))
         ):
@@ -215,9 +217,9 @@ def _low_precision(prober: Prober, evidence: Evidence) -> Cause | None:
     return None
 
 
-def _missing_term(prober: Prober, evidence: Evidence) -> Cause | None:
+def _missing_term(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """The error is a multiple of one simple array of the same shape."""
-    for what, term, written in _terms(prober, evidence.tensor):
+    for what, term, written in _terms(estimator, evidence.tensor):
         if term.size < 4:
             continue
         slopes = evidence.along(term)
@@ -244,9 +246,9 @@ def _is_written(value: float, uncertainty: float, *, digits: int = DIGITS) -> bo
     return fine and abs(float(f"{value:.{digits}g}") - value) <= uncertainty + EXACT * abs(value)
 
 
-def _terms(prober: Prober, tensor: int) -> Iterator[tuple[str, Array, bool]]:
+def _terms(estimator: ErrorEstimator, tensor: int) -> Iterator[tuple[str, Array, bool]]:
     """Terms that may be missing, in words; True for those that count only with a number that somebody wrote down."""
-    objective = prober.objective
+    objective = estimator.objective
     point, shape, name = objective.point(tensor), objective.shapes[tensor], objective.names[tensor]
     if (point > 0).any() and (point < 0).any():  # else it is a constant, and no sign of an L1 term
         yield f"sign({name}), as of an L1 term,", np.sign(point), False
@@ -273,21 +275,21 @@ def _summed_to(weights: Array, shape: tuple[int, ...]) -> Array | None:
     return weights.sum(axis=(*leading, *spread)).reshape(shape)
 
 
-def _rearranged(prober: Prober, evidence: Evidence) -> Cause | None:
-    gradient = prober.objective.gradient(evidence.tensor)
-    found = rearranged(evidence, gradient) or _other_side(prober, evidence)
+def _rearranged(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    gradient = estimator.objective.gradient(evidence.tensor)
+    found = rearranged(evidence, gradient) or _other_side(estimator, evidence)
     if found is None:
         return None
     return Cause(name=found.name, detail=found.detail, elements=_furthest(found.gradient - gradient))
 
 
-def _other_side(prober: Prober, evidence: Evidence) -> Rearranged | None:
+def _other_side(estimator: ErrorEstimator, evidence: Evidence) -> Rearranged | None:
     """A square matrix that was multiplied with and not its transpose, W for Wᵀ: undone with the one, done with the other."""
-    gradient = prober.objective.gradient(evidence.tensor)
+    gradient = estimator.objective.gradient(evidence.tensor)
     if gradient.ndim < 1:
         return None
-    for i, name in enumerate(prober.objective.names):
-        matrix = prober.objective.point(i)
+    for i, name in enumerate(estimator.objective.names):
+        matrix = estimator.objective.point(i)
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not 2 <= len(matrix) <= MOST_UNDONE:
             continue
         for candidate in _with_transposes(gradient, matrix):
@@ -311,16 +313,16 @@ def _with_transposes(gradient: Array, matrix: Array) -> Iterator[Array]:
             yield left.T @ gradient @ right.T
 
 
-def left_out(prober: Prober, evidence: Evidence) -> Cause | None:
+def left_out(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """The outputs of some samples or time steps do not count in the analytic gradient: one of them, the first few, the last few, or all but one."""
-    if not (evidence.nameable and prober.objective.claims_gradient):
+    if not (evidence.nameable and estimator.objective.claims_gradient):
         return None
-    splits = split_numerical(prober, evidence)
+    splits = split_numerical(estimator, evidence)
     if not splits:
         return None
     found = _stretch(evidence, splits)
     if found is None or found.name == "mask":
-        return _overwritten(prober, evidence) or found
+        return _overwritten(estimator, evidence) or found
     return found
 
 
@@ -340,18 +342,18 @@ def _stretch(evidence: Evidence, splits: Sequence[tuple[Array, ...]]) -> Cause |
     return None
 
 
-def _overwritten(prober: Prober, evidence: Evidence) -> Cause | None:
+def _overwritten(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """`=` for `+=`, row by row: of what several outputs add to a row, as of a word that comes again, one alone is left."""
-    gradient = prober.objective.gradient(evidence.tensor)
+    gradient = estimator.objective.gradient(evidence.tensor)
     if not gradient.ndim or len(gradient) < 2:
         return None
     direction, total = evidence.clearest
-    rng = np.random.default_rng((prober.seed, 5))
+    rng = np.random.default_rng((estimator.seed, 5))
     lost: list[int] = []
     for row in np.sort(rng.permutation(len(gradient))[:MOST_ROWS]):
         mask = np.zeros(gradient.shape, dtype=bool)
         mask[row] = True
-        split = split_along(prober, direction.within(evidence.tensor, mask), total.step)
+        split = split_along(estimator, direction.within(evidence.tensor, mask), total.step)
         if not split:
             return None
         claimed = float(np.vdot(gradient[row], direction.move(evidence.tensor)[row]))

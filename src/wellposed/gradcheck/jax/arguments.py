@@ -15,15 +15,15 @@ from ...arguments import told
 from ...errors import ArgumentError
 from ...runtime.jax.calls import Calls, Pure, enable_x64, is_wide
 from ...runtime.reachable import reach
-from .arrays import Leaf, coarsest, copied, epsilon, flattened, is_checked, refuse_unusable, widened
+from .arrays import CheckedArray, coarsest, copied, epsilon, flattened, is_checked, refuse_unusable, widened
 from .weighted_outputs import cotangent, weight
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Subject:
+class CheckedJaxFunction:
     """The arrays to check, and a pure function of them that returns a list of floating-point arrays."""
 
-    leaves: tuple[Leaf, ...]
+    leaves: tuple[CheckedArray, ...]
     outputs: Pure
     batch_sizes: frozenset[int]
     """Leading dimensions and sizes of every array that takes part, as far as it can be reached."""
@@ -38,7 +38,9 @@ class Subject:
         return any(leaf.dtype != widened(leaf.dtype) for leaf in self.leaves)
 
 
-def opened(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int, order: int = 1) -> Subject:
+def opened(
+    f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int, order: int = 1
+) -> CheckedJaxFunction:
     """Read what `check_gradients` was given.
 
     With `order` 2 the function is ``G(x, v)``, the gradient by x of ``<v, f(x)>``, and is checked by both.
@@ -53,8 +55,8 @@ def opened(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int, or
     if is_module:  # a callable that holds its own parameters, as of Equinox
         flat.append(flattened(f, ""))
     every = [pair for pairs, _ in flat for pair in pairs]
-    places = [i for i, (_, value) in enumerate(every) if is_checked(value)]
-    leaves = tuple(Leaf.of(*every[i]) for i in places)
+    locations = [i for i, (_, value) in enumerate(every) if is_checked(value)]
+    leaves = tuple(CheckedArray.of(*every[i]) for i in locations)
     if not leaves:
         raise ArgumentError(
             "no input holds a floating-point array: there is nothing to differentiate by; pass float arrays, or pytrees of them"
@@ -64,7 +66,7 @@ def opened(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int, or
 
     def outputs(fresh: list[jax.Array]) -> list[jax.Array]:
         # Arrays that f closes over keep their type in a replay: promotion carries them into float64, rounded as they are.
-        given = dict(zip(places, fresh, strict=True))
+        given = dict(zip(locations, fresh, strict=True))
         values = [given[i] if i in given else copied(value) for i, (_, value) in enumerate(every)]
         arguments = []
         for pairs, treedef in flat:
@@ -74,7 +76,7 @@ def opened(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int, or
         return _floating(called(*arguments))
 
     sizes = _sizes([value for _, value in every] + list(reach([f]).of((jax.Array, np.ndarray))))
-    first = Subject(leaves=leaves, outputs=outputs, batch_sizes=sizes)
+    first = CheckedJaxFunction(leaves=leaves, outputs=outputs, batch_sizes=sizes)
     return first if order == 1 else _gradient_of(first, seed)
 
 
@@ -92,14 +94,14 @@ def _sizes(arrays: Sequence[Any]) -> frozenset[int]:
     return frozenset(int(a.shape[0]) for a in shaped) | {int(a.size) for a in shaped}
 
 
-def _gradient_of(first: Subject, seed: int) -> Subject:
+def _gradient_of(first: CheckedJaxFunction, seed: int) -> CheckedJaxFunction:
     """``G(x, v)``; v starts from random numbers, as an output is weighted, but others."""
     found = Calls(first.outputs, wide=is_wide(), seed=seed).outputs(
         lambda: [leaf.placed(leaf.numbers(), leaf.dtype) for leaf in first.leaves]
     )
     alone = len(found) == 1
     cotangents = tuple(
-        Leaf.of(
+        CheckedArray.of(
             "grad of output" if alone else f"grad of output[{i}]",
             cotangent(weight((seed, 2, i), y, spacing=epsilon(y.dtype), alone=alone), y.dtype),
         )
@@ -111,13 +113,15 @@ def _gradient_of(first: Subject, seed: int) -> Subject:
         values, pullback = jax.vjp(first.outputs, fresh[:count])
         return pullback([v.astype(y.dtype) for v, y in zip(fresh[count:], values, strict=True)])[0]
 
-    return Subject(leaves=(*first.leaves, *cotangents), outputs=outputs, batch_sizes=first.batch_sizes)
+    return CheckedJaxFunction(
+        leaves=(*first.leaves, *cotangents), outputs=outputs, batch_sizes=first.batch_sizes
+    )
 
 
 Draws = Counter[tuple[int, tuple[int, ...]]]
 
 
-def draws_otherwise_in_double(f: Pure, leaves: Sequence[Leaf]) -> bool:
+def draws_otherwise_in_double(f: Pure, leaves: Sequence[CheckedArray]) -> bool:
     """Whether f draws random bits of another width there: from the same key these are other numbers, as another dropout mask."""
     own = _draws(f, leaves, wide=is_wide(), widen=False)
     if not own:
@@ -126,7 +130,7 @@ def draws_otherwise_in_double(f: Pure, leaves: Sequence[Leaf]) -> bool:
     return replayed is not None and replayed != own
 
 
-def _draws(f: Pure, leaves: Sequence[Leaf], *, wide: bool, widen: bool) -> Draws | None:
+def _draws(f: Pure, leaves: Sequence[CheckedArray], *, wide: bool, widen: bool) -> Draws | None:
     """How often f draws what: width in bits and shape. None where it cannot be traced."""
     with enable_x64(wide):
         arguments = [
@@ -156,9 +160,9 @@ def _is_program(value: Any) -> bool:
     return hasattr(value, "eqns") or hasattr(getattr(value, "jaxpr", None), "eqns")
 
 
-def needs_replay(subject: Subject) -> bool:
+def needs_replay(function: CheckedJaxFunction) -> bool:
     """Whether any array that is checked is coarser than float64, and float64 would leave the random numbers as they are.
 
     With another dropout mask the replay would be a check of another function, and its gradient no measure of this one's precision.
     """
-    return subject.is_coarse and not draws_otherwise_in_double(subject.outputs, subject.leaves)
+    return function.is_coarse and not draws_otherwise_in_double(function.outputs, function.leaves)

@@ -13,13 +13,13 @@ from jax.core import Tracer
 from numpy.typing import NDArray
 
 from ...errors import ArgumentError
-from ..directions import BLOCK, Step
+from ..directions import BLOCK, DirectionStep
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Leaf:
+class CheckedArray:
     """One array that is checked."""
 
     name: str
@@ -29,7 +29,7 @@ class Leaf:
     dtype: np.dtype[Any]
 
     @classmethod
-    def of(cls, name: str, value: Any) -> Leaf:
+    def of(cls, name: str, value: Any) -> CheckedArray:
         """Without 64-bit mode, a NumPy array of float64 enters JAX as float32."""
         return cls(name=name, value=value, dtype=np.dtype(jax.dtypes.canonicalize_dtype(value.dtype)))
 
@@ -69,7 +69,7 @@ def is_checked(value: Any) -> bool:
     return isinstance(value, jax.Array | np.ndarray) and jnp.issubdtype(value.dtype, jnp.inexact)
 
 
-def refuse_unusable(leaf: Leaf) -> None:
+def refuse_unusable(leaf: CheckedArray) -> None:
     """Raise `ArgumentError` for an array that is empty, gone, being traced, or not finite."""
     if isinstance(leaf.value, Tracer):
         raise ArgumentError(
@@ -132,7 +132,7 @@ def coarsest(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Place:
+class ArrayLocation:
     """Where an array is: at some values, or some steps from there, each rounded to the type that the function takes.
 
     What the steps lead to is made again whenever it is needed: a copy would take eight times as much.
@@ -142,9 +142,9 @@ class Place:
     """A real view, its elements in order; it is never written."""
     dtype: np.dtype[Any]
     """Of what the function takes, as a real view."""
-    steps: tuple[Step, ...] = ()
+    steps: tuple[DirectionStep, ...] = ()
 
-    def stepped(self, step: Step) -> Place:
+    def stepped(self, step: DirectionStep) -> ArrayLocation:
         return replace(self, steps=(*self.steps, step))
 
     def values(self) -> NDArray[Any]:
@@ -156,15 +156,15 @@ class Place:
             found.reshape(-1)[block] = self._wide(block)
         return found
 
-    def moved(self, step: Step, gradient: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    def moved(self, step: DirectionStep, gradient: NDArray[Any]) -> tuple[NDArray[Any], float]:
         """The values a step from here, and what the gradient says of the move really made."""
-        found, taken = np.empty(self.held.shape, dtype=self.dtype), 0.0
+        found, claimed_change = np.empty(self.held.shape, dtype=self.dtype), 0.0
         values, slopes = found.reshape(-1), gradient.reshape(-1)
         for block in self._blocks():
             base = self._wide(block)
             values[block] = _stepped(step, base, block)
-            taken += float(np.dot(as_double(slopes[block]), as_double(values[block]) - base))
-        return found, taken
+            claimed_change += float(np.dot(as_double(slopes[block]), as_double(values[block]) - base))
+        return found, claimed_change
 
     def _wide(self, block: slice) -> Array:
         values = as_double(self.held.reshape(-1)[block].astype(self.dtype, copy=False))
@@ -176,7 +176,7 @@ class Place:
         return (slice(k, k + BLOCK) for k in range(0, self.held.size, BLOCK))
 
 
-def _stepped(step: Step, base: Array, block: slice) -> Array:
+def _stepped(step: DirectionStep, base: Array, block: slice) -> Array:
     """Where a block ends up."""
     moved = step.moves(block)
     moved *= step.length

@@ -19,28 +19,28 @@ from ...runtime.torch.batches import batches
 from ...runtime.torch.problem_forms import read_problem
 from ...runtime.torch.restore import modules_of, preserved, refuse_sharded
 from ...runtime.torch.session import Runner, own_loss
-from .per_sample_loss import Loss, Unreduced
+from .per_sample_loss import LossForms, PerSampleLoss
 
 Cast = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Leaf:
+class CheckedTensor:
     """One tensor that is checked: a parameter is moved in place, an input is handed over as a copy."""
 
     name: str
     tensor: torch.Tensor
     is_parameter: bool
-    still: int | None = None
+    padding_row: int | None = None
     """A row that stays where it is: the padding of an embedding, whose look-ups have no gradient by definition."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Subject:
+class CheckedFunction:
     """What the user gave, opened: what it holds, the tensors to check, and how to call it."""
 
     roots: tuple[Any, ...]
-    leaves: tuple[Leaf, ...]
+    leaves: tuple[CheckedTensor, ...]
     call: Callable[[Sequence[torch.Tensor], Cast], Any]
     """Takes one tensor a leaf, the parameters themselves among them, and what casts the constants."""
     constants: tuple[torch.Tensor, ...]
@@ -60,7 +60,7 @@ def is_real_or_complex(value: Any) -> bool:
     )
 
 
-def first_order(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int) -> Subject:
+def open_function(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int) -> CheckedFunction:
     """Read what `check_gradients` was given.
 
     Raises
@@ -81,9 +81,9 @@ def first_order(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: in
     def call(placed: Sequence[torch.Tensor], cast: Cast) -> Any:
         return f(*arguments.fresh(placed, cast))
 
-    return Subject(
+    return CheckedFunction(
         roots=(f, *arguments.objects),
-        leaves=checked_leaves(leaves),
+        leaves=refuse_unusable(leaves),
         call=call,
         constants=arguments.tensors,
         dtype=coarsest(leaves),
@@ -102,7 +102,7 @@ def _holds_infinities(tensor: torch.Tensor) -> bool:
     )
 
 
-def _apart(inputs: Sequence[Leaf], parameters: Sequence[Leaf]) -> Iterator[Leaf]:
+def _apart(inputs: Sequence[CheckedTensor], parameters: Sequence[CheckedTensor]) -> Iterator[CheckedTensor]:
     """The inputs, none of them by the name of a parameter."""
     taken = {leaf.name for leaf in parameters}
     for leaf in inputs:
@@ -132,7 +132,7 @@ class _Arguments:
             if i not in self._places
         )
         self.leaves = tuple(
-            Leaf(
+            CheckedTensor(
                 name=_named(entries[i][0], names),
                 tensor=self._values[i],
                 is_parameter=False,
@@ -196,7 +196,7 @@ def _extent(like: torch.Tensor) -> int:
     return 1 + sum((n - 1) * s for s, n in zip(like.stride(), like.shape, strict=True))
 
 
-def _parameters(f: Any, *, alone: bool) -> Iterator[Leaf]:
+def _parameters(f: Any, *, alone: bool) -> Iterator[CheckedTensor]:
     """The trainable parameters of a module, of a method's module, or of a plain object around modules.
 
     A function is checked by its inputs; only where it has none, by the parameters of the modules that it uses.
@@ -213,7 +213,9 @@ def _parameters(f: Any, *, alone: bool) -> Iterator[Leaf]:
     padding = _padding(modules) if named else {}
     for name, parameter in named:
         if parameter.requires_grad:
-            yield Leaf(name=name, tensor=parameter, is_parameter=True, still=padding.get(id(parameter)))
+            yield CheckedTensor(
+                name=name, tensor=parameter, is_parameter=True, padding_row=padding.get(id(parameter))
+            )
 
 
 def _padding(modules: Sequence[nn.Module]) -> dict[int, int]:
@@ -237,12 +239,12 @@ def _of_modules(modules: Sequence[nn.Module]) -> list[tuple[str, nn.Parameter]]:
     return list(named.values())
 
 
-def coarsest(leaves: Sequence[Leaf]) -> torch.dtype:
+def coarsest(leaves: Sequence[CheckedTensor]) -> torch.dtype:
     kind = max((leaf.tensor.dtype for leaf in leaves), key=lambda dtype: torch.finfo(dtype).eps)
     return kind.to_real() if kind.is_complex else kind
 
 
-def checked_leaves(leaves: Sequence[Leaf]) -> tuple[Leaf, ...]:
+def refuse_unusable(leaves: Sequence[CheckedTensor]) -> tuple[CheckedTensor, ...]:
     """The leaves, once each of them can be moved."""
     for leaf in leaves:
         tensor = leaf.tensor
@@ -264,7 +266,7 @@ def checked_leaves(leaves: Sequence[Leaf]) -> tuple[Leaf, ...]:
     return tuple(leaves)
 
 
-def _problem(problem: Problem, inputs: Sequence[Any], seed: int) -> Subject:
+def _problem(problem: Problem, inputs: Sequence[Any], seed: int) -> CheckedFunction:
     if inputs:
         raise ArgumentError(
             f"{len(inputs)} inputs beside a Problem: it brings its own data, so pass the Problem alone"
@@ -279,25 +281,25 @@ def _problem(problem: Problem, inputs: Sequence[Any], seed: int) -> Subject:
         batch = drawn[0].copied().to(runner.device)
     padding = _padding(modules_of(problem.model))
     leaves = [
-        Leaf(name=n, tensor=p, is_parameter=True, still=padding.get(id(p)))
+        CheckedTensor(name=n, tensor=p, is_parameter=True, padding_row=padding.get(id(p)))
         for n, p in runner.trainable.items()
     ]
-    unreduced = Unreduced(problem.loss)
+    per_sample = PerSampleLoss(problem.loss)
 
     def call(placed: Sequence[torch.Tensor], cast: Cast) -> Any:
         del placed  # parameters all: they are where the model finds them
         runner.train_mode()
         ready = _cast_batch(batch, cast)
         outputs = runner.outputs(ready)
-        return Loss(
+        return LossForms(
             plain=lambda: _loss(runner, outputs, ready),
-            each=lambda: unreduced.losses(outputs, ready.targets),
-            factors=lambda each: unreduced.factors(each, ready.targets),
+            each=lambda: per_sample.losses(outputs, ready.targets),
+            factors=lambda each: per_sample.factors(each, ready.targets),
         )
 
-    return Subject(
+    return CheckedFunction(
         roots=(problem.model, problem.loss),
-        leaves=checked_leaves(leaves),
+        leaves=refuse_unusable(leaves),
         call=call,
         constants=(*batch.tensors, *_tensors(batch.targets)),
         dtype=coarsest(leaves),
@@ -334,10 +336,10 @@ def _loss(runner: Runner, outputs: Any, batch: Batch) -> torch.Tensor:
     return runner.loss_of(outputs, batch)
 
 
-def needs_replay(subject: Subject) -> bool:
+def needs_replay(function: CheckedFunction) -> bool:
     """Whether anything in play is coarser than float64."""
     tensors = (
-        [leaf.tensor for leaf in subject.leaves] + reach(subject.roots).tensors + list(subject.constants)
+        [leaf.tensor for leaf in function.leaves] + reach(function.roots).tensors + list(function.constants)
     )
     return any(is_real_or_complex(t) and t.dtype not in (torch.float64, torch.complex128) for t in tensors)
 

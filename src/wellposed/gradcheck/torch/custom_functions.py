@@ -23,7 +23,7 @@ from torch.autograd.function import FunctionMeta
 from ...errors import ArgumentError
 from ...runtime.torch.restore import preserved
 from .gradient_hooks import Watched, watching_hooks
-from .recorded_call import CustomCall, copied, differentiable
+from .recorded_call import RecordedCall, copied, differentiable
 
 _SETTINGS = 4
 """Ways of calling one Function (other constants, other tensors that need a gradient) that are looked at; the rest is told."""
@@ -36,7 +36,7 @@ largest call differ most in what they are given."""
 class CustomCode:
     """The hand-written backward code that one loss goes through."""
 
-    calls: tuple[CustomCall, ...] = ()
+    calls: tuple[RecordedCall, ...] = ()
     """The calls that are worth a check, the most telling of each Function first."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """How often each Function, by name, ran with a gradient coming back."""
@@ -75,7 +75,7 @@ def custom_code(run: Callable[[], Any], names: Mapping[nn.Module, str] | None = 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Run:
-    calls: list[Call]
+    calls: list[WatchedCall]
     graph: list[Any]
     failure: str
     hooks: tuple[Watched, ...]
@@ -83,21 +83,21 @@ class _Run:
 
 def _run(run: Callable[[], Any], names: Mapping[nn.Module, str], *, keep: Collection[Key]) -> _Run:
     """One forward and one backward pass of the loss under watch."""
-    with preserved(run), _eager(), watching(names, keep) as watch:
-        with watching_hooks(run, names, watch.place) as hooks:
+    with preserved(run), _eager(), recording_calls(names, keep) as recorder:
+        with watching_hooks(run, names, recorder.place) as hooks:
             loss = run()
             graph = _graph(loss)
             failure = _backward(loss, graph)
-        return _Run(calls=watch.calls, graph=_kinds_in(graph), failure=failure, hooks=tuple(hooks))
+        return _Run(calls=recorder.calls, graph=_kinds_in(graph), failure=failure, hooks=tuple(hooks))
 
 
-def _chosen(survey: _Run) -> tuple[list[Call], dict[str, int]]:
+def _chosen(survey: _Run) -> tuple[list[WatchedCall], dict[str, int]]:
     """The calls to keep: of each Function and setting the first, the largest and the last that a gradient reaches."""
-    ways: dict[str, dict[Any, list[Call]]] = defaultdict(lambda: defaultdict(list))
+    ways: dict[str, dict[Any, list[WatchedCall]]] = defaultdict(lambda: defaultdict(list))
     for call in survey.calls:
         if not call.transformed and (call.reached or (survey.failure and call.kind in survey.graph)):
             ways[call.family][call.settings].append(call)
-    chosen: list[Call] = []
+    chosen: list[WatchedCall] = []
     unlike: dict[str, int] = {}
     for family, settings in ways.items():
         groups = [[c for c in group if c.flows] or group for group in settings.values()]
@@ -107,34 +107,34 @@ def _chosen(survey: _Run) -> tuple[list[Call], dict[str, int]]:
     return chosen, unlike
 
 
-def _first(group: list[Call]) -> Call:
+def _first(group: list[WatchedCall]) -> WatchedCall:
     return group[0]
 
 
-def _largest(group: list[Call]) -> Call:
+def _largest(group: list[WatchedCall]) -> WatchedCall:
     return max(group, key=lambda call: call.size)
 
 
-def _last(group: list[Call]) -> Call:
+def _last(group: list[WatchedCall]) -> WatchedCall:
     return group[-1]
 
 
-def _kept(call: Call | None, seen: Call, name: str) -> CustomCall:
+def _kept(call: WatchedCall | None, seen: WatchedCall, name: str) -> RecordedCall:
     where = seen.where
     if call is None or call.arguments is None or call.reached != seen.reached:
-        return CustomCall(
+        return RecordedCall(
             name=name,
             where=where,
             reason="it ran in one run of the loss, and not in the next",
             seconds=seen.seconds,
         )
     if not any(differentiable(a) for a in call.arguments):
-        return CustomCall(
+        return RecordedCall(
             name=name,
             where=where,
             reason="none of its arguments is a floating-point tensor that requires a gradient",
         )
-    return CustomCall(
+    return RecordedCall(
         name=name,
         where=where,
         kind=call.kind,
@@ -148,23 +148,23 @@ def _kept(call: Call | None, seen: Call, name: str) -> CustomCall:
     )
 
 
-def _out_of_reach(survey: _Run, titles: Mapping[str, str]) -> Iterator[CustomCall]:
+def _out_of_reach(survey: _Run, titles: Mapping[str, str]) -> Iterator[RecordedCall]:
     """Functions that take part and cannot be called again from here, each with the reason."""
     plain = {c.family for c in survey.calls if not c.transformed}
     transformed = {c.family: c for c in reversed(survey.calls) if c.transformed and c.family not in plain}
     for family, call in transformed.items():
         reason = "it runs inside a transform of torch.func (vmap, grad, ...), which hands it no plain tensors"
-        yield CustomCall(name=titles[family], where=call.where, reason=reason)
+        yield RecordedCall(name=titles[family], where=call.where, reason=reason)
     watched = {c.kind for c in survey.calls}
     for kind in survey.graph:
         if isinstance(kind, str):
             reason = "it is written in C++, and its forward pass cannot be called from here"
-            yield CustomCall(name=kind, reason=reason)
+            yield RecordedCall(name=kind, reason=reason)
         elif kind not in watched:
-            yield CustomCall(name=_name(kind), reason="its forward pass ran before the loss was computed")
+            yield RecordedCall(name=_name(kind), reason="its forward pass ran before the loss was computed")
 
 
-def _titles(calls: Collection[Call]) -> dict[str, str]:
+def _titles(calls: Collection[WatchedCall]) -> dict[str, str]:
     """The classes by name, and by module and name where two share one."""
     names = {call.family: _name(call.kind) for call in calls}
     shared = Counter(names.values())
@@ -238,7 +238,7 @@ Key = tuple[str, int]
 
 
 @dataclass(eq=False, kw_only=True)
-class Call:
+class WatchedCall:
     """One call while it is watched."""
 
     kind: Any
@@ -270,32 +270,32 @@ class Call:
 
 
 @contextmanager
-def watching(names: Mapping[nn.Module, str], keep: Collection[Key]) -> Iterator[Watch]:
+def recording_calls(names: Mapping[nn.Module, str], keep: Collection[Key]) -> Iterator[CallRecorder]:
     """Watch every hand-written Function, also those that are defined on the way; the classes are as they were on the way out.
 
     Of the calls in `keep` the arguments and the gradients of the outputs are copied.
     """
     with ExitStack() as undo:
-        watch = Watch(keep, undo.enter_context(_standing(names)))
+        recorder = CallRecorder(keep, undo.enter_context(_module_names(names)))
         for kind, methods in {kind: _methods_of(kind) for kind in _hand_written()}.items():
-            undo.enter_context(_replaced(kind, watch.over(kind, methods)))
-        undo.enter_context(_watching_new(watch, undo))
-        yield watch
-        for call in watch.calls:
+            undo.enter_context(_replaced(kind, recorder.over(kind, methods)))
+        undo.enter_context(_watching_new(recorder, undo))
+        yield recorder
+        for call in recorder.calls:
             call.context = None
 
 
-class Watch:
+class CallRecorder:
     """Stands in for the methods of the Functions, and notes the calls."""
 
     def __init__(self, keep: Collection[Key], place: Callable[[], str]) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[WatchedCall] = []
         self.place = place
         self._keep = keep
         self._counts: dict[str, int] = defaultdict(int)
         self._kinds: dict[str, list[Any]] = defaultdict(list)
-        self._of: dict[int, Call] = {}
-        self._open: dict[Any, list[Call]] = defaultdict(list)
+        self._of: dict[int, WatchedCall] = {}
+        self._open: dict[Any, list[WatchedCall]] = defaultdict(list)
 
     def over(self, kind: Any, methods: Mapping[str, Any]) -> dict[str, Any]:
         """The methods of a class, each with a watch over it."""
@@ -348,13 +348,13 @@ class Watch:
 
         return noting
 
-    def _entered(self, kind: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Call:
+    def _entered(self, kind: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> WatchedCall:
         tensors = [a for a in arguments if isinstance(a, torch.Tensor)]
         family = f"{kind.__module__}.{kind.__qualname__}"
         # A factory may make several classes of one name.
         if kind not in self._kinds[family]:
             self._kinds[family].append(kind)
-        call = Call(
+        call = WatchedCall(
             kind=kind,
             family=family,
             ordinal=self._counts[family],
@@ -370,13 +370,13 @@ class Watch:
             call.arguments, call.keywords = copied(arguments), copied(keywords)
         return call
 
-    def _bind(self, call: Call, context: Any) -> None:
+    def _bind(self, call: WatchedCall, context: Any) -> None:
         # Held, so that no other context gets the same id. The first to come is the one that autograd called: it may lend its context
         # to the forward pass of another.
         call.context = context
         self._of.setdefault(id(context), call)
 
-    def _reached(self, call: Call, gradients: Any) -> None:
+    def _reached(self, call: WatchedCall, gradients: Any) -> None:
         cotangents = [g.detach().to_dense() if isinstance(g, torch.Tensor) else None for g in gradients]
         call.reached = True
         # Only a backward pass that is to be differentiated itself runs with gradients enabled.
@@ -424,7 +424,7 @@ def _methods_of(kind: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _watching_new(watch: Watch, undo: ExitStack) -> Iterator[None]:
+def _watching_new(recorder: CallRecorder, undo: ExitStack) -> Iterator[None]:
     """Watch the Functions that a forward pass defines."""
     initialise = FunctionMeta.__init__
 
@@ -432,7 +432,7 @@ def _watching_new(watch: Watch, undo: ExitStack) -> Iterator[None]:
         initialise(cls, *args, **kwargs)
         methods = _methods_of(cls)
         if is_theirs(cls) and "forward" in methods:
-            undo.enter_context(_replaced(cls, watch.over(cls, methods)))
+            undo.enter_context(_replaced(cls, recorder.over(cls, methods)))
 
     FunctionMeta.__init__ = initialised
     try:
@@ -458,7 +458,7 @@ def _replaced(kind: Any, methods: Mapping[str, Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _standing(names: Mapping[nn.Module, str]) -> Iterator[Callable[[], str]]:
+def _module_names(names: Mapping[nn.Module, str]) -> Iterator[Callable[[], str]]:
     """Tells at any time which module the run is in; a compiled one goes by its own name."""
     stack: list[str] = []
 

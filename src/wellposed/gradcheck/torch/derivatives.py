@@ -14,9 +14,9 @@ import torch.autograd.forward_ad as forward_ad
 
 from ...errors import ArgumentError, users_code
 from ..output_weights import random_weights
-from .arguments import Cast, Leaf, Subject, checked_leaves, coarsest
+from .arguments import Cast, CheckedFunction, CheckedTensor, coarsest, refuse_unusable
 from .moved_tensors import real_view
-from .per_sample_loss import Loss
+from .per_sample_loss import LossForms
 from .weighted_outputs import nodes_of, outputs_of
 
 Gradients = tuple[torch.Tensor | None, ...]
@@ -148,7 +148,9 @@ def _cotangent(y: torch.Tensor, key: Sequence[int]) -> torch.Tensor:
     return torch.from_numpy(drawn).to(y.device, y.dtype)
 
 
-def second_order(subject: Subject, outputs: Sequence[tuple[str, torch.Tensor]], *, seed: int) -> Subject:
+def second_order(
+    function: CheckedFunction, outputs: Sequence[tuple[str, torch.Tensor]], *, seed: int
+) -> CheckedFunction:
     """``G(x, v)``, the gradient of ``<v, f(x)>`` by x; x and the cotangents v are its leaves.
 
     Parameters
@@ -161,39 +163,39 @@ def second_order(subject: Subject, outputs: Sequence[tuple[str, torch.Tensor]], 
         Of the cotangents.
     """
     cotangents = tuple(
-        Leaf(
+        CheckedTensor(
             name=f"grad of {name}",
             tensor=_cotangent(y, (seed, 2, i)),
             is_parameter=False,
         )
         for i, (name, y) in enumerate(outputs)
     )
-    n = len(subject.leaves)
+    n = len(function.leaves)
 
     def call(placed: Sequence[torch.Tensor], cast: Cast) -> Any:
         leaves, v = placed[:n], placed[n:]
-        returned = outputs_of(plain(subject.call(leaves, cast)))
+        returned = outputs_of(plain(function.call(leaves, cast)))
         attached = [(y, w) for (_, y), w in zip(returned, v, strict=True) if y.requires_grad]
         if not attached:
             raise ArgumentError("no output of f depends on what it is checked by: there is no second order")
         found = gradient_of(attached, leaves)
         return {
-            f"grad of {leaf.name}": g for leaf, g in zip(subject.leaves, found, strict=True) if g is not None
+            f"grad of {leaf.name}": g for leaf, g in zip(function.leaves, found, strict=True) if g is not None
         }
 
-    leaves = checked_leaves((*subject.leaves, *cotangents))
-    return Subject(
-        roots=subject.roots,
+    leaves = refuse_unusable((*function.leaves, *cotangents))
+    return CheckedFunction(
+        roots=function.roots,
         leaves=leaves,
         call=call,
-        constants=subject.constants,
+        constants=function.constants,
         dtype=coarsest(leaves),
         order=2,
     )
 
 
 def plain(returned: Any) -> Any:
-    return returned.plain() if isinstance(returned, Loss) else returned
+    return returned.plain() if isinstance(returned, LossForms) else returned
 
 
 def gradient_of(

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from ...runtime.torch.tensors import WITHOUT_FLOAT64
-from ..directions import BLOCK, Step
-from .arguments import Leaf, double_of, is_dense
+from ..directions import BLOCK, DirectionStep
+from .arguments import CheckedTensor, double_of, is_dense
 
 Block = slice | None
 """Some elements in the order of memory, or None: all of a tensor that has another order."""
@@ -31,7 +31,7 @@ def to_array(tensor: torch.Tensor) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Place:
+class Location:
     """Where a leaf is: at the values of a tensor, or some steps from there, each rounded to the leaf's type.
 
     What the steps lead to is made again, block by block, whenever it is needed: a copy would take eight times as much.
@@ -41,7 +41,7 @@ class Place:
     """A real view; it is never written."""
     dtype: torch.dtype
     """Of the leaf, as a real view."""
-    steps: tuple[Step, ...] = ()
+    steps: tuple[DirectionStep, ...] = ()
 
     @property
     def blocks(self) -> Iterator[Block]:
@@ -67,13 +67,13 @@ class Place:
         return found
 
 
-def _stepped(step: Step, base: torch.Tensor, block: Block) -> torch.Tensor:
+def _stepped(step: DirectionStep, base: torch.Tensor, block: Block) -> torch.Tensor:
     """Where a block in float64 ends up."""
     move = torch.from_numpy(step.moves(block)).to(base.device)
     return torch.add(base, move, alpha=step.length, out=move)
 
 
-class Scratch:
+class MovedTensors:
     """Copies of the leaves, at any point.
 
     Parameters
@@ -84,83 +84,83 @@ class Scratch:
         In float64.
     """
 
-    def __init__(self, leaves: Sequence[Leaf], *, replay: bool) -> None:
+    def __init__(self, leaves: Sequence[CheckedTensor], *, replay: bool) -> None:
         self.leaves = leaves
         self.tensors = [self._of(leaf, replay) for leaf in leaves]
         """What autograd sees: the parameters themselves, and copies of the inputs."""
         # Detached, and not `.data`: writing counts as a change of the tensor, as a step of an optimizer does.
-        self._cells = [real_view(t) for t in self.tensors]
-        self._holds: list[Place | None] = [None] * len(leaves)
+        self._storage = [real_view(t) for t in self.tensors]
+        self._current: list[Location | None] = [None] * len(leaves)
         """For each cell the place whose values it has; None where it has moved or was written to."""
         self._versions = [0] * len(leaves)
         self._written: set[int] = set()
 
-    def _of(self, leaf: Leaf, replay: bool) -> torch.Tensor:
+    def _of(self, leaf: CheckedTensor, replay: bool) -> torch.Tensor:
         if leaf.is_parameter:
             leaf.tensor.data = _alone(leaf.tensor.data)
             return leaf.tensor
         dtype = double_of(leaf.tensor.dtype) if replay else leaf.tensor.dtype
         return torch.empty(leaf.tensor.shape, dtype=dtype, device=leaf.tensor.device).requires_grad_()
 
-    def at(self, i: int, values: torch.Tensor) -> Place:
+    def at(self, i: int, values: torch.Tensor) -> Location:
         """The place of a leaf that has these values."""
-        return Place(tensor=values, dtype=self._cells[i].dtype)
+        return Location(tensor=values, dtype=self._storage[i].dtype)
 
-    def put(self, i: int, place: Place) -> None:
+    def put(self, i: int, place: Location) -> None:
         """Give a leaf the values of a place, unless it has them."""
-        if self._holds[i] is place:
+        if self._current[i] is place:
             return
         for block, cell in self._in_blocks(i, place):
             cell.copy_(place.wide(block))
-        self._holds[i] = place
+        self._current[i] = place
 
-    def move(self, i: int, place: Place, step: Step, gradient: torch.Tensor | None) -> float:
+    def move(self, i: int, place: Location, step: DirectionStep, gradient: torch.Tensor | None) -> float:
         """Put a leaf a step from a place, rounded to its type; what the gradient says of the move really made."""
-        self._holds[i] = None
-        taken = 0.0
+        self._current[i] = None
+        claimed_change = 0.0
         for block, cell in self._in_blocks(i, place):
             base = place.wide(block)
             moved = _stepped(step, base, block)
             cell.copy_(moved)
             if gradient is not None:
                 made = torch.sub(_double(cell), base, out=moved)
-                taken += _inner(_double(_part(gradient, block)), made)
-        return taken
+                claimed_change += _inner(_double(_part(gradient, block)), made)
+        return claimed_change
 
-    def moved_by(self, i: int, place: Place) -> torch.Tensor:
+    def moved_by(self, i: int, place: Location) -> torch.Tensor:
         """How far a leaf is from a place, in its own type."""
-        return (_double(self._cells[i]) - _double(place.values())).to(self._cells[i].dtype)
+        return (_double(self._storage[i]) - _double(place.values())).to(self._storage[i].dtype)
 
-    def mark(self) -> None:
+    def note_versions(self) -> None:
         """Before an evaluation: whatever is written from here on was written by the function."""
         self._versions = [-1 if t.is_inference() else t._version for t in self.tensors]
 
-    def look(self, places: Sequence[Place]) -> None:
+    def look(self, locations: Sequence[Location]) -> None:
         """After an evaluation at the places: see which leaves the function writes to without saying so."""
-        self._written |= {i for i, place in enumerate(places) if not self._is_at(i, place)}
-        self.forget_written()
+        self._written |= {i for i, place in enumerate(locations) if not self._is_at(i, place)}
+        self.forget_what_was_written()
 
-    def settled(self, places: Sequence[Place]) -> list[Place] | None:
+    def settled(self, locations: Sequence[Location]) -> list[Location] | None:
         """After an evaluation at the places: where the function has put its own leaves, or None where it left them."""
-        put = {i for i in self._written if not self._is_at(i, places[i])}
+        put = {i for i in self._written if not self._is_at(i, locations[i])}
         return (
-            [self.at(i, self._cells[i].clone()) if i in put else p for i, p in enumerate(places)]
+            [self.at(i, self._storage[i].clone()) if i in put else p for i, p in enumerate(locations)]
             if put
             else None
         )
 
-    def forget_written(self) -> None:
+    def forget_what_was_written(self) -> None:
         """After an evaluation: what the function wrote to is not where it was."""
         for i, tensor in enumerate(self.tensors):
             if i in self._written or (not tensor.is_inference() and tensor._version != self._versions[i]):
-                self._holds[i] = None
+                self._current[i] = None
 
-    def _is_at(self, i: int, place: Place) -> bool:
+    def _is_at(self, i: int, place: Location) -> bool:
         return all(torch.equal(cell, place.wide(b).to(cell)) for b, cell in self._in_blocks(i, place))
 
-    def _in_blocks(self, i: int, place: Place) -> Iterator[tuple[Block, torch.Tensor]]:
+    def _in_blocks(self, i: int, place: Location) -> Iterator[tuple[Block, torch.Tensor]]:
         """The leaf's own memory, block by block of the place."""
-        cell = self._cells[i]
+        cell = self._storage[i]
         blocks = place.blocks if cell.is_contiguous() else (None,)
         return ((block, _part(cell, block)) for block in blocks)
 

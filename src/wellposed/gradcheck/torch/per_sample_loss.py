@@ -16,7 +16,7 @@ _ROUNDINGS = 16.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Loss:
+class LossForms:
     """One loss of a problem, as the user computes it and by sample."""
 
     plain: Callable[[], torch.Tensor]
@@ -26,7 +26,7 @@ class Loss:
     """What each of them may count in the plain loss."""
 
 
-class Unreduced:
+class PerSampleLoss:
     """A loss that takes ``reduction=``, with ``reduction="none"``."""
 
     def __init__(self, loss: Any) -> None:

@@ -20,7 +20,7 @@ Tensors = list[torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CustomCall:
+class RecordedCall:
     """What a Function was given in one call, and the gradients of its outputs that reached it on the way back."""
 
     name: str
@@ -56,26 +56,27 @@ class CustomCall:
         """Whether any gradient reached it that is not zero."""
         return any(c is not None and bool((c != 0).any()) for c in self.cotangents)
 
-    def against(self, dense_inputs: bool = False, dense_cotangents: bool = False) -> Function:
+    def with_recorded_upstream(self, dense_inputs: bool = False, dense_cotangents: bool = False) -> Function:
         """<cotangent, outputs> as a function of `inputs`: its gradient is what the backward pass really returned.
 
         Inputs and cotangents lie in memory as they did, unless they are asked for dense: kernels go wrong by strides.
         """
         apply = self._applied(dense=dense_inputs)
         held = [
-            None if c is None else _Held(c.contiguous() if dense_cotangents else c) for c in self.cotangents
+            None if c is None else _HiddenTensor(c.contiguous() if dense_cotangents else c)
+            for c in self.cotangents
         ]
 
-        def against(*inputs: torch.Tensor) -> torch.Tensor:
+        def with_recorded_upstream(*inputs: torch.Tensor) -> torch.Tensor:
             outputs = apply(*inputs)
             parts = [
-                _Against.apply(y, c)
+                _UpstreamProduct.apply(y, c)
                 for y, c in zip(outputs, held, strict=True)
-                if c is not None and _grows(y)
+                if c is not None and _has_graph(y)
             ]
             return torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64)
 
-        named = self._named(against)
+        named = self._named(with_recorded_upstream)
         named.given_upstream = True  # type: ignore[attr-defined]
         return named
 
@@ -91,15 +92,17 @@ class CustomCall:
         def outputs(*inputs: torch.Tensor) -> Any:
             found = apply(*inputs)
             if not reached:
-                return tuple(y for y in found if _grows(y))
+                return tuple(y for y in found if _has_graph(y))
             flowing = zip(compress(found, wanted), reached, strict=True)
             return tuple(
-                y if not masked or bool(m.all()) else torch.where(m, y, 0) for y, m in flowing if _grows(y)
+                y if not masked or bool(m.all()) else torch.where(m, y, 0)
+                for y, m in flowing
+                if _has_graph(y)
             )
 
         return self._named(outputs)
 
-    def bend(self, *, seed: int) -> float:
+    def nonlinearity(self, *, seed: int) -> float:
         """How far the backward pass is from linear in the gradient that it is given: |B(c) + B(r) - B(c + r)| / |B(c)|, r random.
 
         A backward pass that is right for a random r and linear between r and c is right for c.
@@ -266,11 +269,11 @@ def _fresh(value: Any) -> Any:
     return _as_laid_out(value.detach(), value.dtype) if isinstance(value, torch.Tensor) else value
 
 
-def _grows(y: Any) -> bool:
+def _has_graph(y: Any) -> bool:
     return isinstance(y, torch.Tensor) and y.requires_grad
 
 
-class _Held:
+class _HiddenTensor:
     """A cotangent that no walk over attributes finds: to be copied or cast there would change how it lies in memory."""
 
     __slots__ = ("tensor",)
@@ -279,11 +282,11 @@ class _Held:
         self.tensor = tensor.detach()
 
 
-class _Against(torch.autograd.Function):
+class _UpstreamProduct(torch.autograd.Function):
     """Re <cotangent, y> in double precision; its backward pass hands back the cotangent, strides and all."""
 
     @staticmethod
-    def forward(ctx: Any, y: torch.Tensor, held: _Held) -> torch.Tensor:
+    def forward(ctx: Any, y: torch.Tensor, held: _HiddenTensor) -> torch.Tensor:
         ctx.held, ctx.dtype = held, y.dtype
         return _projection(held, y)
 
@@ -299,7 +302,7 @@ class _Against(torch.autograd.Function):
         return _projection(ctx.held, grad_inputs[0])
 
 
-def _projection(held: _Held, y: torch.Tensor) -> torch.Tensor:
+def _projection(held: _HiddenTensor, y: torch.Tensor) -> torch.Tensor:
     wide = torch.complex128 if y.is_complex() else torch.float64
     c, values = held.tensor.to(wide), y.to(wide)
     # Where no gradient flows the output may be anything, not a number included.

@@ -76,7 +76,7 @@ class Term:
         return hypot(torch.finfo(self.tensor.dtype).eps, adding) * size / 12**0.5
 
 
-class Weights:
+class OutputWeights:
     """The weights of the outputs: the same at every evaluation."""
 
     def __init__(self, seed: int, spacing: float) -> None:
