@@ -23,7 +23,7 @@ from .directions import Array
 from .jacobians import transposed, uneven_sizes, with_worst_output
 from .objective import NumpyObjective, Objective
 from .parameter_dicts import ParameterDicts
-from .result import GradientCheck
+from .result import GradientCheck, Reason
 from .verdict import judge
 
 jax_objective = lazy("wellposed.gradcheck.jax.objective")
@@ -174,11 +174,11 @@ def _in_orders(check: Checker, order: int) -> GradientCheck:
     if order == 1 or first.verdict != "pass":
         return first
     second = check.order(2)
-    return replace(
-        second,
+    head = Reason(code="second-order", text="of the gradient of the gradient")
+    return second.with_reasons(
+        *((head, *second.reasons) if second.reasons else ()),
         n_forward=first.n_forward + second.n_forward,
         n_backward=first.n_backward + second.n_backward,
-        detail=second.detail and f"of the gradient of the gradient: {second.detail}",
         resolution=max(first.resolution, second.resolution),
         low_precision_error=max(
             (e for e in (first.low_precision_error, second.low_precision_error) if e is not None),
@@ -267,9 +267,8 @@ def _check_numpy(
             seed=seed,
             resolution=resolution,
         ):
-            check = replace(
-                check, cause="transposed", detail="the axes of the outputs and of the input are swapped"
-            )
+            text = "the axes of the outputs and of the input are swapped"
+            check = check.with_reasons(Reason(code="cause", text=text), cause="transposed")
     return with_worst_output(check, objective.outputs, objective.points, objective.jacobians, objective.names)
 
 
@@ -337,7 +336,8 @@ class Checker:
 
     def _natively(self, checked: Any, *, why: str) -> GradientCheck:
         check = self._judged(checked)
-        return replace(check, detail=f"{check.detail}; checked in {check.precision}: {why}".lstrip("; "))
+        reason = Reason(code="own-precision", text=f"checked in {check.precision}: {why}")
+        return check.with_reasons(*check.reasons, reason)
 
     def _judged(self, checked: Any) -> GradientCheck:
         with self._opened_objective(checked, replay=False) as objective:

@@ -11,7 +11,7 @@ import numpy as np
 from ..directional_error import ErrorEstimator
 from ..directions import Array
 from ..error_estimate import FLAG
-from ..result import GradientCheck, TensorCheck, WorstElement
+from ..result import GradientCheck, Reason, TensorCheck, WorstElement
 from ..tensor_verdicts import TensorOutcome
 from .another_point import ignoring_upstream, rounded_on_the_way, stored
 from .evidence import (
@@ -79,13 +79,14 @@ def explained(
     common = _common_cause(estimator, [failures[i] for i in failing[:MOST_EXPLAINED]])
     chosen = common or first.cause
     names = _listed([estimator.objective.names[i] for i in sorted(failing)])
-    return replace(
-        check,
+    reasons = [Reason(code="wrong-tensors", text=f"wrong for {names}")]
+    if chosen:
+        reasons.append(Reason(code="cause", text=chosen.detail))
+    return check.with_reasons(
+        *reasons,
+        *check.reasons,
         relative_error=_ng(estimator, failures, numerical),
         cause=common.name if common else None,
-        detail="; ".join(
-            p for p in (f"wrong for {names}", chosen.detail if chosen else "", check.detail) if p
-        ),
         where=_where(estimator, first),
         tensors=tuple(_tensor(estimator, i, t, failures.get(i)) for i, t in enumerate(check.tensors)),
         worst=_worst(estimator, first, numerical),
