@@ -18,10 +18,10 @@ from ..directions import Array, Direction
 from ..error_estimate import FLAG, ErrorEstimate
 from ..objective import Objective
 from ..tensor_verdicts import TensorOutcome, examine_all
-from .evidence import LEFT_OVER, Evidence, measure, rms
-from .whole_tensor import AWAY, CONFIRMED, Cause
+from .evidence import LEFT_OVER, Cause, Evidence, measure, rms
+from .whole_tensor import AWAY, CONFIRMED
 
-LOUDER = -3
+MULTIPLE = -3
 """A multiple of F whose gradient is that multiple too, unless it was computed before; negative, since signs and normed gradients know no size."""
 NEARER = 10.0
 """How much nearer the error is looked at again: that of a stale gradient shrinks with the distance."""
@@ -79,20 +79,20 @@ def stored(estimator: ErrorEstimator, tensors: Sequence[int]) -> dict[int, Cause
 
 def ignoring_upstream(estimator: ErrorEstimator, tensors: Sequence[int]) -> list[int]:
     """Of some tensors, those whose gradient stays the same when F is multiplied."""
-    louder = _moved(estimator, None, 0.0, upstream=LOUDER) if tensors else None
+    louder = _moved(estimator, None, 0.0, upstream=MULTIPLE) if tensors else None
     if louder is None:
         return []
     rounding = 8 * estimator.objective.roundoff
-    pairs = {i: (estimator.objective.gradient(i), LOUDER * louder.gradient(i)) for i in tensors}
+    pairs = {i: (estimator.objective.gradient(i), MULTIPLE * louder.gradient(i)) for i in tensors}
     return [i for i, (g, same) in pairs.items() if np.any(g) and np.allclose(g, same, rtol=rounding, atol=0)]
 
 
-def rounded_on_the_way(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+def rounded_inputs(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """Whether the gradient is right where every tensor holds numbers of few bits: then it rounds them to so many.
 
     The error of another kind is there as well, since the point is hardly another.
     """
-    if not evidence.nameable or evidence.error_norm > COARSEST * estimator.norms[evidence.tensor]:
+    if evidence.error_norm > COARSEST * estimator.norms[evidence.tensor]:
         return None
     error = rms(evidence.errors)
     for name, bits in HALF_FORMATS:
@@ -156,7 +156,7 @@ def _cause(
         )
     new_direction, away = _moved(estimator, direction, AWAY, afresh=True), _moved(estimator, direction, AWAY)
     if new_direction and away and _same_claim(new_direction, away):
-        return _held(estimator, direction, wrong)  # nothing was kept where that could be taken back
+        return _saved_tensor(estimator, direction, wrong)  # nothing was kept where that could be taken back
     near = _moved(estimator, direction, AWAY / NEARER)
     if near is None or estimator.good_step is None:
         return None
@@ -169,13 +169,13 @@ def _cause(
     )
 
 
-def _held(estimator: ErrorEstimator, direction: Direction, wrong: Sequence[int]) -> Cause | None:
+def _saved_tensor(estimator: ErrorEstimator, direction: Direction, wrong: Sequence[int]) -> Cause | None:
     """Whether the wrong gradient knows a tensor as it was at first: it is right there, and stays what it was when that tensor moves.
 
     Values that are zero or alike might be right by chance, as where a forgotten term is zero too: only others move.
     """
     for j in direction.tensors[:MOST_HELD]:
-        at_random = _at_random(estimator.objective.point(j))
+        at_random = _distinct_values(estimator.objective.point(j))
         if at_random.sum() < FEWEST_AT_RANDOM:
             continue
         alone = _moved(estimator, direction.within(j, at_random), AWAY)
@@ -192,7 +192,7 @@ def _held(estimator: ErrorEstimator, direction: Direction, wrong: Sequence[int])
     return None
 
 
-def _at_random(point: Array) -> NDArray[np.bool_]:
+def _distinct_values(point: Array) -> NDArray[np.bool_]:
     """The elements whose value no other has, and that are not zero."""
     _, place, count = np.unique(np.abs(point), return_inverse=True, return_counts=True)
     return (count[place.reshape(point.shape)] == 1) & (point != 0)

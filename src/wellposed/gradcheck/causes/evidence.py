@@ -29,7 +29,7 @@ ELEMENTWISE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Box:
+class TensorSlice:
     """A slice of a tensor: from `starts` up to, not including, `stops`."""
 
     shape: tuple[int, ...]
@@ -37,7 +37,7 @@ class Box:
     stops: tuple[int, ...]
 
     @classmethod
-    def whole(cls, shape: Sequence[int]) -> Box:
+    def whole(cls, shape: Sequence[int]) -> TensorSlice:
         return cls(shape=tuple(shape), starts=(0,) * len(shape), stops=tuple(shape))
 
     @property
@@ -58,7 +58,7 @@ class Box:
     def slices(self) -> tuple[slice, ...]:
         return tuple(slice(a, b) for a, b in zip(self.starts, self.stops, strict=True))
 
-    def halves(self, axis: int) -> tuple[Box, Box]:
+    def halves(self, axis: int) -> tuple[TensorSlice, TensorSlice]:
         middle = (self.starts[axis] + self.stops[axis]) // 2
         return (
             replace(self, stops=_with(self.stops, axis, middle)),
@@ -79,26 +79,28 @@ def _with(values: tuple[int, ...], place: int, value: int) -> tuple[int, ...]:
     return (*values[:place], value, *values[place + 1 :])
 
 
-def smallest_box(estimator: ErrorEstimator, tensor: int, direction: Direction, total: ErrorEstimate) -> Box:
+def smallest_slice(
+    estimator: ErrorEstimator, tensor: int, direction: Direction, total: ErrorEstimate
+) -> TensorSlice:
     """The smallest slice, by halving, outside of which the direction sees nothing of the error `total`."""
-    whole = box = Box.whole(estimator.objective.shapes[tensor])
-    all_tensors = total.error
-    for axis in range(len(box.shape)):
-        while box.stops[axis] - box.starts[axis] > 1:
-            left, right = box.halves(axis)
+    whole = part = TensorSlice.whole(estimator.objective.shapes[tensor])
+    error = total.error
+    for axis in range(len(part.shape)):
+        while part.stops[axis] - part.starts[axis] > 1:
+            left, right = part.halves(axis)
             measured = _measured(estimator, tensor, direction, left, total)
             rest = replace(measured, error=total.error - measured.error, bar=measured.bar + total.bar)
-            wrong = [part for part, r in ((left, measured), (right, rest)) if _holds(r, total)]
+            wrong = [half for half, r in ((left, measured), (right, rest)) if _holds(r, total)]
             if len(wrong) != 1:
                 break
-            box = wrong[0]
-            kept = measured if box is left else rest
+            part = wrong[0]
+            kept = measured if part is left else rest
             total = replace(total, error=kept.error, bar=kept.bar)
-    if box.is_whole:
+    if part.is_whole:
         return whole
     # What is left after many halvings was never measured by itself.
-    own = estimator.estimate_from_two_steps(direction.within(tensor, box.mask), total.step)
-    return box if abs(own.error - all_tensors) <= MOSTLY * abs(all_tensors) + FLAG * own.bar else whole
+    own = estimator.estimate_from_two_steps(direction.within(tensor, part.mask), total.step)
+    return part if abs(own.error - error) <= MOSTLY * abs(error) + FLAG * own.bar else whole
 
 
 def _holds(part: ErrorEstimate, total: ErrorEstimate) -> bool:
@@ -106,9 +108,9 @@ def _holds(part: ErrorEstimate, total: ErrorEstimate) -> bool:
 
 
 def _measured(
-    estimator: ErrorEstimator, tensor: int, direction: Direction, box: Box, total: ErrorEstimate
+    estimator: ErrorEstimator, tensor: int, direction: Direction, part: TensorSlice, total: ErrorEstimate
 ) -> ErrorEstimate:
-    return measure(estimator, direction.within(tensor, box.mask), total, share=CLEAR)
+    return measure(estimator, direction.within(tensor, part.mask), total, share=CLEAR)
 
 
 def measure(
@@ -155,7 +157,7 @@ def estimate_element(
     return estimator.estimate_along(direction, wanted=wanted, start=start)
 
 
-def heaviest_element(
+def most_wrong_element(
     estimator: ErrorEstimator, tensor: int, direction: Direction, total: ErrorEstimate, *, most: int
 ) -> int | None:
     """Flat index of a wrong element, the half with the larger error kept each time; None when more than `most` are wrong.
@@ -165,7 +167,7 @@ def heaviest_element(
     block, like, both = np.arange(int(np.prod(estimator.objective.shapes[tensor]))), total, 0
     while len(block) > 1:
         left, right = np.array_split(block, 2)
-        measured = measure(estimator, _among(estimator, tensor, direction, left), like, share=CLEAR)
+        measured = measure(estimator, _restricted_to(estimator, tensor, direction, left), like, share=CLEAR)
         rest = replace(measured, error=total.error - measured.error, bar=measured.bar + total.bar)
         both += _holds(measured, total) and _holds(rest, total)
         if both >= most:
@@ -177,7 +179,9 @@ def heaviest_element(
     )
 
 
-def _among(estimator: ErrorEstimator, tensor: int, direction: Direction, elements: Indices) -> Direction:
+def _restricted_to(
+    estimator: ErrorEstimator, tensor: int, direction: Direction, elements: Indices
+) -> Direction:
     mask = np.zeros(int(np.prod(estimator.objective.shapes[tensor])), dtype=bool)
     mask[elements] = True
     return direction.within(tensor, mask.reshape(estimator.objective.shapes[tensor]))
@@ -197,9 +201,11 @@ def every_element(estimator: ErrorEstimator, accused: dict[int, ErrorEstimate]) 
     return found
 
 
-def telling_elements(estimator: ErrorEstimator, tensor: int, box: Box, rng: np.random.Generator) -> Indices:
+def candidate_elements(
+    estimator: ErrorEstimator, tensor: int, part: TensorSlice, rng: np.random.Generator
+) -> Indices:
     """Where in a box to look for the worst element: the largest gradients, and some at random."""
-    inside = np.flatnonzero(box.mask)
+    inside = np.flatnonzero(part.mask)
     magnitude = np.abs(estimator.objective.gradient(tensor).reshape(-1)[inside])
     largest = inside[np.argsort(magnitude)[-SAMPLED:]]
     return np.unique(np.concatenate([largest, rng.choice(inside, size=min(SAMPLED, inside.size))]))
@@ -217,9 +223,26 @@ LEFT_OVER = 0.05
 """A hypothesis that leaves more of the error than this explains nothing."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    name: str
+    detail: str
+    ratio: float | None = None
+    """Numerical over analytic, where one number says it all."""
+    where: str = ""
+    """The slice that is wrong, where it is not the whole tensor."""
+    telling: bool = True
+    """False for a factor that stands for nothing known."""
+    elements: tuple[int, ...] = ()
+    """Flat indices of the elements that are furthest off."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
+    """One tensor with a wrong gradient, the slice that holds the error, and error estimates along a few directions."""
+
     tensor: int
+    part: TensorSlice
     scale: float
     directions: tuple[Direction, ...]
     estimates: tuple[ErrorEstimate, ...]
@@ -285,7 +308,13 @@ def gather(estimator: ErrorEstimator, tensor: int, accused: ErrorEstimate) -> Ev
     random = (estimator.new_direction((tensor,)) for _ in range(DIRECTIONS))
     directions = (*random, *(d for d in signs if d is not None))
     estimates = tuple(measure(estimator, d, accused, share=SHARP) for d in directions)
-    return Evidence(tensor=tensor, scale=estimator.scales[tensor], directions=directions, estimates=estimates)
+    return Evidence(
+        tensor=tensor,
+        part=TensorSlice.whole(estimator.objective.shapes[tensor]),
+        scale=estimator.scales[tensor],
+        directions=directions,
+        estimates=estimates,
+    )
 
 
 def split_numerical(estimator: ErrorEstimator, evidence: Evidence) -> Sequence[tuple[Array, ...]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from typing import Literal
 
 import numpy as np
 
@@ -13,22 +14,42 @@ from ..directions import Array
 from ..error_estimate import FLAG
 from ..result import GradientCheck, Reason, TensorCheck, WorstElement
 from ..tensor_verdicts import TensorOutcome
-from .another_point import ignoring_upstream, rounded_on_the_way, stored
+from .another_point import ignoring_upstream, rounded_inputs, stored
 from .evidence import (
     CLEAR,
     EXACT,
     NAMEABLE,
-    Box,
+    Cause,
+    Evidence,
+    TensorSlice,
+    candidate_elements,
     estimate_element,
     every_element,
     gather,
     measure,
     rms,
-    smallest_box,
-    telling_elements,
+    smallest_slice,
 )
-from .part_of_tensor import scattered_cause, slice_cause
-from .whole_tensor import Cause, factor_cause, global_cause, left_out
+from .part_of_tensor import (
+    few_elements,
+    not_blocked,
+    opposite_mask,
+    shuffled_slices,
+    swapped_slopes,
+    wrong_on_one_side,
+    wrong_slice,
+)
+from .through_sums import missing_through_sum
+from .whole_tensor import (
+    factor_cause,
+    low_precision,
+    missing_term,
+    outputs_left_out,
+    rearranged_gradient,
+    scaled,
+    weight_decay,
+    zero_gradient,
+)
 
 FEW_ELEMENTS = 100
 """Below this a failing check compares every element."""
@@ -41,6 +62,49 @@ MOST_UNNAMED = 2
 """Failing tensors without a name before the search for names ends."""
 
 
+@dataclass(frozen=True)
+class Hypothesis:
+    """One kind of bug: how it is recognised, and where it may be sought."""
+
+    find: Callable[[ErrorEstimator, Evidence], Cause | None]
+    scope: Literal["tensor", "slice", "scattered", "few"] = "tensor"
+    """Whether the error may be anywhere in the tensor, in one slice of it, in no smaller slice, or in a few elements."""
+    needs_gradient: bool = True
+    """False where derivatives along directions suffice, which is all that forward mode has."""
+
+    def applies(self, estimator: ErrorEstimator, evidence: Evidence) -> bool:
+        if not evidence.nameable or (self.needs_gradient and not estimator.objective.claims_gradient):
+            return False
+        whole = evidence.part.is_whole
+        return {
+            "tensor": True,
+            "slice": not whole,
+            "scattered": whole and bool(evidence.part.shape),
+            "few": bool(evidence.part.shape),
+        }[self.scope]
+
+
+HYPOTHESES = (
+    Hypothesis(zero_gradient, needs_gradient=False),
+    Hypothesis(scaled, needs_gradient=False),
+    Hypothesis(weight_decay),
+    Hypothesis(low_precision),
+    Hypothesis(missing_term),
+    Hypothesis(rearranged_gradient),
+    Hypothesis(wrong_slice, "slice"),
+    Hypothesis(outputs_left_out),
+    Hypothesis(rounded_inputs, needs_gradient=False),
+    Hypothesis(wrong_on_one_side, "scattered"),
+    Hypothesis(few_elements, "few"),
+    Hypothesis(not_blocked, "scattered"),
+    Hypothesis(shuffled_slices, "scattered"),
+    Hypothesis(missing_through_sum, "scattered"),
+    Hypothesis(swapped_slopes, "scattered"),
+    Hypothesis(opposite_mask, "scattered"),
+)
+"""In the order in which they are tried: the simplest first, then those that need the wrong slice, which takes more evaluations to find."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Failure:
     """What is known of one failing tensor."""
@@ -50,7 +114,7 @@ class Failure:
     error_norm: float
     numerical_norm: float
     cause: Cause | None
-    box: Box
+    part: TensorSlice
 
     @property
     def step(self) -> float | None:
@@ -70,8 +134,10 @@ def explained(
         unnamed = sum(f.cause is None for f in failures.values())
         sought = k < MOST_EXPLAINED and unnamed < MOST_UNNAMED
         failures[i] = _failure(estimator, i, outcomes[i], sought=sought, localized=k == 0)
-    failures |= _deaf(estimator, [f for f in failures.values() if f.cause and not f.cause.telling])
-    failures |= _stored(estimator, [failures[i] for i in failing[:MOST_EXPLAINED]])
+    failures |= _ignoring_upstream(
+        estimator, [f for f in failures.values() if f.cause and not f.cause.telling]
+    )
+    failures |= _stored_arrays(estimator, [failures[i] for i in failing[:MOST_EXPLAINED]])
     numerical = _numerical(estimator, failures)
     if numerical is not None:
         failures = {i: _measured(estimator, f, numerical[i]) for i, f in failures.items()}
@@ -93,7 +159,7 @@ def explained(
     )
 
 
-def _deaf(estimator: ErrorEstimator, failures: Sequence[Failure]) -> dict[int, Failure]:
+def _ignoring_upstream(estimator: ErrorEstimator, failures: Sequence[Failure]) -> dict[int, Failure]:
     """Of those that are wrong by a factor, the ones whose backward pass ignores the gradient that comes from above."""
     found = {}
     for failure in failures:
@@ -103,7 +169,7 @@ def _deaf(estimator: ErrorEstimator, failures: Sequence[Failure]) -> dict[int, F
     return found
 
 
-def _stored(estimator: ErrorEstimator, failures: Sequence[Failure]) -> dict[int, Failure]:
+def _stored_arrays(estimator: ErrorEstimator, failures: Sequence[Failure]) -> dict[int, Failure]:
     """The unnamed failures that turn out to be arrays computed before."""
     unnamed = {f.tensor: f for f in failures if f.cause is None}
     causes = stored(estimator, list(unnamed)) if unnamed else {}
@@ -119,7 +185,7 @@ def _relative(estimator: ErrorEstimator, i: int, outcome: TensorOutcome) -> floa
 def _failure(
     estimator: ErrorEstimator, i: int, outcome: TensorOutcome, *, sought: bool, localized: bool
 ) -> Failure:
-    box = Box.whole(estimator.objective.shapes[i])
+    part = TensorSlice.whole(estimator.objective.shapes[i])
     norm = estimator.norms[i]
     if outcome.factor is not None and (not sought or _is_factor(estimator, i, outcome)):
         return Failure(
@@ -128,21 +194,16 @@ def _failure(
             error_norm=abs(outcome.factor - 1) * norm,
             numerical_norm=abs(outcome.factor) * norm,
             cause=factor_cause(estimator, outcome.factor, outcome.factor_bar),
-            box=box,
+            part=part,
         )
     assert outcome.estimate is not None
     if not sought:
         error = abs(outcome.estimate.error) / estimator.scales[i]
-        return Failure(tensor=i, outcome=outcome, error_norm=error, numerical_norm=norm, cause=None, box=box)
+        return Failure(
+            tensor=i, outcome=outcome, error_norm=error, numerical_norm=norm, cause=None, part=part
+        )
     evidence = gather(estimator, i, outcome.estimate)
-    cause = global_cause(estimator, evidence)
-    if cause is None and localized:
-        direction, total = evidence.clearest
-        box = smallest_box(estimator, i, direction, total)
-        cause = slice_cause(estimator, evidence, box)
-    cause = cause or left_out(estimator, evidence) or rounded_on_the_way(estimator, evidence)
-    if cause is None and localized:
-        cause = scattered_cause(estimator, evidence, box)
+    evidence, cause = _cause(estimator, evidence, localized=localized)
     ratio = cause.ratio if cause else None
     return Failure(
         tensor=i,
@@ -150,8 +211,25 @@ def _failure(
         error_norm=evidence.error_norm if ratio is None else abs(ratio - 1) * norm,
         numerical_norm=evidence.numerical_norm if ratio is None else abs(ratio) * norm,
         cause=cause,
-        box=box,
+        part=evidence.part,
     )
+
+
+def _cause(
+    estimator: ErrorEstimator, evidence: Evidence, *, localized: bool
+) -> tuple[Evidence, Cause | None]:
+    """The first hypothesis that explains the error, or None rather than a wrong name; and the slice that holds the error, if `localized`."""
+    located = False
+    for hypothesis in HYPOTHESES:
+        if hypothesis.scope != "tensor" and not localized:
+            continue
+        if hypothesis.scope != "tensor" and not located:
+            direction, total = evidence.clearest
+            part = smallest_slice(estimator, evidence.tensor, direction, total)
+            evidence, located = replace(evidence, part=part), True
+        if hypothesis.applies(estimator, evidence) and (cause := hypothesis.find(estimator, evidence)):
+            return evidence, cause
+    return evidence, None
 
 
 def _is_factor(estimator: ErrorEstimator, i: int, outcome: TensorOutcome) -> bool:
@@ -215,7 +293,7 @@ def _listed(names: Sequence[str]) -> str:
 def _where(estimator: ErrorEstimator, failure: Failure) -> str:
     if failure.cause and failure.cause.where:
         return failure.cause.where
-    return f"{estimator.objective.names[failure.tensor]}{failure.box}"
+    return f"{estimator.objective.names[failure.tensor]}{failure.part}"
 
 
 def _tensor(estimator: ErrorEstimator, i: int, check: TensorCheck, failure: Failure | None) -> TensorCheck:
@@ -253,7 +331,7 @@ def _worst(estimator: ErrorEstimator, failure: Failure, numerical: list[Array] |
     elif failure.cause and failure.cause.elements:
         elements = list(failure.cause.elements)
     else:
-        elements = [int(k) for k in telling_elements(estimator, tensor, failure.box, rng)]
+        elements = [int(k) for k in candidate_elements(estimator, tensor, failure.part, rng)]
     estimates = [(k, estimate_element(estimator, tensor, k, start=failure.step)) for k in elements]
     flagged = [(k, r) for k, r in estimates if r.flagged and isfinite(r.bar)]
     if not flagged:

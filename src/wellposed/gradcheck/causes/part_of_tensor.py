@@ -17,16 +17,15 @@ from .evidence import (
     EXACT,
     FAINT,
     SHARPLY,
-    Box,
+    Cause,
     Evidence,
     element_direction,
     estimate_element,
-    heaviest_element,
     measure,
+    most_wrong_element,
     rms,
 )
-from .through_sums import missing_through_sum
-from .whole_tensor import Cause, factor_cause
+from .whole_tensor import factor_cause
 
 MOST_SPARSE = 3
 FEWEST_ON_A_SIDE = 4
@@ -40,52 +39,32 @@ UNLIKELY = 0.1
 """How many of the candidates may be expected to fit a measurement by chance; several measurements must fit."""
 
 
-def slice_cause(estimator: ErrorEstimator, evidence: Evidence, box: Box) -> Cause | None:
-    """The cause of an error that one slice holds; None rather than a wrong name."""
-    if box.is_whole or not (evidence.nameable and estimator.objective.claims_gradient):
-        return None
-    return _in_slice(estimator, evidence, box)
-
-
-def scattered_cause(estimator: ErrorEstimator, evidence: Evidence, box: Box) -> Cause | None:
-    """The cause of an error that no change of the whole gradient, or of the one slice that holds it, explains."""
-    if not (box.shape and evidence.nameable and estimator.objective.claims_gradient):
-        return None
-    if not box.is_whole:  # a few elements that lie far apart make a large slice
-        return _few_elements(estimator, evidence)
-    return (
-        _on_one_side(estimator, evidence)
-        or _few_elements(estimator, evidence)
-        or _blocked(estimator, evidence)
-        or _shuffled(estimator, evidence)
-        or missing_through_sum(estimator, evidence)
-        or _other_mask(estimator, evidence)
-    )
-
-
-def _in_slice(estimator: ErrorEstimator, evidence: Evidence, box: Box) -> Cause | None:
-    """Only one slice is wrong: what stands there?"""
+def wrong_slice(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    """Only one slice is wrong: what does it hold?"""
+    part = evidence.part
     name = estimator.objective.names[evidence.tensor]
-    where = f"{name}{box}"
-    count = int(np.prod(box.shape))
-    if box.size <= MOST_SPARSE:
+    where = f"{name}{part}"
+    count = int(np.prod(part.shape))
+    if part.size <= MOST_SPARSE:
         return (
             None
-            if not _explained_by(estimator, evidence, np.flatnonzero(box.mask))
+            if not _explained_by(estimator, evidence, np.flatnonzero(part.mask))
             else Cause(
                 name="sparse",
-                detail=f"only {box.size} of {count} elements {'is' if box.size == 1 else 'are'} wrong: {where}",
+                detail=f"only {part.size} of {count} elements {'is' if part.size == 1 else 'are'} wrong: {where}",
                 where=where,
-                elements=tuple(int(k) for k in np.flatnonzero(box.mask)),
+                elements=tuple(int(k) for k in np.flatnonzero(part.mask)),
             )
         )
-    if not np.any(estimator.objective.gradient(evidence.tensor)[box.slices]):
-        if not (_free_of_error(estimator, evidence, ~box.mask) and _all_wrong(estimator, evidence, box.mask)):
+    if not np.any(estimator.objective.gradient(evidence.tensor)[part.slices]):
+        if not (
+            _free_of_error(estimator, evidence, ~part.mask) and _all_wrong(estimator, evidence, part.mask)
+        ):
             return None
         return Cause(
             name="mask", detail=f"only {where} is wrong: the analytic gradient is zero there", where=where
         )
-    slopes, numerical = _inside(estimator, evidence, box)
+    slopes, numerical = _inside(evidence, estimator.objective.gradient(evidence.tensor))
     if np.all(np.abs(numerical) <= FLAG * evidence.bars) and evidence.sharp:
         return Cause(
             name="mask", detail=f"only {where} is wrong: the numerical gradient is zero there", where=where
@@ -113,19 +92,19 @@ def _explained_by(estimator: ErrorEstimator, evidence: Evidence, elements: NDArr
     return evidence.explains(evidence.along(corrected))
 
 
-def _inside(estimator: ErrorEstimator, evidence: Evidence, box: Box) -> tuple[Array, Array]:
-    """Analytic and numerical derivatives along the part of each direction that lies in the box, which holds the whole error."""
-    gradient = estimator.objective.gradient(evidence.tensor)
+def _inside(evidence: Evidence, gradient: Array) -> tuple[Array, Array]:
+    """Analytic and numerical derivatives along the part of each direction that lies in the wrong slice, which holds the whole error."""
+    part = evidence.part
     slopes = np.array(
         [
-            float(np.vdot(gradient[box.slices], d.move(evidence.tensor)[box.slices]))
+            float(np.vdot(gradient[part.slices], d.move(evidence.tensor)[part.slices]))
             for d in evidence.directions
         ]
     )
     return slopes, slopes + evidence.errors
 
 
-def _shuffled(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+def shuffled_slices(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """Slices in one another's places, whatever the order: some are measured by themselves and found among the claimed ones."""
     gradient = estimator.objective.gradient(evidence.tensor)
     rng = np.random.default_rng((estimator.seed, 3))
@@ -174,7 +153,7 @@ def _slice_mask(shape: tuple[int, ...], axis: int, k: int) -> NDArray[np.bool_]:
     return mask
 
 
-def _few_elements(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+def few_elements(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """Correct the wrong elements one after another; few of them explain everything, or it is not sparse."""
     tensor = evidence.tensor
     shape = estimator.objective.shapes[tensor]
@@ -186,7 +165,7 @@ def _few_elements(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None
     wrong: list[int] = []
     for _ in range(MOST_SPARSE):
         patched = _patched(estimator, tensor, corrected)
-        element = heaviest_element(patched, tensor, direction, total, most=MOST_SPARSE)
+        element = most_wrong_element(patched, tensor, direction, total, most=MOST_SPARSE)
         if element is None or element in wrong:
             return None
         wrong.append(element)
@@ -239,7 +218,7 @@ def _patched(estimator: ErrorEstimator, tensor: int, gradient: Array) -> ErrorEs
     return estimator.for_objective(cast(Objective, _Patched(estimator.objective, tensor, gradient)))
 
 
-def _on_one_side(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+def wrong_on_one_side(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """The error lies on one side of a simple condition on the tensor or its gradient, and the other side is free of it."""
     name = estimator.objective.names[evidence.tensor]
     for condition, mask in _conditions(estimator, evidence.tensor):
@@ -253,7 +232,7 @@ def _on_one_side(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     return None
 
 
-def _blocked(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+def not_blocked(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """What the forward pass blocks, whatever its condition: elements are right or have a numerical derivative of zero, and both are met."""
     tensor = evidence.tensor
     gradient = estimator.objective.gradient(tensor).reshape(-1)
@@ -285,12 +264,7 @@ def _blocked(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     )
 
 
-def _other_mask(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
-    """Another mask than that of the forward pass: two slopes taken for each other, or the opposite one."""
-    return _two_factors(estimator, evidence) or _opposite(estimator, evidence)
-
-
-def _opposite(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+def opposite_mask(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     gradient = estimator.objective.gradient(evidence.tensor).reshape(-1)
     if min(np.count_nonzero(gradient), np.count_nonzero(gradient == 0)) < FEWEST_ON_A_SIDE:
         return None
@@ -331,7 +305,7 @@ def _are_elsewhere(estimator: ErrorEstimator, evidence: Evidence, estimates: lis
     return 2 * sum(map(bool, near)) >= max(len(near), 1)
 
 
-def _two_factors(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+def swapped_slopes(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """On the two sides of a condition elements are right and off by one factor, or off by a factor and by its inverse."""
     gradient = estimator.objective.gradient(evidence.tensor)
     for condition, mask in _conditions(estimator, evidence.tensor) if evidence.sharp else ():

@@ -14,8 +14,7 @@ import numpy as np
 from ..directional_error import ErrorEstimator
 from ..directions import Array
 from ..error_estimate import FLAG
-from .evidence import EXACT, SHARPLY, Evidence, measure, rms
-from .whole_tensor import Cause
+from .evidence import EXACT, SHARPLY, Cause, Evidence, measure, rms
 
 FEWEST = 4
 """Elements of a slice: of fewer, any error is soon a multiple of something."""
@@ -28,7 +27,7 @@ ROUGHLY = 0.08
 """Largest bar, relative to the error, of one slice of several: a wrong hypothesis must fit them all."""
 MOST_PLACES = 256
 """Slices over which the claimed gradient is looked at."""
-Place = tuple[slice | int, ...]
+SlicePlace = tuple[slice | int, ...]
 Term = tuple[str, tuple[Array, ...]]
 
 
@@ -75,7 +74,7 @@ def _fitting(estimator: ErrorEstimator, evidence: Evidence, axes: tuple[int, ...
     return fitting[0] if fitting else ""
 
 
-def _is_local(estimator: ErrorEstimator, tensor: int, places: Sequence[Place]) -> bool:
+def _is_local(estimator: ErrorEstimator, tensor: int, places: Sequence[SlicePlace]) -> bool:
     """Whether the claimed gradient is what comes from above times one number in each slice, and times another input at most.
 
     Then it holds no sum at all; else the term may be there with a wrong factor, which tells something else.
@@ -128,19 +127,19 @@ class _Measured:
         return rms(left) <= ALIKE * rms(self.errors) + FLAG * rms(self.bars)
 
 
-def _places(shape: tuple[int, ...], axes: tuple[int, ...], *, seed: int) -> list[Place]:
+def _places(shape: tuple[int, ...], axes: tuple[int, ...], *, seed: int) -> list[SlicePlace]:
     """Slices that span the axes, in random order: all of them, or some where there are many."""
     others = [n for k, n in enumerate(shape) if k not in axes]
     rng, count = np.random.default_rng((seed, 7)), int(np.prod(others))
     some = np.arange(count) if count <= MOST_PLACES else np.unique(rng.integers(count, size=MOST_PLACES))
-    places: list[Place] = []
+    places: list[SlicePlace] = []
     for flat in rng.permutation(some):
         indices = iter(np.unravel_index(int(flat), others) if others else ())
         places.append(tuple(slice(None) if k in axes else int(next(indices)) for k in range(len(shape))))
     return places
 
 
-def _measured(estimator: ErrorEstimator, evidence: Evidence, place: Place) -> _Measured | None:
+def _measured(estimator: ErrorEstimator, evidence: Evidence, place: SlicePlace) -> _Measured | None:
     """The errors of a slice; None where it shows none clearly, or one that is a factor of what is claimed."""
     tensor = evidence.tensor
     mask = np.zeros(estimator.objective.shapes[tensor], dtype=bool)
@@ -163,7 +162,7 @@ def _measured(estimator: ErrorEstimator, evidence: Evidence, place: Place) -> _M
     return measured if clear and not measured.is_multiple_of_claim else None
 
 
-def _terms(estimator: ErrorEstimator, tensor: int, place: Place, *, local: bool) -> Iterator[Term]:
+def _terms(estimator: ErrorEstimator, tensor: int, place: SlicePlace, *, local: bool) -> Iterator[Term]:
     """Arrays of a slice, in words; those of a mean or norm for a local gradient alone."""
     objective = estimator.objective
     if local:

@@ -7,7 +7,7 @@ name is given only when the hypothesis explains the error within the error bars,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isfinite
 
 import numpy as np
@@ -16,7 +16,7 @@ from ...errors import WellposedError
 from ..directional_error import ErrorEstimator
 from ..directions import Array
 from ..error_estimate import FLAG
-from .evidence import EXACT, LEFT_OVER, NAMEABLE, Evidence, measure, rms, split_along, split_numerical
+from .evidence import EXACT, LEFT_OVER, NAMEABLE, Cause, Evidence, measure, rms, split_along, split_numerical
 from .permuted import Rearranged, rearranged
 
 AWAY, FURTHER, CONFIRMED = 0.1, 0.3, 2
@@ -35,37 +35,11 @@ MOST_ROWS = 24
 """Rows of a tensor that are measured one by one."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cause:
-    name: str
-    detail: str
-    ratio: float | None = None
-    """Numerical over analytic, where one number says it all."""
-    where: str = ""
-    """The slice that is wrong, where it is not the whole tensor."""
-    telling: bool = True
-    """False for a factor that stands for nothing known."""
-    elements: tuple[int, ...] = ()
-    """Flat indices of the elements that are furthest off."""
-
-
-def global_cause(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
-    """A cause that concerns the whole tensor, or None rather than a wrong name."""
-    if not evidence.nameable:
+def zero_gradient(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    """The claimed gradient is zero everywhere."""
+    if evidence.slopes.any():
         return None
-    if not evidence.slopes.any():
-        return Cause(
-            name="zero", detail="the analytic gradient is zero everywhere: detached, or never written"
-        )
-    if not estimator.objective.claims_gradient:  # no array to rearrange or to add to
-        return _scaled(estimator, evidence)
-    return (
-        _scaled(estimator, evidence)
-        or _weight_decay(estimator, evidence)
-        or _low_precision(estimator, evidence)
-        or _missing_term(estimator, evidence)
-        or _rearranged(estimator, evidence)
-    )
+    return Cause(name="zero", detail="the analytic gradient is zero everywhere: detached, or never written")
 
 
 def _furthest(change: Array) -> tuple[int, ...]:
@@ -124,7 +98,7 @@ def _rows(estimator: ErrorEstimator, factor: float, uncertainty: float) -> int |
     return None if columns and m not in estimator.objective.data_sizes else m
 
 
-def _scaled(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+def scaled(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     slopes = evidence.slopes
     if not np.any(slopes) or not np.any(evidence.numerical):
         return None
@@ -140,7 +114,7 @@ def _scaled(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     return replace(found, elements=_furthest(estimator.objective.gradient(evidence.tensor)))
 
 
-def _weight_decay(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+def weight_decay(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """Regress the differences on the gradient and the parameters: a forgotten λθ, or a factor on all but the λθ."""
     point = estimator.objective.point(evidence.tensor)
     if point.size < 4 or not point.any():
@@ -195,7 +169,7 @@ def _holds_away(estimator: ErrorEstimator, evidence: Evidence, ratio: float, dec
     return True
 
 
-def _low_precision(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+def low_precision(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """Every value fits in few bits, and the error is no larger than rounding to these bits makes it."""
     gradient = estimator.objective.gradient(evidence.tensor)
     values = gradient[gradient != 0]
@@ -203,12 +177,12 @@ def _low_precision(estimator: ErrorEstimator, evidence: Evidence) -> Cause | Non
         return None
     mantissa = np.frexp(values)[0]
     for name, bits in (("bfloat16", 8), ("float16", 11), ("float32", 24)):
-        scaled = mantissa * 2.0**bits
+        multiples = mantissa * 2.0**bits
         small = evidence.error_norm <= 2.0**-bits * estimator.norms[evidence.tensor]
         if (
             estimator.objective.roundoff < 2.0 ** -(bits + 2)
             and small
-            and np.array_equal(scaled, np.round(scaled))
+            and np.array_equal(multiples, np.round(multiples))
         ):
             return Cause(
                 name="low-precision",
@@ -217,7 +191,7 @@ def _low_precision(estimator: ErrorEstimator, evidence: Evidence) -> Cause | Non
     return None
 
 
-def _missing_term(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+def missing_term(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """The error is a multiple of one simple array of the same shape."""
     for what, term, written in _terms(estimator, evidence.tensor):
         if term.size < 4:
@@ -275,15 +249,15 @@ def _summed_to(weights: Array, shape: tuple[int, ...]) -> Array | None:
     return weights.sum(axis=(*leading, *spread)).reshape(shape)
 
 
-def _rearranged(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+def rearranged_gradient(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     gradient = estimator.objective.gradient(evidence.tensor)
-    found = rearranged(evidence, gradient) or _other_side(estimator, evidence)
+    found = rearranged(evidence, gradient) or _transpose_of_a_factor(estimator, evidence)
     if found is None:
         return None
     return Cause(name=found.name, detail=found.detail, elements=_furthest(found.gradient - gradient))
 
 
-def _other_side(estimator: ErrorEstimator, evidence: Evidence) -> Rearranged | None:
+def _transpose_of_a_factor(estimator: ErrorEstimator, evidence: Evidence) -> Rearranged | None:
     """A square matrix that was multiplied with and not its transpose, W for Wᵀ: undone with the one, done with the other."""
     gradient = estimator.objective.gradient(evidence.tensor)
     if gradient.ndim < 1:
@@ -313,20 +287,18 @@ def _with_transposes(gradient: Array, matrix: Array) -> Iterator[Array]:
             yield left.T @ gradient @ right.T
 
 
-def left_out(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+def outputs_left_out(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """The outputs of some samples or time steps do not count in the analytic gradient: one of them, the first few, the last few, or all but one."""
-    if not (evidence.nameable and estimator.objective.claims_gradient):
-        return None
     splits = split_numerical(estimator, evidence)
     if not splits:
         return None
-    found = _stretch(evidence, splits)
+    found = _skipped_stretch(evidence, splits)
     if found is None or found.name == "mask":
         return _overwritten(estimator, evidence) or found
     return found
 
 
-def _stretch(evidence: Evidence, splits: Sequence[tuple[Array, ...]]) -> Cause | None:
+def _skipped_stretch(evidence: Evidence, splits: Sequence[tuple[Array, ...]]) -> Cause | None:
     # What is left must stand as clear of the bars as what is missing does, or any small rest fits.
     if FLAG * rms(evidence.bars) > NAMEABLE * min(rms(evidence.slopes), rms(evidence.errors)):
         return None
