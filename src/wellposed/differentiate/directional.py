@@ -1,4 +1,4 @@
-"""Derivatives beyond the gradient: along a direction, of many outputs, and of the gradient itself."""
+"""Public entry points: `directional_derivative`, `jacobian`, `hessian_vector`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .step_search import SearchResult, search
 Array = NDArray[np.float64]
 
 OFFSETS = (0.1257, 2e-3, 3e-5)
-"""Shares of the scale of x by which points lie off it at most at which the step of a second difference is chosen, too."""
+"""Largest distances, relative to the scale of x, of further points at which the step of a second difference is chosen."""
 
 
 def directional_derivative(
@@ -192,7 +192,7 @@ def _beside(function: Function, found: SearchResult) -> NumericalGradient:
 
 
 def _twice(f: Callable[[Any], Any], x: Any, v: Any) -> NumericalGradient:
-    """The gradient of f's derivative along v, whose step is kept: the one that is best at x."""
+    """The gradient of the derivative along v, where the latter always uses the step that is best at x."""
     function = function_at(f, x, precision="auto", scalar=True)
     line = direction_line(function, v, name="v")
     step, noise = _inner_step(function, v)
@@ -210,7 +210,7 @@ def _twice(f: Callable[[Any], Any], x: Any, v: Any) -> NumericalGradient:
     outer = function_at(slopes, x, precision="auto", scalar=False)
     found = search(outer, element_lines(outer.point), scale_groups(outer.point), method="auto")
     derivatives = in_units_of_f(outer, found.derivatives)
-    # What the two formulas differ by is the error of the coarser one; the finer one's is smaller by at least the step's square.
+    # The difference of the two formulas is the error of the fourth-order one; that of the sixth-order one is smaller.
     disagreement = np.abs(derivatives.value[:, :1] - derivatives.value[:, 1:]) / RATIO
     kept = replace(derivatives, **{name: array[:, :1] for name, array in vars(derivatives).items()})
     ends = (derivatives.step[:, 0], derivatives.top[:, 0])
@@ -225,7 +225,7 @@ def _twice(f: Callable[[Any], Any], x: Any, v: Any) -> NumericalGradient:
 def _inner_rounding(
     function: Function, line: DirectionLine, outer: Function, step: float, outer_steps: Array
 ) -> Array:
-    """The rounding of f at the ends of a second difference, for each element of x: the values there may be larger than at x."""
+    """The rounding of f at the end points of the second differences, where its values may be larger than at x; one for each element of x."""
     lines = element_lines(outer.point)
     rows, _ = lines.moved(np.arange(lines.count), outer_steps)
     far = np.array([function.at(row + step * line.direction)[0] for row in rows])
@@ -233,10 +233,10 @@ def _inner_rounding(
 
 
 def _inner_step(function: Function, v: Any) -> tuple[float, float]:
-    """The step along v for slopes beside x, and the noise there: the smallest step that is best at x, or at a few points off it.
+    """The step along v and the noise: the smallest step that is best at x or at a few points beside it.
 
-    Where f is even about x, but for a linear term, every step is as good at x as any other: its differences vanish, and so may terms
-    whose rounding is felt beside x. Off x they do not.
+    Where f is even about x but for a linear term, all steps are equally good at x itself, and rounding may cancel there; beside x neither
+    is so.
     """
     point, scales = function.point, element_lines(function.point).scales
     way = np.random.default_rng(0).uniform(-1.0, 1.0, size=point.flat.size)
@@ -253,7 +253,7 @@ def _inner_step(function: Function, v: Any) -> tuple[float, float]:
 
 
 def _weights(steps: Array) -> Array:
-    """Of three slopes in an extrapolated one of sixth order, and in one of fourth order."""
+    """Weights of three slopes in an extrapolated slope of sixth order, and in one of fourth order."""
     squares = (steps[:, None] / steps[0]) ** (2 * np.arange(3))
     fine = np.linalg.solve(squares.T, np.array([1.0, 0, 0]))
     coarse = np.append(np.linalg.solve(squares[:2, :2].T, np.array([1.0, 0])), 0.0)

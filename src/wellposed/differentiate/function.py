@@ -1,4 +1,4 @@
-"""The user's f as a function from points to rows of float64, which counts, guards, and evaluates many points at once where it can."""
+"""The user's f as a function from flat points to flat float64 values: counted, checked, and evaluated in batches where that works."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from .points import DIGITS, Point, described, framework_of, plain, read_point
 Array = NDArray[np.float64]
 
 MOST_NUMBERS = 2**20
-"""In one batch of points."""
+"""Numbers in one batch of points."""
 POINTS_TIMED = 16
-"""Points on which a batch is compared with single evaluations in speed."""
+"""Points on which the speed of a batch is compared with that of single evaluations."""
 COARSE = (24, 11, 8)
 """Digits of float32, float16 and bfloat16."""
 FEWEST_VALUES = 4
-"""Different values that must all fit a coarser dtype before f is taken to compute in it."""
+"""Distinct values that must all be representable in a coarser dtype before f is assumed to compute in it."""
 COMPARED = 3
 """Points at which the values of a batch are compared with single evaluations."""
 
 
 LARGE = 256
-"""Values above 2 to this power are scaled down."""
+"""Values above 2 to this power are scaled down, so that they can be squared."""
 
 
 class Function:
-    """F around x. `shape` is that of its output, known from the first evaluation; `m` its size."""
+    """F around x; `shape` is that of its output, known from the first evaluation."""
 
     def __init__(
         self,
@@ -47,12 +47,12 @@ class Function:
         name: str = "f",
     ) -> None:
         self.name = name
-        """Of f, in messages."""
+        """What messages call f."""
         self.f, self.point, self.scalar, self.bounds = f, point, scalar, bounds
         self.n_evaluations = 0
         self.shape: tuple[int, ...] = ()
         self.exponents: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
-        """All values are seen divided by 2 to these powers, one for each output: large ones have no square in float64."""
+        """Values are divided by 2 to these powers, one for each output, so that large ones can be squared in float64."""
         self.digits = 53
         """Binary digits of f's values: those of their dtype, or of a coarser one that holds all of them exactly."""
         self._stated_digits = 53
@@ -133,7 +133,7 @@ class Function:
         )
 
     def _note_digits(self, values: Array) -> None:
-        """Does f, whatever its dtype, give only what float32 (float16, bfloat16) holds? Then that is what it computes in."""
+        """Update `digits`: if all values are representable in float32 (float16, bfloat16), f computes in that."""
         if not self._all_fit[COARSE[0]]:
             return
         finite = values[np.isfinite(values)]
@@ -157,11 +157,11 @@ class Function:
         return value
 
     def at(self, flat: Array) -> Array:
-        """F at one point; NaN where plain Python says that it is not defined."""
+        """F at one point; NaN where plain Python raises because f is not defined there."""
         try:
             value = self._read(self._called(flat)[1])
         except UserCodeError as error:
-            # math.log(-1) and 1 / 0 are how plain Python says that f is not defined there.
+            # math.log(-1) and 1 / 0 raise where an array would become NaN or infinite.
             if not isinstance(error.__cause__, ArithmeticError | ValueError):
                 raise
             self.refused = error
@@ -234,7 +234,7 @@ class Function:
         if values is None or together > apart:
             return
         values = values[:: max(1, len(rows) // COMPARED)]
-        # Batched kernels round in another order; a wrong one differs by more than rounding.
+        # Batched kernels may round in another order; a larger difference means that f cannot be batched.
         rounding = np.ldexp(np.abs(alone), 6 - self.digits)
         if (np.abs(values - alone) <= 64 * noise + rounding).all():
             self._batched, self.vectorised = batched, True

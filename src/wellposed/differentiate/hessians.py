@@ -1,4 +1,8 @@
-"""`hessian`: all second derivatives of one real number, with their error bars."""
+"""Public entry point: `hessian`, all second derivatives of one real number with their error bars.
+
+A second derivative by one element uses f at x and at two steps, one by two elements f at the four corners of a rectangle; a step is one
+number for both elements, in units of each one's own. A ladder of such steps is extrapolated as for first derivatives.
+"""
 
 from __future__ import annotations
 
@@ -52,14 +56,14 @@ from .step_search import (
 Array = NDArray[np.float64]
 
 OFFSETS = (3e-5, 2e-3, FIRST_STEP)
-"""Shares of the scale of x by which points lie off it at most at which the noise is measured, too: where terms cancel at x, their
-rounding shows beside it alone."""
+"""Largest distances, relative to the scale of x, of further points at which the noise is measured: where terms cancel at x, their
+rounding only shows beside it."""
 FAR_SHARPER = 4.0
-"""How many times narrower a bar must be for its value to stand alone."""
+"""How many times smaller the bar of one of two values must be for it to be used alone."""
 OWN_SCALE = 1e-3
-"""Share of the scale of its array below which an element has a scale of its own."""
+"""An element below this part of the scale of its array has a scale of its own."""
 PAIRS_AT_ONCE = 2**15
-"""Pairs that climb at once."""
+"""Pairs that are evaluated together."""
 
 
 def hessian(
@@ -129,7 +133,7 @@ def _of_gradient(
 
 
 def _symmetric(found: Derivatives) -> Derivatives:
-    """Of the two values for a pair the far sharper one, or else their mean; where they contradict each other, the bar holds both."""
+    """A symmetric matrix: of the two values of a pair the far sharper one, else their mean; the bar covers both where they differ."""
     value, error, one_sided = found.value, found.error, found.one_sided
     turned = error.T
     with np.errstate(invalid="ignore"):
@@ -173,8 +177,8 @@ def _of_values(function: Function) -> NumericalGradient:
 
 
 def _lines_with_own_scales(function: Function) -> ElementLines:
-    """A line for each element of x, whose scale is its own where the array holds far larger ones: over such steps second differences of
-    waves vanish, and agree upon it.
+    """A line for each element of x, with a scale of its own where it is far smaller than its array: over much longer steps second
+    differences of an oscillating f vanish, and agree with each other.
     """
     lines = bounded_lines(function)
     sizes = np.abs(lines.point.flat)
@@ -183,7 +187,7 @@ def _lines_with_own_scales(function: Function) -> ElementLines:
 
 
 def _noise(function: Function, elements: ElementLines, spread: float) -> NoiseByDistance:
-    """The noise of f at x, and at a few points off it, further and further away; it never falls."""
+    """The noise of f at x and at a few points at growing distances; it never decreases."""
     way = _random_move(elements)
     quantised = _noise_of_quantisation(function, way)
     levels = [max(spread, _noise_along(function, way), quantised)]
@@ -214,10 +218,10 @@ def _noise_along(function: Function, way: Array) -> float:
 
 
 def _noise_of_quantisation(function: Function, way: Array) -> float:
-    """Where f is a staircase, short steps see none of it: the search for a first derivative notices."""
+    """The noise of quantisation, which short steps do not show: the search for a first derivative does. 0 where there is none."""
     try:
         found = search(function, _line(function, way), np.zeros(1, dtype=np.int64), method="auto").derivatives
-    except ArgumentError:  # f ends beside x along this way, and along others it may not
+    except ArgumentError:  # f ends beside x in this direction, and may not in others
         return 0.0
     return float(found.noise[0, 0]) if found.quantised[0, 0] else 0.0
 
@@ -229,7 +233,7 @@ def _line(function: Function, way: Array) -> DirectionLine:
 def _own_derivatives(
     function: Function, elements: ElementLines, noise: NoiseByDistance
 ) -> tuple[Derivatives, Indices]:
-    """Second derivatives along each element by itself, in units of its scale, and the side to which each is moved: 0, +1 or -1."""
+    """Second derivatives by each element alone, in units of its scale, and the side to which it is moved: 0, +1 or -1."""
     every = np.arange(elements.count)
     up, down = (elements.room(every, side) / elements.scales for side in (1, -1))
     nearest = np.minimum(up, down)
@@ -258,7 +262,7 @@ def _climb_own(
     *,
     room: Array,
 ) -> Derivatives:
-    """Along `which`, each alone, with larger steps where these are better."""
+    """Second derivatives by the elements `which`, each alone, with longer steps where these are better."""
     pairs = ElementPairs(
         elements=elements, i=which, j=which, units=elements.scales, sides=(side, side), noise=noise
     )
@@ -270,14 +274,14 @@ def _climb_own(
     def again(some: Indices, first: Array, noise_factor: Array, _: NDArray[np.bool_]) -> Derivatives:
         return pairs.climb(function, some, first=first, noise=noise_factor)
 
-    retry_with_larger_steps(found, again, first=first, rungs_needed=RATIO)
+    retry_with_larger_steps(found, again, first=first, factor=RATIO)
     return found
 
 
 def _starts(elements: ElementLines, alone: Derivatives, sides: Indices) -> Array:
-    """The first step in each element of x where two move: a rung above the largest one that is of use where it moves alone.
+    """The first step in each element of x when two move: a rung above the longest one that was used when it moved alone.
 
-    An element along which f does not bend teaches nothing but that its largest steps are harmless.
+    For an element along which f has no curvature it is that longest one.
     """
     telling = np.abs(alone.value) > alone.error
     steps = np.where(telling, RATIO * alone.top, alone.top)[:, 0] * elements.scales
@@ -297,7 +301,7 @@ def _parts(n: int) -> Iterator[tuple[Indices, Indices]]:
 def _put_mixed(
     whole: Derivatives, function: Function, pairs: ElementPairs, *, kinks: NDArray[np.bool_]
 ) -> None:
-    """Mixed derivatives into both triangles."""
+    """Write mixed derivatives into both triangles."""
     found = pairs.climb(function, np.arange(len(pairs.i)), first=np.ones(len(pairs.i)), ladder=SHORT)
     for k in np.flatnonzero(~found.found[:, 0])[:1]:
         for line in (pairs.i[k], pairs.j[k]):
@@ -312,7 +316,7 @@ def _put_mixed(
 
 
 def _in_units_of_x(found: Derivatives, units: Array, i: Indices, j: Indices) -> Derivatives:
-    """Flat, in units of f over those of x, with the steps in element i."""
+    """The derivatives in units of f and x, flat, with the steps in element i."""
     area = units[i] * units[j]
     scaled = {name: getattr(found, name)[:, 0] for name in vars(found)}
     return Derivatives(
@@ -347,19 +351,19 @@ CROSSED_SPREAD = 2.0
 SECOND_DIFFERENCE_SPREAD = (160 / 6) ** 0.5
 """The same of the difference of the second differences to both sides, over half a step each, in units of the one above."""
 JUMP_DOUBT = 40.0
-"""Standard deviations of the noise of f below which mixed differences to several sides count as the same."""
+"""Mixed differences of several quadrants that differ by less than so many standard deviations of the noise count as equal."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NoiseByDistance:
-    """Standard deviation of the noise in f, by the share of its scale by which x has moved."""
+    """Standard deviation of the noise of f, by the distance from x relative to the scale of x."""
 
     shares: Array
     """Ascending."""
     levels: Array
     """Up to each share."""
     quantised: bool
-    """Whether f computes in few digits somewhere inside."""
+    """Whether f is quantised."""
 
     def up_to(self, share: Array) -> Array:
         return self.levels[np.minimum(np.searchsorted(self.shares, share), len(self.shares) - 1)]
@@ -373,7 +377,7 @@ class ElementPairs:
     i: Indices
     j: Indices
     units: Array
-    """Of the steps in each element of x, shape (size of x,)."""
+    """The units of the steps in each element of x, shape (size of x,)."""
     sides: tuple[int, int]
     """Of i and of j: 0 for steps to both sides, +1 and -1 for steps to that one."""
     noise: NoiseByDistance
@@ -391,7 +395,7 @@ class ElementPairs:
         noise: Array | None = None,
         ladder: Ladder = FULL,
     ) -> Derivatives:
-        """Of `some` of the pairs, from these first steps; in units of f over those of both elements."""
+        """Second derivatives of `some` of the pairs, from these first steps, in units of f and of both elements' steps."""
         pairs = ElementPairs(
             elements=self.elements,
             i=self.i[some],
@@ -400,7 +404,9 @@ class ElementPairs:
             sides=self.sides,
             noise=self.noise,
         )
-        two_sided = 2.0 ** -sum(side == 0 for side in self.sides)  # a rectangle's side is two steps long then
+        two_sided = 2.0 ** -sum(
+            side == 0 for side in self.sides
+        )  # the side of the rectangle is then two steps long
         tableau = Tableau(
             noise=np.full((len(some), 1), self.noise.levels[0]) if noise is None else noise,
             coarse=np.zeros((len(some), 1), dtype=bool),
@@ -421,7 +427,7 @@ class ElementPairs:
         return descend(tableau, first=first, rung=rung, read=read, ladder=ladder)
 
     def consider_batches(self, function: Function) -> None:
-        """Evaluate f at many points at once from now on, where that works and is faster."""
+        """Evaluate f in batches from now on, where that works and is faster."""
         if not function.vectorised:
             i, j = self.i[:POINTS_TIMED], self.j[:POINTS_TIMED]
             rows = np.repeat(self.elements.point.flat[None], len(i), axis=0)
@@ -471,7 +477,7 @@ class ElementPairs:
         )
 
     def _one_sided_difference(self, function: Function, i: Indices, steps: Array) -> Array:
-        """The second divided difference to the right less that to the left, each over one step: what the second derivative jumps by."""
+        """The jump of the second derivative: the second divided difference to the right minus that to the left, each over one step."""
         x, h = self.elements.point.flat[i], self.elements.near(i, steps * self.units[i])
         centre, found = function.centre[0], []
         for sign in (1.0, -1.0):
@@ -482,7 +488,7 @@ class ElementPairs:
         return found[0] - found[1]
 
     def widen_kinks(self, function: Function, found: Derivatives, kinks: NDArray[np.bool_]) -> None:
-        """Where both elements have a kink alone, the bar of their mixed derivative covers those of all four quadrants."""
+        """Where both elements have a kink by themselves, widen the bar of their mixed derivative to cover those of all four quadrants."""
         some = np.flatnonzero(kinks[self.i] & kinks[self.j] & found.found[:, 0])
         if not some.size or self.sides != (0, 0):
             return
@@ -519,7 +525,7 @@ class ElementPairs:
         return total / lengths[0] / lengths[1], np.sqrt(taken[0] * taken[1]), sizes
 
     def _values(self, function: Function, which: list[Indices], places: list[Array]) -> Array:
-        """F where these elements of x are at these places, one point each."""
+        """F with these elements of x at these values, one point each."""
         flat = self.elements.point.flat
         chunk = max(1, MOST_NUMBERS // flat.size)
         found = []

@@ -1,6 +1,8 @@
-"""The noise level of a computed function, from difference tables.
+"""The noise of a computed function: from difference tables before any derivative is taken, and from the ladder afterwards.
 
-Source: J. J. Moré and S. M. Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33 (2011), algorithm ECNoise.
+The difference tables are those of J. J. Moré and S. M. Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33 (2011), algorithm
+ECNoise. The ladder shows whether that noise was underestimated: the distance between a slope and the answer, times the step, falls as
+step^3 for a smooth f and as step beside a kink, and keeps its size where it is noise. Arrays of the ladder have the shape (lines, outputs).
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ def noise_from_table(values: Array) -> float:
     """Standard deviation of the noise in equally spaced `values` of a function, shape ``(m,)``, ``m >= 5``.
 
     The k-th differences of white noise have variance ``(2k)!/(k!)^2`` times its own, while a smooth trend dies out in them. The
-    first level whose estimate agrees with the next two within a factor of four is believed, and the largest of the three
-    is taken, because too little noise makes a false alarm.
+    first level whose estimate agrees with the next two within a factor of four is used, and the largest of the three
+    is the result, because an underestimate leads to false alarms.
     """
     return float(noise_from_tables(values[:, None])[0])
 
@@ -39,7 +41,7 @@ def noise_from_tables(values: Array) -> Array:
         table = np.diff(table, axis=0)
         sigmas.append(np.sqrt(np.mean(table**2, axis=0) * factorial(k) ** 2 / factorial(2 * k)))
     found = np.maximum(sigmas[-1], sigmas[-2])
-    # From the last to the first, so that the first level that agrees has the last word.
+    # From the last to the first, so that the first level that agrees is used.
     for k in reversed(range(1, len(sigmas) - 2)):
         three = np.stack(sigmas[k : k + 3])
         largest = three.max(axis=0)
@@ -93,35 +95,35 @@ def noises_along(
 Flags = NDArray[np.bool_]
 
 WIDEST = 4.0
-"""Standard deviations that noise hardly exceeds; that of stairs cannot."""
+"""Standard deviations that noise hardly exceeds; rounding to a grid cannot."""
 SPREAD = 4
 """Rungs over which noise must keep its size."""
 FLAT = 0.6
-"""Power of the step: 0 is noise, with a scatter of 0.4 over four rungs; 1 a kink, 3 a smooth function."""
+"""Largest power of the step that counts as 0, which is noise, with a scatter of 0.4 over four rungs; 1 is a kink, 3 a smooth function."""
 
 
 def noise_factor_below(tableau: Tableau, best: TableEntry) -> Array:
-    """How much louder than thought the noise is, from the best entry's column below it: there only noise parts it from the answer."""
+    """By what factor the noise is underestimated, from the entries below the best one in its column: only noise separates them from it."""
     seen, count = _deviations_below(tableau, best)
     rms = np.sqrt((seen**2).sum(axis=0) / np.maximum(count, 1))
     return np.where(count >= 2, np.maximum(rms, 1.0), 1.0)
 
 
 def within_noise_below(tableau: Tableau, best: TableEntry) -> Flags:
-    """Whether the entries of the best one's column below it, two at least, differ from it by no more than the noise."""
+    """Whether the entries below the best one in its column, two at least, differ from it by no more than noise."""
     seen, count = _deviations_below(tableau, best)
     return (count >= 2) & (seen.max(axis=0) < WIDEST)
 
 
 def slopes_agree_below(tableau: Tableau, best: TableEntry) -> Flags:
-    """Whether the slopes of the three rungs below the best one differ from it by no more than the noise."""
+    """Whether the slopes of the three rungs below the best entry differ from it by no more than noise."""
     away, rungs = _distance_from(tableau, best.value)
     near = (rungs > best.rung) & (rungs <= best.rung + 3)
     return np.asarray(~(near & (away > WIDEST * _slope_noise(tableau))).any(axis=0))
 
 
 def _deviations_below(tableau: Tableau, best: TableEntry) -> tuple[Array, Array]:
-    """What parts each entry below the best one, in its column, from it, in standard deviations of its noise; and how many there are."""
+    """The distance of each entry below the best one in its column from it, in standard deviations of noise; and the number of such entries."""
     rungs = np.arange(len(tableau.steps))[:, None, None]
     column = best.column[None, None]
     values = np.take_along_axis(np.stack(tableau.values), column, axis=1)[:, 0]
@@ -132,7 +134,7 @@ def _deviations_below(tableau: Tableau, best: TableEntry) -> tuple[Array, Array]
 
 
 def looks_like_noise(tableau: Tableau, best: TableEntry) -> Flags:
-    """Whether what parts the slopes below the best entry from it is as large, times the step, at one step as at another.
+    """Whether the distance of the slopes below the best entry from it, times the step, is the same at every step.
 
     Near a pole it grows as the steps shrink.
     """
@@ -148,7 +150,7 @@ def looks_like_noise(tableau: Tableau, best: TableEntry) -> Flags:
 
 
 def approached_smoothly(tableau: Tableau, best: TableEntry) -> Flags:
-    """Whether the slopes above the best entry come near it as those of a smooth f do, by leaps of step^2."""
+    """Whether the slopes above the best entry approach it like those of a smooth f, with the square of the step."""
     away, rungs = _distance_from(tableau, best.value)
     clear = (away > CLEAR * _slope_noise(tableau)) & (rungs < best.rung)
     last = np.where(clear, rungs, -1).max(axis=0)

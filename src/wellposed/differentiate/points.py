@@ -1,6 +1,7 @@
-"""The place x at which f is differentiated: floats, arrays and tensors, and nested containers of them, as one flat vector.
+"""The point x at which f is differentiated, as one flat vector: numbers, arrays and tensors, and nested containers of them.
 
-A complex element is two neighbours in it, the real part and the imaginary one.
+A complex element is two neighbours in it, its real and its imaginary part. Gradients, directions and bounds are given in the structure of
+x, and matched with it by key.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class PointLeaf:
     shape: tuple[int, ...]
     dtype: str
     framework: Any
-    """The module of this room that makes its arrays; None for NumPy's and Python's own."""
+    """The module that makes its arrays, `torch.py` or `jax.py` of this room; None for NumPy arrays and Python numbers."""
     start: int
     values: Array
     """Flat; float64."""
@@ -54,7 +55,7 @@ class PointLeaf:
         return self.start + self.values.size
 
     def made(self, flat: Array, *, wide: bool, rows: tuple[int, ...] = ()) -> Any:
-        """What f receives for these values, in float64 where `wide`; `rows` is the shape of a batch."""
+        """The argument that f receives for these values, in float64 where `wide`; `rows` is the leading shape of a batch."""
         numbers = np.ascontiguousarray(flat).view(np.complex128) if self.is_complex else flat
         values = numbers.reshape(rows + self.shape)
         if self.framework is not None:
@@ -68,18 +69,18 @@ class PointLeaf:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Point:
-    """`flat` is x as float64; see the module."""
+    """x, as f receives it and as a flat vector of float64."""
 
     structure: Any
     leaves: tuple[PointLeaf, ...]
     flat: Array
     wide: bool
-    """Whether f receives float64; else the dtypes of x, and `flat` holds only what these can hold."""
+    """Whether f receives float64; otherwise the dtypes of x, and `flat` holds only numbers that these represent."""
     coarse: bool = field(default=False)
     """Whether any element has fewer digits than float64."""
 
     def made(self, flat: Array) -> Any:
-        """What f receives: fresh containers and fresh arrays."""
+        """The argument of f: new containers and new arrays."""
         return _filled(
             self.structure,
             iter([leaf.made(flat[leaf.start : leaf.stop], wide=self.wide) for leaf in self.leaves]),
@@ -92,7 +93,7 @@ class Point:
         return replace(self, flat=flat, leaves=leaves)
 
     def made_batch(self, rows: Array) -> Any:
-        """The same for many points at once, shape ``(n, size)``: every leaf has one more axis in front."""
+        """The argument of f for many points at once, shape ``(n, size)``: each leaf has one more axis in front."""
         leaves = [
             leaf.made(rows[:, leaf.start : leaf.stop], wide=self.wide, rows=(len(rows),))
             for leaf in self.leaves
@@ -117,7 +118,7 @@ class Point:
         return 53 if self.wide else self.leaf_of(element).digits
 
     def rounded(self, which: NDArray[np.int64], values: Array) -> Array:
-        """These elements' values as f will see them."""
+        """The values of these elements, rounded to the dtypes that f receives."""
         if not self.coarse:
             return values
         values = values.copy()
@@ -161,7 +162,7 @@ class Point:
         return _filled(self.structure, iter(found))
 
     def like_x_twice(self, values: NDArray[Any]) -> Any:
-        """`values`, shape (size, size), in the structure of x twice: the one of the columns inside the one of the rows."""
+        """`values`, shape (size, size), in the structure of x nested in itself: columns inside rows."""
         found = []
         for leaf in self.leaves:
             part = values[leaf.start : leaf.stop].T.reshape(-1, *leaf.shape)
@@ -264,7 +265,7 @@ def described(value: Any, read: NDArray[Any]) -> str:
 
 
 def leaves_of(x: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every part of a structure that is no container, with its path."""
+    """Every part of a structure that is not a container, with its path."""
     if isinstance(x, dict):
         for key, value in x.items():
             yield from leaves_of(value, f"{path}[{key!r}]")
@@ -291,7 +292,7 @@ SHOWN = 6
 
 
 def parts_like(given: Any, point: Point, name: str, *, expected: str) -> list[Any]:
-    """What stands in `given` where the leaves of x stand, in their order; a list may stand for an array."""
+    """The parts of `given` at the places of the leaves of x, in their order; a list may replace an array."""
 
     def refuse() -> NoReturn:
         theirs, ours = (_listed(leaves_of(tree, "")) for tree in (given, point.structure))
@@ -318,7 +319,7 @@ def _parts(given: Any, structure: Any, refuse: Callable[[], NoReturn]) -> Iterat
 
 
 def _items(given: Any) -> Any:
-    """An array may stand for a list of numbers."""
+    """The items of a list, or of an array in place of a list of numbers."""
     if isinstance(given, list | tuple):
         return given
     return plain(given) if len(getattr(given, "shape", ())) else None

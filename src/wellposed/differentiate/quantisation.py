@@ -1,8 +1,9 @@
-"""Staircases: f computes in few digits somewhere inside, so over a step shorter than a stair that part of it stands still.
+"""Quantisation: f computes in few digits somewhere inside, so that over steps shorter than one level a part of f is constant.
 
-What is left of f is smooth there, and free of noise: its slope looks better than any other, and is not the derivative of f. Longer steps
-see another slope, and part from the first one abruptly. So may a kink or a bump beside x; but there f bends, and a stair jumps. One jump
-beside x is no staircase, either: then longer steps tell of nothing else.
+The rest of f is smooth there and free of noise: its slope has the smallest error bar of all, and is not the derivative of f. The slopes of
+longer steps change abruptly. A kink or a bump beside x has the same effect; but there f bends, and between two levels it jumps, which
+bisection shows: the slope across the interval doubles each time at a jump, and stays the same at a kink. A single jump beside x is not
+quantisation either: then longer steps show no further change.
 """
 
 from __future__ import annotations
@@ -22,24 +23,24 @@ Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
 MOST_LEVELS = 3
-"""A staircase of few digits may stand on one of fewer."""
+"""Roundings to different numbers of digits inside one another that are looked for."""
 ROUNDS = 3
-"""Of asking the rungs how loud the noise of the stairs is."""
+"""Corrections of the noise of the quantisation from the ladder."""
 AGREED = 0.01
-"""Largest bar, relative to a slope, on which longer steps agree."""
+"""Bar, relative to the slope, with which longer steps count as agreeing."""
 AGAIN = 0.25
-"""Of the first jump; what moves by more at longer steps is another one."""
+"""Part of the first jump; a further change that is larger is another jump."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QuantisationResult:
-    """A tableau and its best entry, once stairs are taken for the noise that they are."""
+    """A tableau and its best entry, with quantisation treated as noise."""
 
     tableau: Tableau
     best: TableEntry
     quantised: Flags
     lone_jump: Flags
-    """Where f jumps, and the steps were too short to tell whether it does so again."""
+    """Where f jumps, and the steps were too short to show whether it does so again."""
 
 
 def allow_for_quantisation(
@@ -56,10 +57,10 @@ def allow_for_quantisation(
 
 
 def skip_constant_steps(tableau: Tableau, best: TableEntry) -> Tableau:
-    """Where the best entry is that of steps along which f stood still, and longer ones agree on a slope: with the noise of that stair.
+    """The tableau with the noise of the quantisation, where f was constant along the steps of the best entry and longer steps agree on a slope.
 
-    The smallest change of f that was seen is the height of the stair. Where f is small by cancellation, no rounding of f tells it.
-    Beside a kink f stands still, too, but longer steps agree on no slope, or f bends along them.
+    The smallest change of f that occurred is the height of a level; the rounding of f(x) does not show it where terms of f cancel. Beside
+    a kink f may be constant too, but then longer steps do not agree on a slope.
     """
     slopes, second_differences = (
         np.stack([row[0] for row in tableau.values]),
@@ -92,10 +93,10 @@ def _with_quantisation_noise(
     jumps = jumps_beside(function, lines, which, tableau, best, change)
     if not jumps.any():
         return reading
-    # One jump moves a slope, times its step, by half of its size, and two by all of it.
+    # One jump changes slope times step by half of the size of the jump, two jumps by all of it.
     other = best_entry(_above(tableau, change, jumps > 0, noise=jumps / 2))
     contradicted = np.abs(other.value - best.value) > other.error + best.error
-    quantised = (jumps > 0) & np.isfinite(other.error) & (contradicted | (change.moves > AGAIN * jumps))
+    quantised = (jumps > 0) & np.isfinite(other.error) & (contradicted | (change.further > AGAIN * jumps))
     lone_jump = reading.lone_jump | ((jumps > 0) & ~quantised)
     if not quantised.any():
         return QuantisationResult(
@@ -119,7 +120,7 @@ def _with_quantisation_noise(
 
 
 def _above(tableau: Tableau, change: AbruptChange, where: Flags, *, noise: Array) -> Tableau:
-    """The rungs that are longer than a stair: shorter ones know nothing of it."""
+    """The tableau of the rungs longer than a level; shorter ones do not show the quantisation."""
     known = change.deviation * 2**0.5
     noise_factor = np.where(where, np.maximum(noise / known, 1.0), 1.0)
     return tableau.without_rungs_below(np.where(where, change.rung, len(tableau.steps))).with_noise_times(
@@ -130,7 +131,7 @@ def _above(tableau: Tableau, change: AbruptChange, where: Flags, *, noise: Array
 def _noise(
     function: Function, lines: Lines, which: Indices, tableau: Tableau, change: AbruptChange, quantised: Flags
 ) -> Array:
-    """The noise of the stairs, from values a stair or more apart."""
+    """The noise of the quantisation, from values that are a level or more apart."""
     line, output = np.nonzero(quantised)
     steps = np.stack(tableau.steps)[change.rung[line, output], line]
     inward = np.array([lines.inward(int(i)) for i in which[line]])
@@ -144,9 +145,9 @@ def _noise(
 
 
 ABRUPT = 64.0
-"""A smooth approach passes through at least one rung that is nearer than this, in standard deviations of the noise."""
-LEAP = 4.0
-"""A fall so many times larger than a smooth one, and than the one before it, is a leap."""
+"""A smooth approach has at least one rung that is nearer than this, in standard deviations of the noise, before it ends in the noise."""
+LARGE_DECREASE = 4.0
+"""A decrease this many times larger than a smooth one, and than the one before, is abrupt."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -154,53 +155,53 @@ class AbruptChange:
     """Of each line and output, shape (lines, outputs)."""
 
     rung: NDArray[np.int64]
-    """The last one that leaps; -1 where none does."""
+    """The last rung before an abrupt change; -1 where there is none."""
     deviation: Array
     """Standard deviation of the noise in a slope of this rung, times its step."""
-    moves: Array
-    """How far slope times step moves from this rung to longer ones, beyond what a smooth f could do."""
+    further: Array
+    """By how much slope times step changes further at longer rungs, beyond what a smooth f allows."""
 
     @property
-    def suspicious(self) -> Flags:
+    def exists(self) -> Flags:
         return self.rung >= 0
 
 
 def abrupt_change(tableau: Tableau, best: TableEntry) -> AbruptChange:
-    """Where the rungs above the best entry part from it."""
+    """Where the slopes of the rungs above the best entry change abruptly."""
     steps = np.stack(tableau.steps)[:, :, None] ** tableau.power
-    parted = np.nan_to_num((np.stack([row[0] for row in tableau.values]) - best.value) * steps)
+    distance = np.nan_to_num((np.stack([row[0] for row in tableau.values]) - best.value) * steps)
     deviations = np.stack([row[0] for row in tableau.deviations]) * steps
     rungs = np.arange(len(steps))[:, None, None]
     fall = RATIO ** (tableau.order + tableau.power)
-    leaps = _leaps(np.abs(parted), deviations, rungs < best.rung, fall=fall)
-    last = np.where(leaps, rungs, -1).max(axis=0)
+    abrupt = _abrupt(np.abs(distance), deviations, rungs < best.rung, fall=fall)
+    last = np.where(abrupt, rungs, -1).max(axis=0)
 
     def at(values: Array, rung: NDArray[np.int64]) -> Array:
         return np.take_along_axis(values, np.clip(rung, 0, len(steps) - 1)[None], axis=0)[0]
 
-    near = np.maximum(at(np.abs(parted), last + 1), CLEAR * at(deviations, last + 1))
+    near = np.maximum(at(np.abs(distance), last + 1), CLEAR * at(deviations, last + 1))
     smooth = near * fall ** np.maximum(last + 1 - rungs, 0)
-    moves = np.abs(parted - at(parted, last))
+    further = np.abs(distance - at(distance, last))
     return AbruptChange(
         rung=last,
         deviation=at(deviations, last),
-        moves=np.where((rungs < last) & (smooth < moves / 4), moves - smooth, 0.0).max(axis=0),
+        further=np.where((rungs < last) & (smooth < further / 4), further - smooth, 0.0).max(axis=0),
     )
 
 
-def _leaps(away: Array, deviations: Array, above: Flags, *, fall: float) -> Flags:
-    """Rungs that stand clear of the noise while the next one is far nearer to the answer, or in the noise."""
+def _abrupt(away: Array, deviations: Array, above: Flags, *, fall: float) -> Flags:
+    """Rungs that are above the noise while the next one is far nearer to the answer, or within the noise."""
     clear = above & (away > CLEAR * deviations)
     rung = np.arange(len(away))[:, None, None]
-    # Above the first rung nothing is known: there a stair would part the slopes in proportion to the step.
+    # Above the first rung nothing is known: assume the distance of a kink or level, proportional to the step.
     longer = _shifted(away, -1, fill=RATIO * away[:1])
     shorter, clearly_after = _shifted(away, 1), _shifted(np.where(clear, away, 0.0), 2)
-    # The next rung may be near by chance where the approach changes its sign; then the one after it is not.
+    # The next rung may be near by chance where the sign changes; then the one after it is not.
     expected = fall * np.maximum(np.maximum(shorter, CLEAR * deviations), fall * clearly_after)
-    leap = (away > LEAP * expected) & (away**2 > LEAP * longer * shorter)
-    # One fall tells less than several: x^9 leaps so far.
+    leap = (away > LARGE_DECREASE * expected) & (away**2 > LARGE_DECREASE * longer * shorter)
+    # A single decrease is less certain: that of x^9 is as large.
     leap &= (rung > 0) | (away > fall**2 * expected)
-    # A leap into the noise may end a regular approach; one that was slower than a smooth one's does not.
+    # A decrease into the noise may end a smooth approach, unless the approach was slower than a smooth one's.
     into_noise = (rung > 0) & ~_shifted(clear, 1) & (away > ABRUPT * deviations)
     return clear & (leap | (into_noise & (longer < (RATIO * fall) ** 0.5 * away)))
 
@@ -214,7 +215,7 @@ def _shifted(values: NDArray[Any], by: int, *, fill: Array | None = None) -> NDA
 
 HALVINGS = 10
 STEEPER = 8.0
-"""Growth of the slope over the second half of the halvings: 32 at a jump, about 1 at a kink."""
+"""Growth of the slope over the second half of the bisection: 32 at a jump, about 1 at a kink."""
 HIGHER = 1.25
 """A jump keeps its size; at a pole it grows."""
 SIDES = np.array([[1.0], [-1.0]])
@@ -223,19 +224,19 @@ SIDES = np.array([[1.0], [-1.0]])
 def jumps_beside(
     function: Function, lines: Lines, which: Indices, tableau: Tableau, best: TableEntry, change: AbruptChange
 ) -> Array:
-    """The size of the jump of each line and output; 0 where f bends, or nothing is suspicious."""
-    line, output = np.nonzero(change.suspicious)
+    """The size of the jump of f for each line and output; 0 where f only bends, or there is no abrupt change."""
+    line, output = np.nonzero(change.exists)
     sizes = np.zeros(change.rung.shape)
     if not line.size:
         return sizes
     rung, value = change.rung[line, output], best.value[line, output]
     steps = np.stack(tableau.steps)
-    parted = np.stack([row[0] for row in tableau.values]) - best.value
+    distance = np.stack([row[0] for row in tableau.values]) - best.value
     second_differences = np.stack(tableau.jumps.second_differences)
 
     def rest(k: Indices) -> Array:
-        """F less its tangent at this rung, to the right and to the left."""
-        return SIDES * parted[k, line, output] * steps[k, line] + second_differences[k, line, output] / 2
+        """F minus its tangent at this rung, to the right and to the left."""
+        return SIDES * distance[k, line, output] * steps[k, line] + second_differences[k, line, output] / 2
 
     low, high = steps[rung + 1, line], steps[rung, line]
     curve = rest(rung + 1) / low**2

@@ -29,54 +29,54 @@ from .richardson import CLEAR, NOISE_WIDTHS, RATIO, Tableau, TableEntry, best_en
 Array = NDArray[np.float64]
 
 LONGEST = 20
-"""Rungs of a ladder: the last step is 4e11 times smaller than the first."""
+"""Rungs of a ladder at most: the last step is then 4e11 times smaller than the first."""
 UNEVEN, GOLDEN = 0.03, 0.618
-"""Share by which steps leave the fourfold ladder, each by another part: where the values of f lie on a grid, as those of a rounding do,
-slopes along steps of a whole ratio would often be the very same, by chance."""
+"""Steps deviate from the ratio of 4 by up to this part, each differently: where the values of f lie on a grid, as rounded ones do,
+slopes along steps of a whole ratio would often be equal by chance."""
 NOISE_SHARE = 10.0
-"""A bar is settled when noise has at least a tenth of it: a bar of truncation alone may be chance, where the steps are longer
-than the waves of f."""
+"""A bar is final when at least a tenth of it is noise: a bar of truncation alone may be chance where the steps are longer than the
+oscillations of f."""
 ROUNDINGS = (2.0, 8.0)
-"""How many times the rounding to the dtype of f the noise in a value beside x is thought to be, at least and at most, from
-what it is at x: values beside x may be larger, and so may the terms they are made of."""
+"""The noise of a value beside x in units of its rounding, at least and at most, given that at x: values beside x may be larger, and so may
+the terms that they are sums of."""
 ANOTHER = 1e-2
-"""Part of a slope by which it is another one."""
+"""Relative difference of two slopes that counts as one."""
 DOUBTFUL = 8.0
-"""Noise that is this much louder than thought may be none, but waves of f shorter than the steps, or a pole between them."""
+"""What looks like noise underestimated by more than this may be oscillations of f shorter than the steps, or a pole between them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ladder:
-    """How far down a ladder goes before it may end."""
+    """When a ladder may end."""
 
     rungs: int
     past_best: int
-    """Rungs below the best one: the noise there is what tells whether its level was guessed right."""
+    """Rungs below the best one: they show whether the noise was estimated correctly."""
 
 
 FULL = Ladder(rungs=5, past_best=3)
 SHORT = Ladder(rungs=4, past_best=0)
-"""For a line whose best steps are known from its neighbours."""
+"""For a line whose best steps are known from other lines."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Derivatives:
-    """Of some lines, shape (lines, outputs)."""
+    """The derivatives of some lines; each array has the shape (lines, outputs)."""
 
     value: Array
     error: Array
     step: Array
     top: Array
-    """The largest step that entered."""
+    """The longest step that was used."""
     kink: NDArray[np.bool_]
     noise: Array
     one_sided: NDArray[np.bool_]
     slopes_agree: NDArray[np.bool_]
-    """Whether the next rungs below the best one see the same slope but for the noise."""
+    """Whether the rungs below the best one have the same slope but for noise."""
     quantised: NDArray[np.bool_]
-    """Whether f is a staircase beside smooth terms."""
+    """Whether f is quantised."""
     lone_jump: NDArray[np.bool_]
-    """Whether f jumps beside x, and the steps were too short to tell whether it does so again."""
+    """Whether f jumps beside x, and the steps were too short to show whether it does so again."""
     found: NDArray[np.bool_]
     """False where f was finite on too few steps."""
 
@@ -111,7 +111,7 @@ def climb(
 ) -> Derivatives:
     """The derivatives along the lines `which`, from a first step of `first`; `noise` has the shape (lines, outputs).
 
-    `coarse` says, in the same shape, where it is known for a rounding inside f. `side` 0 takes two-sided differences, +1 and -1
+    `coarse` says, in the same shape, where that noise is known to be rounding inside f. `side` 0 takes two-sided differences, +1 and -1
     one-sided ones on that side.
     """
     if coarse is None:
@@ -136,9 +136,9 @@ def descend(
     read: Callable[[Indices, Tableau], Derivatives],
     ladder: Ladder,
 ) -> Derivatives:
-    """Fill an empty tableau rung by rung; each line is read when smaller steps can only be worse.
+    """Fill an empty tableau rung by rung; a line is finished when shorter steps can only be worse.
 
-    `rung` and `read` get the numbers of the lines that go on, and of those that are done.
+    `rung` evaluates the next step of the lines that continue, and `read` derives the result of those that are finished.
     """
     lines, outputs = tableau.noise.shape
     derivatives = none_found(lines, outputs)
@@ -214,7 +214,7 @@ def rounding_beside(
 
 
 def _settled(tableau: Tableau, ladder: Ladder) -> NDArray[np.bool_]:
-    """Lines all of whose outputs have their best entry behind them, with a real share of noise in its bar."""
+    """Lines for all of whose outputs the best entry was followed by enough worse ones, and has noise in its bar."""
     if len(tableau.steps) < ladder.rungs:
         return np.zeros(len(tableau.steps[-1]), dtype=bool)
     best = best_entry(tableau)
@@ -231,9 +231,9 @@ def _settled(tableau: Tableau, ladder: Ladder) -> NDArray[np.bool_]:
 
 
 def _slope_leaves_best(tableau: Tableau, best: TableEntry) -> NDArray[np.bool_]:
-    """Whether the last slope is quite another one than the best entry, and not as noise makes it, fourfold from rung to rung, twice in a row.
+    """Whether the last slope differs from the best entry, and not by noise, which would grow fourfold from rung to rung.
 
-    Then the best entry's steps may be longer than all that f does near x.
+    Then the steps of the best entry may be longer than the distance over which f varies near x.
     """
     away = [np.abs(row[0] - best.value) for row in tableau.values[-3:]]
     clear = away[-1] > best.error + CLEAR * tableau.deviations[-1][0]
@@ -244,9 +244,9 @@ def _slope_leaves_best(tableau: Tableau, best: TableEntry) -> NDArray[np.bool_]:
 
 
 def _point_is_isolated(tableau: Tableau) -> NDArray[np.bool_]:
-    """Whether f at x differs from f to both sides by as much at the last step as at the one before: all that f does lies between.
+    """Whether f(x) differs from f on both sides by as much at the last step as at the one before: then f varies over shorter steps only.
 
-    Of second derivatives: whether those to both sides part ever further.
+    For second derivatives: whether those on both sides differ ever more.
     """
     jumps = tableau.jumps
     if len(jumps.second_differences) < 2:
@@ -268,7 +268,7 @@ def _read(function: Function, lines: Lines, which: Indices, tableau: Tableau) ->
 
 
 def diverges(tableau: Tableau) -> NDArray[np.bool_]:
-    """Whether the slopes, or the jump between those to both sides, grow as long as the steps shrink."""
+    """Whether the slopes, or the jump between the slopes on both sides, grow without bound as the steps shrink."""
     powers = [h**tableau.power for h in tableau.steps]
     return (
         slopes_diverge([row[0] for row in tableau.values], powers, tableau.noise, power=tableau.power)
@@ -277,16 +277,16 @@ def diverges(tableau: Tableau) -> NDArray[np.bool_]:
 
 
 def read_smooth(tableau: Tableau) -> tuple[Tableau, TableEntry]:
-    """The best entry for an f without stairs, and the tableau with the noise that it shows."""
+    """The best entry for an f without quantisation, and the tableau with noise corrected by the ladder."""
     best = best_entry(tableau)
     noise_factor = noise_factor_below(tableau, best)
     deeper = best_entry(tableau, uncontradicted=True)
     apart = np.abs(best.value - deeper.value) > best.error + deeper.error
     chance = ~(approached_smoothly(tableau, best) & looks_like_noise(tableau, best))
     smooth = (noise_factor > DOUBTFUL) & apart & approached_smoothly(tableau, deeper) & chance
-    # Or the steps were longer than something else that only shorter ones see: stairs, or many kinks.
-    # Second differences over bounded waves fall so quickly as the steps grow that long ones agree upon a wrong answer.
-    suspicious = abrupt_change(tableau, deeper).suspicious | (tableau.power > 1)
+    # Or only shorter steps resolve quantisation or many kinks. Second differences over bounded oscillations fall so quickly with the
+    # step that long steps agree on a wrong value.
+    suspicious = abrupt_change(tableau, deeper).exists | (tableau.power > 1)
     hidden = (noise_factor > DOUBTFUL) & apart & within_noise_below(tableau, deeper) & suspicious
     smooth |= hidden
     noise_factor = np.where(smooth, 1.0, noise_factor)
@@ -300,11 +300,11 @@ def read_smooth(tableau: Tableau) -> tuple[Tableau, TableEntry]:
 def derived(
     function: Function, tableau: Tableau, best: TableEntry, *, diverging: NDArray[np.bool_]
 ) -> Derivatives:
-    """What the best entry says."""
+    """The derivatives from the best entry."""
     found = np.isfinite(best.error)
     step = _step(tableau, best.rung)
     jump = np.take_along_axis(tableau.jumps.to_cover(), best.rung[None], axis=0)[0]
-    # The slope's own rounding, and that of values which were smaller at x than beside it.
+    # The rounding of the slope itself, and underflow of the values.
     rounding = np.ldexp(np.abs(best.value), 1 - function.digits) + 5e-324 / step**tableau.power
     none = np.zeros(found.shape, dtype=bool)
     return Derivatives(

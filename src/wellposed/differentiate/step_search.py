@@ -1,4 +1,7 @@
-"""Which steps to try, and how much noise to expect: learnt on a few lines of each group, and used on the others."""
+"""The choice of steps: noise and steps are learnt on sample lines of each group and used on the remaining ones; or one step is given.
+
+The whole ladder is repeated with longer steps where these were the best, and with one-sided differences beside bounds and where f ends.
+"""
 
 from __future__ import annotations
 
@@ -18,42 +21,42 @@ from .step_ladder import SHORT, Derivatives, climb, none_found, step_pair
 Array = NDArray[np.float64]
 
 FINEST = 1.2566 * 2.0**-43
-"""Spacing of the noise probe, relative to x: about a thousand roundings. No power of two, nor is any other step: at x = 0 these
-would make values of f so round that no rounding shows."""
+"""Spacing of the values that measure the noise, relative to x: about a thousand roundings. Neither this nor any step is a power of two,
+which at x = 0 would give values of f that need no rounding."""
 COARSEST_SPACING = 4
-"""The same in units of the numbers' own spacing, where x has fewer digits."""
+"""The same in units of the spacing of the numbers, where x has fewer digits."""
 WIDEST = 1e-3
 SMALLEST = 2.0**-200
 """Share of the scale below which x counts as zero."""
 GROWTH = 32.0
-"""Between one spacing and the next: where f moved by a few of its roundings before, it cannot have made a wave now."""
+"""Ratio of one spacing to the last: f cannot oscillate within it if it changed by a few roundings before."""
 FIRST_STEP = 0.1257
-"""The first step of a ladder, relative to the scale of x: log and 1/x stay on their side."""
+"""The first step of a ladder, relative to the scale of x: so short that log(x) and 1/x remain defined."""
 SAMPLE_LINES = 3
-"""Lines of each group that climb the whole ladder."""
+"""Lines of each group for which the whole ladder is evaluated."""
 STEP_GROWTH = 64.0
-"""How many times larger the first step gets where the largest steps were the best ones."""
+"""How many times longer the first step becomes where the longest steps were the best ones."""
 MOST_RETRIES = 3
 SHARP_ENOUGH = 0.01
-"""Largest bar, as a share of the value, with which larger steps along a staircase must agree before they are believed."""
+"""Bar, relative to the value, that an f which is quantised needs before longer steps may replace it."""
 SPARE_RUNGS = 3
-"""A line that follows starts this many rungs above the best rung of the pilots: as many as the extrapolation needs."""
+"""A remaining line starts this many rungs above the best rung of the sample lines: as many as the extrapolation needs."""
 REPEATS = 8
 FEWEST_SPACINGS = 256.0
-"""Spacings of the numbers beside x, room of less than which is too little for a ladder of steps."""
+"""Room between the bounds, in spacings of the numbers beside x, that a ladder needs."""
 TINIEST_STEP = 5e-324
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SearchResult:
-    """Derivatives along all lines, and what was learnt about f on the way."""
+    """Derivatives along all lines, and whether f is deterministic."""
 
     derivatives: Derivatives
     deterministic: bool
 
 
 def search(function: Function, lines: Lines, groups: NDArray[np.int64], *, method: str) -> SearchResult:
-    """Derivatives along `lines`; lines of the same number in `groups` share what is known of noise and of steps."""
+    """Derivatives along `lines`; lines with the same number in `groups` share noise and steps."""
     spread = repeat_spread(function)
     derivatives = none_found(lines.count, len(function.centre))
     rng = np.random.default_rng(0)
@@ -85,7 +88,7 @@ def repeat_spread(function: Function) -> Array:
     if np.array_equal(again, function.centre):
         return np.zeros_like(again)
     values = np.array([function.centre, again, *(function.evaluate_again() for _ in range(REPEATS - 2))])
-    # Of few values the deviation may come out small: by as much as half of it in one of twenty times.
+    # From few values the deviation is underestimated by half in one of twenty cases.
     return 1.5 * values.std(axis=0, ddof=1)
 
 
@@ -121,7 +124,7 @@ def _noise_along_line(function: Function, lines: Lines, line: int) -> Array:
     size = min(lines.size(line), scale)
     size = size if size > SMALLEST * scale else scale
     finest = max(FINEST * size, COARSEST_SPACING * lines.resolution(line))
-    # Not x itself: a jump there would look like noise.
+    # Without x itself: a jump there would look like noise.
     places = np.arange(1, POINTS + 1)
     room = float(lines.room(np.array([line]), int(inward))[0])
     widest = min(WIDEST * size, room / POINTS)
@@ -134,7 +137,7 @@ def _noise_along_line(function: Function, lines: Lines, line: int) -> Array:
 def _full_ladder(
     function: Function, lines: Lines, which: Indices, *, first: Array, noise: Array, method: str
 ) -> Derivatives:
-    """The whole ladder; from larger steps again where these seem better still; to one side where f ends beside x."""
+    """The whole ladder; then with longer steps where these may be better, and one-sided where f ends beside x."""
     found = none_found(len(which), noise.shape[1])
     if method != "one-sided":
         within = _within(lines, which, first)
@@ -160,8 +163,8 @@ def _retry_with_larger_steps(
     def again(some: Indices, first: Array, noise: Array, coarse: NDArray[np.bool_]) -> Derivatives:
         return climb(function, lines, which[some], first=first, noise=noise, coarse=coarse, side=side)
 
-    # One-sided entries take several rungs, and noise has a larger part in the choice.
-    retry_with_larger_steps(found, again, first=first, rungs_needed=RATIO**3 if side else RATIO)
+    # One-sided entries use several rungs, and noise matters more in the choice.
+    retry_with_larger_steps(found, again, first=first, factor=RATIO**3 if side else RATIO)
 
 
 def retry_with_larger_steps(
@@ -169,20 +172,20 @@ def retry_with_larger_steps(
     again: Callable[[Indices, Array, Array, NDArray[np.bool_]], Derivatives],
     *,
     first: Array,
-    rungs_needed: float,
+    factor: float,
 ) -> None:
-    """Where the best steps were within `rungs_needed` of the largest ones, try larger ones, and keep what is better and agrees.
+    """Where the best steps were within a factor `factor` of the longest ones, try longer ones; keep results that agree and are sharper.
 
-    `again` climbs some lines from other first steps, with the noise that is known now, and whether it is coarse.
+    `again` evaluates some lines from other first steps, with the present noise, and whether that is rounding inside f.
     """
     for i in range(1, MOST_RETRIES + 1):
         fine = 4 * 2.0**-53 * np.abs(found.value)
         limited = (
             found.found
-            & (found.top >= first[:, None] * STEP_GROWTH ** (i - 1) / rungs_needed)
+            & (found.top >= first[:, None] * STEP_GROWTH ** (i - 1) / factor)
             & (found.error > fine)
         )
-        # A wide bar agrees with anything, such as the flat ends of a tanh.
+        # A wide bar agrees with anything, for example with the flat ends of a tanh.
         limited &= ~found.kink & (~found.quantised | (found.error < SHARP_ENOUGH * np.abs(found.value)))
         some = np.flatnonzero(limited.any(axis=1))
         if not some.size:
@@ -199,7 +202,7 @@ def retry_with_larger_steps(
 def _retry_lone_jumps(
     function: Function, lines: Lines, which: Indices, found: Derivatives, *, first: Array, noise: Array
 ) -> None:
-    """Where f jumps beside x, somewhat larger steps tell whether it does so again and again."""
+    """Where f jumps beside x, use somewhat longer steps, which show whether f is quantised."""
     again = np.flatnonzero(found.lone_jump.any(axis=1))
     if again.size:
         larger = climb(function, lines, which[again], first=first[again] * RATIO**2, noise=noise[again])
@@ -207,7 +210,7 @@ def _retry_lone_jumps(
 
 
 def _put(found: Derivatives, lines: Indices, where: NDArray[np.bool_], other: Derivatives) -> None:
-    """What `other` found of these lines, where it is to be believed."""
+    """Replace the derivatives of some lines by `other`, at the places `where`."""
     for name in vars(found):
         array = getattr(found, name)
         array[lines] = np.where(where, getattr(other, name), array[lines])
@@ -234,13 +237,13 @@ def _on_one_side(
     within = np.where(room > 0, np.minimum(first, room), first)
     found = climb(function, lines, which, first=within, noise=noise, side=side)
     if np.isfinite(lines.room(which, -side)).any():
-        # The nearness of a bound tells nothing about how far the waves of f reach.
+        # A bound limited the first step, not the oscillations of f.
         _retry_with_larger_steps(function, lines, which, found, first=within, side=side)
     return found
 
 
 def _within(lines: Lines, which: Indices, first: Array) -> Array:
-    """First steps that stay within the bounds to both sides; as they are where there is no room."""
+    """First steps that stay within the bounds on both sides; unchanged where there is no room at all."""
     room = np.minimum(lines.room(which, 1), lines.room(which, -1))
     return np.where(room > 0, np.minimum(first, room), first)
 
@@ -248,7 +251,7 @@ def _within(lines: Lines, which: Indices, first: Array) -> Array:
 def _one_sided_beside_bounds(
     function: Function, lines: Lines, which: Indices, found: Derivatives, *, first: Array, noise: Array
 ) -> None:
-    """Where a bound kept the steps short, one-sided differences that lead away from it may know more."""
+    """Where a bound kept the steps short, one-sided differences away from it may be sharper."""
     up, down = lines.room(which, 1), lines.room(which, -1)
     nearest = np.minimum(up, down)[:, None]
     cramped = (~found.found | (found.top >= nearest / RATIO**2)).any(axis=1) & np.isfinite(nearest[:, 0])
@@ -261,9 +264,9 @@ def _one_sided_beside_bounds(
 
 
 def _first_step_for_remaining(sampled: Derivatives, scales: Array) -> float:
-    """Where a follower starts, relative to its scale: as many rungs above the pilots' best as extrapolation needs.
+    """The first step of the remaining lines, relative to their scale: some rungs above the best one of the sample lines.
 
-    A pilot whose derivative vanishes teaches nothing: where f is even about it, any step is as good as any other.
+    A sample line whose derivative is 0 within its bar does not count: where f is even, all steps are equally good.
     """
     telling = sampled.found & (np.abs(sampled.value) > sampled.error)
     steps = np.where(telling, sampled.step, np.nan) / scales[:, None]
@@ -321,7 +324,7 @@ def refuse_too_little_room(lines: Lines, line: int) -> None:
 
 
 def fixed_step(function: Function, lines: ElementLines, *, step: float, method: str) -> SearchResult:
-    """One step as given; halving it shows the truncation."""
+    """Differences at the one step that the user gave; halving it shows the truncation."""
     which = np.arange(lines.count)
     sides = _sides(lines, step=step, method=method)
     spread = repeat_spread(function)
@@ -354,7 +357,7 @@ def _at_one_step(
     whole = step_pair(function, lines, which, np.full(len(which), step), side, noise)
     half = step_pair(function, lines, which, np.full(len(which), step / 2), side, noise)
     h, slope, noise = whole.step[:, None], whole.slope, whole.noise
-    # Halving takes away half of a first-order error and three quarters of a second-order one; once more half of it as a margin.
+    # Halving removes half of a first-order error and three quarters of a second-order one; half of that again is a margin.
     truncation = np.abs(slope - half.slope) * (3.0 if side else 2.0)
     truncation = np.where(np.isnan(truncation), np.inf, truncation)
     error = truncation + NOISE_WIDTHS * noise * (2**0.5 if side else 2**-0.5) / h

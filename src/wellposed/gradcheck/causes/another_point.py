@@ -1,7 +1,7 @@
-"""Whether a gradient that is right at the given point is still right a little way off, and when it is asked for again.
+"""Whether a gradient that is right at the given point is right at another point too, and in a second call.
 
-A backward pass that uses what an earlier call left behind is right wherever it is first called. So after a pass it is called
-once more at another point, and tried along one direction there; only what that flags is checked in full.
+A backward pass that uses what an earlier call left behind is right in its first call, wherever that is. So after a pass it is called
+once more at another point and checked along one direction; only if that is flagged, the check there is made in full.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .evidence import LEFT_OVER, Cause, Evidence, measure, rms
 from .whole_tensor import AWAY, CONFIRMED
 
 MULTIPLE = -3
-"""A multiple of F whose gradient is that multiple too, unless it was computed before; negative, since signs and normed gradients know no size."""
+"""The gradient of this multiple of F is the same multiple, unless it was computed earlier; negative, since normalised gradients do not depend on size."""
 NEARER = 10.0
-"""How much nearer the error is looked at again: that of a stale gradient shrinks with the distance."""
+"""How many times nearer the error is estimated again: that of a stale gradient is proportional to the distance."""
 HALF_FORMATS = (("float16", 11), ("bfloat16", 8))
 COARSEST = 2.0**-6
 """The largest error, relative to the gradient, that rounding to bfloat16 explains."""
 VANISHED = 0.01
-"""Part of an error that may be left where it has vanished."""
-MOST_HELD, FEWEST_AT_RANDOM = 6, 4
-"""Tensors that are moved by themselves, and the fewest of their elements that must have a value of their own."""
+"""Part of an error below which it has vanished."""
+MOST_MOVED_ALONE, FEWEST_DISTINCT = 6, 4
+"""Tensors that are moved alone, and the fewest of their elements whose absolute value must be unique."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,7 +63,7 @@ def wrong_at_another_point(estimator: ErrorEstimator, *, resolution: float) -> O
 
 
 def stored(estimator: ErrorEstimator, tensors: Sequence[int]) -> dict[int, Cause]:
-    """Of tensors with a wrong gradient, those whose gradient is a stored array: it depends neither on the point nor on what comes from above."""
+    """Of tensors with a wrong gradient, those whose gradient is a stored array: it depends neither on the point nor on the upstream gradient."""
     away = _moved(estimator, estimator.new_direction(estimator.all_tensors), AWAY)
     if away is None:
         return {}
@@ -78,7 +78,7 @@ def stored(estimator: ErrorEstimator, tensors: Sequence[int]) -> dict[int, Cause
 
 
 def ignoring_upstream(estimator: ErrorEstimator, tensors: Sequence[int]) -> list[int]:
-    """Of some tensors, those whose gradient stays the same when F is multiplied."""
+    """Of some tensors, those whose gradient stays the same when F is multiplied by a constant."""
     louder = _moved(estimator, None, 0.0, upstream=MULTIPLE) if tensors else None
     if louder is None:
         return []
@@ -88,9 +88,9 @@ def ignoring_upstream(estimator: ErrorEstimator, tensors: Sequence[int]) -> list
 
 
 def rounded_inputs(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
-    """Whether the gradient is right where every tensor holds numbers of few bits: then it rounds them to so many.
+    """The gradient is right where every tensor holds numbers of few bits: then it was computed from tensors rounded to so many.
 
-    The error of another kind is there as well, since the point is hardly another.
+    An error of another kind would remain, since the point hardly moves.
     """
     if evidence.error_norm > COARSEST * estimator.norms[evidence.tensor]:
         return None
@@ -111,7 +111,7 @@ def rounded_inputs(estimator: ErrorEstimator, evidence: Evidence) -> Cause | Non
 
 
 def _to_bits(estimator: ErrorEstimator, bits: int) -> Direction:
-    """From the point to the nearest that holds numbers of so many bits."""
+    """The direction from the point to the nearest one whose numbers have so many bits."""
 
     def made(i: int) -> Array:
         point = estimator.objective.point(i)
@@ -147,7 +147,7 @@ def _reading(estimator: ErrorEstimator, at: Objective, step: float) -> ErrorEsti
 def _cause(
     estimator: ErrorEstimator, direction: Direction, first: ErrorEstimate, wrong: Sequence[int]
 ) -> Cause | None:
-    """Why it is wrong there: every call adds to the last, or it is the gradient of an earlier point."""
+    """Why it is wrong there: each call adds to the last one, or it is the gradient of an earlier point."""
     again = _moved(estimator, None, 0.0)
     if again is not None and not _same_claim(estimator.objective, again):
         return Cause(
@@ -156,13 +156,13 @@ def _cause(
         )
     new_direction, away = _moved(estimator, direction, AWAY, afresh=True), _moved(estimator, direction, AWAY)
     if new_direction and away and _same_claim(new_direction, away):
-        return _saved_tensor(estimator, direction, wrong)  # nothing was kept where that could be taken back
+        return _saved_tensor(estimator, direction, wrong)  # what was saved, if anything, cannot be taken back
     near = _moved(estimator, direction, AWAY / NEARER)
     if near is None or estimator.good_step is None:
         return None
     shrunk = abs(first.error) / max(abs(_reading(estimator, near, estimator.good_step).error), 1e-300)
     if shrunk < NEARER / 4:
-        return None  # it jumps up somewhere in between, as where another branch is wrong
+        return None  # it appears somewhere in between, for example where another branch is wrong
     return Cause(
         name="stale",
         detail="right where it is first asked for, and the further from there the more wrong: it uses what that first call saved",
@@ -170,13 +170,13 @@ def _cause(
 
 
 def _saved_tensor(estimator: ErrorEstimator, direction: Direction, wrong: Sequence[int]) -> Cause | None:
-    """Whether the wrong gradient knows a tensor as it was at first: it is right there, and stays what it was when that tensor moves.
+    """The wrong gradient uses a saved copy of a tensor: it does not change when that tensor moves, and was right for its first value.
 
-    Values that are zero or alike might be right by chance, as where a forgotten term is zero too: only others move.
+    Only elements with distinct values are moved: others, for example zeros, might be right by chance.
     """
-    for j in direction.tensors[:MOST_HELD]:
+    for j in direction.tensors[:MOST_MOVED_ALONE]:
         at_random = _distinct_values(estimator.objective.point(j))
-        if at_random.sum() < FEWEST_AT_RANDOM:
+        if at_random.sum() < FEWEST_DISTINCT:
             continue
         alone = _moved(estimator, direction.within(j, at_random), AWAY)
         if alone is None:
@@ -193,6 +193,6 @@ def _saved_tensor(estimator: ErrorEstimator, direction: Direction, wrong: Sequen
 
 
 def _distinct_values(point: Array) -> NDArray[np.bool_]:
-    """The elements whose value no other has, and that are not zero."""
+    """The elements that are not zero and whose absolute value is unique."""
     _, place, count = np.unique(np.abs(point), return_inverse=True, return_counts=True)
     return (count[place.reshape(point.shape)] == 1) & (point != 0)

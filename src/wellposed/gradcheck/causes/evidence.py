@@ -1,7 +1,7 @@
-"""Where in a tensor the gradient is wrong: the smallest slice that holds the error, by halving along each axis, and the worst element.
+"""Measurements of a wrong gradient: along random directions, in slices, and element by element.
 
-One direction is restricted to one half of a box; what the half does not show of the error lies in the other half. So a halving costs one
-measurement, and a lone wrong element among n takes about log2(n) of them.
+The smallest slice that holds the error is found by halving along each axis. A direction is restricted to one half; the rest of the error
+lies in the other half. So each halving takes one measurement, and a single wrong element among n takes about log2(n) of them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from ..error_estimate import FLAG, LONGEST_STEP, ErrorEstimate
 
 Indices = NDArray[np.integer]
 FAINT = 1e-3
-"""Part of the whole error below which a half counts as free of it."""
+"""Part of the whole error below which one half counts as right."""
 MOSTLY = 0.2
-"""Part of the error that may lie outside of the slice that is said to hold it."""
+"""Part of the error that may lie outside of the slice that is reported."""
 CLEAR = 1 / 100
 """Bar, relative to the error, that a halving aims at."""
 SAMPLED = 2
+"""Elements of each kind among which the worst one is sought."""
 ELEMENTWISE = 1e-4
 """Bar, relative to the error of the whole, that the numerical value of a single element aims at."""
 
@@ -82,7 +83,7 @@ def _with(values: tuple[int, ...], place: int, value: int) -> tuple[int, ...]:
 def smallest_slice(
     estimator: ErrorEstimator, tensor: int, direction: Direction, total: ErrorEstimate
 ) -> TensorSlice:
-    """The smallest slice, by halving, outside of which the direction sees nothing of the error `total`."""
+    """The smallest slice, by halving, that holds the error `total` along a direction; the whole tensor where both halves hold some of it."""
     whole = part = TensorSlice.whole(estimator.objective.shapes[tensor])
     error = total.error
     for axis in range(len(part.shape)):
@@ -98,7 +99,7 @@ def smallest_slice(
             total = replace(total, error=kept.error, bar=kept.bar)
     if part.is_whole:
         return whole
-    # What is left after many halvings was never measured by itself.
+    # The slice may be what was left after many halvings, and never measured by itself.
     own = estimator.estimate_from_two_steps(direction.within(tensor, part.mask), total.step)
     return part if abs(own.error - error) <= MOSTLY * abs(error) + FLAG * own.bar else whole
 
@@ -116,19 +117,19 @@ def _measured(
 def measure(
     estimator: ErrorEstimator, direction: Direction, like: ErrorEstimate, *, share: float
 ) -> ErrorEstimate:
-    """The error along a direction that moves less than that of `like`, to a bar of about `share` of the error there.
+    """The error along a direction that is part of the one of `like`, with a bar of about `share` of the error there.
 
-    Two evaluations where one step leaves little enough of noise and truncation, else four.
+    Two evaluations where noise and truncation of one step are small enough, else four.
     """
     error = abs(like.error)
-    truncation = 4 * abs(like.truncation)  # a part may bend more than the whole, in which much cancels
+    truncation = 4 * abs(like.truncation)  # truncation may cancel in the whole and not in a part
     noisy = 2 * estimator.noise / (share * error) if error else np.inf
     curved = (share * error / truncation) ** 0.5 if truncation else LONGEST_STEP
     if noisy <= curved:
         step = min((noisy * curved) ** 0.5, max(like.step, noisy))
         return estimator.estimate_from_one_step(
             direction, step or like.step, truncation
-        )  # 0 of a function without noise
+        )  # 0 for a function without noise
     return estimator.estimate_from_two_steps(direction, like.step)
 
 
@@ -160,9 +161,9 @@ def estimate_element(
 def most_wrong_element(
     estimator: ErrorEstimator, tensor: int, direction: Direction, total: ErrorEstimate, *, most: int
 ) -> int | None:
-    """Flat index of a wrong element, the half with the larger error kept each time; None when more than `most` are wrong.
+    """Flat index of a wrong element, by halving towards the larger error; None when more than `most` elements are wrong.
 
-    Among k wrong elements at most k - 1 halvings find both halves wrong: one more, and the search ends.
+    With k wrong elements at most k - 1 halvings find both halves wrong; the search ends with one more.
     """
     block, like, both = np.arange(int(np.prod(estimator.objective.shapes[tensor]))), total, 0
     while len(block) > 1:
@@ -188,9 +189,9 @@ def _restricted_to(
 
 
 def every_element(estimator: ErrorEstimator, accused: dict[int, ErrorEstimate]) -> list[Array]:
-    """The numerical gradient of every tensor: of those accused element by element, mostly with two evaluations each.
+    """The numerical gradient of every tensor: of the wrong ones element by element, mostly with two evaluations each.
 
-    The others have passed, and theirs is the claimed one as far as the check can see.
+    The others have passed: the claimed gradient stands for theirs.
     """
     found = [np.array(estimator.objective.gradient(i)) for i in estimator.all_tensors]
     for i, like in accused.items():
@@ -204,7 +205,7 @@ def every_element(estimator: ErrorEstimator, accused: dict[int, ErrorEstimate]) 
 def candidate_elements(
     estimator: ErrorEstimator, tensor: int, part: TensorSlice, rng: np.random.Generator
 ) -> Indices:
-    """Where in a box to look for the worst element: the largest gradients, and some at random."""
+    """Elements of a slice among which to seek the worst one: those with the largest gradients, and some at random."""
     inside = np.flatnonzero(part.mask)
     magnitude = np.abs(estimator.objective.gradient(tensor).reshape(-1)[inside])
     largest = inside[np.argsort(magnitude)[-SAMPLED:]]
@@ -213,26 +214,29 @@ def candidate_elements(
 
 DIRECTIONS = 5
 SHARP = 1e-5
-"""Bar, relative to the error, that the readings aim at."""
+"""Bar, relative to the error, that the estimates aim at."""
 NAMEABLE = 0.03
 """Largest bar, relative to the error, at which a bug may be named."""
 SHARPLY = 0.02
-"""The same where many candidates are tried, of which one might fit by chance."""
+"""The same where so many candidates are tried that one might fit by chance."""
 EXACT = 1e-7
+"""Relative difference of two derivatives that counts as none."""
 LEFT_OVER = 0.05
-"""A hypothesis that leaves more of the error than this explains nothing."""
+"""A hypothesis that leaves more than this part of the error explains nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
+    """A named bug."""
+
     name: str
     detail: str
     ratio: float | None = None
-    """Numerical over analytic, where one number says it all."""
+    """Numerical over analytic, where the gradient is wrong by one factor."""
     where: str = ""
     """The slice that is wrong, where it is not the whole tensor."""
     telling: bool = True
-    """False for a factor that stands for nothing known."""
+    """False for a factor without a known meaning."""
     elements: tuple[int, ...] = ()
     """Flat indices of the elements that are furthest off."""
 
@@ -273,7 +277,7 @@ class Evidence:
 
     @property
     def clearest(self) -> tuple[Direction, ErrorEstimate]:
-        """Of the random directions, which move every element."""
+        """The random direction with the largest error, and its estimate."""
         pairs = zip(self.directions, self.estimates, strict=True)
         return max((pair for pair in pairs if pair[1].kind == "random"), key=lambda pair: abs(pair[1].error))
 
@@ -303,7 +307,7 @@ class Evidence:
 
 
 def gather(estimator: ErrorEstimator, tensor: int, accused: ErrorEstimate) -> Evidence:
-    """Readings of one tensor along fresh directions, as sharp as the noise permits, and along those that show a factor or a decay best."""
+    """Estimates of one tensor along new random directions, and along the signs that show a factor or a weight decay best."""
     signs = (estimator.signs_of_gradient((tensor,)), estimator.signs_of_parameters((tensor,)))
     random = (estimator.new_direction((tensor,)) for _ in range(DIRECTIONS))
     directions = (*random, *(d for d in signs if d is not None))
@@ -318,7 +322,7 @@ def gather(estimator: ErrorEstimator, tensor: int, accused: ErrorEstimate) -> Ev
 
 
 def split_numerical(estimator: ErrorEstimator, evidence: Evidence) -> Sequence[tuple[Array, ...]]:
-    """The numerical derivatives along the evidence's directions, split over the outputs; empty where the outputs cannot be split."""
+    """The numerical derivative along each direction, as a sum over parts of the outputs; empty where the outputs have no axes."""
     found = []
     for direction, estimate in zip(evidence.directions, evidence.estimates, strict=True):
         split = split_along(estimator, direction, estimate.step)
@@ -329,7 +333,7 @@ def split_numerical(estimator: ErrorEstimator, evidence: Evidence) -> Sequence[t
 
 
 def split_along(estimator: ErrorEstimator, direction: Direction, step: float) -> tuple[Array, ...]:
-    """The numerical derivative along one direction, split over the first axis of the outputs and over the second, as far as they have them."""
+    """The numerical derivative along one direction, as a sum over the first axis of the outputs and as one over the second."""
     above = estimator.objective.at(direction, step, split=True).parts
     below = estimator.objective.at(direction, -step, split=True).parts
     return tuple((a - b) / (2 * step) for a, b in zip(above, below, strict=True))

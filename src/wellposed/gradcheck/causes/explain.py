@@ -1,4 +1,7 @@
-"""What is wrong with a gradient that failed: how far off, where, the worst element, and the name of the bug."""
+"""What is wrong with a gradient that failed: by how much, where, the worst element, and the cause.
+
+`HYPOTHESES` is the table of causes. Each is tested against measurements of the gradient's error (`evidence`).
+"""
 
 from __future__ import annotations
 
@@ -56,10 +59,11 @@ FEW_ELEMENTS = 100
 MOST_EXPLAINED = 3
 """Failing tensors whose cause is sought."""
 FEWEST = 8
-"""A tensor of fewer elements shows no cause."""
+"""A tensor of fewer elements is too small to show a cause."""
 FACTOR_TRIALS = 3
+"""Directions along which a factor is confirmed."""
 MOST_UNNAMED = 2
-"""Failing tensors without a name before the search for names ends."""
+"""Failing tensors without a cause before the search for causes ends."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,7 @@ def explained(
 
 
 def _ignoring_upstream(estimator: ErrorEstimator, failures: Sequence[Failure]) -> dict[int, Failure]:
-    """Of those that are wrong by a factor, the ones whose backward pass ignores the gradient that comes from above."""
+    """Of the failures by a factor, those whose backward pass ignores the upstream gradient, with that as their cause."""
     found = {}
     for failure in failures:
         if failure.cause and ignoring_upstream(estimator, [failure.tensor]):
@@ -170,7 +174,7 @@ def _ignoring_upstream(estimator: ErrorEstimator, failures: Sequence[Failure]) -
 
 
 def _stored_arrays(estimator: ErrorEstimator, failures: Sequence[Failure]) -> dict[int, Failure]:
-    """The unnamed failures that turn out to be arrays computed before."""
+    """Of the failures without a cause, those whose gradient is an array that was computed earlier."""
     unnamed = {f.tensor: f for f in failures if f.cause is None}
     causes = stored(estimator, list(unnamed)) if unnamed else {}
     return {i: replace(unnamed[i], cause=cause) for i, cause in causes.items()}
@@ -233,9 +237,9 @@ def _cause(
 
 
 def _is_factor(estimator: ErrorEstimator, i: int, outcome: TensorOutcome) -> bool:
-    """Whether the factor explains the error along random directions too, and they see it clearly.
+    """Whether the factor explains the error along random directions too, with small bars.
 
-    Along the signs of the gradient any error adds up that leans its way, while the bars of other directions may hide the rest.
+    Along the signs of the gradient any error that is correlated with it adds up, and large bars of other directions may hide the rest.
     """
     assert outcome.factor is not None
     if outcome.estimate is None:
@@ -268,10 +272,10 @@ def _numerical(estimator: ErrorEstimator, failures: Mapping[int, Failure]) -> li
 
 
 def _common_cause(estimator: ErrorEstimator, failures: Sequence[Failure]) -> Cause | None:
-    """The one cause of all that failed; two different ones are two bugs, and neither is the bug.
+    """The one cause of all failures; None where there are two.
 
-    Tensors of a few elements cannot veto, since little can be told of them. Nor can those that are wrong in no simple way, when the most wrong
-    one lacks some of its samples or steps: what those would have passed on is missing in all the others.
+    Failures without a cause exclude a common one, except for tensors of a few elements, of which little is known, and where the worst
+    failure lacks some samples or time steps: what these would have passed on is then missing in the other tensors.
     """
     named = [f.cause for f in failures if f.cause]
     if len({c.name for c in named}) != 1:
@@ -316,17 +320,19 @@ def _ng(estimator: ErrorEstimator, failures: Mapping[int, Failure], numerical: l
         n = [failures[i].numerical_norm if i in failures else g for i, g in enumerate(estimator.norms)]
         e = [failures[i].error_norm if i in failures else 0.0 for i in range(len(n))]
     total = float(np.linalg.norm(estimator.norms) + np.linalg.norm(n))
-    return min(float(np.linalg.norm(e)) / total, 1.0) if total else 0.0  # a triangle: estimates may exceed it
+    return (
+        min(float(np.linalg.norm(e)) / total, 1.0) if total else 0.0
+    )  # by the triangle inequality at most 1, which estimates may exceed
 
 
 def _worst(estimator: ErrorEstimator, failure: Failure, numerical: list[Array] | None) -> WorstElement | None:
-    """The element that is furthest off: of all where there are few, else of those in the wrong slice that tell most."""
+    """The worst element: of all where there are few, else of some in the wrong slice."""
     tensor = failure.tensor
     gradient = estimator.objective.gradient(tensor)
     rng = np.random.default_rng((estimator.seed, 2))
     if numerical is not None:
         distance = np.abs(numerical[tensor] - gradient)
-        # Of several that are equally far off, as the pairs of a transposed gradient, the first.
+        # The first of those that are equally wrong, for example in a transposed gradient.
         elements = [int(np.argmax(distance >= (1 - 1e-6) * distance.max()))]
     elif failure.cause and failure.cause.elements:
         elements = list(failure.cause.elements)

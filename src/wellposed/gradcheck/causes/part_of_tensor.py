@@ -36,7 +36,7 @@ CLEARLY = 1e-2
 MOST_MEASURED = 12
 """Elements or slices of a large tensor that are measured one by one."""
 UNLIKELY = 0.1
-"""How many of the candidates may be expected to fit a measurement by chance; several measurements must fit."""
+"""Expected number of candidates that fit one measurement by chance, at most; several measurements must fit."""
 
 
 def wrong_slice(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
@@ -71,7 +71,7 @@ def wrong_slice(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
         )
     ratio = float(slopes @ numerical / (slopes @ slopes))
     bars = evidence.bars + EXACT * np.abs(numerical)
-    # A factor is told by an error that stands clear of the bars, and itself by what is left to multiply.
+    # Both the error and the factor itself must be known well enough.
     uncertainty = rms(bars) / (abs(ratio) * rms(slopes)) if ratio else np.inf
     if max(rms(bars) / rms(evidence.errors), uncertainty) > SHARPLY:
         return None
@@ -84,7 +84,7 @@ def wrong_slice(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
 
 
 def _explained_by(estimator: ErrorEstimator, evidence: Evidence, elements: NDArray[np.integer]) -> bool:
-    """Whether these elements, measured one by one, account for what all the directions see."""
+    """Whether the errors of these elements, measured one by one, explain the errors along all directions."""
     corrected = np.array(estimator.objective.gradient(evidence.tensor))
     for k in elements:
         estimate = estimate_element(estimator, evidence.tensor, int(k), start=evidence.clearest[1].step)
@@ -105,7 +105,7 @@ def _inside(evidence: Evidence, gradient: Array) -> tuple[Array, Array]:
 
 
 def shuffled_slices(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
-    """Slices in one another's places, whatever the order: some are measured by themselves and found among the claimed ones."""
+    """Slices in another order: some are measured by themselves and found at other places of the claimed gradient."""
     gradient = estimator.objective.gradient(evidence.tensor)
     rng = np.random.default_rng((estimator.seed, 3))
     for axis, length in enumerate(gradient.shape):
@@ -129,7 +129,7 @@ def shuffled_slices(estimator: ErrorEstimator, evidence: Evidence) -> Cause | No
 def _order(
     estimator: ErrorEstimator, evidence: Evidence, axis: int, places: NDArray[np.integer]
 ) -> list[int]:
-    """For each of some places along the axis the one claimed slice that fits what is measured there; as far as each has one."""
+    """For each of some places along the axis, the index of the claimed slice that fits the measurement there; ends at the first place without a unique one."""
     direction, total = evidence.clearest
     gradient = np.moveaxis(estimator.objective.gradient(evidence.tensor), axis, 0).reshape(-1)
     moves = np.moveaxis(direction.move(evidence.tensor), axis, 0)
@@ -140,7 +140,7 @@ def _order(
         estimate = measure(estimator, direction.within(evidence.tensor, mask), total, share=1e-4)
         slopes = claimed @ moves[k].reshape(-1)
         near = np.abs(slopes - estimate.numerical) <= FLAG * estimate.bar + EXACT * np.abs(slopes).max()
-        # So few of them lie so near by chance that one that fits is the one.
+        # A fit by chance must be unlikely.
         if near.sum() != 1 or not FLAG * estimate.bar * len(slopes) < UNLIKELY * np.ptp(slopes):
             break
         order.append(int(np.argmax(near)))
@@ -154,7 +154,7 @@ def _slice_mask(shape: tuple[int, ...], axis: int, k: int) -> NDArray[np.bool_]:
 
 
 def few_elements(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
-    """Correct the wrong elements one after another; few of them explain everything, or it is not sparse."""
+    """A few wrong elements: they are found and corrected one after another until they explain the error."""
     tensor = evidence.tensor
     shape = estimator.objective.shapes[tensor]
     count = int(np.prod(shape))
@@ -214,12 +214,12 @@ class _Patched:
 
 
 def _patched(estimator: ErrorEstimator, tensor: int, gradient: Array) -> ErrorEstimator:
-    """The same prober for a corrected gradient, with what it knows of noise and scales."""
+    """The same estimator for a corrected gradient."""
     return estimator.for_objective(cast(Objective, _Patched(estimator.objective, tensor, gradient)))
 
 
 def wrong_on_one_side(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
-    """The error lies on one side of a simple condition on the tensor or its gradient, and the other side is free of it."""
+    """The gradient is wrong on one side of a simple condition on the tensor or its gradient, and right on the other."""
     name = estimator.objective.names[evidence.tensor]
     for condition, mask in _conditions(estimator, evidence.tensor):
         if min(mask.sum(), (~mask).sum()) < FEWEST_ON_A_SIDE:
@@ -233,7 +233,7 @@ def wrong_on_one_side(estimator: ErrorEstimator, evidence: Evidence) -> Cause | 
 
 
 def not_blocked(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
-    """What the forward pass blocks, whatever its condition: elements are right or have a numerical derivative of zero, and both are met."""
+    """What the forward pass blocks on any condition: each element is either right or has a numerical derivative of zero, and both occur."""
     tensor = evidence.tensor
     gradient = estimator.objective.gradient(tensor).reshape(-1)
     clear = np.flatnonzero(np.abs(gradient) > CLEARLY * np.abs(gradient).max())
@@ -284,7 +284,7 @@ def opposite_mask(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None
 def _some(
     estimator: ErrorEstimator, evidence: Evidence, where: NDArray[np.bool_], *, most: int = MOST_MEASURED
 ) -> dict[int, ErrorEstimate]:
-    """Some of the elements, at random, each measured by itself."""
+    """Some of the elements, chosen at random, each measured alone."""
     rng = np.random.default_rng((estimator.seed, 8))
     return {
         int(k): _of_element(estimator, evidence, int(k))
@@ -297,7 +297,7 @@ def _within(estimate: ErrorEstimate) -> float:
 
 
 def _are_elsewhere(estimator: ErrorEstimator, evidence: Evidence, estimates: list[ErrorEstimate]) -> bool:
-    """Whether half of the numerical values or more stand at other places of the claimed gradient: it is rearranged."""
+    """Whether at least half of the numerical values occur elsewhere in the claimed gradient: then it is rearranged."""
     values = estimator.objective.gradient(evidence.tensor).reshape(-1) * estimator.scales[evidence.tensor]
     near = [
         np.any(np.abs(values - r.numerical) <= FLAG * r.bar + EXACT * abs(r.numerical)) for r in estimates
@@ -306,7 +306,7 @@ def _are_elsewhere(estimator: ErrorEstimator, evidence: Evidence, estimates: lis
 
 
 def swapped_slopes(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
-    """On the two sides of a condition elements are right and off by one factor, or off by a factor and by its inverse."""
+    """On the two sides of a condition the gradient is right and wrong by a factor, or wrong by a factor and by its inverse."""
     gradient = estimator.objective.gradient(evidence.tensor)
     for condition, mask in _conditions(estimator, evidence.tensor) if evidence.sharp else ():
         sides = np.stack([evidence.along(gradient * mask), evidence.along(gradient * ~mask)], axis=1)
@@ -334,7 +334,7 @@ def _conditions(estimator: ErrorEstimator, tensor: int) -> Iterator[tuple[str, N
 
 
 def _free_of_error(estimator: ErrorEstimator, evidence: Evidence, mask: NDArray[np.bool_]) -> bool:
-    """Whether the gradient is right inside the mask: along a second direction too, since errors may cancel along one."""
+    """Whether the gradient is right inside the mask, along several directions, since errors may cancel along one."""
     if not mask.any():
         return True
     _, total = evidence.clearest
@@ -343,7 +343,7 @@ def _free_of_error(estimator: ErrorEstimator, evidence: Evidence, mask: NDArray[
 
 
 def _all_wrong(estimator: ErrorEstimator, evidence: Evidence, mask: NDArray[np.bool_]) -> bool:
-    """Whether every element of the mask is wrong, as far as a few tell: of a few wrong ones, many conditions hold by chance."""
+    """Whether every element of the mask is wrong, judged by some: a few wrong elements fulfil many conditions by chance."""
     rng = np.random.default_rng((estimator.seed, 6))
     inside = np.flatnonzero(mask)
     tried = rng.choice(inside, min(MOST_MEASURED, len(inside)), replace=False)
@@ -351,7 +351,7 @@ def _all_wrong(estimator: ErrorEstimator, evidence: Evidence, mask: NDArray[np.b
 
 
 def _of_element(estimator: ErrorEstimator, evidence: Evidence, element: int) -> ErrorEstimate:
-    """One element by itself, sharp enough to tell an error of its size."""
+    """The error of one element, with a bar small enough for an error of typical size."""
     direction = element_direction(estimator, evidence.tensor, element)
     share = 1e-3 / float(np.prod(estimator.objective.shapes[evidence.tensor])) ** 0.5
     return measure(estimator, direction, evidence.clearest[1], share=share)

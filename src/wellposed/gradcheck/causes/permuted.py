@@ -17,6 +17,8 @@ MOST_CHUNKS = 4
 
 @dataclass(frozen=True, eq=False)
 class Rearranged:
+    """A gradient with its numbers in other places, and the name of that bug."""
+
     name: str
     detail: str
     gradient: Array
@@ -24,7 +26,7 @@ class Rearranged:
 
 
 def rearranged(evidence: Evidence, gradient: Array) -> Rearranged | None:
-    """The one rearrangement that explains the differences."""
+    """The rearrangement of the claimed gradient that explains the numerical derivatives."""
     if gradient.size < 4:
         return None
     for name, detail, candidate in _candidates(gradient):
@@ -81,7 +83,7 @@ def _chunks(gradient: Array, axis: int) -> Iterator[tuple[str, str, Array]]:
 
 
 def _rolled(evidence: Evidence, gradient: Array) -> Rearranged | None:
-    """Rolled by any number along any of its axes: all shifts at once, as a circular correlation."""
+    """Rolled by any number along any axes: all shifts are tested at once, by a circular correlation."""
     fits = np.ones(gradient.shape, dtype=bool)
     axes = tuple(range(gradient.ndim))
     transformed = np.conj(np.fft.rfftn(gradient))
@@ -109,7 +111,7 @@ def _rolled(evidence: Evidence, gradient: Array) -> Rearranged | None:
 
 
 def _swapped(evidence: Evidence, gradient: Array) -> Rearranged | None:
-    """Two slices in each other's place: all pairs at once, from the inner products of the slices with the directions."""
+    """Two slices swapped: all pairs are tested at once, from the inner products of slices and directions."""
     for axis, length in enumerate(gradient.shape):
         if not 2 <= length <= MOST_SLICES:
             continue

@@ -1,8 +1,8 @@
-"""Terms that reach each element through a sum over its slice: through a mean, a norm, a variance, or the denominator of a softmax.
+"""Missing terms that reach each element through a sum over its slice: a mean, a norm, a variance, or the denominator of a softmax.
 
-A backward pass that holds such a sum for a constant is off by a multiple of one simple array in each slice, and by another multiple in
-the next: of ones through a mean, of the tensor itself through a norm, of both through a variance, of the function's own value through
-a denominator. A few slices are measured by themselves, along more directions than there are multiples to fit.
+A backward pass that takes such a sum for a constant is off by a multiple of one simple array in each slice, with another multiple in
+each: of ones for a mean, of the tensor itself for a norm, of both for a variance, of the function's own value for a denominator. A few
+slices are measured alone, along more directions than there are multiples to fit.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ ALONG = 5
 """Directions along which a slice is measured; a hypothesis fits two multiples at most."""
 SLICES = 3
 ALIKE = 1e-3
-"""Part of the error, or of an array, that may be left where it is a multiple of the claimed gradient: a factor, and no term."""
+"""Relative residual below which an array is a multiple of another one; an error that is one of the claimed gradient is a factor, not a term."""
 ROUGHLY = 0.08
 """Largest bar, relative to the error, of one slice of several: a wrong hypothesis must fit them all."""
 MOST_PLACES = 256
-"""Slices over which the claimed gradient is looked at."""
+"""Slices in which the claimed gradient is compared."""
 SlicePlace = tuple[slice | int, ...]
 Term = tuple[str, tuple[Array, ...]]
 
@@ -61,7 +61,7 @@ def _said(axes: tuple[int, ...]) -> str:
 
 
 def _fitting(estimator: ErrorEstimator, evidence: Evidence, axes: tuple[int, ...]) -> str:
-    """What fits the error in every slice that is measured, in words; empty where nothing does."""
+    """In words, the term that fits the error in every measured slice; empty where none does."""
     places = _places(estimator.objective.shapes[evidence.tensor], axes, seed=estimator.seed)
     local = _is_local(estimator, evidence.tensor, places)
     fitting: list[str] | None = None
@@ -75,9 +75,9 @@ def _fitting(estimator: ErrorEstimator, evidence: Evidence, axes: tuple[int, ...
 
 
 def _is_local(estimator: ErrorEstimator, tensor: int, places: Sequence[SlicePlace]) -> bool:
-    """Whether the claimed gradient is what comes from above times one number in each slice, and times another input at most.
+    """Whether the claimed gradient is, in each slice, a multiple of the upstream gradient, possibly times another input.
 
-    Then it holds no sum at all; else the term may be there with a wrong factor, which tells something else.
+    Then it has no term through a sum at all. Otherwise the term may be present with a wrong factor, which is another bug.
     """
     objective = estimator.objective
     shape, gradient = objective.shapes[tensor], objective.gradient(tensor)
@@ -140,7 +140,7 @@ def _places(shape: tuple[int, ...], axes: tuple[int, ...], *, seed: int) -> list
 
 
 def _measured(estimator: ErrorEstimator, evidence: Evidence, place: SlicePlace) -> _Measured | None:
-    """The errors of a slice; None where it shows none clearly, or one that is a factor of what is claimed."""
+    """The errors of a slice; None where they are unclear, or a multiple of the claimed gradient."""
     tensor = evidence.tensor
     mask = np.zeros(estimator.objective.shapes[tensor], dtype=bool)
     mask[place] = True
@@ -163,7 +163,7 @@ def _measured(estimator: ErrorEstimator, evidence: Evidence, place: SlicePlace) 
 
 
 def _terms(estimator: ErrorEstimator, tensor: int, place: SlicePlace, *, local: bool) -> Iterator[Term]:
-    """Arrays of a slice, in words; those of a mean or norm for a local gradient alone."""
+    """Terms of a slice, in words and as arrays; those of a mean or norm only if the claimed gradient is local."""
     objective = estimator.objective
     if local:
         name, point = objective.names[tensor], objective.point(tensor)[place].reshape(-1)

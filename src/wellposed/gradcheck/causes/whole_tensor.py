@@ -1,7 +1,7 @@
-"""The name of the bug: which simple change of the claimed gradient makes it agree with the differences.
+"""Causes that concern the whole tensor: a factor, weight decay, rounding, a missing term, a rearrangement, outputs left out.
 
-Every hypothesis is a corrected gradient, and it is held against the same few directional derivatives: no further evaluation. A
-name is given only when the hypothesis explains the error within the error bars, and the bars are small against the error.
+Each is a simple change of the claimed gradient that makes it agree with the numerical derivatives along a few directions; most need no
+further evaluation. A cause is named only when it explains the error within the bars, and the bars are small against the error.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from .evidence import EXACT, LEFT_OVER, NAMEABLE, Cause, Evidence, measure, rms,
 from .permuted import Rearranged, rearranged
 
 AWAY, FURTHER, CONFIRMED = 0.1, 0.3, 2
-"""How far off an explanation, and a factor, are tried again, relative to each tensor's own size, and along how many directions."""
+"""Distances at which an explanation and a factor are confirmed, relative to each tensor's size, and along how many directions."""
 FACTOR = 1e-3
-"""Agreement at which a factor counts as the whole number or the sign that it is near."""
+"""A factor this near to a whole number, or to -1, counts as that."""
 EXACT_ROWS, COARSE_ROWS = 1e-4, 5e-2
-"""How near a factor must come to a number of rows, where it is sharp and where noise leaves it vague."""
+"""How near a factor must be to a number of rows: where it is known exactly, and at most where it is noisy."""
 DIGITS, ROUND = 4, 2
-"""Digits of a number that somebody wrote down; and of a λ that is fitted together with a factor, and so is known less well."""
+"""Digits of a constant in source code; and of a λ that is fitted together with a factor, and so is known less well."""
 MOST_UNDONE = 512
-"""Rows of a square matrix that is undone: its singular values take seconds beyond."""
+"""Rows of a square matrix that is inverted; larger ones take seconds."""
 MOST_CONDITIONED = 1e5
-"""Condition number of a matrix above which it is not undone."""
+"""Condition number above which a matrix is not inverted."""
 MOST_ROWS = 24
 """Rows of a tensor that are measured one by one."""
 
@@ -86,7 +86,7 @@ def _rounded(value: float, uncertainty: float) -> str:
 
 
 def _rows(estimator: ErrorEstimator, factor: float, uncertainty: float) -> int | None:
-    """The number of rows of an array in play that a factor is equal to; what counts the columns of another is no number of rows."""
+    """The number of rows of an array in use that equals the factor; a number of columns does not count."""
     if not isfinite(factor):
         return None
     within = min(max(uncertainty, EXACT_ROWS), COARSE_ROWS) * abs(factor)
@@ -115,7 +115,7 @@ def scaled(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
 
 
 def weight_decay(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
-    """Regress the differences on the gradient and the parameters: a forgotten λθ, or a factor on all but the λθ."""
+    """Regression of the numerical derivatives on gradient and parameters: a forgotten λθ, or a factor on everything but λθ."""
     point = estimator.objective.point(evidence.tensor)
     if point.size < 4 or not point.any():
         return None
@@ -137,8 +137,8 @@ def weight_decay(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
             detail=f"the numerical gradient holds {decay:.6g} times the parameter more: a forgotten L2 term, λ = {decay:.4g}",
             elements=_furthest(point),
         )
-    # Of a quadratic F other errors are a multiple of the parameter too: λ, or λ times a number of rows, is one that somebody wrote.
-    coefficient = decay / (1 - ratio)  # of a gradient that holds λθ, and all else by another factor
+    # For a quadratic F other errors are multiples of the parameter too; λ, or λ times a number of rows, must be a short decimal number.
+    coefficient = decay / (1 - ratio)  # of a gradient that holds λθ, and everything else by another factor
     within = FLAG * rms(evidence.bars) / rms(columns[:, 1])
     if not any(
         _is_written(coefficient * m, within * m, digits=ROUND) for m in (1, *estimator.objective.batch_sizes)
@@ -149,7 +149,7 @@ def weight_decay(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
 
 
 def _holds_away(estimator: ErrorEstimator, evidence: Evidence, ratio: float, decay: float) -> bool:
-    """Whether the same factor and the same λ explain the error at another point too, as far as the gradient is known there."""
+    """Whether the same factor and λ explain the error at another point too; True where no gradient is known there."""
     try:
         at = estimator.objective.moved(estimator.new_direction(estimator.all_tensors), FURTHER)
     except WellposedError:  # F or its gradient is not finite there
@@ -159,7 +159,7 @@ def _holds_away(estimator: ErrorEstimator, evidence: Evidence, ratio: float, dec
     other, tensor = estimator.for_objective(at), evidence.tensor
     for direction in (other.new_direction((tensor,)) for _ in range(CONFIRMED)):
         seen, move = measure(other, direction, evidence.clearest[1], share=LEFT_OVER), direction.move(tensor)
-        # Of the parameter there; or as it was here, where λθ was computed once and for all.
+        # λθ with the parameter there, or with the one here if it was computed once and for all.
         terms = (
             float(np.vdot(point, move)) for point in (at.point(tensor), estimator.objective.point(tensor))
         )
@@ -170,7 +170,7 @@ def _holds_away(estimator: ErrorEstimator, evidence: Evidence, ratio: float, dec
 
 
 def low_precision(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
-    """Every value fits in few bits, and the error is no larger than rounding to these bits makes it."""
+    """Every value of the claimed gradient has few bits, and the error is no larger than rounding to these explains."""
     gradient = estimator.objective.gradient(evidence.tensor)
     values = gradient[gradient != 0]
     if values.size < 8:
@@ -212,16 +212,16 @@ def missing_term(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
 
 
 def _is_written(value: float, uncertainty: float, *, digits: int = DIGITS) -> bool:
-    """Whether it is a number of few digits, as somebody writes down: what a gradient is off by for another reason has many.
+    """Whether it is a decimal number of few digits, as constants in source code are.
 
-    It must be known a hundred times better than such numbers are apart.
+    It must be known a hundred times better than the spacing of such numbers.
     """
     fine = uncertainty < 10.0 ** -(digits + 2) * abs(value)
     return fine and abs(float(f"{value:.{digits}g}") - value) <= uncertainty + EXACT * abs(value)
 
 
 def _terms(estimator: ErrorEstimator, tensor: int) -> Iterator[tuple[str, Array, bool]]:
-    """Terms that may be missing, in words; True for those that count only with a number that somebody wrote down."""
+    """Terms that may be missing, in words and as arrays; True for those whose factor must be a short decimal number."""
     objective = estimator.objective
     point, shape, name = objective.point(tensor), objective.shapes[tensor], objective.names[tensor]
     if (point > 0).any() and (point < 0).any():  # else it is a constant, and no sign of an L1 term
@@ -238,7 +238,7 @@ def _terms(estimator: ErrorEstimator, tensor: int) -> Iterator[tuple[str, Array,
 
 
 def _summed_to(weights: Array, shape: tuple[int, ...]) -> Array | None:
-    """What comes from above, for a tensor that is added to the outputs: summed over the axes along which it is spread out."""
+    """The upstream gradient of a tensor that is added to the outputs: summed over the axes along which it is broadcast."""
     if len(shape) > weights.ndim:
         return None
     leading = tuple(range(weights.ndim - len(shape)))
@@ -258,7 +258,7 @@ def rearranged_gradient(estimator: ErrorEstimator, evidence: Evidence) -> Cause 
 
 
 def _transpose_of_a_factor(estimator: ErrorEstimator, evidence: Evidence) -> Rearranged | None:
-    """A square matrix that was multiplied with and not its transpose, W for Wᵀ: undone with the one, done with the other."""
+    """A multiplication by a square matrix instead of its transpose: the candidate undoes the one and applies the other."""
     gradient = estimator.objective.gradient(evidence.tensor)
     if gradient.ndim < 1:
         return None
@@ -274,7 +274,7 @@ def _transpose_of_a_factor(estimator: ErrorEstimator, evidence: Evidence) -> Rea
 
 
 def _with_transposes(gradient: Array, matrix: Array) -> Iterator[Array]:
-    """The gradient with the matrix in the place of its transpose, from the right, from the left, and from both sides of its own."""
+    """The gradient with the matrix in place of its transpose: on the right, on the left, and on both sides for the matrix's own gradient."""
     if np.linalg.cond(matrix) > MOST_CONDITIONED:
         return
     for m in (matrix, matrix.T):
@@ -288,7 +288,7 @@ def _with_transposes(gradient: Array, matrix: Array) -> Iterator[Array]:
 
 
 def outputs_left_out(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
-    """The outputs of some samples or time steps do not count in the analytic gradient: one of them, the first few, the last few, or all but one."""
+    """Some samples or time steps are missing from the claimed gradient: one of them, the first or last few, or all but one."""
     splits = split_numerical(estimator, evidence)
     if not splits:
         return None
@@ -299,7 +299,7 @@ def outputs_left_out(estimator: ErrorEstimator, evidence: Evidence) -> Cause | N
 
 
 def _skipped_stretch(evidence: Evidence, splits: Sequence[tuple[Array, ...]]) -> Cause | None:
-    # What is left must stand as clear of the bars as what is missing does, or any small rest fits.
+    # Both the claimed part and the missing one must be clear of the bars, or any small rest would fit.
     if FLAG * rms(evidence.bars) > NAMEABLE * min(rms(evidence.slopes), rms(evidence.errors)):
         return None
     for axis in range(len(splits[0])):
@@ -315,7 +315,7 @@ def _skipped_stretch(evidence: Evidence, splits: Sequence[tuple[Array, ...]]) ->
 
 
 def _overwritten(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
-    """`=` for `+=`, row by row: of what several outputs add to a row, as of a word that comes again, one alone is left."""
+    """`=` in place of `+=`, row by row: of what several outputs add to a row, for example for a repeated word, only one is left."""
     gradient = estimator.objective.gradient(evidence.tensor)
     if not gradient.ndim or len(gradient) < 2:
         return None
@@ -345,7 +345,7 @@ def _overwritten(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
 
 
 def _stretches(parts: Array) -> Iterator[tuple[Array, Callable[[int, int], tuple[str, bool]]]]:
-    """What stretches of the outputs add to each derivative, and how to say which; True where all but one are missing."""
+    """The contribution of each range of outputs to the derivatives, and how to describe the range; True where all but one are missing."""
     first = np.cumsum(parts, axis=1)[:, :-1]
     total = parts.sum(axis=1, keepdims=True)
     yield parts, lambda k, n: (f"leaves out index {k} of {n}", False)
