@@ -1,4 +1,4 @@
-"""`check_gradients`: the door of this room."""
+"""Public entry point: `check_gradients`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hand-written backward code that a loss goes through, each piece checked on the inputs and gradients that really flowed."""
+"""Public entry point: `check_custom_functions`, which checks each hand-written backward pass of a loss on its actual inputs and gradients."""
 
 from __future__ import annotations
 

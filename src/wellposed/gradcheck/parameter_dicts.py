@@ -1,4 +1,4 @@
-"""NumPy functions of dicts of parameters, as exercises write them, seen as functions of their entries one by one."""
+"""NumPy functions of dicts of parameters, as in exercises, turned into functions of the single entries."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ParameterDicts:
         return lambda *values: function(*self._joined(values))
 
     def gradient_by_entry(self, gradient: Any) -> Any:
-        """What is claimed for the inputs, entry by entry: arrays, or a function that gives them."""
+        """The claimed gradient, entry by entry: arrays, or a function that returns them."""
         if callable(gradient):
             claimed = self.by_entry(gradient)
             return lambda *values: self._parted(claimed(*values))

@@ -61,7 +61,7 @@ class Sample:
     value: float
     """F there; not finite where F is not."""
     claimed_change: float
-    """What the claimed gradient says of the move that was really made: ``<g, x_moved - x>``, in float64."""
+    """The change of F that the claimed gradient predicts for the move after rounding: ``<g, x_moved - x>``, in float64."""
     parts: tuple[NDArray[np.float64], ...] = ()
     """F split along the first axis of the outputs, and along their second: each adds up to `value`. Empty where the outputs have none."""
 

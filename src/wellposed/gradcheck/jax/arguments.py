@@ -1,4 +1,4 @@
-"""What `check_gradients` was given, opened: arrays to check, and a pure function of them."""
+"""The arguments of a check, read: the arrays to check, a pure function of them, and whether a replay in float64 is possible."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def opened(
         refuse_unusable(leaf)
 
     def outputs(fresh: list[jax.Array]) -> list[jax.Array]:
-        # Arrays that f closes over keep their type in a replay: promotion carries them into float64, rounded as they are.
+        # Arrays that f closes over keep their dtype in a replay, and are promoted to float64.
         given = dict(zip(locations, fresh, strict=True))
         values = [given[i] if i in given else copied(value) for i, (_, value) in enumerate(every)]
         arguments = []
@@ -122,7 +122,7 @@ Draws = Counter[tuple[int, tuple[int, ...]]]
 
 
 def draws_otherwise_in_double(f: Pure, leaves: Sequence[CheckedArray]) -> bool:
-    """Whether f draws random bits of another width there: from the same key these are other numbers, as another dropout mask."""
+    """Whether f draws random bits of another width in 64-bit mode: with the same key these are other numbers, and another dropout mask."""
     own = _draws(f, leaves, wide=is_wide(), widen=False)
     if not own:
         return False
@@ -131,14 +131,14 @@ def draws_otherwise_in_double(f: Pure, leaves: Sequence[CheckedArray]) -> bool:
 
 
 def _draws(f: Pure, leaves: Sequence[CheckedArray], *, wide: bool, widen: bool) -> Draws | None:
-    """How often f draws what: width in bits and shape. None where it cannot be traced."""
+    """The random draws of f, counted by width in bits and shape; None where f cannot be traced."""
     with enable_x64(wide):
         arguments = [
             jax.ShapeDtypeStruct(x.value.shape, widened(x.dtype) if widen else x.dtype) for x in leaves
         ]
         try:
             traced = jax.make_jaxpr(f)(arguments)
-        except Exception:  # whatever it is, the check itself will meet it and say so
+        except Exception:  # the check itself will meet the same error and report it
             return None
     return Counter(
         (int(e.params["bit_width"]), tuple(e.params["shape"]))

@@ -1,4 +1,7 @@
-"""The arrays of a pytree by name, as NumPy sees them: a complex one as its real view."""
+"""The arrays of a pytree by name, as NumPy arrays, and how they are moved; a complex one as its real view.
+
+Arrays are moved block by block; the only copy is the one that the function is given.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ class CheckedArray:
         return cls(name=name, value=value, dtype=np.dtype(jax.dtypes.canonicalize_dtype(value.dtype)))
 
     def numbers(self) -> NDArray[Any]:
-        """What it holds, read-only; a copy where somebody else may write to it, as to an array of NumPy."""
+        """Its values, read-only; a copy of a NumPy array, which may be written to elsewhere."""
         if isinstance(self.value, np.ndarray):
             return real_view(np.array(self.value, dtype=self.dtype, order="C"))
         return real_view(np.asarray(self.value, dtype=self.dtype, order="C"))
@@ -43,7 +46,7 @@ class CheckedArray:
         """A fresh JAX array of these numbers, where the user's array lies."""
         plain = complex_of(numbers, dtype) if is_complex(dtype) else numbers.astype(dtype, copy=False)
         fresh = jnp.array(plain)
-        # An array that was never put anywhere must stay free to follow the others.
+        # An uncommitted array must stay free to be moved to the device of others.
         committed = isinstance(self.value, jax.Array) and self.value.committed
         return jax.device_put(fresh, self.value.sharding) if committed else fresh
 
@@ -133,9 +136,9 @@ def coarsest(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ArrayLocation:
-    """Where an array is: at some values, or some steps from there, each rounded to the type that the function takes.
+    """The values of a checked array: given ones plus some steps, rounded to the dtype that the function takes after each.
 
-    What the steps lead to is made again whenever it is needed: a copy would take eight times as much.
+    They are computed again whenever they are needed: the int8 steps take an eighth of the memory of a copy.
     """
 
     held: NDArray[Any]
@@ -148,7 +151,7 @@ class ArrayLocation:
         return replace(self, steps=(*self.steps, step))
 
     def values(self) -> NDArray[Any]:
-        """As the function takes them."""
+        """The values, in the dtype that the function takes."""
         if not self.steps:
             return self.held.astype(self.dtype, copy=False)
         found = np.empty(self.held.shape, dtype=self.dtype)
@@ -157,7 +160,7 @@ class ArrayLocation:
         return found
 
     def moved(self, step: DirectionStep, gradient: NDArray[Any]) -> tuple[NDArray[Any], float]:
-        """The values a step from here, and what the gradient says of the move really made."""
+        """The values one step from here, and the change of F that the gradient predicts for the rounded move."""
         found, claimed_change = np.empty(self.held.shape, dtype=self.dtype), 0.0
         values, slopes = found.reshape(-1), gradient.reshape(-1)
         for block in self._blocks():
@@ -177,7 +180,7 @@ class ArrayLocation:
 
 
 def _stepped(step: DirectionStep, base: Array, block: slice) -> Array:
-    """Where a block ends up."""
+    """The values of a block after a step."""
     moved = step.moves(block)
     moved *= step.length
     moved += base

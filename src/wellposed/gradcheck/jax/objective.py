@@ -1,4 +1,4 @@
-"""A function of JAX arrays as one number of several arrays, with the gradient that its backward pass claims."""
+"""The objective of a JAX function: F, a weighted sum of its outputs, with the gradient that its backward pass claims."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MOST_COLUMNS = 1000
 def checking(
     function: CheckedJaxFunction, *, seed: int, replay: bool, mode: Mode = "reverse"
 ) -> Iterator[JaxObjective]:
-    """The subject as an objective, in float64 where `replay` says so.
+    """The function as an objective, in float64 with `replay`.
 
     Each evaluation sets its own 64-bit mode and gives it back, so that a check in the user's own precision stays one beside a replay.
     """
@@ -102,18 +102,20 @@ class JaxObjective:
 
     def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
         if self._mode == "reverse":
-            return self._walked(direction, step, split=split)
+            return self._moved_sample(direction, step, split=split)
         moves = self._moves(direction, step)
         with np.errstate(all="ignore"):
             pushed = self._pushed(moves)
             if self._mode == "forward":
-                return replace(self._walked(direction, step, split=split), claimed_change=self._value(pushed))
+                return replace(
+                    self._moved_sample(direction, step, split=split), claimed_change=self._value(pushed)
+                )
             sums = [y + dy for y, dy in zip(self._centre, pushed, strict=True)]
             return self._sample(sums, self._along(moves), split=split)
 
     @np.errstate(all="ignore")
-    def _walked(self, direction: Direction | None, step: float, *, split: bool) -> Sample:
-        """F where the direction leads, and what the gradient says of that."""
+    def _moved_sample(self, direction: Direction | None, step: float, *, split: bool) -> Sample:
+        """F at the moved point, and the predicted change."""
         moving, gradients, claimed_change = _moving(direction), self._gradients, dict[int, float]()
 
         def moved(i: int) -> NDArray[Any]:
@@ -128,7 +130,7 @@ class JaxObjective:
     def floor(self) -> float:
         if self._mode != "forward-reverse":
             return self._output_noise
-        # No output enters, but a product of one pass forward and one back, which round as often as f is deep.
+        # A product of a forward-mode and a backward pass, each of which rounds about as often as the function is deep.
         shares = [
             float(np.linalg.norm(as_double(g))) * _rms(as_double(x.values()))
             for g, x in zip(self._gradients, self._locations, strict=True)
@@ -138,9 +140,9 @@ class JaxObjective:
     def moved(
         self, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
     ) -> JaxObjective | None:
-        """The same check elsewhere; functions that JAX can transform keep nothing from call to call, so every call is a first one.
+        """The same check at another point; functions that JAX can transform have no state, so every call is a first one.
 
-        A step away, the gradient here is let go meanwhile, and asked for again where it is needed: each takes as much memory as the model.
+        The gradient here is released meanwhile and computed again when it is needed, since each takes as much memory as the model.
         """
         other = copy.copy(self)
         other._upstream, other._claimed = upstream, None
@@ -167,7 +169,7 @@ class JaxObjective:
 
     @np.errstate(all="ignore")
     def _evaluate_here(self) -> None:
-        """Take this place as the one at which the gradient is claimed, and ask for it."""
+        """Evaluate F and the gradient at the current locations."""
         outputs = self._outputs()
         if not self._weights:
             alone = len(outputs) == 1
@@ -204,15 +206,15 @@ class JaxObjective:
         return [np.where(np.isfinite(as_double(g)), g, np.zeros((), g.dtype)) for g in found]
 
     def _by_backward_pass(self, outputs: Outputs) -> list[NDArray[Any]]:
-        # Never 1, so that a backward pass which forgets what comes from above is seen; 2 is exact in every precision.
+        # For a single output the upstream gradient is 2 instead of 1, so that a backward pass that ignores it is found; 2 is exact in every dtype.
         upstream = self._upstream * (2 if is_lone(self._weights) else 1)
         cotangents = [cotangent(upstream * w, y.dtype) for w, y in zip(self._weights, outputs, strict=True)]
         again, found = self._pulled(cotangents)
         if self._calls.compiled and differ(outputs, again):
-            # f is not the same each time that it is traced: only operation by operation is it the function that the user runs.
+            # f differs each time that it is traced: only without compilation is it the function that the user runs.
             self._calls.compiled = False
             _, found = self._pulled(cotangents)
-        for i in range(len(found)):  # one by one in place of those of JAX
+        for i in range(len(found)):  # each replaces that of JAX, to save memory
             g = as_real_gradient(found[i])
             if upstream != 1:
                 g = g / np.asarray(2, g.dtype) if upstream == 2 else as_double(g) / upstream
@@ -220,7 +222,7 @@ class JaxObjective:
         return found
 
     def _by_columns(self) -> list[NDArray[Any]]:
-        """Of a function that has forward mode alone, as of a loop that runs until it has converged: one element at a time."""
+        """The gradient of a function without a backward pass, for example of a while loop, by forward mode one element at a time."""
         count = sum(x.held.size for x in self._locations)
         if count > MOST_COLUMNS:
             raise ArgumentError(
@@ -250,7 +252,7 @@ class JaxObjective:
         return DirectionStep(direction=direction, tensor=tensor, numbers=numbers, length=length)
 
     def _moves(self, direction: Direction | None, step: float) -> dict[int, Array]:
-        """How far the tensors of the direction really move, rounded to what they can hold."""
+        """The rounded moves of the tensors of the direction."""
         if direction is None:
             return {}
         locations = {i: self._locations[i] for i in direction.tensors}
@@ -260,7 +262,7 @@ class JaxObjective:
         }
 
     def _along(self, moves: dict[int, Array]) -> float:
-        """What the claimed gradient says of the moves."""
+        """The change of F that the claimed gradient predicts."""
         return sum((float(np.vdot(as_double(self._gradients[i]), move)) for i, move in moves.items()), 0.0)
 
     def _placed(self, values: Callable[[int], NDArray[Any]]) -> list[jax.Array]:

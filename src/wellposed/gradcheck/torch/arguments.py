@@ -1,4 +1,4 @@
-"""What a user asks to check, opened: a torch function, module or problem, and the tensors by which it is differentiated."""
+"""The arguments of a check, read: a torch function, module or problem, and the tensors by which it is differentiated."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ class CheckedTensor:
     tensor: torch.Tensor
     is_parameter: bool
     padding_row: int | None = None
-    """A row that stays where it is: the padding of an embedding, whose look-ups have no gradient by definition."""
+    """A row that is not moved: the padding of an embedding, whose look-ups have no gradient by definition."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CheckedFunction:
-    """What the user gave, opened: what it holds, the tensors to check, and how to call it."""
+    """What the user gave: the objects that it reaches, the tensors to check, and how to call it."""
 
     roots: tuple[Any, ...]
     leaves: tuple[CheckedTensor, ...]
     call: Callable[[Sequence[torch.Tensor], Cast], Any]
-    """Takes one tensor a leaf, the parameters themselves among them, and what casts the constants."""
+    """Takes one tensor for each checked one, which for a parameter is the parameter itself, and a function that casts the constants."""
     constants: tuple[torch.Tensor, ...]
     dtype: torch.dtype
-    """The coarsest floating-point type among the leaves, before any replay."""
+    """The coarsest dtype of the checked tensors, before any replay."""
     order: int = 1
     remarks: tuple[str, ...] = ()
     """What is left out of the check, and why."""
     given_upstream: bool = False
-    """The backward pass is to be given just what the function gives it, as where a real gradient is played back."""
+    """The function supplies the upstream gradient itself, as when a recorded one is replayed."""
 
 
 def is_real_or_complex(value: Any) -> bool:
-    """Whether it is a tensor that has a derivative; numbers of eight bits are stored, and not computed with."""
+    """Whether it is a tensor that has a derivative; eight-bit floats are for storage and have none."""
     return isinstance(value, torch.Tensor) and (
         value.is_complex() or (value.is_floating_point() and value.element_size() > 1)
     )
@@ -83,7 +83,7 @@ def open_function(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: 
 
     return CheckedFunction(
         roots=(f, *arguments.objects),
-        leaves=refuse_unusable(leaves),
+        leaves=usable(leaves),
         call=call,
         constants=arguments.tensors,
         dtype=coarsest(leaves),
@@ -103,14 +103,14 @@ def _holds_infinities(tensor: torch.Tensor) -> bool:
 
 
 def _apart(inputs: Sequence[CheckedTensor], parameters: Sequence[CheckedTensor]) -> Iterator[CheckedTensor]:
-    """The inputs, none of them by the name of a parameter."""
+    """The inputs, renamed where a parameter has the same name."""
     taken = {leaf.name for leaf in parameters}
     for leaf in inputs:
         yield replace(leaf, name=f"input {leaf.name}") if leaf.name in taken else leaf
 
 
 class _Arguments:
-    """The inputs as a tree: its floating-point tensors are the leaves to check, and everything else is constant.
+    """The inputs as a tree: its floating-point tensors are checked, everything else is constant.
 
     Where some of them require a gradient, the others are constants too.
     """
@@ -145,7 +145,7 @@ class _Arguments:
         )
 
     def fresh(self, placed: Sequence[torch.Tensor], cast: Cast) -> list[Any]:
-        """Arguments that the function may write into; the first of the placed tensors are the inputs' leaves."""
+        """New arguments that the function may write into; the inputs come first among the placed tensors."""
         checked = set(self._places)
         values = [
             cast(v.detach().clone()) if isinstance(v, torch.Tensor) and i not in checked else v
@@ -162,7 +162,7 @@ def _named(path: Sequence[Any], names: Sequence[str]) -> str:
 
 
 def as_given(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A fresh copy, no leaf, laid out in memory as the user's tensor: kernels go wrong on strides and lazy conjugates too."""
+    """A copy with the memory layout of the user's tensor, since bugs of kernels may depend on strides and lazy conjugates; not a leaf of autograd."""
     lazy = like.is_conj()
     if _can_be_written(like):
         fresh = torch.empty_strided(like.shape, like.stride(), dtype=values.dtype, device=values.device)
@@ -178,7 +178,7 @@ _LONGEST_GAPS = 64
 
 
 def _can_be_written(like: torch.Tensor) -> bool:
-    """Whether each element has a place of its own (an expanded tensor's have not), and the gaps between them can be afforded."""
+    """Whether each element has memory of its own, unlike in an expanded tensor, without large gaps between them."""
     reached = 1
     for stride, size in sorted((s, n) for s, n in zip(like.stride(), like.shape, strict=True) if n > 1):
         if stride < reached:
@@ -188,7 +188,7 @@ def _can_be_written(like: torch.Tensor) -> bool:
 
 
 def is_dense(tensor: torch.Tensor) -> bool:
-    """Whether each element has a place of its own, without gaps."""
+    """Whether each element has memory of its own, without gaps."""
     return _can_be_written(tensor) and _extent(tensor) == tensor.numel()
 
 
@@ -244,8 +244,8 @@ def coarsest(leaves: Sequence[CheckedTensor]) -> torch.dtype:
     return kind.to_real() if kind.is_complex else kind
 
 
-def refuse_unusable(leaves: Sequence[CheckedTensor]) -> tuple[CheckedTensor, ...]:
-    """The leaves, once each of them can be moved."""
+def usable(leaves: Sequence[CheckedTensor]) -> tuple[CheckedTensor, ...]:
+    """The tensors, or an error that names the first one that cannot be moved."""
     for leaf in leaves:
         tensor = leaf.tensor
         if tensor.layout is not torch.strided or tensor.is_nested:
@@ -287,7 +287,7 @@ def _problem(problem: Problem, inputs: Sequence[Any], seed: int) -> CheckedFunct
     per_sample = PerSampleLoss(problem.loss)
 
     def call(placed: Sequence[torch.Tensor], cast: Cast) -> Any:
-        del placed  # parameters all: they are where the model finds them
+        del placed  # all are parameters, which the model holds itself
         runner.train_mode()
         ready = _cast_batch(batch, cast)
         outputs = runner.outputs(ready)
@@ -299,7 +299,7 @@ def _problem(problem: Problem, inputs: Sequence[Any], seed: int) -> CheckedFunct
 
     return CheckedFunction(
         roots=(problem.model, problem.loss),
-        leaves=refuse_unusable(leaves),
+        leaves=usable(leaves),
         call=call,
         constants=(*batch.tensors, *_tensors(batch.targets)),
         dtype=coarsest(leaves),
@@ -337,7 +337,7 @@ def _loss(runner: Runner, outputs: Any, batch: Batch) -> torch.Tensor:
 
 
 def needs_replay(function: CheckedFunction) -> bool:
-    """Whether anything in play is coarser than float64."""
+    """Whether any tensor that takes part is coarser than float64."""
     tensors = (
         [leaf.tensor for leaf in function.leaves] + reach(function.roots).tensors + list(function.constants)
     )

@@ -1,7 +1,7 @@
-"""Hand-written ``autograd.Function`` objects in the graph of a loss, and the calls that put them there.
+"""Finds the hand-written ``autograd.Function`` objects in the graph of a loss, and records some of their calls.
 
-A first run, forward and backward, counts the calls and sees which of them a gradient reaches; a second one keeps what a few of
-them are given. Classes, hooks, gradients and random states are as they were afterwards.
+A first run, forward and backward, counts the calls and which of them a gradient reaches; a second one records the arguments and gradients
+of a few. Classes, hooks, gradients and random states are restored.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ from .gradient_hooks import Watched, watching_hooks
 from .recorded_call import RecordedCall, copied, differentiable
 
 _SETTINGS = 4
-"""Ways of calling one Function (other constants, other tensors that need a gradient) that are looked at; the rest is told."""
+"""Ways of calling one Function (constants, tensors that need a gradient) that are checked; the number of others is reported."""
 _CALLS = 6
-"""Calls of one Function that are looked at. A class that is used once a layer has the same code in each: the first, the last and the
-largest call differ most in what they are given."""
+"""Calls of one Function that are checked. Where each layer uses the same class, the first, last and largest call differ most."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,7 +36,7 @@ class CustomCode:
     """The hand-written backward code that one loss goes through."""
 
     calls: tuple[RecordedCall, ...] = ()
-    """The calls that are worth a check, the most telling of each Function first."""
+    """The calls to check, of each Function the most informative first."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """How often each Function, by name, ran with a gradient coming back."""
     unlike: Mapping[str, int] = field(default_factory=dict)
@@ -239,20 +238,20 @@ Key = tuple[str, int]
 
 @dataclass(eq=False, kw_only=True)
 class WatchedCall:
-    """One call while it is watched."""
+    """One call while the loss runs."""
 
     kind: Any
     family: str
-    """The class by module and name: one that each run makes anew goes by the same."""
+    """The class by module and name, which stay the same where each run defines the class anew."""
     ordinal: int
     where: str
     settings: tuple[Any, ...]
     size: int
     transformed: bool
-    """Whether torch.func had it run on tensors of its own."""
+    """Whether it ran inside a transform of torch.func."""
     seconds: float = 0.0
     reached: bool = False
-    """Whether the backward pass of the loss came by."""
+    """Whether the backward pass of the loss reached it."""
     flows: bool = False
     """Whether it brought a gradient that is not zero."""
     twice: bool = False
@@ -271,7 +270,7 @@ class WatchedCall:
 
 @contextmanager
 def recording_calls(names: Mapping[nn.Module, str], keep: Collection[Key]) -> Iterator[CallRecorder]:
-    """Watch every hand-written Function, also those that are defined on the way; the classes are as they were on the way out.
+    """Watch every hand-written Function, also those that are defined meanwhile; the classes are restored at the end.
 
     Of the calls in `keep` the arguments and the gradients of the outputs are copied.
     """
@@ -286,7 +285,7 @@ def recording_calls(names: Mapping[nn.Module, str], keep: Collection[Key]) -> It
 
 
 class CallRecorder:
-    """Stands in for the methods of the Functions, and notes the calls."""
+    """Replaces the methods of the Functions by ones that record the calls."""
 
     def __init__(self, keep: Collection[Key], place: Callable[[], str]) -> None:
         self.calls: list[WatchedCall] = []
@@ -298,7 +297,7 @@ class CallRecorder:
         self._open: dict[Any, list[WatchedCall]] = defaultdict(list)
 
     def over(self, kind: Any, methods: Mapping[str, Any]) -> dict[str, Any]:
-        """The methods of a class, each with a watch over it."""
+        """Recording versions of the methods of a class."""
         watched = {"forward": self._forward(kind, methods["forward"], "setup_context" not in methods)}
         if "setup_context" in methods:
             watched["setup_context"] = self._setup(kind, methods["setup_context"])
@@ -371,8 +370,8 @@ class CallRecorder:
         return call
 
     def _bind(self, call: WatchedCall, context: Any) -> None:
-        # Held, so that no other context gets the same id. The first to come is the one that autograd called: it may lend its context
-        # to the forward pass of another.
+        # Kept alive, so that no other context gets the same id. The first call is that of autograd; it may pass its context to the
+        # forward pass of another Function.
         call.context = context
         self._of.setdefault(id(context), call)
 
@@ -459,7 +458,7 @@ def _replaced(kind: Any, methods: Mapping[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def _module_names(names: Mapping[nn.Module, str]) -> Iterator[Callable[[], str]]:
-    """Tells at any time which module the run is in; a compiled one goes by its own name."""
+    """A function that returns the name of the module that is running; a compiled one has its original name."""
     stack: list[str] = []
 
     def enter(module: nn.Module, args: Any) -> None:

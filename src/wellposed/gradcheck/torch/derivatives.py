@@ -14,7 +14,7 @@ import torch.autograd.forward_ad as forward_ad
 
 from ...errors import ArgumentError, users_code
 from ..output_weights import random_weights
-from .arguments import Cast, CheckedFunction, CheckedTensor, coarsest, refuse_unusable
+from .arguments import Cast, CheckedFunction, CheckedTensor, coarsest, usable
 from .moved_tensors import real_view
 from .per_sample_loss import LossForms
 from .weighted_outputs import nodes_of, outputs_of
@@ -25,7 +25,7 @@ Gradients = tuple[torch.Tensor | None, ...]
 def gradients_of(
     summed: torch.Tensor, leaves: Sequence[torch.Tensor], *, accumulated: bool
 ) -> Sequence[torch.Tensor | None]:
-    """What autograd gives; `accumulated` by way of ``.grad``, which is as before on the way out."""
+    """The gradients from autograd; with `accumulated` by ``backward()`` and ``.grad``, which is restored."""
     if not accumulated:
         try:
             return torch.autograd.grad(summed, list(leaves), allow_unused=True)
@@ -44,17 +44,17 @@ def gradients_of(
 
 
 class NeedsAccumulation(Exception):  # noqa: N818 - a signal, not an error
-    """A re-entrant checkpoint runs with ``backward()`` alone, which adds to the ``.grad`` of whatever it meets."""
+    """Raised where a re-entrant checkpoint needs ``backward()``, which adds to the ``.grad`` of every leaf of the graph."""
 
 
 def accumulating(summed: torch.Tensor) -> list[torch.Tensor]:
-    """The tensors whose ``.grad`` a backward pass adds to, as far as the graph shows them."""
+    """The leaves of the graph, to whose ``.grad`` a backward pass adds."""
     held = (getattr(node, "variable", None) for node in nodes_of(summed))
     return [variable for variable in held if variable is not None]
 
 
 def is_finite(values: torch.Tensor) -> bool:
-    """Whether all of them are, without an array of answers: the extremes hold a NaN where there is one."""
+    """Whether all values are finite, judged by the extremes, which are NaN if any value is; so no temporary array is needed."""
     return all(isfinite(float(extreme)) for extreme in torch.aminmax(values))
 
 
@@ -71,7 +71,7 @@ _MISSING = ("forward AD", "forward-mode AD", "forward mode AD", "jvp")
 def duals(
     tensors: Sequence[torch.Tensor], tangents: Sequence[torch.Tensor | None], is_parameter: Sequence[bool]
 ) -> Iterator[list[torch.Tensor]]:
-    """The tensors with their tangents; a parameter carries it itself, wherever the function finds it."""
+    """The tensors with their tangents; a parameter gets its tangent in place, since the function reaches it by itself."""
     ours = not in_forward_mode()
     try:
         _load_formulas()
@@ -94,7 +94,7 @@ def duals(
 
 
 def _close_level() -> None:
-    """Leave the only level that torch has: Ctrl-C may come between its opening or closing it and its taking note of that."""
+    """Leave the dual level of torch; needed after Ctrl-C, which may come before torch has recorded that it was opened or closed."""
     with suppress(RuntimeError):  # it is closed
         torch._C._exit_dual_level(level=0)
     forward_ad._current_level = -1
@@ -111,7 +111,7 @@ def tangent_of(value: torch.Tensor) -> float:
 
 
 def forward_mode_refused(error: BaseException) -> ArgumentError | None:
-    """What to tell when an operation has no forward mode; None when the error is another one."""
+    """The error for an operation without forward mode; None when the error has another cause."""
     text = str(error)
     if not isinstance(error, NotImplementedError | RuntimeError) or not any(m in text for m in _MISSING):
         return None
@@ -125,7 +125,7 @@ def forward_mode_refused(error: BaseException) -> ArgumentError | None:
 
 
 def _load_formulas() -> None:
-    """Torch compiles some of its formulas at the first dual number, and warns about how it does that."""
+    """Create a first dual number, at which torch compiles formulas with a DeprecationWarning."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         with forward_ad.dual_level():
@@ -133,7 +133,7 @@ def _load_formulas() -> None:
 
 
 _DEAD_ENDS = ("Error", "NotImplemented")
-"""What autograd calls the nodes that raise when a gradient comes to them; it leaves them out where it can."""
+"""Names of autograd nodes that raise when a gradient reaches them."""
 _NO_SECOND_ORDER = (
     "once_differentiable",
     "is not implemented",
@@ -183,7 +183,7 @@ def second_order(
             f"grad of {leaf.name}": g for leaf, g in zip(function.leaves, found, strict=True) if g is not None
         }
 
-    leaves = refuse_unusable((*function.leaves, *cotangents))
+    leaves = usable((*function.leaves, *cotangents))
     return CheckedFunction(
         roots=function.roots,
         leaves=leaves,
@@ -212,7 +212,7 @@ def gradient_of(
 
 
 def refuse_dead_ends(summed: torch.Tensor) -> None:
-    """Say so when the graph ends at a backward pass that has no derivative: autograd would claim zero."""
+    """Raise an error where the graph ends at a backward pass without a derivative, for which autograd would claim zero."""
     for node in nodes_of(summed):
         if node.name().rpartition("::")[2] in _DEAD_ENDS:
             raise ArgumentError(
@@ -222,7 +222,7 @@ def refuse_dead_ends(summed: torch.Tensor) -> None:
 
 
 def second_order_refused(error: BaseException) -> ArgumentError | None:
-    """What to tell when a backward pass says that it has no derivative; None when the error is another one."""
+    """The error for a backward pass without a derivative; None when the error has another cause."""
     text = str(error)
     if not isinstance(error, RuntimeError) or not any(m in text for m in _NO_SECOND_ORDER):
         return None

@@ -1,4 +1,4 @@
-"""Running what is checked, each time from the same random state, buffers and caches; nothing of it stays."""
+"""Runs the checked function, each time from the same random state, buffers and caches, and undoes what it changed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from .weighted_outputs import OutputWeights, Term, outputs_of, rounding, total, 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FunctionValue:
-    """F once."""
+    """F of one evaluation, with its terms."""
 
     value: float
     terms: Sequence[Term]
@@ -50,10 +50,10 @@ class FunctionValue:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClaimedGradient:
-    """What autograd says at one point: real views of the gradients, None where there is none."""
+    """The gradients from autograd at one point, as real views; None for a tensor without one."""
 
     locations: Sequence[Location]
-    """Where it holds: a function that first limits its own weights, as with ``max_norm``, differentiates by the limited ones."""
+    """Where it is valid: a function that first limits its own weights, as with ``max_norm``, is differentiated by the limited ones."""
     value: float
     rounding: float
     gradients: Gradients
@@ -62,7 +62,7 @@ class ClaimedGradient:
 
 @contextmanager
 def evaluating(function: CheckedFunction, *, seed: int, replay: bool) -> Iterator[Evaluator]:
-    """A scope in which the subject can be run at any point; everything is as it was on the way out."""
+    """A scope in which the function can be evaluated at any point; everything is restored at its end."""
     with preserved(*function.roots, cast=in_double if replay else None) as scope:
         own = {id(t): data for t, data in zip(scope.found.tensors, scope.own, strict=True)}
         points = tuple(real_view(own.get(id(leaf.tensor), leaf.tensor)) for leaf in function.leaves)
@@ -74,11 +74,11 @@ def evaluating(function: CheckedFunction, *, seed: int, replay: bool) -> Iterato
 
 
 SETTLING = 200
-"""Forward passes at most that bring a power iteration to rest: what is left shrinks with the ratio of the two largest singular values."""
+"""Forward passes at most until a power iteration has converged."""
 
 
 class Evaluator:
-    """Runs a subject with its tensors wherever they were put, and counts."""
+    """Evaluates a function with its tensors at given locations, and counts the evaluations."""
 
     def __init__(
         self,
@@ -128,17 +128,17 @@ class Evaluator:
         return self._weights.drawn()
 
     def close(self) -> None:
-        """Let go of every copy: what was found outlives the scope, as the gradient that another one is held against."""
+        """Release all copies; gradients are still used after the scope, to be compared with others."""
         del self.moved_tensors, self.direction_cache, self._rewind, self._left, self._second
 
     def place(self, locations: Sequence[Location], *, but: frozenset[int] = frozenset()) -> None:
-        """Put every tensor where it is to be, but some that are about to move."""
+        """Give every tensor its location, except for some that are moved next."""
         for i, place in enumerate(locations):
             if i not in but:
                 self.moved_tensors.put(i, place)
 
     def run(self, start: Rewind | None = None) -> FunctionValue:
-        """F where the tensors are."""
+        """F with the tensors as they are."""
         with self._from(start):
             terms = self._terms(self._called(self.moved_tensors.tensors))
             return FunctionValue(value=float(total(terms).detach()), terms=terms)
@@ -151,10 +151,10 @@ class Evaluator:
             return [(name, y.detach().clone()) for name, y in found]
 
     def second_start(self) -> Rewind | None:
-        """The state that the first evaluation left, where F does not depend on it; else None.
+        """The state that the first evaluation left behind, if F does not depend on it; else None.
 
-        A second step of training starts there: what it finds in a cache, or in a sum that was not cleared, makes its gradient a wrong one.
-        A hidden state that is meant to be carried on changes F as well, and then every evaluation starts as the first one did.
+        A second training step starts from there: a stale cache or a sum that was not cleared then makes its gradient wrong. State that is
+        meant to be carried on, such as that of a recurrent network, changes F too; then every evaluation starts like the first one.
         """
         left, self._left = self._left, None
         if left is None or left is self._second:
@@ -167,7 +167,7 @@ class Evaluator:
         return self._left
 
     def settled_start(self) -> Rewind | None:
-        """The state after so many forward passes at the user's point that F changes no more; None where it depends on none."""
+        """The state after as many forward passes at the user's point as it takes until F no longer changes; None where F depends on no state."""
         if not self._changes_state or self.second_start() is not None:
             return None
         self.place(self.locations)
@@ -193,20 +193,20 @@ class Evaluator:
         places
             Where the tensors are to be.
         required
-            False where a backward pass that cannot run is no error: the gradient is then None.
+            Whether a backward pass that cannot run is an error; otherwise the gradients are None.
         start
             As `second_start` gives it.
         upstream
-            What the backward pass is given times F's gradient, and what its result is divided by.
+            Factor of the upstream gradient, by which the result is divided.
         """
         self._upstream = upstream
         claim = self._gradient_at(locations, required=required, start=start)
-        put = self.moved_tensors.settled(locations)
+        put = self.moved_tensors.set_by_function(locations)
         if put is None:
             return claim
         again = self._gradient_at(put, required=required, start=start)
-        # What moves at every call ends nowhere: then the function is one of the weights that it was given.
-        return again if self.moved_tensors.settled(put) is None else claim
+        # If every call changes them again, the function is taken as one of the weights that it was given.
+        return again if self.moved_tensors.set_by_function(put) is None else claim
 
     def _gradient_at(
         self, locations: Sequence[Location], *, required: bool, start: Rewind | None
@@ -247,7 +247,7 @@ class Evaluator:
             del summed, returned
             gradients, undefined = self._owned(found)
             if first:
-                self._look(locations)
+                self._record_hidden_writes(locations)
                 self._left, self._centre = self._rewind.left(self.function.roots), value
                 self._changes_state = self._left is not None
         return ClaimedGradient(
@@ -257,7 +257,7 @@ class Evaluator:
     def claim_of_other_draws(
         self, locations: Sequence[Location], start: Rewind | None = None
     ) -> ClaimedGradient:
-        """The gradient where the backward pass, and it alone, starts from another random state."""
+        """The gradient when only the backward pass starts from another random state."""
         self._draws_otherwise = True
         try:
             return self._gradient_at(locations, required=True, start=start)
@@ -265,7 +265,7 @@ class Evaluator:
             self._draws_otherwise = False
 
     def _loss(self, loss: LossForms) -> tuple[torch.Tensor, list[Term]]:
-        """The loss that the user computes, for its gradient, and that of the samples where it is the same."""
+        """The user's own loss, for the gradient; and the terms of F: the losses of the samples where their sum equals it."""
         plain, each = loss.plain(), loss.each()
         if isnan(self._centre) and each is not None:
             self._factor = factor_of(plain, each, loss.factors(each))
@@ -275,7 +275,7 @@ class Evaluator:
     def jvp(
         self, tangents: Sequence[torch.Tensor | None], start: Rewind | None = None
     ) -> tuple[float, float]:
-        """F where the tensors are, and its forward-mode derivative along the tangents (real views)."""
+        """F with the tensors as they are, and its forward-mode derivative along the tangents, which are real views."""
         leaves, tensors = self.function.leaves, self.moved_tensors.tensors
         shaped = [_shaped(t, like) for t, like in zip(tangents, tensors, strict=True)]
         in_place = [leaf.is_parameter for leaf in leaves]
@@ -286,7 +286,7 @@ class Evaluator:
 
     @contextmanager
     def _from(self, start: Rewind | None = None) -> Iterator[None]:
-        """One evaluation that starts from the state at first, or another; after it all is as at first."""
+        """The scope of one evaluation, from the initial state or another one; restores the initial state."""
         before = torch.get_default_dtype()
         try:
             if start is not None:
@@ -302,10 +302,10 @@ class Evaluator:
             self.moved_tensors.forget_what_was_written()
             self._rewind()
 
-    def _look(self, locations: Sequence[Location]) -> None:
-        """After a first evaluation: see what it wrote to without saying so."""
+    def _record_hidden_writes(self, locations: Sequence[Location]) -> None:
+        """After the first evaluation: record what it wrote to without raising version counters."""
         self._rewind.look()
-        self.moved_tensors.look(locations)
+        self.moved_tensors.record_hidden_writes(locations)
 
     def _called(self, placed: Sequence[torch.Tensor]) -> Any:
         self.n_forward += 1
@@ -327,7 +327,7 @@ class Evaluator:
         return [Term(each, self._factor)]
 
     def _backward(self, summed: torch.Tensor, *, required: bool) -> list[torch.Tensor | None]:
-        """What autograd gives for `_times` times F."""
+        """The gradients of `_times` times F from autograd."""
         leaves = self.moved_tensors.tensors
         if self.function.order == 2:
             refuse_dead_ends(summed)
@@ -348,18 +348,21 @@ class Evaluator:
 
     @property
     def _times(self) -> int:
-        # Never 1, so that a backward pass which forgets what comes from above is seen; 2 is exact in every precision.
+        # For a single output the upstream gradient is 2 instead of 1, so that a backward pass that ignores it is found; 2 is exact in every dtype.
         return self._upstream * (2 if self._returns_one_number else 1)
 
     def _owned(self, found: list[torch.Tensor | None]) -> tuple[Gradients, tuple[Undefined, ...]]:
-        """The gradients of F itself, and where they are not finite: one by one in place of those that autograd gave, large ones first: each fits where the last one was."""
+        """The gradients of F itself as copies, and where they are not finite.
+
+        Each replaces the one that autograd gave, large ones first, so that a copy fits into memory that was just freed.
+        """
         undefined = []
         sizes = [0 if g is None else g.numel() for g in found]
         for i in sorted(range(len(found)), key=lambda i: -sizes[i]):
             g, found[i] = found[i], None
             if g is None:
                 continue
-            # A copy: a backward pass may return a tensor that is written to later, or one of those that move.
+            # A copy, since a backward pass may return a tensor that changes later.
             own = own_copy(g)
             del g
             times = self._times
@@ -372,7 +375,7 @@ class Evaluator:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What takes part and is not checked."""
+        """Tensors that take part and are not checked, in words."""
         found = list(self.function.remarks)
         padded = [leaf for leaf in self.function.leaves if leaf.padding_row is not None]
         found += [f"row {leaf.padding_row} of {leaf.name} is padding, and not checked" for leaf in padded]
@@ -406,7 +409,7 @@ class Evaluator:
 
 
 _SPARSE = "self.layout being Sparse and options.layout set as Strided"
-"""What torch says where a sparse gradient reaches a copy of a dense tensor."""
+"""Part of torch's message where a sparse gradient reaches a copy of a dense tensor."""
 
 
 def _same(value: torch.Tensor) -> torch.Tensor:
@@ -414,7 +417,7 @@ def _same(value: torch.Tensor) -> torch.Tensor:
 
 
 def _without_gradient(outputs: Sequence[tuple[str, torch.Tensor]]) -> frozenset[str]:
-    """The outputs that are no functions of the inputs to autograd, where others are."""
+    """The outputs without a graph, if others have one."""
     idle = frozenset(name for name, y in outputs if not y.requires_grad)
     return idle if len(idle) < len(outputs) else frozenset()
 

@@ -1,7 +1,7 @@
-"""Why a backward pass that is not the derivative of its forward pass may be meant.
+"""Whether a backward pass that is not the derivative of its forward pass is a surrogate on purpose.
 
-Each reason is one that differences show: nobody writes an identity but for its backward pass, and what moves in steps has no
-other gradient to learn by.
+The reasons are found by differences: a forward pass that is the identity exists only for its backward pass, and a step function has no
+other gradient to train with.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 HEAVY = 1 << 20
-"""Elements above which a gradient is let go while another is asked for."""
+"""Elements above which a gradient is released while another one is computed."""
 Mode = Literal["reverse", "forward", "forward-reverse"]
 
 
@@ -54,7 +54,7 @@ def like_tensor(values: Array, like: torch.Tensor) -> torch.Tensor:
 def opened(
     f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int, order: int = 1
 ) -> CheckedFunction:
-    """Read what `check_gradients` was given; of second order, the gradient of `f` takes its place.
+    """Read the arguments of `check_gradients`; for order 2 the gradient of `f` takes its place.
 
     Raises
     ------
@@ -73,18 +73,18 @@ def opened(
 def checking(
     function: CheckedFunction, *, seed: int, replay: bool, mode: Mode = "reverse"
 ) -> Iterator[TorchObjective]:
-    """The subject as an objective, in float64 where `replay` says so; everything is as it was on the way out."""
+    """The function as an objective, in float64 with `replay`; everything is restored at the end."""
     with evaluating(function, seed=seed, replay=replay) as evaluator:
         objective = TorchObjective(evaluator, evaluator.locations, mode)
         if mode != "reverse":
             objective.at_rest()
         yield objective
         if replay:
-            objective.recall()  # for the native gradient, which is held against it
+            objective.recall()  # the native gradient is compared with it
 
 
 class TorchObjective:
-    """See `wellposed.gradcheck.objective.Objective`. Lives inside `checking_scope`, which gives everything back."""
+    """See `wellposed.gradcheck.objective.Objective`. Valid inside `checking`, which restores everything."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class TorchObjective:
         self._evaluator.roundoff = value
 
     def recall(self) -> None:
-        """Ask for the gradient where it is not held."""
+        """Compute the gradient if it was released."""
         if self._gradient_at is None:
             self._claim()
 
@@ -171,17 +171,17 @@ class TorchObjective:
     def floor(self) -> float:
         if self._mode != "forward-reverse":
             return self._floor
-        # The product of one pass forward and one back: each rounds about as often as the function is deep.
+        # A product of a forward-mode and a backward pass, each of which rounds about as often as the function is deep.
         shares = [_norm(g) * _rms(p.values()) for g, p in zip(self._gradients, self._places, strict=True)]
         return 4 * self.roundoff * float(np.linalg.norm(shares))
 
     def moved(
         self, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
     ) -> TorchObjective | None:
-        """The same check elsewhere: as a second call, with what the first one left behind, or `afresh` as a first one.
+        """The same check at another point, as a second call with the state that the first one left behind, or `afresh` as a first one.
 
-        A gradient that differs between the two uses something that was kept. A step away, the one here is let go meanwhile, and asked for
-        again where it is needed: each takes as much memory as the model.
+        A gradient that differs between the two uses something that was saved. A large gradient here is released meanwhile and computed
+        again when it is needed, since each takes as much memory as the model.
         """
         start = None if afresh else self._evaluator.second_start()
         locations = list(self._places)
@@ -190,14 +190,14 @@ class TorchObjective:
                 locations[i] = replace(
                     locations[i], steps=(*locations[i].steps, self._step(direction, i, step))
                 )
-            # That of a multiple of F is compared with the one here. A small one is kept: a graph that f holds can be gone through only once.
+            # That of a multiple of F is compared with the one here. A small one is kept, since a graph that f holds has one backward pass only.
             if upstream == 1 and sum(map(np.prod, self.shapes)) > HEAVY:
                 self._gradient_at = None
         try:
             other = TorchObjective(self._evaluator, locations, self._mode, start, upstream=upstream)
         except ArgumentError:  # f is not finite there
             return None
-        except UserCodeError:  # a graph that was kept cannot be gone through twice
+        except UserCodeError:  # a graph that f keeps has only one backward pass
             if start is None:
                 return None
             other = TorchObjective(self._evaluator, locations, self._mode, upstream=upstream)
@@ -206,7 +206,7 @@ class TorchObjective:
     def gradient_repeat_error(self) -> float:
         try:
             other = self._evaluator.claim_of_other_draws(self._places, self._start).gradients
-        except UserCodeError:  # a graph that was kept cannot be gone through twice
+        except UserCodeError:  # a graph that f keeps has only one backward pass
             return 0.0
         apart = [
             _norm(a - b)
@@ -222,7 +222,7 @@ class TorchObjective:
         return None if start is None else TorchObjective(self._evaluator, self._places, self._mode, start)
 
     def at_rest(self) -> None:
-        """Run forward mode along no move at all, so that what it raises is said at once."""
+        """Run forward mode once, so that an operation without it is refused at once."""
         self._place()
         self._evaluator.jvp([torch.zeros_like(p.values()) for p in self._places], self._start)
 
@@ -230,7 +230,7 @@ class TorchObjective:
         self._evaluator.place(self._places)
 
     def _move(self, direction: Direction | None, step: float) -> float:
-        """Move the tensors of the direction, and put the others where this objective is; what the gradient says of it."""
+        """Move the tensors of the direction and place the others; returns the predicted change of F."""
         if direction is None:
             self._place()
             return 0.0
@@ -249,7 +249,7 @@ class TorchObjective:
         return DirectionStep(direction=direction, tensor=tensor, numbers=numbers, length=length)
 
     def _tangents(self, direction: Direction | None, step: float) -> tuple[list[torch.Tensor | None], float]:
-        """How far each tensor moves, rounded to its type, after moving it; and what the gradient says of that."""
+        """The rounded move of each tensor, and the predicted change of F."""
         self._move(direction, step)
         tangents: list[torch.Tensor | None] = [None] * len(self._places)
         said = 0.0

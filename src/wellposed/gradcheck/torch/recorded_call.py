@@ -1,4 +1,4 @@
-"""One call of a hand-written ``autograd.Function``, kept so that it can be run again by itself."""
+"""One recorded call of a hand-written ``autograd.Function``, which can be run again by itself."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Tensors = list[torch.Tensor]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RecordedCall:
-    """What a Function was given in one call, and the gradients of its outputs that reached it on the way back."""
+    """The arguments of one call of a Function, and the upstream gradients of its outputs."""
 
     name: str
     where: str = ""
@@ -44,7 +44,7 @@ class RecordedCall:
 
     @property
     def places(self) -> tuple[int, ...]:
-        """Which arguments are differentiated by."""
+        """Positions of the arguments that are differentiated by."""
         return tuple(i for i, a in enumerate(self.arguments) if differentiable(a))
 
     @property
@@ -57,9 +57,9 @@ class RecordedCall:
         return any(c is not None and bool((c != 0).any()) for c in self.cotangents)
 
     def with_recorded_upstream(self, dense_inputs: bool = False, dense_cotangents: bool = False) -> Function:
-        """<cotangent, outputs> as a function of `inputs`: its gradient is what the backward pass really returned.
+        """<cotangent, outputs> as a function of `inputs`: its gradient is what the backward pass returned in the model.
 
-        Inputs and cotangents lie in memory as they did, unless they are asked for dense: kernels go wrong by strides.
+        Inputs and cotangents have their recorded strides, on which bugs of kernels may depend, unless dense ones are asked for.
         """
         apply = self._applied(dense=dense_inputs)
         held = [
@@ -81,9 +81,9 @@ class RecordedCall:
         return named
 
     def outputs(self, *, masked: bool = True) -> Function:
-        """The outputs that a gradient flows to, as a function of `inputs`; zero, when `masked`, where no gradient reaches.
+        """The outputs with an upstream gradient, as a function of `inputs`; with `masked`, zero where that gradient is zero.
 
-        There, as at padding, the author of a backward pass owes none, and the output may be anything.
+        There, for example at padding, a backward pass need not be right, and the output may be anything.
         """
         apply = self._applied(dense=False)
         reached = [c != 0 for c in self.cotangents if c is not None] if self.flows else []
@@ -113,9 +113,9 @@ class RecordedCall:
         return float((lone + second - joint).norm() / lone.norm())
 
     def strayed(self, *, seed: int) -> float:
-        """How far the gradient that was returned in the model lies from the one that the same call returns by itself.
+        """Relative difference between the gradient returned in the model and the one that the same call returns by itself.
 
-        Relative to the latter; 0 where the forward pass differs too, as it does when it draws random numbers.
+        0 where the forward pass differs too, for example because it draws random numbers.
         """
         with self._backward(seed) as (backward, here, _):
             alone = backward(here)
@@ -274,7 +274,7 @@ def _has_graph(y: Any) -> bool:
 
 
 class _HiddenTensor:
-    """A cotangent that no walk over attributes finds: to be copied or cast there would change how it lies in memory."""
+    """Holds a cotangent where no search for reachable tensors finds it: to be copied or cast there would change its strides."""
 
     __slots__ = ("tensor",)
 
@@ -283,7 +283,7 @@ class _HiddenTensor:
 
 
 class _UpstreamProduct(torch.autograd.Function):
-    """Re <cotangent, y> in double precision; its backward pass hands back the cotangent, strides and all."""
+    """Re <cotangent, y> in double precision; its backward pass returns the cotangent with its strides."""
 
     @staticmethod
     def forward(ctx: Any, y: torch.Tensor, held: _HiddenTensor) -> torch.Tensor:
@@ -305,7 +305,7 @@ class _UpstreamProduct(torch.autograd.Function):
 def _projection(held: _HiddenTensor, y: torch.Tensor) -> torch.Tensor:
     wide = torch.complex128 if y.is_complex() else torch.float64
     c, values = held.tensor.to(wide), y.to(wide)
-    # Where no gradient flows the output may be anything, not a number included.
+    # Where the cotangent is zero the output may be anything, even NaN.
     product = torch.where(c != 0, c.conj() * values, torch.zeros((), dtype=wide, device=y.device))
     return product.sum().real.to(torch.float64)
 
