@@ -30,7 +30,9 @@ def in_words(check: wp.GradientCheck) -> str:
 
 def in_full(check: wp.GradientCheck) -> Answer:
     """Every field of a check, its numbers to the last bit."""
-    answer = _flat("", dataclasses.asdict(check))
+    fields = dataclasses.asdict(check)
+    del fields["reasons"]  # the detail, in parts
+    answer = _flat("", fields)
     answer["detail"] = words(check.detail)
     return answer
 

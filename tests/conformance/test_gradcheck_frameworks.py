@@ -17,7 +17,7 @@ import torch
 import wellposed as wp
 from tests.cases.conformance_gradients import CASES, CORRECT, Bug, Case, bugs
 from wellposed.gradcheck.directions import random_direction, signs_of
-from wellposed.gradcheck.jax import adapter as of_jax
+from wellposed.gradcheck.jax import objective as of_jax
 from wellposed.gradcheck.objective import NumpyObjective, Objective
 from wellposed.gradcheck.result import GradientCheck
 from wellposed.gradcheck.torch import objective as of_torch
@@ -171,4 +171,9 @@ def test_values_and_what_the_gradient_says_are_the_same_along_any_move(case: Cas
                         for i in tensors
                     )
                     assert isclose(sample.value, expected.value, rel_tol=1e-12)
-                    assert isclose(sample.taken, expected.taken, rel_tol=1e-12, abs_tol=1e-12 * abs(size))
+                    assert isclose(
+                        sample.claimed_change,
+                        expected.claimed_change,
+                        rel_tol=1e-12,
+                        abs_tol=1e-12 * abs(size),
+                    )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from wellposed.gradcheck.direction_cache import Held
 from wellposed.gradcheck.directions import (
     RANDOM,
     SPREAD,
     Direction,
+    DirectionCache,
     jittered,
     random_direction,
     random_numbers,
@@ -78,7 +78,12 @@ def test_the_last_direction_is_held_and_no_other_and_no_floats():
 
         return Direction(kind="random", tensors=(0, 1), made=numbers)
 
-    held, a, b, floats = Held(), direction("a", np.int8), direction("b", np.int8), direction("f", np.float64)
+    held, a, b, floats = (
+        DirectionCache(),
+        direction("a", np.int8),
+        direction("b", np.int8),
+        direction("f", np.float64),
+    )
     for one, tensor in ((a, 0), (a, 1), (a, 0), (b, 0), (a, 0), (floats, 0), (floats, 0)):
         held.numbers(one, tensor)
     assert made == ["a0", "a1", "b0", "a0", "f0", "f0"]

@@ -17,7 +17,7 @@ import pytest
 import wellposed as wp
 from wellposed.errors import ArgumentError, UserCodeError
 from wellposed.gradcheck.directions import Direction, random_direction
-from wellposed.gradcheck.jax.adapter import checking, needs_replay, opened
+from wellposed.gradcheck.jax.objective import checking, needs_replay, opened
 from wellposed.runtime.jax.calls import enable_x64, is_wide
 
 EXACT = 1e-13
@@ -40,7 +40,9 @@ def along(o, key=(0, 1)):
 
 def derivative(o, direction, step=1e-5):
     above, below = o.at(direction, step), o.at(direction, -step)
-    return (above.value - below.value) / (2 * step), (above.taken - below.taken) / (2 * step)
+    return (above.value - below.value) / (2 * step), (above.claimed_change - below.claimed_change) / (
+        2 * step
+    )
 
 
 class Pair(NamedTuple):
@@ -148,7 +150,7 @@ def test_what_is_taken_is_the_move_that_the_type_could_hold(dtype):
     direction = along(o)
     moved = (o.point(0) + 0.03 * direction.move(0)).astype(x.dtype).astype(np.float64)
     sample = o.at(direction, 0.03)
-    assert sample.taken == pytest.approx(np.vdot(o.gradient(0), moved - o.point(0)), rel=EXACT)
+    assert sample.claimed_change == pytest.approx(np.vdot(o.gradient(0), moved - o.point(0)), rel=EXACT)
     assert o.roundoff == float(jnp.finfo(dtype).eps) / 2
     assert o.precision == np.dtype(dtype).name
     assert abs(sample.value - np.sum(moved**2)) < 4 * o.roundoff * 50
@@ -158,7 +160,7 @@ def test_a_direction_moves_only_its_tensors():
     o = objective(lambda a, b: jnp.sum(a * b), jnp.array([2.0]), jnp.array([3.0]))
     only_b = Direction(kind="random", tensors=(1,), made=lambda i: np.array([1.0]))
     sample = o.at(only_b, 0.5)
-    assert (sample.value, sample.taken) == (7.0, 1.0)
+    assert (sample.value, sample.claimed_change) == (7.0, 1.0)
 
 
 def test_outputs_are_split_by_their_first_and_second_axis():
@@ -316,19 +318,19 @@ def test_forward_mode_takes_the_derivative_along_the_move():
     direction = Direction(kind="random", tensors=(0,), made=lambda i: np.array([1.0, 2.0]))
     sample = o.at(direction, 0.5)
     assert sample.value == pytest.approx(1.5**2 + 4.0**2, rel=EXACT)
-    assert sample.taken == pytest.approx(1.0 * 0.5 + 3.0 * 1.0, rel=EXACT)
+    assert sample.claimed_change == pytest.approx(1.0 * 0.5 + 3.0 * 1.0, rel=EXACT)
 
 
 def test_forward_mode_of_single_numbers_beside_arrays():
     o = objective(lambda a, x: a * jnp.sum(x), jnp.float32(2.0), jnp.ones(3), mode="forward")
     only_x = Direction(kind="random", tensors=(1,), made=lambda i: np.ones(3))
-    assert o.at(only_x, 0.5).taken == pytest.approx(3.0, rel=EXACT)
+    assert o.at(only_x, 0.5).claimed_change == pytest.approx(3.0, rel=EXACT)
 
 
 def test_forward_against_reverse_needs_no_differences():
     o = objective(lambda x: jnp.sin(x) * x, jnp.asarray(rng().normal(size=20)), mode="forward-reverse")
     centre, sample = o.at(None, 0.0), o.at(along(o), 1.0)
-    assert sample.value - centre.value == pytest.approx(sample.taken, rel=1e-12)
+    assert sample.value - centre.value == pytest.approx(sample.claimed_change, rel=1e-12)
 
 
 def test_a_loop_without_a_backward_pass_has_forward_mode():
@@ -427,7 +429,7 @@ def test_a_function_whose_random_numbers_would_change_is_not_replayed():
         )
     o = objective(dropped, jnp.ones(64), jax.random.key(0), replay=False)
     assert o.at(along(o), 2.0**-6).value == pytest.approx(
-        o.at(None, 0.0).value + o.at(along(o), 2.0**-6).taken, abs=1e-5
+        o.at(None, 0.0).value + o.at(along(o), 2.0**-6).claimed_change, abs=1e-5
     )
     assert needs_replay(subject(permuted)) == np.array_equal(
         *(_permutation(wide=wide) for wide in (False, True))

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 import wellposed as wp
-from wellposed.gradcheck.result import GradientCheck, TensorCheck, WorstElement
+from wellposed.gradcheck.result import GradientCheck, Reason, TensorCheck, WorstElement
 from wellposed.show.gradient import brief, render_gradients, values
 from wellposed.show.gradient_advice import BY_CAUSE, UNNAMED, next_step
 from wellposed.show.gradient_html import gradients_html
@@ -168,15 +168,20 @@ def test_a_bug_without_a_name_gets_none():
 
 
 def test_the_names_in_the_head_are_not_said_again():
-    named = replace(FAILED, detail="wrong for W1; the analytic gradient is the negative of the numerical one")
+    wrong = Reason(code="wrong-tensors", text="wrong for W1")
+    named = FAILED.with_reasons(wrong, Reason(code="cause", text=FAILED.detail))
 
+    assert named.detail == "wrong for W1; the analytic gradient is the negative of the numerical one"
     assert str(named) == str(FAILED)
-    assert "why" not in str(replace(FAILED, detail="wrong for W1"))
+    assert "why" not in str(FAILED.with_reasons(wrong))
 
 
 def test_a_failure_of_second_order_says_so_in_the_head():
-    check = replace(
-        FAILED, order=2, detail="of the gradient of the gradient: wrong for W1; it is half the other one"
+    check = FAILED.with_reasons(
+        Reason(code="second-order", text="of the gradient of the gradient"),
+        Reason(code="wrong-tensors", text="wrong for W1"),
+        Reason(code="cause", text="it is half the other one"),
+        order=2,
     )
 
     text = str(check)
@@ -194,16 +199,18 @@ def test_every_cause_that_a_check_can_give_comes_with_what_to_look_at():
 
 
 @pytest.mark.parametrize(
-    ("detail", "precision", "advice"),
+    ("code", "precision", "advice"),
     [
-        ("f is not deterministic: two calls lie 0.1 apart", "float32", "use_deterministic_algorithms"),
-        ("f has a kink at this point", "float64", "move the inputs off the kink"),
-        ("cannot be told to better than 0.3", "bfloat16", "let it run in float64"),
-        ("cannot be told to better than 0.3", "float64", "larger resolution="),
+        ("random-function", "float32", "use_deterministic_algorithms"),
+        ("kink", "float64", "move the inputs off the kink"),
+        ("unresolved", "bfloat16", "let it run in float64"),
+        ("unresolved", "float64", "larger resolution="),
     ],
 )
-def test_what_to_do_depends_on_why_it_could_not_be_told(detail, precision, advice):
-    assert advice in next_step(replace(UNSURE, detail=detail, precision=precision), None)
+def test_what_to_do_depends_on_why_it_could_not_be_told(code, precision, advice):
+    check = UNSURE.with_reasons(Reason(code=code, text="a reason"), precision=precision)
+
+    assert advice in next_step(check, None)
 
 
 @pytest.mark.parametrize(

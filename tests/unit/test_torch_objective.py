@@ -47,7 +47,7 @@ def defect(o: Any, step: float = 1e-6, seed: int = 0, tensors: Any = None) -> fl
     """How far the two-sided difference is from the gradient along a direction, relative to it."""
     u = along(o, seed, tensors)
     up, down = o.at(u, step), o.at(u, -step)
-    taken = up.taken - down.taken
+    taken = up.claimed_change - down.claimed_change
     return abs((up.value - down.value) - taken) / abs(taken)
 
 
@@ -91,7 +91,7 @@ def test_what_is_taken_is_the_move_after_rounding(dtype):
         assert np.array_equal(
             spy.seen[-1], torch.from_numpy(x.double().numpy() + 1e-3 * u.move(0)).to(dtype).double().numpy()
         )
-        assert sample.taken == pytest.approx(float(o.gradient(0) @ made), rel=1e-14)
+        assert sample.claimed_change == pytest.approx(float(o.gradient(0) @ made), rel=1e-14)
 
 
 def test_tensors_that_are_not_in_the_direction_stay_at_the_point_they_have():
@@ -113,7 +113,7 @@ def test_large_tensors_are_moved_in_blocks_as_small_ones_are_at_once():
         sample = o.at(u, 1e-3)
         moved = x.numpy() + 1e-3 * u.move(0)
         assert sample.value == pytest.approx(float(moved @ moved) / 2, rel=1e-12)
-        assert sample.taken == pytest.approx(float(x.numpy() @ (moved - x.numpy())), rel=1e-9)
+        assert sample.claimed_change == pytest.approx(float(x.numpy() @ (moved - x.numpy())), rel=1e-9)
 
 
 def test_parameters_move_in_place_wherever_they_are_used():
@@ -348,7 +348,7 @@ class Scaled(torch.autograd.Function):
 def test_no_gradient_is_a_gradient_of_zero():
     with objective(lambda a, b: (a**2).sum() + 0.0 * b.detach().sum(), draw(3), draw(2)) as o:
         assert np.array_equal(o.gradient(1), np.zeros(2))
-        assert o.at(along(o, tensors=(1,)), 1.0).taken == 0.0
+        assert o.at(along(o, tensors=(1,)), 1.0).claimed_change == 0.0
     with objective(lambda a: (a.detach() ** 2).sum(), draw(3)) as o:
         assert not o.gradient(0).any()
         assert o.n_backward == 0
@@ -705,7 +705,7 @@ def test_a_limited_weight_is_checked_where_the_function_has_put_it():
         assert np.array_equal(o.point(0)[[1, 2, 4]], before.numpy()[[1, 2, 4]])
         inwards = Direction(kind="in", tensors=(0,), made=lambda i: -o.point(0))
         up, here = o.at(inwards, 1e-4), o.at(None, 0.0)
-        assert up.value - here.value == pytest.approx(up.taken, rel=1e-9)
+        assert up.value - here.value == pytest.approx(up.claimed_change, rel=1e-9)
     assert torch.equal(model.weight, before)
 
 
@@ -797,9 +797,9 @@ def test_forward_mode_takes_what_dual_numbers_say(replay):
         u = along(o)
         sample, expected = o.at(u, 1e-4), reverse.at(u, 1e-4)
         assert sample.value == expected.value
-        assert sample.taken == pytest.approx(expected.taken, rel=1e-10)
+        assert sample.claimed_change == pytest.approx(expected.claimed_change, rel=1e-10)
         np.testing.assert_allclose(o.gradient(1), reverse.gradient(1))
-        assert o.at(None, 0.0).taken == 0.0
+        assert o.at(None, 0.0).claimed_change == 0.0
 
 
 def test_forward_mode_of_complex_tensors():
@@ -838,10 +838,10 @@ def test_forward_against_reverse_is_linear_in_the_step():
         centre = o.at(None, 0.0)
         for step in (1.0, 1e-3):
             sample = o.at(along(o), step)
-            assert sample.value - centre.value == pytest.approx(1.1 * sample.taken, rel=1e-9)
+            assert sample.value - centre.value == pytest.approx(1.1 * sample.claimed_change, rel=1e-9)
     with objective(lambda x: x.sin().sum(), draw(4), mode="forward-reverse") as o:
         sample = o.at(along(o), 1.0)
-        assert abs(sample.value - o.at(None, 0.0).value - sample.taken) < 10 * o.floor()
+        assert abs(sample.value - o.at(None, 0.0).value - sample.claimed_change) < 10 * o.floor()
 
 
 class NoForward(torch.autograd.Function):
@@ -900,7 +900,7 @@ def test_the_gradient_of_the_gradient_is_that_of_the_hessian():
         moved = o.at(u, 0.5)
         expected = 0.5 * float(weights @ a @ torch.from_numpy(u.move(0)))
         assert moved.value - o.at(None, 0.0).value == pytest.approx(expected, rel=1e-9)
-        assert moved.taken == pytest.approx(expected, rel=1e-9)
+        assert moved.claimed_change == pytest.approx(expected, rel=1e-9)
         assert abs(v) > 0.4
 
 
@@ -928,7 +928,9 @@ def test_second_order_of_a_module_with_several_outputs(mode):
         for i in range(len(o.names)):
             u = along(o, tensors=(i,))
             up, down = o.at(u, 1e-5), o.at(u, -1e-5)
-            assert up.value - down.value == pytest.approx(up.taken - down.taken, rel=1e-6, abs=1e-15)
+            assert up.value - down.value == pytest.approx(
+                up.claimed_change - down.claimed_change, rel=1e-6, abs=1e-15
+            )
 
 
 def test_second_order_in_a_replay_and_for_a_problem():

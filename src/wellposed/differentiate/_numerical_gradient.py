@@ -1,4 +1,4 @@
-"""`numerical_gradient`: the door of this room."""
+"""Public entry point: `numerical_gradient`; and what the other entry points share with it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from ..arguments import choice, number, refused
 from ..errors import ArgumentError, UserCodeError
 from .bounds import bounds_of
-from .fixed_step import fixed_step
 from .function import Function
 from .lines import ElementLines
-from .matching import flat_like
-from .points import Point, opened, read_only
+from .points import Point, flat_like, read_only, read_point
 from .result import NumericalGradient
 from .step_ladder import Derivatives
-from .step_search import Found, search
+from .step_search import SearchResult, fixed_step, search
 
 Array = NDArray[np.float64]
 Method = Literal["auto", "two-sided", "one-sided"]
@@ -27,7 +25,7 @@ Precision = Literal["auto", "float64", "own"]
 METHODS = ("auto", "two-sided", "one-sided")
 PRECISIONS = ("auto", "float64", "own")
 TINIEST = 1e-280
-"""What is smaller counts as zero when steps are chosen: a fraction of it would be no number any more."""
+"""Smaller elements count as zero when steps are chosen: a fraction of them would underflow."""
 OCTAVES = 4.0
 """Elements of one array belong to one scale group when they are within a factor of 2^4 of each other, roughly."""
 
@@ -95,12 +93,12 @@ def numerical_gradient(
     3.0301
     """
     checked(method=method, step=step, precision=precision)
-    function = around(f, x, precision=precision, scalar=True, bounds=bounds)
+    function = function_at(f, x, precision=precision, scalar=True, bounds=bounds)
     lines = bounded_lines(function)
     refuse_without_room(lines, method=method)
     if step is not None:
-        return gathered(function, fixed_step(function, lines, step=step, method=method))
-    return gathered(function, search(function, lines, scale_groups(function.point), method=method))
+        return in_structure_of_x(function, fixed_step(function, lines, step=step, method=method))
+    return in_structure_of_x(function, search(function, lines, scale_groups(function.point), method=method))
 
 
 def checked(*, method: str = "auto", step: float | None = None, precision: str = "auto") -> None:
@@ -111,31 +109,31 @@ def checked(*, method: str = "auto", step: float | None = None, precision: str =
         number(step, "step", above=0, expected="a finite number above 0, in units of x")
 
 
-def around(
+def function_at(
     f: Callable[[Any], Any], x: Any, *, precision: str, scalar: bool, bounds: Any = None, name: str = "f"
 ) -> Function:
-    """F at x in the precision asked for, or that f permits; messages call it `name`."""
+    """F at x, in the precision that was asked for or that f accepts; `name` is that of f in messages."""
     if not callable(f):
         raise refused(name, f, "a function of x")
-    point = opened(x, wide=precision != "own")
+    point = read_point(x, wide=precision != "own")
     limits = bounds_of(bounds, point)
     if precision != "auto" or all(leaf.digits == 53 for leaf in point.leaves):
         return Function(f, point, scalar=scalar, bounds=limits, name=name)
     try:
         return Function(f, point, scalar=scalar, bounds=limits, name=name)
     except UserCodeError:
-        # Weights of the user's may be float32, and refuse to meet float64.
-        return Function(f, opened(x, wide=False), scalar=scalar, bounds=limits, name=name)
+        # f may hold float32 weights, which cannot be combined with float64 arguments.
+        return Function(f, read_point(x, wide=False), scalar=scalar, bounds=limits, name=name)
 
 
-def around_gradient(gradient: Callable[[Any], Any], x: Any, *, precision: str, bounds: Any) -> Function:
-    """A gradient of the user's at x, as a function to as many numbers as x has, in their order."""
-    point = opened(x, wide=True)
+def gradient_function_at(gradient: Callable[[Any], Any], x: Any, *, precision: str, bounds: Any) -> Function:
+    """The user's gradient function at x, as a function to one flat vector like x."""
+    point = read_point(x, wide=True)
 
     def flat(place: Any) -> Array:
         return flat_like(gradient(place), point, "gradient(x)")
 
-    return around(flat, x, precision=precision, scalar=False, bounds=bounds, name="gradient")
+    return function_at(flat, x, precision=precision, scalar=False, bounds=bounds, name="gradient")
 
 
 def bounded_lines(function: Function) -> ElementLines:
@@ -144,7 +142,7 @@ def bounded_lines(function: Function) -> ElementLines:
 
 
 def refuse_without_room(lines: ElementLines, *, method: str) -> None:
-    """Two-sided differences need room on both sides."""
+    """Raise an error where an element stands on its bound and the differences must be two-sided."""
     which = np.arange(lines.count)
     if method == "two-sided":
         for k in np.flatnonzero((lines.room(which, 1) <= 0) | (lines.room(which, -1) <= 0))[:1]:
@@ -166,12 +164,12 @@ def element_lines(point: Point) -> ElementLines:
 
 
 def _sizes(values: Array, is_complex: bool) -> Array:
-    """|x| of each element: of a complex one, for both parts alike."""
+    """|x| of each element; that of a complex one twice, for its two parts."""
     return np.repeat(np.hypot(values[0::2], values[1::2]), 2) if is_complex else np.abs(values)
 
 
 def scale_groups(point: Point) -> NDArray[np.int64]:
-    """A number for each element, the same for those of one array that are of similar size."""
+    """The number of each element's group: elements of one array and of similar size share one."""
     groups = np.empty(point.flat.size, dtype=np.int64)
     used = 0
     for leaf in point.filled:
@@ -186,31 +184,31 @@ def scale_groups(point: Point) -> NDArray[np.int64]:
 
 
 def in_units_of_f(function: Function, derivatives: Derivatives) -> Derivatives:
-    """Of the values of f as they are, where they were scaled down."""
+    """The derivatives of f itself, where its values were scaled down."""
     sized = {
         name: np.ldexp(getattr(derivatives, name), function.exponents) for name in ("value", "error", "noise")
     }
     return replace(derivatives, **sized)
 
 
-def gathered(
-    function: Function, found: Found, *, outputs: tuple[int, ...] = (), mirrored: bool = True
+def in_structure_of_x(
+    function: Function, found: SearchResult, *, outputs: tuple[int, ...] = (), like_x: bool = True
 ) -> NumericalGradient:
-    """The result in the structure of x, or of the outputs alone where not `mirrored`."""
-    return laid_out(
-        function, replace(found, derivatives=in_units_of_f(function, found.derivatives)), outputs, mirrored
+    """The result, from derivatives of the scaled values."""
+    return as_result(
+        function, replace(found, derivatives=in_units_of_f(function, found.derivatives)), outputs, like_x
     )
 
 
-def laid_out(
-    function: Function, found: Found, outputs: tuple[int, ...] = (), mirrored: bool = True
+def as_result(
+    function: Function, found: SearchResult, outputs: tuple[int, ...] = (), like_x: bool = True
 ) -> NumericalGradient:
-    """The same of derivatives that are in the units of f."""
+    """The result in the structure of x, or with the shape of the outputs alone where not `like_x`."""
     derivatives = found.derivatives
 
     def shaped(values: NDArray[Any], join: Callable[[Any, Any], Any]) -> Any:
-        if mirrored:
-            return function.point.mirrored(values.reshape(len(values), *outputs), outputs=outputs, join=join)
+        if like_x:
+            return function.point.like_x(values.reshape(len(values), *outputs), outputs=outputs, join=join)
         return read_only(values.reshape(outputs))
 
     sides = set(derivatives.one_sided.ravel().tolist())

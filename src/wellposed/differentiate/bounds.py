@@ -1,4 +1,4 @@
-"""Between which values the elements of x may be moved."""
+"""Bounds of x: f is evaluated only between them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from ..arguments import told
 from ..errors import ArgumentError
-from .matching import parts_like
-from .points import Point, iter_once, plain, rounded_to
+from .points import Point, iter_once, parts_like, plain, rounded_to
 
 Array = NDArray[np.float64]
 
 USED = 1 - 1e-9
-"""Share of the room that steps may take: x plus all of it may be rounded to beyond the bound."""
+"""Part of the distance to a bound that steps may use: x plus all of it may round to beyond the bound."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,7 +26,7 @@ class Bounds:
     high: Array
 
     def holds(self, rows: Array) -> NDArray[np.bool_]:
-        """Which of these points, one a row, lie within."""
+        """Which of these points, one in each row, lie within the bounds."""
         return np.asarray(((rows >= self.low) & (rows <= self.high)).all(axis=1))
 
     def rooms(self, flat: Array) -> tuple[Array, Array]:
@@ -92,7 +91,7 @@ def _side(side: Any, point: Point, *, name: str, free: float) -> Array:
 
 
 def _at_rounded_ends(low: Array, high: Array, point: Point) -> tuple[Array, Array]:
-    """The same, but x itself where it is a bound rounded to the dtype of x, and lies beyond it by that alone."""
+    """The bounds, with x itself in place of a bound that equals x after rounding to the dtype of x."""
     low, high = low.copy(), high.copy()
     for leaf in point.leaves:
         own = slice(leaf.start, leaf.stop)
@@ -116,7 +115,7 @@ def _read(value: Any, name: str, free: float) -> NDArray[Any]:
 
 
 def _freed(values: NDArray[Any], free: float) -> NDArray[Any]:
-    """Without None."""
+    """An array in which `free` replaces None."""
     if values.dtype.kind != "O" or any(isinstance(v, bool | np.bool_) for v in values.flat):
         return values
     return np.array([free if v is None else v for v in values.flat]).reshape(values.shape)

@@ -1,4 +1,4 @@
-"""Derivatives beyond the gradient: along a direction, of many outputs, and of the gradient itself."""
+"""Public entry points: `directional_derivative`, `jacobian`, `hessian_vector`."""
 
 from __future__ import annotations
 
@@ -13,29 +13,28 @@ from ..arguments import callable_or_none
 from ..errors import ArgumentError, WellposedError
 from ._numerical_gradient import (
     Precision,
-    around,
-    around_gradient,
+    as_result,
     bounded_lines,
     checked,
     element_lines,
-    gathered,
+    function_at,
+    gradient_function_at,
+    in_structure_of_x,
     in_units_of_f,
-    laid_out,
     scale_groups,
 )
 from .function import Function
 from .lines import DirectionLine
-from .matching import flat_like
-from .points import opened
+from .points import flat_like, read_point
 from .result import NumericalGradient
 from .richardson import NOISE_WIDTHS, RATIO
 from .step_ladder import ROUNDINGS
-from .step_search import Found, search
+from .step_search import SearchResult, search
 
 Array = NDArray[np.float64]
 
-OFF = (0.1257, 2e-3, 3e-5)
-"""Shares of the scale of x by which points lie off it at most at which the step of a second difference is chosen, too."""
+OFFSETS = (0.1257, 2e-3, 3e-5)
+"""Largest distances, relative to the scale of x, of further points at which the step of a second difference is chosen."""
 
 
 def directional_derivative(
@@ -73,7 +72,7 @@ def directional_derivative(
     True
     """
     checked(precision=precision)
-    function = around(f, x, precision=precision, scalar=False)
+    function = function_at(f, x, precision=precision, scalar=False)
     found = _along(function, direction, name="direction")
     return _beside(function, found)
 
@@ -109,9 +108,9 @@ def jacobian(
     [[3.0, 2.0], [1.0, 0.0], [0.0, 0.0]]
     """
     checked(precision=precision)
-    function = around(f, x, precision=precision, scalar=False, bounds=bounds)
+    function = function_at(f, x, precision=precision, scalar=False, bounds=bounds)
     found = search(function, bounded_lines(function), scale_groups(function.point), method="auto")
-    return gathered(function, found, outputs=function.shape)
+    return in_structure_of_x(function, found, outputs=function.shape)
 
 
 def hessian_vector(
@@ -159,18 +158,18 @@ def hessian_vector(
         raise ArgumentError("f is None and no gradient is given: expected one of them")
     callable_or_none(f, "f")
     callable_or_none(gradient, "gradient")
-    if any(leaf.is_complex for leaf in opened(x, wide=True).leaves):
+    if any(leaf.is_complex for leaf in read_point(x, wide=True).leaves):
         raise ArgumentError("x is complex: expected real numbers; pass real and imaginary parts apart")
     if gradient is None:
         return _twice(f, x, v)  # type: ignore[arg-type]
-    function = around_gradient(gradient, x, precision="auto", bounds=None)
+    function = gradient_function_at(gradient, x, precision="auto", bounds=None)
     found = _along(function, v, name="v")
     derivatives = in_units_of_f(function, found.derivatives)
     turned = replace(derivatives, **{name: array.T for name, array in vars(derivatives).items()})
-    return laid_out(function, replace(found, derivatives=turned))
+    return as_result(function, replace(found, derivatives=turned))
 
 
-def _along(function: Function, direction: Any, *, name: str) -> Found:
+def _along(function: Function, direction: Any, *, name: str) -> SearchResult:
     line = direction_line(function, direction, name=name)
     return search(function, line, np.zeros(1, dtype=np.int64), method="auto")
 
@@ -187,31 +186,31 @@ def direction_line(function: Function, direction: Any, *, name: str) -> Directio
     return DirectionLine(point=point, direction=flat, scales=np.array([scale]))
 
 
-def _beside(function: Function, found: Found) -> NumericalGradient:
+def _beside(function: Function, found: SearchResult) -> NumericalGradient:
     """The result of one line: of the shape of f's output."""
-    return gathered(function, found, outputs=function.shape, mirrored=False)
+    return in_structure_of_x(function, found, outputs=function.shape, like_x=False)
 
 
 def _twice(f: Callable[[Any], Any], x: Any, v: Any) -> NumericalGradient:
-    """The gradient of f's derivative along v, whose step is kept: the one that is best at x."""
-    function = around(f, x, precision="auto", scalar=True)
+    """The gradient of the derivative along v, where the latter always uses the step that is best at x."""
+    function = function_at(f, x, precision="auto", scalar=True)
     line = direction_line(function, v, name="v")
     step, noise = _inner_step(function, v)
     steps: Array = np.asarray(step * RATIO ** np.arange(3), dtype=np.float64)
     weights = _weights(steps)
 
     def slopes(place: Any) -> Array:
-        flat = opened(place, wide=True).flat
+        flat = read_point(place, wide=True).flat
         values = [
             (function.at(flat + h * line.direction) - function.at(flat - h * line.direction)) / (2 * h)
             for h in steps
         ]
         return weights @ np.concatenate(values)
 
-    outer = around(slopes, x, precision="auto", scalar=False)
+    outer = function_at(slopes, x, precision="auto", scalar=False)
     found = search(outer, element_lines(outer.point), scale_groups(outer.point), method="auto")
     derivatives = in_units_of_f(outer, found.derivatives)
-    # What the two formulas differ by is the error of the coarser one; the finer one's is smaller by at least the step's square.
+    # The difference of the two formulas is the error of the fourth-order one; that of the sixth-order one is smaller.
     disagreement = np.abs(derivatives.value[:, :1] - derivatives.value[:, 1:]) / RATIO
     kept = replace(derivatives, **{name: array[:, :1] for name, array in vars(derivatives).items()})
     ends = (derivatives.step[:, 0], derivatives.top[:, 0])
@@ -219,14 +218,14 @@ def _twice(f: Callable[[Any], Any], x: Any, v: Any) -> NumericalGradient:
     noises = [np.maximum(noise, _inner_rounding(function, line, outer, steps[-1], end)) / end for end in ends]
     rounding = NOISE_WIDTHS * np.sqrt(0.5) * slope * np.max(noises, axis=0)
     kept = replace(kept, error=kept.error + disagreement + rounding[:, None])
-    result = laid_out(outer, replace(found, derivatives=in_units_of_f(function, kept)))
+    result = as_result(outer, replace(found, derivatives=in_units_of_f(function, kept)))
     return replace(result, n_evaluations=function.n_evaluations)
 
 
 def _inner_rounding(
     function: Function, line: DirectionLine, outer: Function, step: float, outer_steps: Array
 ) -> Array:
-    """The rounding of f at the ends of a second difference, for each element of x: the values there may be larger than at x."""
+    """The rounding of f at the end points of the second differences, where its values may be larger than at x; one for each element of x."""
     lines = element_lines(outer.point)
     rows, _ = lines.moved(np.arange(lines.count), outer_steps)
     far = np.array([function.at(row + step * line.direction)[0] for row in rows])
@@ -234,17 +233,17 @@ def _inner_rounding(
 
 
 def _inner_step(function: Function, v: Any) -> tuple[float, float]:
-    """The step along v for slopes beside x, and the noise there: the smallest step that is best at x, or at a few points off it.
+    """The step along v and the noise: the smallest step that is best at x or at a few points beside it.
 
-    Where f is even about x, but for a linear term, every step is as good at x as any other: its differences vanish, and so may terms
-    whose rounding is felt beside x. Off x they do not.
+    Where f is even about x but for a linear term, all steps are equally good at x itself, and rounding may cancel there; beside x neither
+    is so.
     """
     point, scales = function.point, element_lines(function.point).scales
     way = np.random.default_rng(0).uniform(-1.0, 1.0, size=point.flat.size)
     found = [_along(function, v, name="v").derivatives]
-    for share in OFF:
+    for share in OFFSETS:
         try:
-            beside = function.elsewhere(point.flat + share * way * scales)
+            beside = function.at_another_point(point.flat + share * way * scales)
             there = in_units_of_f(beside, _along(beside, v, name="v").derivatives)
             found.append(replace(there, noise=np.ldexp(there.noise, -function.exponents)))
         except WellposedError:  # f is not defined there
@@ -254,7 +253,7 @@ def _inner_step(function: Function, v: Any) -> tuple[float, float]:
 
 
 def _weights(steps: Array) -> Array:
-    """Of three slopes in an extrapolated one of sixth order, and in one of fourth order."""
+    """Weights of three slopes in an extrapolated slope of sixth order, and in one of fourth order."""
     squares = (steps[:, None] / steps[0]) ** (2 * np.arange(3))
     fine = np.linalg.solve(squares.T, np.array([1.0, 0, 0]))
     coarse = np.append(np.linalg.solve(squares[:2, :2].T, np.array([1.0, 0])), 0.0)

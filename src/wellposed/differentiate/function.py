@@ -1,4 +1,4 @@
-"""The user's f as a function from points to rows of float64, which counts, guards, and evaluates many points at once where it can."""
+"""The user's f as a function from flat points to flat float64 values: counted, checked, and evaluated in batches where that works."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from ..arguments import told
 from ..errors import ArgumentError, UserCodeError, users_code
 from .bounds import Bounds
 from .lines import Indices, Lines
-from .points import DIGITS, Point, described, framework_of, opened, plain
+from .points import DIGITS, Point, described, framework_of, plain, read_point
 
 Array = NDArray[np.float64]
 
 MOST_NUMBERS = 2**20
-"""In one batch of points."""
-TRIED = 16
-"""Points on which a batch is compared with single evaluations in speed."""
+"""Numbers in one batch of points."""
+POINTS_TIMED = 16
+"""Points on which the speed of a batch is compared with that of single evaluations."""
 COARSE = (24, 11, 8)
 """Digits of float32, float16 and bfloat16."""
-MANY = 4
-"""Different values that must all fit a coarser dtype before f is taken to compute in it."""
+FEWEST_VALUES = 4
+"""Distinct values that must all be representable in a coarser dtype before f is assumed to compute in it."""
 COMPARED = 3
 """Points at which the values of a batch are compared with single evaluations."""
 
 
 LARGE = 256
-"""Values above 2 to this power are scaled down."""
+"""Values above 2 to this power are scaled down, so that they can be squared."""
 
 
 class Function:
-    """F around x. `shape` is that of its output, known from the first evaluation; `m` its size."""
+    """F around x; `shape` is that of its output, known from the first evaluation."""
 
     def __init__(
         self,
@@ -47,16 +47,16 @@ class Function:
         name: str = "f",
     ) -> None:
         self.name = name
-        """Of f, in messages."""
+        """What messages call f."""
         self.f, self.point, self.scalar, self.bounds = f, point, scalar, bounds
         self.n_evaluations = 0
         self.shape: tuple[int, ...] = ()
         self.exponents: NDArray[np.int64] = np.zeros(1, dtype=np.int64)
-        """All values are seen divided by 2 to these powers, one for each output: large ones have no square in float64."""
+        """Values are divided by 2 to these powers, one for each output, so that large ones can be squared in float64."""
         self.digits = 53
         """Binary digits of f's values: those of their dtype, or of a coarser one that holds all of them exactly."""
-        self._stated = 53
-        self._hold = dict.fromkeys(COARSE, True)
+        self._stated_digits = 53
+        self._all_fit = dict.fromkeys(COARSE, True)
         self._distinct: set[float] = set()
         self.vectorised = False
         self.refused: Exception | None = None
@@ -66,7 +66,7 @@ class Function:
         self.centre = self._first()
         self.seconds = 0.0
 
-    def elsewhere(self, flat: Array) -> Function:
+    def at_another_point(self, flat: Array) -> Function:
         """The same f around another point, in the same precision."""
         return Function(
             self.f, self.point.moved(flat), scalar=self.scalar, bounds=self.bounds, name=self.name
@@ -91,7 +91,7 @@ class Function:
         return np.ldexp(flat, -self.exponents)
 
     def _flat(self, given: Any) -> Array:
-        return opened(given, wide=True).flat
+        return read_point(given, wide=True).flat
 
     def _called(self, flat: Array) -> tuple[Any, Any]:
         self.n_evaluations += 1
@@ -120,8 +120,8 @@ class Function:
             raise ArgumentError(f"{self.name} returned {described(result, value)}: expected {self._expected}")
         framework = framework_of(result)
         name = value.dtype.name if framework is None else framework.dtype_name(result)
-        self._stated = min(self._stated, DIGITS.get(name, 53))
-        self.digits = min(self.digits, self._stated)
+        self._stated_digits = min(self._stated_digits, DIGITS.get(name, 53))
+        self.digits = min(self.digits, self._stated_digits)
         return value.reshape(()) if self.scalar else value
 
     @property
@@ -132,24 +132,24 @@ class Function:
             else "an array of real numbers"
         )
 
-    def _note(self, values: Array) -> None:
-        """Does f, whatever its dtype, give only what float32 (float16, bfloat16) holds? Then that is what it computes in."""
-        if not self._hold[COARSE[0]]:
+    def _note_digits(self, values: Array) -> None:
+        """Update `digits`: if all values are representable in float32 (float16, bfloat16), f computes in that."""
+        if not self._all_fit[COARSE[0]]:
             return
         finite = values[np.isfinite(values)]
-        self._distinct.update(finite.ravel()[: 2 * MANY].tolist())
+        self._distinct.update(finite.ravel()[: 2 * FEWEST_VALUES].tolist())
         mantissa, _ = np.frexp(finite)
         for digits in COARSE:
             scaled = np.ldexp(mantissa, digits)
-            self._hold[digits] &= bool((scaled == np.round(scaled)).all())
-        fitting = [digits for digits in COARSE if self._hold[digits]]
-        self.digits = min([self._stated, *fitting]) if self.knows_digits else self._stated
+            self._all_fit[digits] &= bool((scaled == np.round(scaled)).all())
+        fitting = [digits for digits in COARSE if self._all_fit[digits]]
+        self.digits = min([self._stated_digits, *fitting]) if self.knows_digits else self._stated_digits
 
     @property
     def knows_digits(self) -> bool:
-        return len(self._distinct) >= MANY
+        return len(self._distinct) >= FEWEST_VALUES
 
-    def again(self) -> Array:
+    def evaluate_again(self) -> Array:
         """F at x once more."""
         began = time.perf_counter()
         value = self.at(self.point.flat)
@@ -157,11 +157,11 @@ class Function:
         return value
 
     def at(self, flat: Array) -> Array:
-        """F at one point; NaN where plain Python says that it is not defined."""
+        """F at one point; NaN where plain Python raises because f is not defined there."""
         try:
             value = self._read(self._called(flat)[1])
         except UserCodeError as error:
-            # math.log(-1) and 1 / 0 are how plain Python says that f is not defined there.
+            # math.log(-1) and 1 / 0 raise where an array would become NaN or infinite.
             if not isinstance(error.__cause__, ArithmeticError | ValueError):
                 raise
             self.refused = error
@@ -192,19 +192,19 @@ class Function:
             values = np.full((len(rows), len(self.centre)), np.nan)
             if within.any():
                 values[within] = self._many(rows[within])
-        self._note(values)
+        self._note_digits(values)
         return values
 
     def _many(self, rows: Array) -> Array:
         if self._batched is not None and len(rows) > 1:
-            values = self._tried(self._batched, rows)
+            values = self._batch_or_none(self._batched, rows)
             if values is not None:
                 self.n_evaluations += len(rows)
                 return values
             self._batched = None
         return np.array([self.at(row) for row in rows])
 
-    def _tried(self, batched: Callable[[Any], NDArray[Any]], rows: Array) -> Array | None:
+    def _batch_or_none(self, batched: Callable[[Any], NDArray[Any]], rows: Array) -> Array | None:
         try:
             with self.surroundings(), np.errstate(all="ignore"):
                 values = batched(self.point.made_batch(rows))
@@ -219,14 +219,14 @@ class Function:
         """Evaluate in batches from now on, if that works on `rows`, agrees with single evaluations there, and is faster."""
         frameworks = {leaf.framework for leaf in self.point.leaves}
         rows = rows if self.bounds is None else rows[self.bounds.holds(rows)]
-        if len(frameworks) != 1 or None in frameworks or len(rows) < TRIED:
+        if len(frameworks) != 1 or None in frameworks or len(rows) < POINTS_TIMED:
             return
         batched = next(iter(frameworks)).mapped(self.f)
-        rows = rows[:TRIED]
-        if self._tried(batched, rows) is None:
+        rows = rows[:POINTS_TIMED]
+        if self._batch_or_none(batched, rows) is None:
             return
         began = time.perf_counter()
-        values = self._tried(batched, rows)
+        values = self._batch_or_none(batched, rows)
         together = (time.perf_counter() - began) / len(rows)
         began = time.perf_counter()
         alone = np.array([self.at(row) for row in rows[:: max(1, len(rows) // COMPARED)]])
@@ -234,7 +234,7 @@ class Function:
         if values is None or together > apart:
             return
         values = values[:: max(1, len(rows) // COMPARED)]
-        # Batched kernels round in another order; a wrong one differs by more than rounding.
+        # Batched kernels may round in another order; a larger difference means that f cannot be batched.
         rounding = np.ldexp(np.abs(alone), 6 - self.digits)
         if (np.abs(values - alone) <= 64 * noise + rounding).all():
             self._batched, self.vectorised = batched, True

@@ -1,4 +1,4 @@
-"""JAX arrays as places at which a function is differentiated by differences."""
+"""JAX arrays as arguments of a function that is differentiated by differences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 
 def read(array: Any) -> NDArray[Any]:
-    """The same numbers as an array; what NumPy lacks becomes float32."""
+    """The numbers as a NumPy array; a dtype that NumPy lacks becomes float32."""
     values = np.asarray(array)
     return (
         values.astype(np.float32)
@@ -33,7 +33,7 @@ def made(values: NDArray[Any], like: Any, *, wide: bool) -> Any:
 
 
 def calling(*, wide: bool) -> AbstractContextManager[Any]:
-    """64-bit mode where f is to receive float64: without it, JAX would make float32 of it."""
+    """The scope in which f is called: 64-bit mode where it receives float64, which JAX would otherwise convert to float32."""
     return _x64(True) if wide else nullcontext()
 
 

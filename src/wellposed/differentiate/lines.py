@@ -24,19 +24,19 @@ class Lines(Protocol):
     def count(self) -> int: ...
     @property
     def scales(self) -> Array:
-        """What counts as a large step on each line."""
+        """The length of a long step on each line."""
         ...
 
     def near(self, which: Indices, steps: Array) -> Array:
-        """Steps near these that can be made to both sides alike."""
+        """Steps near these that can be taken exactly to both sides."""
         ...
 
     def moved(self, which: Indices, steps: Array) -> tuple[Array, Array]:
-        """The points that signed steps lead to, one row each, and the steps really made."""
+        """The points at signed steps, one in each row, and the steps after rounding."""
         ...
 
     def size(self, line: int) -> float:
-        """Of x itself along the line, in units of the step."""
+        """The size of x itself along the line, in units of the step."""
         ...
 
     def resolution(self, line: int) -> float:
@@ -67,7 +67,7 @@ class ElementLines:
         return self.point.flat.size
 
     def near(self, which: Indices, steps: Array) -> Array:
-        # What is representable away from zero is so towards zero, too: there the numbers lie closer together.
+        # A number that is representable away from zero is so towards zero too, where numbers lie closer together.
         x = self.point.flat[which]
         return np.abs(self.point.rounded(which, x + np.copysign(steps, x)) - x)
 
@@ -115,9 +115,9 @@ class DirectionLine:
         return steps
 
     def moved(self, which: Indices, steps: Array) -> tuple[Array, Array]:
-        """The step really made is the projection of the move that is left after rounding.
+        """The step after rounding is the projection of the rounded move on the direction.
 
-        What rounding adds across the direction is noise like any other, and shows as such in the values of f.
+        The part of the rounding that is perpendicular to it acts as noise of f, and is measured as such.
         """
         rows = self.point.rounded_rows(self.point.flat + steps[:, None] * self.direction)
         unit = self.direction / (self.direction @ self.direction)

@@ -1,14 +1,16 @@
-"""The place x at which f is differentiated: floats, arrays and tensors, and nested containers of them, as one flat vector.
+"""The point x at which f is differentiated, as one flat vector: numbers, arrays and tensors, and nested containers of them.
 
-A complex element is two neighbours in it, the real part and the imaginary one.
+A complex element is two neighbours in it, its real and its imaginary part. Gradients, directions and bounds are given in the structure of
+x, and matched with it by key.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import islice
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,7 @@ DIGITS = {"float64": 53, "float32": 24, "float16": 11, "bfloat16": 8, "complex12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Leaf:
+class PointLeaf:
     """One number, array or tensor of x."""
 
     path: str
@@ -35,7 +37,7 @@ class Leaf:
     shape: tuple[int, ...]
     dtype: str
     framework: Any
-    """The module of this room that makes its arrays; None for NumPy's and Python's own."""
+    """The module that makes its arrays, `torch.py` or `jax.py` of this room; None for NumPy arrays and Python numbers."""
     start: int
     values: Array
     """Flat; float64."""
@@ -53,7 +55,7 @@ class Leaf:
         return self.start + self.values.size
 
     def made(self, flat: Array, *, wide: bool, rows: tuple[int, ...] = ()) -> Any:
-        """What f receives for these values, in float64 where `wide`; `rows` is the shape of a batch."""
+        """The argument that f receives for these values, in float64 where `wide`; `rows` is the leading shape of a batch."""
         numbers = np.ascontiguousarray(flat).view(np.complex128) if self.is_complex else flat
         values = numbers.reshape(rows + self.shape)
         if self.framework is not None:
@@ -67,18 +69,18 @@ class Leaf:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Point:
-    """`flat` is x as float64; see the module."""
+    """x, as f receives it and as a flat vector of float64."""
 
     structure: Any
-    leaves: tuple[Leaf, ...]
+    leaves: tuple[PointLeaf, ...]
     flat: Array
     wide: bool
-    """Whether f receives float64; else the dtypes of x, and `flat` holds only what these can hold."""
+    """Whether f receives float64; otherwise the dtypes of x, and `flat` holds only numbers that these represent."""
     coarse: bool = field(default=False)
     """Whether any element has fewer digits than float64."""
 
     def made(self, flat: Array) -> Any:
-        """What f receives: fresh containers and fresh arrays."""
+        """The argument of f: new containers and new arrays."""
         return _filled(
             self.structure,
             iter([leaf.made(flat[leaf.start : leaf.stop], wide=self.wide) for leaf in self.leaves]),
@@ -91,7 +93,7 @@ class Point:
         return replace(self, flat=flat, leaves=leaves)
 
     def made_batch(self, rows: Array) -> Any:
-        """The same for many points at once, shape ``(n, size)``: every leaf has one more axis in front."""
+        """The argument of f for many points at once, shape ``(n, size)``: each leaf has one more axis in front."""
         leaves = [
             leaf.made(rows[:, leaf.start : leaf.stop], wide=self.wide, rows=(len(rows),))
             for leaf in self.leaves
@@ -99,7 +101,7 @@ class Point:
         return _filled(self.structure, iter(leaves))
 
     @property
-    def filled(self) -> tuple[Leaf, ...]:
+    def filled(self) -> tuple[PointLeaf, ...]:
         """The leaves that are not empty."""
         return tuple(leaf for leaf in self.leaves if leaf.values.size)
 
@@ -109,14 +111,14 @@ class Point:
             return "float64"
         return min((leaf.dtype for leaf in self.leaves), key=lambda d: DIGITS.get(d, 53))
 
-    def leaf_of(self, element: int) -> Leaf:
+    def leaf_of(self, element: int) -> PointLeaf:
         return next(leaf for leaf in self.leaves if leaf.start <= element < leaf.stop)
 
     def digits_of(self, element: int) -> int:
         return 53 if self.wide else self.leaf_of(element).digits
 
     def rounded(self, which: NDArray[np.int64], values: Array) -> Array:
-        """These elements' values as f will see them."""
+        """The values of these elements, rounded to the dtypes that f receives."""
         if not self.coarse:
             return values
         values = values.copy()
@@ -141,7 +143,7 @@ class Point:
         said = " ".join(filter(None, (leaf.path, str(index) if leaf.shape else "")))
         return f"element {said}" if said else ""
 
-    def mirrored(
+    def like_x(
         self, values: NDArray[Any], *, outputs: tuple[int, ...], join: Callable[[Any, Any], Any]
     ) -> Any:
         """`values`, shape (size, outputs...), in the structure of x, behind the axes of the outputs.
@@ -159,12 +161,12 @@ class Point:
             found.append(read_only(part))
         return _filled(self.structure, iter(found))
 
-    def squared(self, values: NDArray[Any]) -> Any:
-        """`values`, shape (size, size), in the structure of x twice: the one of the columns inside the one of the rows."""
+    def like_x_twice(self, values: NDArray[Any]) -> Any:
+        """`values`, shape (size, size), in the structure of x nested in itself: columns inside rows."""
         found = []
         for leaf in self.leaves:
             part = values[leaf.start : leaf.stop].T.reshape(-1, *leaf.shape)
-            found.append(self.mirrored(part, outputs=leaf.shape, join=lambda re, _: re))
+            found.append(self.like_x(part, outputs=leaf.shape, join=lambda re, _: re))
         return _filled(self.structure, iter(found))
 
 
@@ -205,9 +207,9 @@ def plain(value: Any) -> NDArray[Any]:
     return np.asarray(value) if framework is None else framework.read(value)
 
 
-def opened(x: Any, *, wide: bool) -> Point:
+def read_point(x: Any, *, wide: bool) -> Point:
     """Read x, or raise an ArgumentError that says what is wrong with it."""
-    leaves: list[Leaf] = []
+    leaves: list[PointLeaf] = []
     for path, like in leaves_of(x, ""):
         leaf = _leaf(like, path, start=leaves[-1].stop if leaves else 0)
         leaves.append(leaf)
@@ -223,7 +225,7 @@ def opened(x: Any, *, wide: bool) -> Point:
     )
 
 
-def _leaf(like: Any, path: str, *, start: int) -> Leaf:
+def _leaf(like: Any, path: str, *, start: int) -> PointLeaf:
     where = f"x{path}"
     if iter_once(like):
         raise ArgumentError(
@@ -247,7 +249,7 @@ def _leaf(like: Any, path: str, *, start: int) -> Leaf:
         raise ArgumentError(f"{where} holds {bad} {noun} not finite: expected finite ones")
     framework = framework_of(like)
     name = values.dtype.name if framework is None else framework.dtype_name(like)
-    return Leaf(
+    return PointLeaf(
         path=path, like=like, shape=values.shape, dtype=name, framework=framework, start=start, values=flat
     )
 
@@ -263,7 +265,7 @@ def described(value: Any, read: NDArray[Any]) -> str:
 
 
 def leaves_of(x: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Every part of a structure that is no container, with its path."""
+    """Every part of a structure that is not a container, with its path."""
     if isinstance(x, dict):
         for key, value in x.items():
             yield from leaves_of(value, f"{path}[{key!r}]")
@@ -283,3 +285,71 @@ def _filled(structure: Any, leaves: Iterator[Any]) -> Any:
     if isinstance(structure, list | tuple):
         return type(structure)(_filled(value, leaves) for value in structure)
     return next(leaves)
+
+
+SHOWN = 6
+"""Paths in a message."""
+
+
+def parts_like(given: Any, point: Point, name: str, *, expected: str) -> list[Any]:
+    """The parts of `given` at the places of the leaves of x, in their order; a list may replace an array."""
+
+    def refuse() -> NoReturn:
+        theirs, ours = (_listed(leaves_of(tree, "")) for tree in (given, point.structure))
+        raise ArgumentError(f"{name} holds {theirs} where x holds {ours}: expected {expected}")
+
+    return list(_parts(given, point.structure, refuse))
+
+
+def _parts(given: Any, structure: Any, refuse: Callable[[], NoReturn]) -> Iterator[Any]:
+    if isinstance(structure, dict):
+        if not isinstance(given, dict) or given.keys() != structure.keys():
+            refuse()
+        pairs = [(given[key], part) for key, part in structure.items()]
+    elif isinstance(structure, list | tuple):
+        items = _items(given)
+        if items is None or len(items) != len(structure):
+            refuse()
+        pairs = list(zip(items, structure, strict=True))
+    else:
+        yield given
+        return
+    for one, part in pairs:
+        yield from _parts(one, part, refuse)
+
+
+def _items(given: Any) -> Any:
+    """The items of a list, or of an array in place of a list of numbers."""
+    if isinstance(given, list | tuple):
+        return given
+    return plain(given) if len(getattr(given, "shape", ())) else None
+
+
+def _listed(leaves: Iterable[tuple[str, Any]]) -> str:
+    paths = [path or "one value" for path, _ in islice(leaves, SHOWN + 1)]
+    return ", ".join(paths[:SHOWN] + ["..."] * (len(paths) > SHOWN)) or "nothing"
+
+
+def flat_like(given: Any, point: Point, name: str) -> Array:
+    """`given` as a flat vector like x, or an ArgumentError that says where it does not fit."""
+    parts = parts_like(given, point, name, expected="the structure of x")
+    return np.concatenate([_flat(part, leaf, name) for part, leaf in zip(parts, point.leaves, strict=True)])
+
+
+def _flat(part: Any, leaf: Any, name: str) -> Array:
+    where = f"{name}{leaf.path}"
+    try:
+        values = None if iter_once(part) else plain(part)
+    except Exception:  # a ragged list, an object that says no
+        values = None
+    if values is None or values.dtype.kind not in "fiuc":
+        raise ArgumentError(f"{where} is {told(part)}: expected numbers in the structure of x")
+    if (values.dtype.kind == "c") != leaf.is_complex:
+        kinds = ("complex", "real") if values.dtype.kind == "c" else ("real", "complex")
+        raise ArgumentError(f"{where} is {kinds[0]} where x{leaf.path} is {kinds[1]}: expected the same")
+    if values.shape != leaf.shape and not values.size == np.prod(leaf.shape) == 1:
+        raise ArgumentError(
+            f"{where} has shape {values.shape} where x{leaf.path} has {leaf.shape}: expected the same shape"
+        )
+    kind = np.complex128 if leaf.is_complex else np.float64
+    return np.array(values, dtype=kind, order="C").reshape(-1).view(np.float64)

@@ -1,8 +1,8 @@
 """Richardson's tableau over a ladder of steps, for many lines and outputs at once.
 
-L. F. Richardson, Phil. Trans. R. Soc. A 210 (1911); read as in C. J. F. Ridders, Adv. Eng. Software 4 (1982): every
-entry is a candidate, and the one with the smallest error bar is the answer. A bar adds what the noise can do to the entry, how far
-it lies from its neighbours in the tableau, and half of the jump where the slopes to both sides differ.
+L. F. Richardson, Phil. Trans. R. Soc. A 210 (1911); used as in C. J. F. Ridders, Adv. Eng. Software 4 (1982): every
+entry is a candidate, and the one with the smallest error bar is the answer. The bar is the sum of the noise of the entry, the truncation
+estimated from its neighbours in the tableau, and half of the jump of the slope at a kink.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .kinks import Jumps
+from .kinks import SlopeJumps
 
 Array = NDArray[np.float64]
 
@@ -22,35 +22,37 @@ COLUMNS = 4
 """Errors of the order of step^2, ^4, ^6, ^8 (two-sided)."""
 NOISE_WIDTHS = 3.0
 """Half-width in standard deviations of the noise; covers 99.7 % when the noise is Gaussian."""
+CLEAR = 8.0
+"""Standard deviations of the noise above which a difference is not noise."""
 JUMP_SHARE = 0.51
-"""Half of the jump covers both one-sided slopes; and a little of what they still change."""
+"""Half of the jump of the slope covers both one-sided slopes; a little more covers their own truncation."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Tableau:
-    """Grows by a row, one rung of the ladder, at a time.
+    """One row for each rung of the ladder, added one at a time.
 
-    Its arrays have the shape (columns, lines, outputs); what is missing, or touches a step at which f is not finite, is NaN.
+    Its arrays have the shape (columns, lines, outputs); entries that do not exist, or use a step at which f is not finite, are NaN.
     """
 
     noise: Array
     """Standard deviation of each output's noise, shape (lines, outputs)."""
     coarse: NDArray[np.bool_]
-    """Whether the noise is known for a rounding inside f, which grows with the values."""
+    """Whether the noise is known to be rounding inside f, which grows with the values of f."""
     side: int
     """0: two-sided differences; +1 and -1: one-sided ones on that side."""
     power: int = 1
-    """Which derivative of f the slopes are: their noise is that of f over this power of the step."""
+    """The order of the derivative, 1 or 2: the noise of a slope is that of f over this power of the step."""
     spread: float | None = None
-    """Standard deviation of a slope's noise, times that power of the step, where the noise of f is 1; None: that of a first difference."""
-    bend_spread: float = 1.0
+    """Standard deviation of the noise of a slope times that power of the step, for noise of f of 1; None for a first difference."""
+    second_difference_spread: float = 1.0
     """Standard deviation of a bend's noise, times that power of the step but one, in units of that of f(x+h) + f(x-h) - 2 f(x)."""
     steps: list[Array] = field(default_factory=list)
     values: list[Array] = field(default_factory=list)
     truncations: list[Array] = field(default_factory=list)
     deviations: list[Array] = field(default_factory=list)
     """Standard deviation of an entry's noise."""
-    jumps: Jumps = field(default_factory=Jumps)
+    jumps: SlopeJumps = field(default_factory=SlopeJumps)
 
     def __post_init__(self) -> None:
         self.jumps.power = self.power
@@ -70,11 +72,11 @@ class Tableau:
             return self.spread
         return float(np.sqrt(2) if self.one_sided else np.sqrt(0.5))
 
-    def add(self, step: Array, slope: Array, bend: Array, noise: Array) -> None:
-        """One more rung: `step` of shape (lines,), `slope` and `bend` = f(x+h) + f(x-h) - 2 f(x) of shape (lines, outputs), or
-        what stands for it where the slopes are second derivatives.
+    def add(self, step: Array, slope: Array, second_difference: Array, noise: Array) -> None:
+        """Add a rung: `step` of shape (lines,), `slope` and `second_difference` = f(x+h) + f(x-h) - 2 f(x) of shape (lines, outputs), or
+        its equivalent where the slopes are second derivatives.
 
-        `noise` is that of the values at this step, which may be larger than f(x) and so more coarsely rounded.
+        `noise` is that of the values at this step; they may be larger than f(x), and so more coarsely rounded.
         """
         order, k = self.order, len(self.steps)
         row = np.full((COLUMNS, *slope.shape), np.nan)
@@ -85,23 +87,25 @@ class Tableau:
             factor = ((self.steps[k - j] / step) ** order)[:, None]
             row[j] = row[j - 1] + (row[j - 1] - self.values[-1][j - 1]) / (factor - 1)
             deviations[j] = (factor * deviations[j - 1] + self.deviations[-1][j - 1]) / (factor - 1)
-        self.jumps.add(step, bend, self.bend_spread * noise / step[:, None] ** (self.power - 1))
+        self.jumps.add(
+            step, second_difference, self.second_difference_spread * noise / step[:, None] ** (self.power - 1)
+        )
         self.steps.append(step)
         self.values.append(row)
         self.deviations.append(deviations)
         self.truncations.append(truncation(self.values[-3:], order=order))
 
-    def at(self, louder: Array) -> Tableau:
-        """The same where noise is louder than thought, by this factor for each line and output."""
+    def with_noise_times(self, noise_factor: Array) -> Tableau:
+        """The tableau for noise that is larger by this factor, one for each line and output."""
         return replace(
             self,
-            noise=louder * self.noise,
-            deviations=[louder * a for a in self.deviations],
-            jumps=self.jumps.at(louder),
+            noise=noise_factor * self.noise,
+            deviations=[noise_factor * a for a in self.deviations],
+            jumps=self.jumps.with_noise_times(noise_factor),
         )
 
-    def risen_to(self, least: Array) -> Tableau:
-        """The same where noise is at least so loud at every rung, for each line and output."""
+    def with_noise_at_least(self, least: Array) -> Tableau:
+        """The tableau for noise of at least this size at every rung, one for each line and output."""
         tableau = replace(
             self,
             noise=np.maximum(self.noise, least),
@@ -109,18 +113,21 @@ class Tableau:
             values=[],
             truncations=[],
             deviations=[],
-            jumps=Jumps(),
+            jumps=SlopeJumps(),
         )
-        for step, row, deviations, bend in zip(
-            self.steps, self.values, self.deviations, self.jumps.bends, strict=True
+        for step, row, deviations, second_difference in zip(
+            self.steps, self.values, self.deviations, self.jumps.second_differences, strict=True
         ):
             tableau.add(
-                step, row[0], bend, np.fmax(deviations[0] * step[:, None] ** self.power / self._spread, least)
+                step,
+                row[0],
+                second_difference,
+                np.fmax(deviations[0] * step[:, None] ** self.power / self._spread, least),
             )
         return tableau
 
-    def down_to(self, last: NDArray[np.int64]) -> Tableau:
-        """Without the rungs below `last`, a number for each line and output."""
+    def without_rungs_below(self, last: NDArray[np.int64]) -> Tableau:
+        """The tableau without the rungs that follow `last`, one for each line and output."""
 
         def cut(arrays: list[Array]) -> list[Array]:
             return [np.where(k > last, np.nan, a) for k, a in enumerate(arrays)]
@@ -132,25 +139,25 @@ class Tableau:
             deviations=cut(self.deviations),
         )
 
-    def take(self, kept: NDArray[np.bool_]) -> Tableau:
-        """The lines that are `kept`."""
+    def take(self, selected: NDArray[np.bool_]) -> Tableau:
+        """The tableau of the selected lines."""
         return replace(
             self,
-            noise=self.noise[kept],
-            coarse=self.coarse[kept],
-            steps=[a[kept] for a in self.steps],
-            values=[a[:, kept] for a in self.values],
-            truncations=[a[:, kept] for a in self.truncations],
-            deviations=[a[:, kept] for a in self.deviations],
-            jumps=self.jumps.take(kept),
+            noise=self.noise[selected],
+            coarse=self.coarse[selected],
+            steps=[a[selected] for a in self.steps],
+            values=[a[:, selected] for a in self.values],
+            truncations=[a[:, selected] for a in self.truncations],
+            deviations=[a[:, selected] for a in self.deviations],
+            jumps=self.jumps.take(selected),
         )
 
 
 def truncation(rows: list[Array], *, order: int) -> Array:
-    """Twice the sum of the changes still to come in each column of the tableau, as a geometric series.
+    """The truncation of each entry: twice the sum of the changes still to come in its column, as a geometric series.
 
-    The changes shrink by a known factor in theory; what is seen is believed where it is slower, and one lucky small change is not
-    believed. `rows` are the last ones, at most three.
+    In theory the changes shrink by a known factor. A slower observed decrease is used instead, and a single small change is taken for
+    chance. `rows` are the last ones, at most three.
     """
     if len(rows) < 2:
         return np.full_like(rows[-1], np.nan)
@@ -166,7 +173,7 @@ def truncation(rows: list[Array], *, order: int) -> Array:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Entry:
+class TableEntry:
     """One entry of each line and output, shape (lines, outputs)."""
 
     value: Array
@@ -176,8 +183,8 @@ class Entry:
     column: NDArray[np.int64]
 
 
-def best_entry(tableau: Tableau, *, uncontradicted: bool = False) -> Entry:
-    """The entry with the smallest bar; or with the smallest once those are widened that smaller steps contradict."""
+def best_entry(tableau: Tableau, *, uncontradicted: bool = False) -> TableEntry:
+    """The entry with the smallest bar; with `uncontradicted`, after bars that shorter steps contradict have been widened."""
     values, deviations = np.concatenate(tableau.values), np.concatenate(tableau.deviations)
     jumps = np.repeat(tableau.jumps.to_cover(), COLUMNS, axis=0)
     errors = np.concatenate(tableau.truncations) + NOISE_WIDTHS * deviations + JUMP_SHARE * jumps
@@ -190,19 +197,21 @@ def best_entry(tableau: Tableau, *, uncontradicted: bool = False) -> Entry:
     def chosen(a: Array) -> Array:
         return np.take_along_axis(a, place, axis=0)[0]
 
-    return Entry(
+    return TableEntry(
         value=chosen(values), error=chosen(errors), deviation=chosen(deviations), rung=rung, column=column
     )
 
 
-def chosen(first: NDArray[np.bool_], one: Entry, other: Entry) -> Entry:
+def chosen(first: NDArray[np.bool_], one: TableEntry, other: TableEntry) -> TableEntry:
     """`one` where `first`, else `other`."""
-    return Entry(**{name: np.where(first, getattr(one, name), getattr(other, name)) for name in vars(one)})
+    return TableEntry(
+        **{name: np.where(first, getattr(one, name), getattr(other, name)) for name in vars(one)}
+    )
 
 
 def contradicted(values: Array, errors: Array) -> Array:
-    """`errors`, widened where the best entry of a smaller step lies outside: steps longer than the waves of f, or across a pole,
-    may agree among themselves by chance.
+    """The bars, widened to cover the best entry of each shorter step: steps longer than the oscillations of f, or across a pole,
+    may agree by chance.
     """
     rows = errors.reshape(-1, COLUMNS, *errors.shape[1:])
     column = rows.argmin(axis=1)[:, None]

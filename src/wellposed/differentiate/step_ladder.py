@@ -13,65 +13,70 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .abrupt_changes import CLEAR, parting_of
 from .function import Function
-from .kinks import SLOWEST, vertical
+from .kinks import SLOWEST, slopes_diverge
 from .lines import Indices, Lines
-from .noise_from_ladder import approached, looks_like_noise, louder_below, quiet_below, steady_below
-from .quantisation import off_the_stair, reread
-from .richardson import NOISE_WIDTHS, RATIO, Entry, Tableau, best_entry, chosen
+from .noise import (
+    approached_smoothly,
+    looks_like_noise,
+    noise_factor_below,
+    slopes_agree_below,
+    within_noise_below,
+)
+from .quantisation import abrupt_change, allow_for_quantisation, skip_constant_steps
+from .richardson import CLEAR, NOISE_WIDTHS, RATIO, Tableau, TableEntry, best_entry, chosen
 
 Array = NDArray[np.float64]
 
 LONGEST = 20
-"""Rungs of a ladder: the last step is 4e11 times smaller than the first."""
+"""Rungs of a ladder at most: the last step is then 4e11 times smaller than the first."""
 UNEVEN, GOLDEN = 0.03, 0.618
-"""Share by which steps leave the fourfold ladder, each by another part: where the values of f lie on a grid, as those of a rounding do,
-slopes along steps of a whole ratio would often be the very same, by chance."""
+"""Steps deviate from the ratio of 4 by up to this part, each differently: where the values of f lie on a grid, as rounded ones do,
+slopes along steps of a whole ratio would often be equal by chance."""
 NOISE_SHARE = 10.0
-"""A bar is settled when noise has at least a tenth of it: a bar of truncation alone may be chance, where the steps are longer
-than the waves of f."""
+"""A bar is final when at least a tenth of it is noise: a bar of truncation alone may be chance where the steps are longer than the
+oscillations of f."""
 ROUNDINGS = (2.0, 8.0)
-"""How many times the rounding to the dtype of f the noise in a value beside x is thought to be, at least and at most, from
-what it is at x: values beside x may be larger, and so may the terms they are made of."""
+"""The noise of a value beside x in units of its rounding, at least and at most, given that at x: values beside x may be larger, and so may
+the terms that they are sums of."""
 ANOTHER = 1e-2
-"""Part of a slope by which it is another one."""
+"""Relative difference of two slopes that counts as one."""
 DOUBTFUL = 8.0
-"""Noise that is this much louder than thought may be none, but waves of f shorter than the steps, or a pole between them."""
+"""What looks like noise underestimated by more than this may be oscillations of f shorter than the steps, or a pole between them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ladder:
-    """How far down a ladder goes before it may end."""
+    """When a ladder may end."""
 
     rungs: int
     past_best: int
-    """Rungs below the best one: the noise there is what tells whether its level was guessed right."""
+    """Rungs below the best one: they show whether the noise was estimated correctly."""
 
 
 FULL = Ladder(rungs=5, past_best=3)
 SHORT = Ladder(rungs=4, past_best=0)
-"""For a line whose best steps are known from its neighbours."""
+"""For a line whose best steps are known from other lines."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Derivatives:
-    """Of some lines, shape (lines, outputs)."""
+    """The derivatives of some lines; each array has the shape (lines, outputs)."""
 
     value: Array
     error: Array
     step: Array
     top: Array
-    """The largest step that entered."""
+    """The longest step that was used."""
     kink: NDArray[np.bool_]
     noise: Array
     one_sided: NDArray[np.bool_]
-    steady: NDArray[np.bool_]
-    """Whether the next rungs below the best one see the same slope but for the noise."""
-    stairs: NDArray[np.bool_]
-    """Whether f is a staircase beside smooth terms."""
-    torn: NDArray[np.bool_]
-    """Whether f jumps beside x, and the steps were too short to tell whether it does so again."""
+    slopes_agree: NDArray[np.bool_]
+    """Whether the rungs below the best one have the same slope but for noise."""
+    quantised: NDArray[np.bool_]
+    """Whether f is quantised."""
+    lone_jump: NDArray[np.bool_]
+    """Whether f jumps beside x, and the steps were too short to show whether it does so again."""
     found: NDArray[np.bool_]
     """False where f was finite on too few steps."""
 
@@ -88,7 +93,7 @@ def none_found(lines: int, outputs: int) -> Derivatives:
     reals = {name: np.full(shape, np.nan) for name in ("value", "step", "top", "noise")}
     flags = {
         name: np.zeros(shape, dtype=bool)
-        for name in ("kink", "one_sided", "steady", "stairs", "torn", "found")
+        for name in ("kink", "one_sided", "slopes_agree", "quantised", "lone_jump", "found")
     }
     return Derivatives(error=np.full(shape, np.inf), **reals, **flags)
 
@@ -106,14 +111,14 @@ def climb(
 ) -> Derivatives:
     """The derivatives along the lines `which`, from a first step of `first`; `noise` has the shape (lines, outputs).
 
-    `coarse` says, in the same shape, where it is known for a rounding inside f. `side` 0 takes two-sided differences, +1 and -1
+    `coarse` says, in the same shape, where that noise is known to be rounding inside f. `side` 0 takes two-sided differences, +1 and -1
     one-sided ones on that side.
     """
     if coarse is None:
         coarse = np.zeros(noise.shape, dtype=bool)
 
-    def rung(open_: Indices, steps: Array, so_far: Tableau) -> Rung:
-        return rung_of(function, lines, which[open_], steps, side, so_far.noise, coarse=so_far.coarse)
+    def rung(open_: Indices, steps: Array, so_far: Tableau) -> StepPair:
+        return step_pair(function, lines, which[open_], steps, side, so_far.noise, coarse=so_far.coarse)
 
     def read(done: Indices, tableau: Tableau) -> Derivatives:
         return _read(function, lines, which[done], tableau)
@@ -127,13 +132,13 @@ def descend(
     tableau: Tableau,
     *,
     first: Array,
-    rung: Callable[[Indices, Array, Tableau], Rung],
+    rung: Callable[[Indices, Array, Tableau], StepPair],
     read: Callable[[Indices, Tableau], Derivatives],
     ladder: Ladder,
 ) -> Derivatives:
-    """Fill an empty tableau rung by rung; each line is read when smaller steps can only be worse.
+    """Fill an empty tableau rung by rung; a line is finished when shorter steps can only be worse.
 
-    `rung` and `read` get the numbers of the lines that go on, and of those that are done.
+    `rung` evaluates the next step of the lines that continue, and `read` derives the result of those that are finished.
     """
     lines, outputs = tableau.noise.shape
     derivatives = none_found(lines, outputs)
@@ -142,7 +147,7 @@ def descend(
         steps = first[open_] / RATIO**k * (1 + UNEVEN * (k * GOLDEN % 1))
         taken = rung(open_, steps, tableau)
         with np.errstate(all="ignore"):
-            tableau.add(taken.step, taken.slope, taken.bend, taken.noise)
+            tableau.add(taken.step, taken.slope, taken.second_difference, taken.noise)
             done = _settled(tableau, ladder) | (taken.step == 0)
         if k == LONGEST - 1:
             done[:] = True
@@ -156,17 +161,17 @@ def descend(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rung:
+class StepPair:
     """Differences at one step; NaN where f is not finite."""
 
     step: Array
     slope: Array
-    bend: Array
+    second_difference: Array
     noise: Array
     """Standard deviation of the noise in the values of f that went in."""
 
 
-def rung_of(
+def step_pair(
     function: Function,
     lines: Lines,
     which: Indices,
@@ -175,26 +180,26 @@ def rung_of(
     noise: Array,
     *,
     coarse: NDArray[np.bool_] | None = None,
-) -> Rung:
+) -> StepPair:
     centre = function.centre
     with np.errstate(all="ignore"):
         h = lines.near(which, h)
         if side:
             up, right = function.along(lines, which, side * h)
             down, slope = up, (up - centre) / right[:, None]
-            step, bend = np.abs(right), np.zeros_like(slope)
+            step, second_difference = np.abs(right), np.zeros_like(slope)
         else:
             values, moved = function.along(lines, np.tile(which, 2), np.concatenate([h, -h]))
             up, down = values[: len(which)], values[len(which) :]
             right, left = moved[: len(which)], moved[len(which) :]
             slope = (up - down) / (right - left)[:, None]
-            step, bend = (right - left) / 2, (up - centre) + (down - centre)
+            step, second_difference = (right - left) / 2, (up - centre) + (down - centre)
         rounding = rounding_beside(function, np.maximum(np.abs(up), np.abs(down)), noise, coarse)
-    missing = ~np.isfinite(slope) | ~np.isfinite(bend)
-    return Rung(
+    missing = ~np.isfinite(slope) | ~np.isfinite(second_difference)
+    return StepPair(
         step=step,
         slope=np.where(missing, np.nan, slope),
-        bend=np.where(missing, np.nan, bend),
+        second_difference=np.where(missing, np.nan, second_difference),
         noise=np.maximum(noise, np.where(missing, 0.0, rounding)),
     )
 
@@ -209,7 +214,7 @@ def rounding_beside(
 
 
 def _settled(tableau: Tableau, ladder: Ladder) -> NDArray[np.bool_]:
-    """Lines all of whose outputs have their best entry behind them, with a real share of noise in its bar."""
+    """Lines for all of whose outputs the best entry was followed by enough worse ones, and has noise in its bar."""
     if len(tableau.steps) < ladder.rungs:
         return np.zeros(len(tableau.steps[-1]), dtype=bool)
     best = best_entry(tableau)
@@ -221,14 +226,14 @@ def _settled(tableau: Tableau, ladder: Ladder) -> NDArray[np.bool_]:
         & (best.error - noise <= NOISE_SHARE * noise)
     )
     if ladder is FULL:
-        settled &= ~(_leaves(tableau, best) | _stands_alone(tableau))
+        settled &= ~(_slope_leaves_best(tableau, best) | _point_is_isolated(tableau))
     return np.asarray(settled.all(axis=1))
 
 
-def _leaves(tableau: Tableau, best: Entry) -> NDArray[np.bool_]:
-    """Whether the last slope is quite another one than the best entry, and not as noise makes it, fourfold from rung to rung, twice in a row.
+def _slope_leaves_best(tableau: Tableau, best: TableEntry) -> NDArray[np.bool_]:
+    """Whether the last slope differs from the best entry, and not by noise, which would grow fourfold from rung to rung.
 
-    Then the best entry's steps may be longer than all that f does near x.
+    Then the steps of the best entry may be longer than the distance over which f varies near x.
     """
     away = [np.abs(row[0] - best.value) for row in tableau.values[-3:]]
     clear = away[-1] > best.error + CLEAR * tableau.deviations[-1][0]
@@ -238,79 +243,81 @@ def _leaves(tableau: Tableau, best: Entry) -> NDArray[np.bool_]:
     return clear & ~noisy & (away[-1] > ANOTHER * np.abs(tableau.values[-1][0]))
 
 
-def _stands_alone(tableau: Tableau) -> NDArray[np.bool_]:
-    """Whether f at x differs from f to both sides by as much at the last step as at the one before: all that f does lies between.
+def _point_is_isolated(tableau: Tableau) -> NDArray[np.bool_]:
+    """Whether f(x) differs from f on both sides by as much at the last step as at the one before: then f varies over shorter steps only.
 
-    Of second derivatives: whether those to both sides part ever further.
+    For second derivatives: whether those on both sides differ ever more.
     """
     jumps = tableau.jumps
-    if len(jumps.bends) < 2:
+    if len(jumps.second_differences) < 2:
         return np.zeros(tableau.noise.shape, dtype=bool)
     if tableau.power > 1:
-        return (jumps.seen[-1] > jumps.doubts[-1]) & (jumps.seen[-1] > SLOWEST * jumps.seen[-2])
-    longer, last = (np.abs(b) for b in jumps.bends[-2:])
+        return (jumps.seen[-1] > jumps.thresholds[-1]) & (jumps.seen[-1] > SLOWEST * jumps.seen[-2])
+    longer, last = (np.abs(b) for b in jumps.second_differences[-2:])
     return (last > CLEAR * tableau.noise) & (last > longer / 2)
 
 
 def _read(function: Function, lines: Lines, which: Indices, tableau: Tableau) -> Derivatives:
-    tableau = off_the_stair(tableau, best_entry(tableau))
-    endless = has_no_end(tableau)
+    tableau = skip_constant_steps(tableau, best_entry(tableau))
+    diverging = diverges(tableau)
     tableau, best = read_smooth(tableau)
-    reading = reread(function, lines, which, tableau, best)
+    reading = allow_for_quantisation(function, lines, which, tableau, best)
     tableau, best = reading.tableau, reading.best
-    derivatives = derived(function, tableau, best, endless=endless)
-    return replace(derivatives, stairs=reading.stairs, torn=reading.torn)
+    derivatives = derived(function, tableau, best, diverging=diverging)
+    return replace(derivatives, quantised=reading.quantised, lone_jump=reading.lone_jump)
 
 
-def has_no_end(tableau: Tableau) -> NDArray[np.bool_]:
-    """Whether the slopes, or the jump between those to both sides, grow as long as the steps shrink."""
+def diverges(tableau: Tableau) -> NDArray[np.bool_]:
+    """Whether the slopes, or the jump between the slopes on both sides, grow without bound as the steps shrink."""
     powers = [h**tableau.power for h in tableau.steps]
     return (
-        vertical([row[0] for row in tableau.values], powers, tableau.noise, power=tableau.power)
-        | tableau.jumps.grow()
+        slopes_diverge([row[0] for row in tableau.values], powers, tableau.noise, power=tableau.power)
+        | tableau.jumps.grows_without_bound()
     )
 
 
-def read_smooth(tableau: Tableau) -> tuple[Tableau, Entry]:
-    """The best entry for an f without stairs, and the tableau with the noise that it shows."""
+def read_smooth(tableau: Tableau) -> tuple[Tableau, TableEntry]:
+    """The best entry for an f without quantisation, and the tableau with noise corrected by the ladder."""
     best = best_entry(tableau)
-    louder = louder_below(tableau, best)
+    noise_factor = noise_factor_below(tableau, best)
     deeper = best_entry(tableau, uncontradicted=True)
     apart = np.abs(best.value - deeper.value) > best.error + deeper.error
-    chance = ~(approached(tableau, best) & looks_like_noise(tableau, best))
-    smooth = (louder > DOUBTFUL) & apart & approached(tableau, deeper) & chance
-    # Or the steps were longer than something else that only shorter ones see: stairs, or many kinks.
-    # Second differences over bounded waves fall so quickly as the steps grow that long ones agree upon a wrong answer.
-    suspicious = parting_of(tableau, deeper).suspicious | (tableau.power > 1)
-    hidden = (louder > DOUBTFUL) & apart & quiet_below(tableau, deeper) & suspicious
+    chance = ~(approached_smoothly(tableau, best) & looks_like_noise(tableau, best))
+    smooth = (noise_factor > DOUBTFUL) & apart & approached_smoothly(tableau, deeper) & chance
+    # Or only shorter steps resolve quantisation or many kinks. Second differences over bounded oscillations fall so quickly with the
+    # step that long steps agree on a wrong value.
+    suspicious = abrupt_change(tableau, deeper).exists | (tableau.power > 1)
+    hidden = (noise_factor > DOUBTFUL) & apart & within_noise_below(tableau, deeper) & suspicious
     smooth |= hidden
-    louder = np.where(smooth, 1.0, louder)
-    if (louder > 1).any():
-        tableau = tableau.at(louder)
+    noise_factor = np.where(smooth, 1.0, noise_factor)
+    if (noise_factor > 1).any():
+        tableau = tableau.with_noise_times(noise_factor)
         best = best_entry(tableau)
     best = chosen(smooth, deeper, best)
     return tableau, best
 
 
-def derived(function: Function, tableau: Tableau, best: Entry, *, endless: NDArray[np.bool_]) -> Derivatives:
-    """What the best entry says."""
+def derived(
+    function: Function, tableau: Tableau, best: TableEntry, *, diverging: NDArray[np.bool_]
+) -> Derivatives:
+    """The derivatives from the best entry."""
     found = np.isfinite(best.error)
     step = _step(tableau, best.rung)
     jump = np.take_along_axis(tableau.jumps.to_cover(), best.rung[None], axis=0)[0]
-    # The slope's own rounding, and that of values which were smaller at x than beside it.
+    # The rounding of the slope itself, and underflow of the values.
     rounding = np.ldexp(np.abs(best.value), 1 - function.digits) + 5e-324 / step**tableau.power
     none = np.zeros(found.shape, dtype=bool)
     return Derivatives(
         value=best.value,
-        error=np.where(endless, np.inf, best.error + rounding),
+        error=np.where(diverging, np.inf, best.error + rounding),
         step=step,
         top=_step(tableau, np.maximum(best.rung - best.column, 0)),
-        kink=found & (endless | (jump > 0)),
+        kink=found & (diverging | (jump > 0)),
         noise=tableau.noise,
         one_sided=np.full(found.shape, tableau.one_sided),
-        steady=steady_below(tableau, best),
-        stairs=none,
-        torn=none,
+        slopes_agree=slopes_agree_below(tableau, best),
+        quantised=none,
+        lone_jump=none,
         found=found,
     )
 

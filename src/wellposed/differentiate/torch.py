@@ -1,4 +1,4 @@
-"""Torch tensors as places at which a function is differentiated by differences."""
+"""Torch tensors as arguments of a function that is differentiated by differences."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _READABLE = {torch.bfloat16: torch.float32, torch.complex32: torch.complex64}
 
 
 def read(tensor: torch.Tensor) -> NDArray[Any]:
-    """The same numbers as an array; what NumPy lacks becomes the next wider dtype."""
+    """The numbers as a NumPy array; a dtype that NumPy lacks becomes the next wider one."""
     held = tensor.detach().to_dense() if tensor.layout is not torch.strided else tensor.detach()
     held = held.to(_READABLE.get(held.dtype, held.dtype))
     return held.resolve_conj().resolve_neg().cpu().numpy()
@@ -32,7 +32,7 @@ def made(values: NDArray[Any], like: torch.Tensor, *, wide: bool) -> torch.Tenso
 
 
 def calling(*, wide: bool) -> AbstractContextManager[Any]:
-    """What must hold while f is called."""
+    """The scope in which f is called."""
     return nullcontext()
 
 

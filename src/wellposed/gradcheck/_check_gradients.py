@@ -1,9 +1,10 @@
-"""`check_gradients`: the door of this room."""
+"""Public entry point: `check_gradients`."""
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal
@@ -19,15 +20,14 @@ from ..runtime.isolation import isolated
 from ..runtime.scope import Scope, exclusive
 from .directional_error import ROUNDINGS_OF_ZERO
 from .directions import Array
-from .input_names import input_names
 from .jacobians import transposed, uneven_sizes, with_worst_output
 from .objective import NumpyObjective, Objective
-from .parameter_dicts import Entries
-from .result import GradientCheck
-from .verdict import conclude
+from .parameter_dicts import ParameterDicts
+from .result import GradientCheck, Reason
+from .verdict import judge
 
-jax_adapter = lazy("wellposed.gradcheck.jax.adapter")
-jax_pytrees = lazy("wellposed.gradcheck.jax.pytrees")
+jax_objective = lazy("wellposed.gradcheck.jax.objective")
+jax_arrays = lazy("wellposed.gradcheck.jax.arrays")
 torch_objective = lazy("wellposed.gradcheck.torch.objective")
 
 Mode = Literal["reverse", "forward", "forward-reverse"]
@@ -174,11 +174,11 @@ def _in_orders(check: Checker, order: int) -> GradientCheck:
     if order == 1 or first.verdict != "pass":
         return first
     second = check.order(2)
-    return replace(
-        second,
+    head = Reason(code="second-order", text="of the gradient of the gradient")
+    return second.with_reasons(
+        *((head, *second.reasons) if second.reasons else ()),
         n_forward=first.n_forward + second.n_forward,
         n_backward=first.n_backward + second.n_backward,
-        detail=second.detail and f"of the gradient of the gradient: {second.detail}",
         resolution=max(first.resolution, second.resolution),
         low_precision_error=max(
             (e for e in (first.low_precision_error, second.low_precision_error) if e is not None),
@@ -215,7 +215,7 @@ def _holds_jax(value: Any) -> bool:
     """Whether a class that JAX was told the inside of holds its arrays; where nobody imported JAX there are none."""
     if "jax" not in sys.modules:
         return False
-    return jax_pytrees.holds_arrays(value)
+    return jax_arrays.holds_arrays(value)
 
 
 def _leaves(value: Any, depth: int = 0) -> Iterator[Any]:
@@ -246,30 +246,29 @@ def _check_numpy(
         )
     names = input_names(f, len(inputs))
     if any(isinstance(x, Mapping) for x in inputs):
-        entries = Entries.of(inputs, names)
-        f, gradient = entries.by_entry(f), entries.gradient_by_entry(gradient)
-        inputs, names = entries.values, list(entries.entry_names)
+        dicts = ParameterDicts.of(inputs, names)
+        f, gradient = dicts.by_entry(f), dicts.gradient_by_entry(gradient)
+        inputs, names = dicts.values, list(dicts.entry_names)
     objective = NumpyObjective(f, inputs, gradient, names, seed=seed)
-    check = conclude(objective, seed=seed, resolution=resolution)
+    check = judge(objective, seed=seed, resolution=resolution)
     if not objective.output_weights:
         return check
     sizes = uneven_sizes(objective.jacobians, objective.output_weights[0].shape)
     if check.verdict == "pass" and sizes is not None:
         # In the sum a small output hides behind large ones.
         balanced = NumpyObjective(f, inputs, gradient, names, seed=seed, sizes=sizes)
-        again = conclude(balanced, seed=seed, resolution=resolution)
+        again = judge(balanced, seed=seed, resolution=resolution)
         if again.verdict == "fail":
             objective, check = balanced, again
     if check.verdict == "fail" and check.cause is None:
         turned = transposed(objective.jacobians, objective.points)
-        if turned is not None and conclude(
+        if turned is not None and judge(
             NumpyObjective(objective.outputs, objective.points, turned, objective.names, seed=seed),
             seed=seed,
             resolution=resolution,
         ):
-            check = replace(
-                check, cause="transposed", detail="the axes of the outputs and of the input are swapped"
-            )
+            text = "the axes of the outputs and of the input are swapped"
+            check = check.with_reasons(Reason(code="cause", text=text), cause="transposed")
     return with_worst_output(check, objective.outputs, objective.points, objective.jacobians, objective.names)
 
 
@@ -287,65 +286,66 @@ class Checker:
         replay: Literal["auto"] | bool,
         seed: int,
     ) -> None:
-        self.adapter: Any = torch_objective if framework == "torch" else jax_adapter
+        self.adapter: Any = torch_objective if framework == "torch" else jax_objective
         self.f, self.inputs = f, inputs
         self.mode, self.resolution, self.replay, self.seed = mode, resolution, replay, seed
 
     def order(self, order: int) -> GradientCheck:
         names = input_names(getattr(self.f, "forward", self.f), len(self.inputs))
-        subject = self.adapter.opened(self.f, self.inputs, names=names, seed=self.seed, order=order)
-        return replace(self._checked(subject), mode=self.mode, order=order)
+        checked = self.adapter.opened(self.f, self.inputs, names=names, seed=self.seed, order=order)
+        return replace(self._checked(checked), mode=self.mode, order=order)
 
-    def _checked(self, subject: Any) -> GradientCheck:
-        if self.replay is False or not self.adapter.needs_replay(subject):
-            return self._concluded(subject)
+    def _checked(self, checked: Any) -> GradientCheck:
+        if self.replay is False or not self.adapter.needs_replay(checked):
+            return self._judged(checked)
         try:
             # Before the native pass: what code keeps from its first call is then in float64 too.
-            with self._objective(subject, replay=True) as objective:
-                replayed = conclude(objective, seed=self.seed, resolution=self.resolution)
+            with self._opened_objective(checked, replay=True) as objective:
+                replayed = judge(objective, seed=self.seed, resolution=self.resolution)
         except (UserCodeError, ArgumentError) as error:
             if self.replay is True:
                 raise type(error)(f"replayed in float64, as replay=True asks: {error}") from error
-            return self._natively(subject, why=f"it does not run in float64 ({_first_line(error)})")
-        with self._objective(subject, replay=False) as native:
+            return self._natively(checked, why=f"it does not run in float64 ({_first_line(error)})")
+        with self._opened_objective(checked, replay=False) as native:
             if native.undefined and not objective.undefined:
-                return self._natively(subject, why="in float64 it is finite")
-            differs = _differences(native, objective)
+                return self._natively(checked, why="in float64 it is finite")
+            differences = _differences(native, objective)
         counted = replace(
             replayed,
             n_forward=replayed.n_forward + native.n_forward,
             n_backward=replayed.n_backward + native.n_backward,
         )
-        return self._settled(subject, counted, differs)
+        return self._settled(checked, counted, differences)
 
-    def _settled(self, subject: Any, replayed: GradientCheck, differs: dict[str, float]) -> GradientCheck:
+    def _settled(self, checked: Any, replayed: GradientCheck, differences: dict[str, float]) -> GradientCheck:
         """Where the replay passed and training would use another gradient than the one replayed, look at that one itself."""
-        name = max(differs, key=lambda n: differs[n])
-        distance = differs[name]
+        name = max(differences, key=lambda n: differences[n])
+        distance = differences[name]
         if replayed.verdict == "inconclusive":
-            own = self._natively(subject, why="in float64 it cannot be told")
+            own = self._natively(checked, why="in float64 it cannot be told")
             tells_more = own.verdict != "inconclusive" or own.resolution < replayed.resolution
             return own if tells_more else replayed
         if replayed.verdict != "pass" or distance <= self.resolution:
             # What training would use is known to be as far off as it is from the one in float64.
             seen = max(replayed.resolution, distance) if replayed.verdict == "pass" else replayed.resolution
             return replace(replayed, low_precision_error=distance, resolution=seen)
-        own = self._natively(subject, why=f"its gradient of {name} is {distance:.1%} off the one in float64")
+        own = self._natively(checked, why=f"its gradient of {name} is {distance:.1%} off the one in float64")
         if own.verdict == "pass":
             return own  # another function than the one that was replayed: its random numbers or its code depend on the precision
         return replace(own, low_precision_error=distance, resolution=max(own.resolution, distance))
 
-    def _natively(self, subject: Any, *, why: str) -> GradientCheck:
-        check = self._concluded(subject)
-        return replace(check, detail=f"{check.detail}; checked in {check.precision}: {why}".lstrip("; "))
+    def _natively(self, checked: Any, *, why: str) -> GradientCheck:
+        check = self._judged(checked)
+        reason = Reason(code="own-precision", text=f"checked in {check.precision}: {why}")
+        return check.with_reasons(*check.reasons, reason)
 
-    def _concluded(self, subject: Any) -> GradientCheck:
-        with self._objective(subject, replay=False) as objective:
-            return conclude(objective, seed=self.seed, resolution=self.resolution)
+    def _judged(self, checked: Any) -> GradientCheck:
+        with self._opened_objective(checked, replay=False) as objective:
+            return judge(objective, seed=self.seed, resolution=self.resolution)
 
     @contextmanager
-    def _objective(self, subject: Any, *, replay: bool) -> Iterator[Objective]:
-        with self.adapter.checking(subject, seed=self.seed, replay=replay, mode=self.mode) as objective:
+    def _opened_objective(self, checked: Any, *, replay: bool) -> Iterator[Objective]:
+        with self.adapter.checking(checked, seed=self.seed, replay=replay, mode=self.mode) as objective:
             yield objective
 
 
@@ -372,3 +372,29 @@ def _distance(a: Array, b: Array) -> float:
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+
+
+def input_names(f: Any, count: int) -> list[str]:
+    """The names of a function's positional parameters, or ``P[0]``, ``P[1]`` for ``*P``."""
+    names: list[str] = []
+    if not callable(f):  # a problem
+        return [f"inputs[{i}]" for i in range(count)]
+    try:
+        for p in _parameters(f):
+            if p.kind is p.VAR_POSITIONAL:
+                names += [f"{p.name}[{k}]" for k in range(count - len(names))]
+            elif p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
+                names.append(p.name)
+    except (TypeError, ValueError):
+        pass  # a builtin without a signature
+    return (names + [f"inputs[{i}]" for i in range(len(names), count)])[:count]
+
+
+def _parameters(f: Any) -> Iterable[inspect.Parameter]:
+    """Those of f; for the ``apply`` of an ``autograd.Function``, which takes ``*args``, those of its forward pass."""
+    owner = getattr(f, "__self__", None)
+    if not (isinstance(owner, type) and getattr(f, "__name__", "") == "apply" and hasattr(owner, "forward")):
+        return inspect.signature(f).parameters.values()
+    written = [k for k in owner.__mro__ if not k.__module__.startswith("torch.")]
+    takes_ctx = not any("setup_context" in vars(k) for k in written)
+    return list(inspect.signature(owner.forward).parameters.values())[takes_ctx:]  # pyright: ignore[reportAttributeAccessIssue]

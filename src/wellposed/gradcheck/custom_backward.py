@@ -1,4 +1,4 @@
-"""The hand-written backward code that a loss goes through, each piece checked on the inputs and gradients that really flowed."""
+"""Public entry point: `check_custom_functions`, which checks each hand-written backward pass of a loss on its actual inputs and gradients."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _checked(call: Any, blank: CustomBackward, *, seed: int) -> CustomBackward:
 
 
 def _checked_alone(call: Any, blank: CustomBackward, *, seed: int) -> CustomBackward:
-    real = check_gradients(call.against(), *call.inputs, seed=seed) if call.flows else None
+    real = check_gradients(call.with_recorded_upstream(), *call.inputs, seed=seed) if call.flows else None
     if real is not None and real.verdict == "fail" and _exact(real):
         meant = _meant(call, real, seed)
         return replace(blank, check=real, deliberate=meant, note="" if meant else _hint(call, seed))
@@ -149,25 +149,25 @@ def _exact(check: GradientCheck) -> bool:
 
 def _carries_over(call: Any, other: GradientCheck, seed: int) -> bool:
     """Whether a backward pass that is right for a random gradient is so for the real one too, being linear between them."""
-    bend = _bend(call, seed)
-    return bend is not None and bend <= max(other.resolution, PASS_RESOLUTION)
+    nonlinearity = _nonlinearity(call, seed)
+    return nonlinearity is not None and nonlinearity <= max(other.resolution, PASS_RESOLUTION)
 
 
-def _bend(call: Any, seed: int) -> float | None:
+def _nonlinearity(call: Any, seed: int) -> float | None:
     try:
-        return call.bend(seed=seed)
+        return call.nonlinearity(seed=seed)
     except Exception:  # of the user's code, at a gradient that it did not expect: then nothing is known
         return None
 
 
 def _meant(call: Any, check: GradientCheck, seed: int) -> str:
     """Why a mismatch looks meant; empty when it does not."""
-    reason = torch_intended.why_meant(call, seed=seed)
+    reason = torch_intended.reason_intended(call, seed=seed)
     if reason or not call.flows or check.verdict != "fail":
         return reason
     off = 2 * check.relative_error
-    bend = _bend(call, seed) if off <= _ROUNDED else None
-    if bend is not None and bend >= off / 2:
+    nonlinearity = _nonlinearity(call, seed) if off <= _ROUNDED else None
+    if nonlinearity is not None and nonlinearity >= off / 2:
         # A backward pass is linear in its gradient, the wrong ones too, unless it rounds.
         return f"its backward pass is off by {off:.2g} and as far from linear in its gradient, as it is where that is rounded on purpose"
     return ""
@@ -195,7 +195,7 @@ def _by_strides(call: Any, *, seed: int) -> str:
         (loose, (True, False)),
         (loose + strided, (True, True)),
     ):
-        if suspects and check_gradients(call.against(*where), *call.inputs, seed=seed):
+        if suspects and check_gradients(call.with_recorded_upstream(*where), *call.inputs, seed=seed):
             said = (f"{name} has strides {tuple(t.stride())}" for name, t in suspects)
             return f"only for tensors that are not contiguous: {', '.join(said)}"
     return ""

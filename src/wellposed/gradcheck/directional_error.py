@@ -1,8 +1,11 @@
-"""One directional derivative against the analytic one, with an error bar that a wrong gradient cannot bias.
+"""The error of the claimed gradient along one direction, with an error bar that a wrong gradient cannot bias.
 
-With F at x+ and x- and the step really taken, ``r(h) = (F+ - F- - <g, x+ - x->) / 2h = e + c h^2``: e is the error of the gradient along the
-direction. ``s(h) = (F+ + F- - 2 F0) / 2h = a h`` holds kinks and rounding but no gradient error: what is left of it after a h is
-taken out widens the bar.
+With F at x + h u and x - h u and the moves really made, the residual slope is
+``r(h) = (F+ - F- - <g, x+ - x->) / 2h = e + c h^2``; e is the error of the gradient along the direction. The even residual
+``s(h) = (F+ + F- - 2 F0) / 2h = a h`` holds kinks and noise but no gradient error: what remains of it after a h is removed widens the bar.
+
+The bar is the sum of: the noise of F over the step and the rounding of the claimed gradient (both from `noise`), a part of the truncation
+c h^2, and the kink.
 """
 
 from __future__ import annotations
@@ -12,96 +15,94 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
 from itertools import pairwise
-from math import inf, nan
+from math import inf
 
 import numpy as np
 
-from ..differentiate.noise import POINTS, noise_along
-from ..errors import WellposedError
+from ..differentiate.noise import POINTS
+from .differences import DifferencePair, Differences
 from .directions import Direction, jittered, random_direction, signs_of
 from .error_estimate import (
     DEVIATIONS,
     FLAG,
     LONGEST_STEP,
     RATIO,
-    Look,
-    Reading,
-    Rung,
+    Adjustment,
+    ErrorEstimate,
+    ShortStepEstimate,
     at_kink,
-    between,
-    limit,
-    nothing,
+    extrapolated,
+    next_step,
+    no_estimate,
 )
-from .gradient_rounding import LOW_PRECISION, gradient_noise
+from .noise import HALF, LOW_PRECISION, SPACING, gradient_noise, noise_of_f, repeat_noise
 from .objective import Objective
-from .result import OutputsChangedError
 
 MOST_PAIRS = 4
-HUGE = 1e150
-"""Differences above this are none that can be squared."""
+"""Further pairs of steps that are tried along one direction."""
 LONGEST_FIRST_STEP = 0.1
 SHORTEST_STEP = 1e-12
-TINY = 4096
-"""Roundings between the values that tell the noise."""
 MANY_ROUNDINGS, FEW_ROUNDINGS = 64.0, 8.0
-"""A step shorter than so many roundings of a typical element leaves too many elements where they are; half precision cannot afford more."""
-UNROUNDED = 0.1
-"""Part of the declared rounding of the outputs below which they are seen to be exact."""
-EXACT_STEPS = (0.4, 0.3, 0.2, 0.15, 0.1, 0.07)
-HALF = 1e-5
-"""A unit roundoff above this is that of float16 or bfloat16."""
-SUSPICIOUS = 100.0
-"""Roundings of F in one value above which noise may be something else."""
+"""Shortest step in roundings of a typical element, in full and in half precision: along shorter ones too many elements do not move."""
 ROUNDINGS_OF_ZERO = 100.0
-"""Roundings of the largest gradient within which another one is zero."""
+"""A gradient within this many roundings of the largest one counts as zero."""
 SLOPES, FORWARD_STEP = 4, 1e-2
-"""Directions and length of step by which the size of a forward-mode derivative is told."""
+"""Number of directions, and step, from which the norm of a forward-mode derivative is estimated."""
 
 
-class Prober:
-    """Takes readings around one point; holds what they share: F there, its noise, and a first step."""
+class ErrorEstimator:
+    """Estimates the gradient's error along directions from one point; holds what these estimates share: F there, its noise, a first step."""
 
     def __init__(self, objective: Objective, *, seed: int) -> None:
         self.objective, self.seed = objective, seed
-        self.changed = ""
-        """How the outputs of f change with the values of its inputs, where they were seen to do so."""
-        self._made = 0
-        count = len(objective.shapes)
-        self.everything = tuple(range(count))
+        self._n_directions = 0
+        """Directions drawn so far: the key of the next one."""
+        self.all_tensors = tuple(range(len(objective.shapes)))
         self.scales = _tensor_scales(objective)
-        self.boosts: Mapping[int, float] = {}
-        """How many times further than the others a tensor is moved, so that one with a small gradient shows beside them."""
-        self.norms = tuple(self._norm(i) for i in self.everything)
-        self.shares = tuple(s * n for s, n in zip(self.scales, self.norms, strict=True))
-        self.centre = objective.at(None, 0.0).value
-        self.wander = self._wander()
-        self.size = max(abs(self.centre), float(np.linalg.norm(self.shares)), 1e-300)
-        """What F bends by, over a move by 1 of all that moves."""
-        self.look: Look | None = None
-        """What the moves of the table that tells the noise say of the error, along steps far shorter than those of readings."""
-        self.limit = LONGEST_STEP
-        """The longest step: shorter where F has waves shorter than its arguments are large."""
+        self.step_multipliers: Mapping[int, float] = {}
+        """How many times further than the others a tensor is moved, so that one with a small gradient can be measured beside them."""
+        self.norms = tuple(self._norm(i) for i in self.all_tensors)
+        """Of the claimed gradients."""
+        self.tensor_slopes = tuple(s * n for s, n in zip(self.scales, self.norms, strict=True))
+        """Typical slope of F when one tensor moves by its own size."""
+        self.differences = Differences(objective)
+        self.repeat_noise = repeat_noise(objective, self.centre)
+        self.scale_of_f = max(abs(self.centre), float(np.linalg.norm(self.tensor_slopes)), 1e-300)
+        """|F| or the norm of the slopes, whichever is larger; used to choose the first step."""
+        self.step_limit = LONGEST_STEP
+        """The longest step: shorter where F oscillates over moves shorter than its arguments are large."""
         self.has_waves = False
-        """Whether it had for any group of tensors."""
-        self.noise = max(self._noise_at_rest(), self.wander)
-        self.gradient_noise = gradient_noise(objective, self.norms, lambda: self.fresh(self.everything))
+        """Whether F was seen to oscillate so, for any group of tensors."""
+        noise, self.short_steps = noise_of_f(self.differences, lambda: self.new_direction(self.all_tensors))
+        """The gradient's error along steps far shorter than those of other estimates, a by-product of measuring the noise."""
+        self.noise = max(noise, self.repeat_noise)
+        """Standard deviation of the noise in one value of F."""
+        self.gradient_noise = gradient_noise(
+            objective, self.norms, lambda: self.new_direction(self.all_tensors)
+        )
+        """The norm of the rounding in each claimed gradient."""
         self.good_step: float | None = None
-        """A length of step that gave a reading as sharp as was wanted: the next direction tries it first."""
-        self.searched: set[float] = set()
-        """Spacings at which rounding inside F was looked for."""
+        """A step that gave a sharp enough estimate: the next direction tries it first."""
+        self.searched_spacings: frozenset[float] = frozenset()
+        """Spacings at which undeclared rounding inside F was looked for."""
+
+    @property
+    def centre(self) -> float:
+        """F at the point."""
+        return self.differences.centre
 
     @property
     def first_step(self) -> float:
-        """Where noise and truncation balance when F bends on the scale of its arguments: the cube root of the relative noise."""
-        furthest = max(self.boosts.values(), default=1.0)
-        balance = max(self.noise / (self.size * furthest**2), 1e-18) ** (1 / 3)
+        """Where noise and truncation balance if F curves on the scale of its arguments: the cube root of the relative noise."""
+        furthest = max(self.step_multipliers.values(), default=1.0)
+        balance = max(self.noise / (self.scale_of_f * furthest**2), 1e-18) ** (1 / 3)
         shortest = max(1e-7 / furthest, RATIO * self.shortest_step)
         step = float(np.clip(balance, shortest, max(shortest, LONGEST_FIRST_STEP / furthest)))
         return min(step, self.longest_step / RATIO)
 
     @property
     def longest_step(self) -> float:
-        return self.limit / max(self.boosts.values(), default=1.0)
+        return self.step_limit / max(self.step_multipliers.values(), default=1.0)
 
     @property
     def shortest_step(self) -> float:
@@ -110,68 +111,86 @@ class Prober:
 
     @property
     def finest_step(self) -> float:
-        """Shorter than steps between which anything is read: so many roundings alone."""
+        """The shortest step that moves most elements at all; estimates use longer ones."""
         return MANY_ROUNDINGS * self.objective.roundoff
 
     @property
-    def reference(self) -> float:
-        """The largest share of any tensor: what a gradient of zero is small against."""
-        return max(self.shares) or abs(self.centre) or 1.0
+    def largest_slope(self) -> float:
+        """Of any tensor: what the gradient of a tensor is compared with to call it zero."""
+        return max(self.tensor_slopes) or abs(self.centre) or 1.0
 
     def is_zero(self, tensor: int) -> bool:
-        """Nothing but rounding is left of the claimed gradient, as of a bias in front of a BatchNorm."""
+        """Whether the claimed gradient is nothing but rounding, for example that of a bias in front of a BatchNorm."""
         if self.norms[tensor] == 0:
             return True
-        if self.shares[tensor] > ROUNDINGS_OF_ZERO * self.objective.roundoff * self.reference:
+        if self.tensor_slopes[tensor] > ROUNDINGS_OF_ZERO * self.objective.roundoff * self.largest_slope:
             return False
-        # Coarse arithmetic leaves more of it than small gradients are large: the rounding of this very gradient decides.
+        # In low precision a small gradient may be below that and still real: its own measured rounding decides.
         fine = self.objective.roundoff < LOW_PRECISION
         return fine or self.norms[tensor] <= FLAG * self.gradient_noise[tensor]
 
     def _norm(self, tensor: int) -> float:
-        """Of the claimed gradient; where only its derivatives along directions are claimed, as these tell it."""
+        """Of the claimed gradient; in forward mode it is estimated from derivatives along random directions."""
         if self.objective.claims_gradient:
             return float(np.linalg.norm(self.objective.gradient(tensor)))
-        directions = [self.fresh((tensor,)) for _ in range(SLOPES)]
-        slopes = [self.objective.at(d, FORWARD_STEP).taken / FORWARD_STEP for d in directions]
+        directions = [self.new_direction((tensor,)) for _ in range(SLOPES)]
+        slopes = [self.objective.at(d, FORWARD_STEP).claimed_change / FORWARD_STEP for d in directions]
         return float(np.sqrt(np.mean(np.square(slopes)))) / self.scales[tensor]
 
     @contextmanager
-    def boosting(self, boosts: Mapping[int, float]) -> Iterator[None]:
-        """Directions of these tensors alone: each moves so many times further, with steps that suit them together; {} changes nothing."""
-        before = self.boosts, self.good_step, self.size, self.look, self.limit
-        if boosts:
-            self.boosts, self.good_step, self.limit = boosts, None, LONGEST_STEP
-            self.look = self._looked(self.fresh(tuple(boosts))) if self.has_waves else None
-            self.size = float(np.linalg.norm([self.reach(i) for i in boosts])) or self.size
+    def multiplied_steps(self, step_multipliers: Mapping[int, float]) -> Iterator[None]:
+        """A scope in which these tensors move so many times further, with steps that suit them together; {} changes nothing."""
+        if not step_multipliers:
+            yield
+            return
+        before = self.step_multipliers, self.good_step, self.scale_of_f, self.short_steps, self.step_limit
+        self.step_multipliers, self.good_step, self.step_limit = step_multipliers, None, LONGEST_STEP
+        self.short_steps = (
+            self._estimate_at_short_steps(self.new_direction(tuple(step_multipliers)))
+            if self.has_waves
+            else None
+        )
+        self.scale_of_f = self.slope_norm(tuple(step_multipliers)) or self.scale_of_f
         try:
             yield
         finally:
-            if boosts:
-                self.boosts, self.good_step, self.size, self.look, self.limit = before
+            self.step_multipliers, self.good_step, self.scale_of_f, self.short_steps, self.step_limit = before
 
-    def reach(self, tensor: int) -> float:
-        """The slope that the claimed gradient makes of a move of the tensor."""
-        return self.boosts.get(tensor, 1.0) * self.shares[tensor]
+    def apply(self, adjustment: Adjustment) -> bool:
+        """Take over what was found out about F; whether earlier estimates are to be made again with it."""
+        self.searched_spacings |= adjustment.searched_spacings
+        self.noise = max(self.noise, adjustment.noise)
+        if adjustment.step_limit is not None:
+            self.step_limit, self.good_step, self.has_waves = adjustment.step_limit, None, True
+        return adjustment.matters
+
+    def slope_scale(self, tensor: int) -> float:
+        """Typical slope of F along a direction of one tensor, with its step multiplier."""
+        return self.step_multipliers.get(tensor, 1.0) * self.tensor_slopes[tensor]
+
+    def slope_norm(self, tensors: Sequence[int]) -> float:
+        """Typical slope of F along a direction of several tensors."""
+        return float(np.linalg.norm([self.slope_scale(i) for i in tensors]))
 
     def _lengths(self) -> list[float]:
-        return [self.boosts.get(i, 1.0) * self.scales[i] for i in self.everything]
+        """How far each tensor moves for a step of 1: its size times its multiplier."""
+        return [self.step_multipliers.get(i, 1.0) * self.scales[i] for i in self.all_tensors]
 
-    def whole(self) -> Direction:
-        """A random direction of all tensors, none boosted."""
-        self._made += 1
-        key = (self.seed, self._made)
-        return random_direction(self.everything, self.objective.shapes, self.scales, key)
+    def new_full_direction(self) -> Direction:
+        """A random direction of all tensors, without step multipliers."""
+        return random_direction(self.all_tensors, self.objective.shapes, self.scales, self._new_key())
 
-    def fresh(self, tensors: Sequence[int]) -> Direction:
-        """A random direction that was never taken before."""
-        self._made += 1
-        return random_direction(tensors, self.objective.shapes, self._lengths(), (self.seed, self._made))
+    def new_direction(self, tensors: Sequence[int]) -> Direction:
+        """A random direction that was not used before."""
+        return random_direction(tensors, self.objective.shapes, self._lengths(), self._new_key())
 
-    def varied(self, direction: Direction) -> Direction:
-        """The same signs with fresh magnitudes."""
-        self._made += 1
-        return jittered(direction, self.objective.shapes, (self.seed, self._made))
+    def same_signs(self, direction: Direction) -> Direction:
+        """A direction with the same signs and new magnitudes."""
+        return jittered(direction, self.objective.shapes, self._new_key())
+
+    def _new_key(self) -> tuple[int, int]:
+        self._n_directions += 1
+        return self.seed, self._n_directions
 
     def signs_of_gradient(self, tensors: Sequence[int]) -> Direction | None:
         moving = [i for i in tensors if self.norms[i] > 0]
@@ -181,222 +200,141 @@ class Prober:
         moving = [i for i in tensors if np.any(self.objective.point(i))]
         return signs_of("parameter", self.objective.point, moving, self._lengths()) if moving else None
 
-    def _wander(self) -> float:
-        """How far repeated evaluations at one point lie apart; 0 for a deterministic function."""
-        again = self.objective.at(None, 0.0).value
-        if again == self.centre:
-            return 0.0
-        values = [self.centre, again] + [self.objective.at(None, 0.0).value for _ in range(4)]
-        return float(np.std(values, ddof=1))
-
-    def _noise_at_rest(self) -> float:
-        direction = self.fresh(self.everything)
-        roundoff = self.objective.roundoff
-        spacing = TINY * roundoff if roundoff < LOW_PRECISION else 8 * roundoff
-        unexplained: dict[float, float] = {}
-
-        def value(t: float) -> float:
-            found, unexplained[t] = self._apart(direction, t)
-            return found
-
-        sigma, _ = noise_along(
-            value,
-            spacing=spacing,
-            widest=max(1e-5, 64 * roundoff),
-            first=self.centre,
-        )
-        if roundoff < LOW_PRECISION:
-            self.look = Look.of(direction, list(unexplained.items())[1 - POINTS :])
-        least = 2.0**-53 * abs(self.centre)
-        floor = max(self.objective.floor(), least)
-        if roundoff > HALF and (seen := self._rounding_seen()) < UNROUNDED * floor:
-            return max(seen, sigma, least)
-        if sigma > SUSPICIOUS * max(floor, roundoff * abs(self.centre)):
-            # A jump of F looks like noise along a few points, and like nothing in the median.
-            sigma = min(sigma, self.noise_at(direction, spacing))
-        return max(sigma, floor)
-
-    def _apart(self, direction: Direction, step: float) -> tuple[float, float]:
-        """F at a moved point, and what the claimed gradient leaves unexplained of its change; not numbers where it cannot be evaluated."""
-        try:
-            moved = self.objective.at(direction, step)
-        except WellposedError as error:
-            self._note(error)
-            return nan, nan
-        return moved.value, moved.value - self.centre - moved.taken
-
-    def _note(self, error: WellposedError) -> None:
-        if isinstance(error, OutputsChangedError):
-            self.changed = str(error)
-
-    def unexplained(self, direction: Direction, step: float) -> float:
-        return self._apart(direction, step)[1]
-
-    def _looked(self, direction: Direction) -> Look | None:
-        furthest = max(self.boosts.values(), default=1.0)
-        spacing = max(TINY / furthest, MANY_ROUNDINGS) * self.objective.roundoff
+    def _estimate_at_short_steps(self, direction: Direction) -> ShortStepEstimate | None:
+        furthest = max(self.step_multipliers.values(), default=1.0)
+        spacing = max(SPACING / furthest, MANY_ROUNDINGS) * self.objective.roundoff
         steps = [k * spacing for k in range(1, POINTS)]
-        return Look.of(direction, [(t, self.unexplained(direction, t)) for t in steps])
+        return ShortStepEstimate.of(direction, [(t, self.differences.residual(direction, t)) for t in steps])
 
-    def noise_at(self, direction: Direction, spacing: float) -> float:
-        """The noise in steps of `spacing`: the median fourth difference, which the trend and a kink or two do not reach."""
-        # Not at the point itself, where F may have a value of its own, as where it compares with ==.
-        values = np.array([self.value(direction, spacing * k) for k in range(1, 12)])
-        if not np.isfinite(values).all():  # outside of where F is defined: it tells nothing
-            return 0.0
-        return float(np.median(np.abs(np.diff(values, 4)))) / (0.6745 * 70**0.5)
-
-    def _rounding_seen(self) -> float:
-        """The noise in ``F+ + F- - 2 F0``, which holds no gradient error and nothing at all of a linear F: three times its standard deviation.
-
-        Outputs that are copies or exact sums are not rounded, whatever their type.
-        """
-        direction = self.fresh(self.everything)
-        rungs = [self.rung(direction, step) for step in EXACT_STEPS]
-        if not all(rungs) or any(r.flat for r in rungs if r):
-            return inf
-        return 3 * float(np.sqrt(np.mean([(2 * r.step * r.even) ** 2 for r in rungs if r]) / 6))
-
-    def at_other(self, objective: Objective) -> Prober:
-        """The same prober for another objective that is as noisy and has tensors of the same size: another point, another gradient."""
+    def for_objective(self, objective: Objective) -> ErrorEstimator:
+        """The same estimator for an objective that is as noisy and has tensors of the same size: another point, or another gradient."""
         other = copy(self)
-        other.searched = set(self.searched)
         other.objective = objective
-        other.centre = objective.at(None, 0.0).value
+        other.differences = Differences(objective)
         return other
 
-    def rounding_along(self, tensors: Sequence[int]) -> float:
-        """What the rounding of the claimed gradient does to its derivative along a direction: standard deviation."""
+    def gradient_noise_along(self, tensors: Sequence[int]) -> float:
+        """Standard deviation of the claimed derivative along a direction, from the rounding of the claimed gradient."""
         return float(np.linalg.norm([self.gradient_noise[i] * self._lengths()[i] for i in tensors]))
 
-    def value(self, direction: Direction, step: float) -> float:
-        return self._apart(direction, step)[0]
+    def estimate_along(
+        self, direction: Direction, *, wanted: float, start: float | None = None
+    ) -> ErrorEstimate:
+        """The error along a direction; step lengths are tried until the bar is below `wanted`.
 
-    def read(self, direction: Direction, *, wanted: float, start: float | None = None) -> Reading:
-        """The error along a direction; pairs of steps are tried until the bar is below `wanted`.
-
-        A pair whose bar is noise asks for longer steps, one whose bar is truncation or kinks for shorter ones.
+        When most of the bar is noise, longer steps follow; when most of it is truncation or kinks, shorter ones.
         """
         start = start or self.good_step or self.first_step
         lengths = (RATIO, 1.0, 1 / RATIO) if self.good_step is None else (1.0, 1 / RATIO)
-        rungs = [self.rung(direction, start * f) for f in lengths]
-        found = [self._fit(a, b, direction) for a, b in pairwise(rungs) if a and b]
+        pairs = [self.differences.pair(direction, start * f) for f in lengths]
+        estimates = [self._extrapolated(a, b, direction) for a, b in pairwise(pairs) if a and b]
         too_short, too_long = 0.0, inf
-        if not found:
+        if not estimates:
             too_long = start / RATIO
         for _ in range(MOST_PAIRS):
-            best = min(found, key=lambda r: r.bar, default=None)
+            best = min(estimates, key=lambda r: r.bar, default=None)
             if best is not None and best.bar <= wanted:
                 self.good_step = best.step
                 break
-            for reading in found:
-                if reading.noise_bar > 0.5 * reading.bar:
-                    too_short = max(too_short, reading.step)
+            for estimate in estimates:
+                if estimate.noise_bar > 0.5 * estimate.bar:
+                    too_short = max(too_short, estimate.step)
                 else:
-                    too_long = min(too_long, reading.step)
-            step = between(
+                    too_long = min(too_long, estimate.step)
+            step = next_step(
                 too_short, too_long, shortest=RATIO * self.shortest_step, longest=self.longest_step
             )
             if step is None:
                 break
-            pair = [self.rung(direction, step), self.rung(direction, step / RATIO)]
+            pair = [self.differences.pair(direction, step), self.differences.pair(direction, step / RATIO)]
             if pair[0] and pair[1]:
-                found.append(self._fit(pair[0], pair[1], direction))
+                estimates.append(self._extrapolated(pair[0], pair[1], direction))
             else:
                 too_long = min(too_long, step)
-        best = min(found, key=lambda r: r.bar, default=None)
+        best = min(estimates, key=lambda r: r.bar, default=None)
         if best is None:
-            return nothing(direction, start)
-        rounding = DEVIATIONS * self.rounding_along(direction.tensors)
+            return no_estimate(direction, start)
+        rounding = DEVIATIONS * self.gradient_noise_along(direction.tensors)
         return replace(
             best,
-            bar=max(best.bar, self._disagreement(best, found)) + rounding,
-            flat=all(r.flat for r in found),
-            at_kink=at_kink(found),
-            torn=any(abs(r.error - best.error) > FLAG * (r.bar + best.bar) for r in found),
+            bar=max(best.bar, self._disagreement(best, estimates)) + rounding,
+            flat=all(r.flat for r in estimates),
+            at_kink=at_kink(estimates),
+            steps_disagree=any(abs(r.error - best.error) > FLAG * (r.bar + best.bar) for r in estimates),
         )
 
-    def _disagreement(self, best: Reading, found: Sequence[Reading]) -> float:
-        """The bar that makes readings at other lengths agree with the best: a wrong gradient is as wrong at each, a staircase is not.
+    def _disagreement(self, best: ErrorEstimate, estimates: Sequence[ErrorEstimate]) -> float:
+        """The bar with which estimates at neighbouring steps agree with the best one; 0 in float64.
 
-        Only of coarse arithmetic, where the steps are as long as the stairs; elsewhere what longer steps see is how F bends.
+        A wrong gradient is as wrong at every step. In low precision the steps are as long as those of the quantisation of F, and the
+        estimates scatter. In float64 a longer step differs by truncation, which has a bar of its own.
         """
         if self.objective.roundoff < LOW_PRECISION:
             return 0.0
-        near = [r for r in found if best.step / RATIO**2 <= r.step <= best.step * RATIO**2]
+        near = [r for r in estimates if best.step / RATIO**2 <= r.step <= best.step * RATIO**2]
         return max(abs(r.error - best.error) / FLAG - r.bar for r in near)
 
-    def read_pair(self, direction: Direction, step: float) -> Reading:
-        """The error along a direction from two given steps: four evaluations."""
-        longer, shorter = self.rung(direction, step), self.rung(direction, step / RATIO)
+    def estimate_from_two_steps(self, direction: Direction, step: float) -> ErrorEstimate:
+        """The error along a direction from `step` and a shorter one; four evaluations."""
+        longer, shorter = (
+            self.differences.pair(direction, step),
+            self.differences.pair(direction, step / RATIO),
+        )
         if longer is None or shorter is None:
-            return nothing(direction, step)
-        found = self._fit(longer, shorter, direction)
-        return replace(found, bar=found.bar + DEVIATIONS * self.rounding_along(direction.tensors))
+            return no_estimate(direction, step)
+        estimate = self._extrapolated(longer, shorter, direction)
+        return replace(estimate, bar=estimate.bar + DEVIATIONS * self.gradient_noise_along(direction.tensors))
 
-    def read_once(self, direction: Direction, step: float, bend: float) -> Reading:
-        """The error along a direction from one step, where `bend` bounds what the step leaves of h^2: two evaluations."""
-        rung = self.rung(direction, step)
-        if rung is None:
-            return nothing(direction, step)
+    def estimate_from_one_step(self, direction: Direction, step: float, truncation: float) -> ErrorEstimate:
+        """The error along a direction from one step, given a bound on the coefficient of h^2; two evaluations."""
+        pair = self.differences.pair(direction, step)
+        if pair is None:
+            return no_estimate(direction, step)
         noise_bar = DEVIATIONS * self.noise / (2**0.5 * step)
-        return Reading(
+        return ErrorEstimate(
             kind=direction.kind,
-            error=rung.odd,
-            bar=noise_bar + abs(bend) * step**2 + DEVIATIONS * self.rounding_along(direction.tensors),
-            slope=rung.slope,
+            error=pair.residual_slope,
+            bar=noise_bar
+            + abs(truncation) * step**2
+            + DEVIATIONS * self.gradient_noise_along(direction.tensors),
+            slope=pair.slope,
             step=step,
             kink=0.0,
-            bend=bend,
+            truncation=truncation,
             noise_bar=noise_bar,
-            flat=rung.flat,
+            flat=pair.flat,
         )
 
-    def _fit(self, longer: Rung, shorter: Rung, direction: Direction) -> Reading:
-        error = limit(longer, shorter)
-        bend = (longer.odd - shorter.odd) / (longer.step**2 - shorter.step**2)
-        kink = (longer.step * shorter.even - shorter.step * longer.even) / (longer.step - shorter.step)
-        # The fit weighs the shorter step with 16/15, whose difference of two noisy values stands over 2 h.
+    def _extrapolated(
+        self, longer: DifferencePair, shorter: DifferencePair, direction: Direction
+    ) -> ErrorEstimate:
+        error = extrapolated(longer, shorter)
+        truncation = (longer.residual_slope - shorter.residual_slope) / (longer.step**2 - shorter.step**2)
+        kink = (longer.step * shorter.even_residual - shorter.step * longer.even_residual) / (
+            longer.step - shorter.step
+        )
+        # In the extrapolation the shorter step has weight 16/15, and each slope is a difference of two noisy values over 2 h.
         noise_bar = DEVIATIONS * 0.76 * self.noise / shorter.step
-        reading = Reading(
+        estimate = ErrorEstimate(
             kind=direction.kind,
             error=error,
-            bar=noise_bar + 0.1 * abs(bend) * longer.step**2,
+            bar=noise_bar + 0.1 * abs(truncation) * longer.step**2,
             slope=shorter.slope,
             step=longer.step,
             kink=kink,
-            bend=bend,
+            truncation=truncation,
             noise_bar=noise_bar,
-            # That of F+ + F- - 2 F0 over 2 h, the shorter step with 4/3.
+            # The noise of F+ + F- - 2 F0 over 2 h, where the shorter step has weight 4/3.
             kink_noise=1.7 * self.noise / shorter.step,
             flat=longer.flat and shorter.flat,
-            still=longer.flat and shorter.flat,
+            flat_pair=longer.flat and shorter.flat,
         )
-        # Kinks show in the even part as much as in the odd one, each with a sign of its own.
-        return replace(reading, bar=reading.bar + DEVIATIONS * reading.clear_kink)
-
-    def rung(self, direction: Direction, step: float) -> Rung | None:
-        try:
-            above, below = self.objective.at(direction, step), self.objective.at(direction, -step)
-        except (
-            WellposedError
-        ) as error:  # outside of where F is defined: it was evaluated at the point itself without
-            self._note(error)
-            return None
-        if not all(abs(v) < HUGE * step for v in (above.value, below.value, above.taken, below.taken)):
-            return None
-        taken = above.taken - below.taken
-        return Rung(
-            step=step,
-            odd=(above.value - below.value - taken) / (2 * step),
-            even=(above.value + below.value - 2 * self.centre - above.taken - below.taken) / (2 * step),
-            slope=taken / (2 * step),
-            flat=above.value == below.value == self.centre,
-        )
+        # Kinks change the odd part by as much as the even one, with unknown sign.
+        return replace(estimate, bar=estimate.bar + DEVIATIONS * estimate.clear_kink)
 
 
 def _tensor_scales(objective: Objective) -> tuple[float, ...]:
-    """The size of a typical element of each tensor, its rms; a tensor of zeros gets the median of the others, or 1."""
+    """The size of a typical element of each tensor, its root mean square; a tensor of zeros gets the median of the others, or 1."""
     points = (objective.point(i) for i in range(len(objective.shapes)))
     rms = [float(np.linalg.norm(p)) / p.size**0.5 for p in points]
     known = [r for r in rms if r > 0]

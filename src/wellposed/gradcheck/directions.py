@@ -1,30 +1,33 @@
-"""Directions in which a gradient is tried, each scaled tensor by tensor to the tensor's own size.
+"""Directions along which a gradient is checked, each scaled to the size of every tensor.
 
-A direction is made tensor by tensor when it is asked for, from one byte an element, and those of the last direction alone are held.
+A direction is generated tensor by tensor when it is needed, from one byte for each element; only those of the last direction are cached.
 
-A single wrong element shows in full along random signs, and two wrong elements of one size would cancel along half of them; random signs times
-random magnitudes of wide spread have neither weakness: see `SHOWN`. A common factor shows up to sqrt(n) times stronger along sign(g), and a
-forgotten weight decay along sign(theta).
+Along random signs two wrong elements of the same size would cancel in half of the cases; random signs times random magnitudes of a wide
+range avoid that: see `SHOWN`. A common factor shows up to sqrt(n) times more strongly along sign(g), and a forgotten weight decay along
+sign(theta).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from .directions import Direction
+
 Array = NDArray[np.float64]
 
 SMALLEST, LARGEST = 8, 127
-"""Magnitudes of a random direction, before scaling: whole numbers, so that one byte an element makes them."""
+"""Magnitudes of a random direction before scaling: integers that fit one byte."""
 SPREAD = float(np.sqrt(np.mean(np.arange(SMALLEST, LARGEST + 1, dtype=np.float64) ** 2)))
 RANDOM, JITTER = 1, 2
-"""Last entry of the keys of random numbers: no two uses share a stream, and none ends in a zero, which NumPy takes for nothing."""
+"""Last entry of the keys of random streams, different for each use, and not 0, which NumPy ignores at the end of a key."""
 SHOWN = {1: 0.009, 2: 0.094, 3: 0.19, 4: 0.27, 6: 0.38, 8: 0.46, 12: 0.55}
-"""By number of random directions u of rms 1: the root mean square of <u, e> over them is at least this times |e|, but for a chance of 1 %.
+"""By number of random directions u of rms 1: the root mean square of <u, e> over them is at least this times |e|, with a probability of 99 %.
 
 The worst over errors e of many shapes, 4e5 draws each: one element, two of one size (which may cancel), a few, and many.
 """
@@ -37,18 +40,18 @@ class Direction:
     kind: str
     tensors: tuple[int, ...]
     made: Callable[[int], NDArray[Any]]
-    """Numbers of the shape of the tensor, a fresh array each time, small where that will do, of which `scaled` makes its move."""
+    """Numbers of the shape of the tensor, a new array each time, of one byte each where possible; `scaled` makes the move of them."""
     unit: float = 1.0
-    """What the numbers are divided by."""
+    """Divisor of the numbers."""
     scales: Sequence[float] | None = None
-    """What they are multiplied by, one factor a tensor."""
+    """Factor of the numbers, one for each tensor."""
 
     def move(self, tensor: int) -> Array:
         """A fresh float64 array of the shape of the tensor."""
         return self.scaled(tensor, self.made(tensor))
 
     def scaled(self, tensor: int, numbers: NDArray[Any]) -> Array:
-        """The move of the elements that have these of its numbers."""
+        """The move that belongs to some of its numbers."""
         moves = np.asarray(np.divide(numbers, self.unit, dtype=np.float64))  # of a 0-d array too
         if self.scales is not None:
             moves *= self.scales[tensor]
@@ -112,3 +115,42 @@ def jittered(direction: Direction, shapes: Sequence[Sequence[int]], key: Sequenc
         return moves
 
     return Direction(kind=direction.kind, tensors=direction.tensors, made=made)
+
+
+BLOCK = 1 << 16
+"""Elements moved at a time: float64 of them fit in a processor's cache."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DirectionStep:
+    """A step of one tensor along a direction."""
+
+    direction: Direction
+    tensor: int
+    numbers: NDArray[Any]
+    """`Direction.made` of the tensor."""
+    length: float
+
+    def moves(self, block: slice | None) -> NDArray[np.float64]:
+        """How far the elements of a block move for a step of 1: a fresh array; None for all of them."""
+        numbers = self.numbers if block is None else self.numbers.reshape(-1)[block]
+        return self.direction.scaled(self.tensor, numbers)
+
+
+class DirectionCache:
+    """The int8 numbers of the direction that was used last, for the next step along it."""
+
+    def __init__(self) -> None:
+        self._direction: Direction | None = None
+        self._numbers: dict[int, NDArray[np.int8]] = {}
+
+    def numbers(self, direction: Direction, tensor: int) -> NDArray[Any]:
+        """As `direction.made` gives them."""
+        if direction is not self._direction:
+            self._direction, self._numbers = direction, {}
+        if tensor in self._numbers:
+            return self._numbers[tensor]
+        made = direction.made(tensor)
+        if made.dtype == np.int8:
+            self._numbers[tensor] = made
+        return made

@@ -1,4 +1,4 @@
-"""NumPy functions of several outputs: seen as one number by fixed random weights, and their hand-written Jacobians by the same."""
+"""NumPy functions with several outputs: their weighted sum, and the gradient of that from a hand-written Jacobian."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .result import GradientCheck, WorstElement
 
 SPACING = 2.0**-52
 UNEVEN = 2.0**10
-"""How many times larger the rows of one output may be than those of another in one sum: an error of all of the small one shows then."""
+"""How many times larger the derivatives of one output may be than those of another in one sum, so that an error of the small one shows."""
 LEAST = 2.0**-24
-"""Size of a row, as a share of that of the largest one, below which it may be what rounding left of nothing."""
+"""A row below this part of the largest one may be rounding of zero."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outputs:
-    """How the elements of an output count in F."""
+    """The weights of the elements of an output in F."""
 
     weights: Array
 
@@ -79,7 +79,7 @@ def with_worst_output(
     jacobians: Sequence[Array],
     names: Sequence[str],
 ) -> GradientCheck:
-    """A failed check, whose worst element is told with the output that it is furthest off in."""
+    """A failed check with the output in which the worst element is most wrong."""
     worst = check.worst
     if check.verdict != "fail" or worst is None or worst.name not in names:
         return check

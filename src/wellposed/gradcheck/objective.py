@@ -1,4 +1,4 @@
-"""What there is to check: one real number as a function of several tensors, and the gradient that is claimed for it."""
+"""The objective of a check: F, one real number as a function of several tensors, and its claimed gradient."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .result import OutputsChangedError, Sample, Undefined
 class Objective(Protocol):
     """F(x) of a list of tensors; each evaluation starts from the same random state and buffers, and leaves no trace.
 
-    Tensors stay in the framework that owns them; what crosses over is one float64 array at a time, and numbers. A complex tensor is seen as
-    its real view: a last axis of two more.
+    Tensors stay in their framework; one float64 array at a time is handed over, and numbers. A complex tensor appears as its real view, with
+    one more axis of length two.
     """
 
     names: tuple[str, ...]
@@ -30,22 +30,22 @@ class Objective(Protocol):
     roundoff: float
     """Unit roundoff of the arithmetic that the function declares."""
     claims_gradient: bool
-    """Whether `gradient` is what is checked; in forward mode that is the derivative along a direction, and `gradient` only tells the scales."""
+    """Whether `gradient` is what is checked; in forward mode that is the derivative along a direction, and `gradient` only gives scales."""
     remarks: tuple[str, ...]
     """What is left out of the check, and why."""
     batch_sizes: frozenset[int]
-    """Leading dimensions of the arrays in play: what a forgotten 1/m could have forgotten."""
+    """Leading dimensions and sizes of the arrays that take part: candidates for the m of a forgotten 1/m."""
     data_sizes: frozenset[int]
-    """Those of arrays that are not checked themselves, and so are data."""
+    """Leading dimensions of arrays that are not checked, and so are data."""
 
     undefined: tuple[Undefined, ...]
     """Where the claimed gradient is NaN or infinite."""
     output_weights: tuple[Array, ...]
-    """What the elements of each output count in F; empty where f returns one number."""
+    """The weight in F of each element of each output; empty where f returns one number."""
 
     @property
     def n_forward(self) -> int:
-        """Evaluations so far, here and at the points that this one was moved to."""
+        """Evaluations so far, here and at points moved from here."""
         ...
 
     @property
@@ -60,7 +60,7 @@ class Objective(Protocol):
         ...
 
     def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
-        """F where every tensor of the direction has moved by ``step * direction.move(tensor)``, rounded to what it can hold; None: F here."""
+        """F where every tensor of the direction has moved by ``step * direction.move(tensor)``, rounded to its dtype; F here for None."""
         ...
 
     def floor(self) -> float:
@@ -72,20 +72,20 @@ class Objective(Protocol):
     ) -> Self | None:
         """The same check at the moved point, with the gradient that is claimed there; None where it is only known here.
 
-        The gradient is that of a second call, after the one here; `afresh` that of a first one, None where what the first call left behind
-        cannot be taken back. None as the direction asks for the gradient here once more. The backward pass is given `upstream` times F's
-        gradient, and its result divided by that in float64: a pass that is linear in it rounds otherwise, and means the same.
+        The gradient is that of a second call, after the one here; with `afresh` that of a first call, None where what a first call leaves
+        behind cannot be undone. Without a direction it is the gradient here once more. The upstream gradient is multiplied by `upstream`, and
+        the result divided by that in float64: for a linear backward pass only the rounding differs.
         """
         ...
 
-    def wavers(self) -> float:
-        """How far the gradient lies from that of another backward pass, relative to it, where that draws other random numbers."""
+    def gradient_repeat_error(self) -> float:
+        """Relative difference of the gradient from that of another backward pass, which may draw other random numbers."""
         ...
 
     def settled(self) -> Self | None:
-        """The same check once the hidden state that every forward pass updates has come to rest; None where F depends on none.
+        """The same check after the hidden state that every forward pass updates has converged; None where F does not depend on any.
 
-        Autograd takes such state for a constant, which is right where it has converged, as that of a power iteration.
+        Autograd takes such state for a constant. For a power iteration, as in spectral norm, that is right once it has converged.
         """
         ...
 
@@ -154,7 +154,7 @@ class NumpyObjective:
         if not np.isfinite(self._centre):
             said = f"{self._centre}" if self._outputs is None else "values that are not finite"
             raise ArgumentError(f"f returned {said} at these inputs: expected a finite number")
-        # What is rounded is each output.
+        # Each output is rounded by itself.
         self._size = float(np.linalg.norm(values if self._outputs is None else self._outputs.terms(values)))
         self.jacobians = self._claimed()
         claimed = self._pulled_back(self.jacobians)
@@ -183,13 +183,13 @@ class NumpyObjective:
         return self._gradients[tensor]
 
     def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
-        points, taken = list(self._points), 0.0
+        points, claimed_change = list(self._points), 0.0
         for i in direction.tensors if direction else ():
             points[i] = self._points[i] + step * direction.move(i)  # type: ignore[union-attr]
-            taken += float(np.vdot(self._gradients[i], points[i] - self._points[i]))
+            claimed_change += float(np.vdot(self._gradients[i], points[i] - self._points[i]))
         values = self.outputs(*points)
         parts = self._outputs.parts(values) if split and self._outputs is not None else ()
-        return Sample(self._summed(values), taken, parts)
+        return Sample(self._summed(values), claimed_change, parts)
 
     def moved(
         self, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
@@ -207,10 +207,10 @@ class NumpyObjective:
         if other.undefined:
             return None
         same = all(np.array_equal(a, b) for a, b in zip(self._gradients, other._gradients, strict=True))
-        # A gradient that was computed beforehand and is handed over as a function speaks of the given point alone.
+        # A function that returns a stored gradient is only valid at the given point.
         return None if direction and same else other
 
-    def wavers(self) -> float:
+    def gradient_repeat_error(self) -> float:
         if not callable(self._gradient):
             return 0.0
         other = self._pulled_back(self._claimed())
@@ -220,7 +220,7 @@ class NumpyObjective:
         )
 
     def settled(self) -> None:
-        """What a NumPy function keeps is its own."""
+        """A NumPy function keeps no state that is known here."""
 
     def floor(self) -> float:
         return float(np.finfo(np.float32).eps) * self._size / 12**0.5 if self._single else 0.0

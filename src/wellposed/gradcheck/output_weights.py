@@ -1,4 +1,4 @@
-"""The random numbers with which the outputs of a function are weighted and summed."""
+"""The random weights with which the outputs of a function are summed to F."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEW, MANY = 8, 2**19
-"""Parts of 1 that the numbers are whole multiples of. Half precision holds few exactly. A backward pass that rounds what comes from
-above to half precision shows on many alone; float32 holds five times such a number."""
+"""The weights are multiples of 1 over this. Few for half precision, which represents them exactly. Many otherwise, so that a backward pass
+that rounds the upstream gradient to half precision is found; float32 represents five times such a number exactly."""
 COARSE = 1e-6
 """A spacing next to 1 above this is that of half precision."""
 

@@ -1,4 +1,4 @@
-"""NumPy functions of dicts of parameters, as exercises write them, seen as functions of their entries one by one."""
+"""NumPy functions of dicts of parameters, as in exercises, turned into functions of the single entries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Path = tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Entries:
+class ParameterDicts:
     """The entries of inputs that are dicts of arrays, nested or not; other inputs are entries themselves."""
 
     inputs: Sequence[Any]
@@ -22,7 +22,7 @@ class Entries:
     paths: tuple[Path, ...]
 
     @classmethod
-    def of(cls, inputs: Sequence[Any], names: Sequence[str]) -> Entries:
+    def of(cls, inputs: Sequence[Any], names: Sequence[str]) -> ParameterDicts:
         paths = tuple(p for i, value in enumerate(inputs) for p in _paths(value, (i,)))
         return cls(inputs=inputs, names=names, paths=paths)
 
@@ -40,7 +40,7 @@ class Entries:
         return lambda *values: function(*self._joined(values))
 
     def gradient_by_entry(self, gradient: Any) -> Any:
-        """What is claimed for the inputs, entry by entry: arrays, or a function that gives them."""
+        """The claimed gradient, entry by entry: arrays, or a function that returns them."""
         if callable(gradient):
             claimed = self.by_entry(gradient)
             return lambda *values: self._parted(claimed(*values))

@@ -1,229 +1,259 @@
-"""Rounding inside F that is coarser than it declares: short steps stand on one stair of it, and see none of its slope."""
+"""Quantisation of F: rounding inside F that is coarser than its dtype, so that short steps stay within one level and show no slope.
+
+Nothing here changes the estimator. What must be taken into account afterwards is returned as an `Adjustment`.
+"""
 
 from __future__ import annotations
 
 from itertools import pairwise
 from math import log2
 
-import numpy as np
-
-from .directional_error import Prober
+from .differences import DifferencePair
+from .directional_error import ErrorEstimator
 from .directions import Direction
-from .error_estimate import FLAG, LONGEST_STEP, RATIO, Look, Reading, alike
-from .gradient_rounding import LOW_PRECISION
+from .error_estimate import FLAG, LONGEST_STEP, RATIO, Adjustment, ErrorEstimate, ShortStepEstimate, agree
+from .noise import LOW_PRECISION, noise_at_spacing
 
-HIDING = (1e-9, 1e-6)
-"""Spacings at which a rounding of six or more digits shows."""
-COARSELY_HIDING = (1e-4, 4e-3)
-"""Spacings at which a rounding of two to five digits shows."""
-PLATEAUS = (1e-1, 5e-2, 2.5e-2, 1.25e-2, 3e-3, 1.5e-3)
-"""Long steps, which cross the plateaus of a rounding to few bits, in pairs of which one is twice the other."""
-BEYOND_STAIRS = (5e-2, 4e-3, 3e-4)
-"""Long steps, so far apart that an error which stays the same is no bend of a smooth F."""
-SURVIVED, QUIET = 8, 3
-"""Halvings that a jump survives, and after how many that miss nothing there is none."""
+FINE_SPACINGS = (1e-9, 1e-6)
+"""Spacings at which a rounding to six or more digits shows."""
+COARSE_SPACINGS = (1e-4, 4e-3)
+"""Spacings at which a rounding to two to five digits shows."""
+LONG_STEP_PAIRS = (1e-1, 5e-2, 2.5e-2, 1.25e-2, 3e-3, 1.5e-3)
+"""Steps that cross the levels of a rounding to few bits, in pairs of which one is twice the other."""
+LONG_STEPS = (5e-2, 4e-3, 3e-4)
+"""Steps so far apart that an error which is the same along two of them is no truncation error of a smooth F."""
+HALVINGS, QUIET_HALVINGS = 8, 3
+"""Halvings of an interval that a jump survives; and after how many without a deviation the search ends."""
 WITHOUT_JUMPS = 64.0
-"""What is missed without a jump is 256 times smaller by then, and more; many small jumps add up to 16 times less."""
+"""After the halvings a deviation without a jump is at least 256 times smaller; that of many small jumps 16 times."""
 CLEAR, MOST_JUMPS = 32.0, 1e4
-"""A jump stands out from noise that is a few times what it is thought to be; and noise is not made of more jumps than the square."""
-FARTHER = 16.0
+"""Standard deviations of the noise above which a jump is clear, even where the noise is underestimated; and the most jumps, squared,
+that add up to what looks like noise."""
+STEP_FACTOR = 16.0
+"""Between lengths of step that are compared."""
 FLOAT32, BFLOAT16 = 2.0**-24, 2.0**-8
 """Unit roundoffs."""
 BELOW_HALF = (1e-5, 5e-5)
 """Steps that float32 resolves, and float16 and bfloat16 hardly ever."""
 FEWER_THAN_FLOAT32 = 2.0**-17
-"""Noise, as a part of F, that float32 does not make, and float16 and bfloat16 do."""
+"""Noise, relative to F, that float32 does not make, and float16 and bfloat16 do."""
 IN_FLOAT32 = (1e-3, 2.5e-4)
-"""Steps that float32 resolves, and stairs of fewer digits do not."""
+"""Steps that float32 resolves, and a rounding to fewer digits does not."""
 STRAIGHT = 1e-3
-"""Part of the slope that a bend may make of it along steps that are still short."""
-UNSEEN = 4.0
-"""An error that is so many times smaller along a longer step is not there; along two of a pair, half as many will do."""
+"""Change of the slope, relative to it, that curvature may make along steps that are still short."""
+VANISHED = 4.0
+"""An error that is this many times smaller along a longer step is not real; in a pair of steps one of them may show half as much."""
 
 
-def jumps_here(prober: Prober) -> bool:
-    """Whether F jumps at the point itself: a sixteenth of a step leaves the whole of a jump, and a sixteenth of anything else."""
-    direction, step = prober.fresh(prober.everything), prober.good_step or prober.first_step
+def jumps_at_point(estimator: ErrorEstimator) -> bool:
+    """Whether F jumps at the point itself: a sixteenth of a step leaves the whole of a jump, and about a sixteenth of anything else."""
+    direction = estimator.new_direction(estimator.all_tensors)
+    step = estimator.good_step or estimator.first_step
     for side in (step, -step):
-        far, near = (abs(prober.value(direction, t) - prober.centre) for t in (side, side / FARTHER))
-        if near > far / 2 and near > FLAG * prober.noise:
+        far, near = (
+            abs(estimator.differences.value(direction, t) - estimator.centre)
+            for t in (side, side / STEP_FACTOR)
+        )
+        if near > far / 2 and near > FLAG * estimator.noise:
             return True
     return False
 
 
-def computes_in_half(prober: Prober) -> bool:
-    """Whether F is rounded to float16 or bfloat16 somewhere inside: stairs too wide for the steps of float32, where a slope is claimed."""
-    direction = prober.whole()
-    if not any(_denied(prober, direction, step) for step in BELOW_HALF):
+def computes_in_half(estimator: ErrorEstimator) -> bool:
+    """Whether F is rounded to float16 or bfloat16 somewhere inside: steps that suit float32 contradict the claimed slope, and F jumps."""
+    direction = estimator.new_full_direction()
+    if not any(_contradicts_slope(estimator, direction, step) for step in BELOW_HALF):
         return False
-    noise = prober.noise_at(direction, COARSELY_HIDING[-1])
-    return noise > FEWER_THAN_FLOAT32 * prober.size and jumps(prober, direction, rounding=noise)
+    noise = noise_at_spacing(estimator.differences, direction, COARSE_SPACINGS[-1])
+    return noise > FEWER_THAN_FLOAT32 * estimator.scale_of_f and has_jumps(
+        estimator, direction, rounding=noise
+    )
 
 
-def _denied(prober: Prober, direction: Direction, step: float) -> bool:
-    """Whether F moves by less than half of the claimed slope, or by as much more, which noise does not explain."""
-    rung = prober.rung(direction, step)
-    return rung is not None and abs(rung.odd) > max(CLEAR * prober.noise / step, abs(rung.slope) / 2)
+def _contradicts_slope(estimator: ErrorEstimator, direction: Direction, step: float) -> bool:
+    """Whether the numerical slope differs from the claimed one by more than half of it, and by more than noise."""
+    pair = estimator.differences.pair(direction, step)
+    return pair is not None and abs(pair.residual_slope) > max(
+        CLEAR * estimator.noise / step, abs(pair.slope) / 2
+    )
 
 
-def computes_in_float32(prober: Prober) -> bool:
-    """Whether F is rounded to float32 somewhere inside: its shortest steps deny the claimed slope, and steps that float32 resolves confirm it."""
-    look = prober.look
-    if look is None or not look.denies(0.0, 0.0, noise=prober.noise):
+def computes_in_float32(estimator: ErrorEstimator) -> bool:
+    """Whether F is rounded to float32 somewhere inside: the shortest steps contradict the claimed slope, and steps that float32 resolves confirm it."""
+    short = estimator.short_steps
+    if short is None or not short.disagrees_with(0.0, 0.0, noise=estimator.noise):
         return False
-    rungs = (prober.rung(look.direction, step) for step in IN_FLOAT32)
-    if not all(r is not None and abs(r.odd) * FARTHER < abs(look.error) for r in rungs):
+    pairs = (estimator.differences.pair(short.direction, step) for step in IN_FLOAT32)
+    if not all(p is not None and abs(p.residual_slope) * STEP_FACTOR < abs(short.error) for p in pairs):
         return False
-    # Waves shorter than these steps are averaged away by them, and are no rounding.
-    noise = prober.noise_at(look.direction, IN_FLOAT32[-1] / FARTHER)
-    return jumps(prober, look.direction, IN_FLOAT32[-1], rounding=noise) and not jumps_here(prober)
+    # Oscillations shorter than these steps average out along them too, but have no jumps.
+    noise = noise_at_spacing(estimator.differences, short.direction, IN_FLOAT32[-1] / STEP_FACTOR)
+    return has_jumps(estimator, short.direction, IN_FLOAT32[-1], rounding=noise) and not jumps_at_point(
+        estimator
+    )
 
 
-def finds_hidden_noise(prober: Prober, spacings: tuple[float, ...] = HIDING) -> bool:
-    """Look, once, for rounding coarser than the declared one, as of a cast inside F: no tiny step crosses it."""
-    if prober.searched.issuperset(spacings):
-        return False
-    prober.searched.update(spacings)
-    direction = prober.whole()
-    fine = prober.objective.roundoff < LOW_PRECISION
-    noises = {spacing: prober.noise_at(direction, spacing) for spacing in spacings}
-    # Waves that are shorter than the spacing look like noise, and have no jumps; coarse arithmetic has them anyway.
+def hidden_noise(estimator: ErrorEstimator, spacings: tuple[float, ...] = FINE_SPACINGS) -> Adjustment:
+    """Look once for rounding coarser than the declared one, for example from a cast inside F; no tiny step crosses its levels."""
+    if estimator.searched_spacings.issuperset(spacings):
+        return Adjustment()
+    direction = estimator.new_full_direction()
+    fine = estimator.objective.roundoff < LOW_PRECISION
+    noises = {spacing: noise_at_spacing(estimator.differences, direction, spacing) for spacing in spacings}
+    # Oscillations shorter than the spacing look like noise too, but have no jumps; low precision always has jumps.
     hidden = [
         noise
         for spacing, noise in noises.items()
-        if noise > 4 * prober.noise
-        and not (fine and not jumps(prober, direction, 11 * spacing, rounding=noise))
+        if noise > 4 * estimator.noise
+        and not (fine and not has_jumps(estimator, direction, 11 * spacing, rounding=noise))
     ]
-    prober.noise = max([prober.noise, *hidden])
-    return bool(hidden)
+    return Adjustment(
+        matters=bool(hidden), noise=max(hidden, default=0.0), searched_spacings=frozenset(spacings)
+    )
 
 
-def explains(prober: Prober, look: Look) -> bool:
-    """Find out, once, why the shortest steps see another error than the long ones: stairs, whose rounding is known then, or waves.
+def explain_short_steps(estimator: ErrorEstimator, short: ShortStepEstimate) -> Adjustment:
+    """Why the shortest steps show another error than longer ones: quantisation, whose noise is then known, or oscillation.
 
-    Of waves the steps must be short.
+    If F oscillates the steps must be short.
     """
-    if prober.limit < LONGEST_STEP:
-        return False
-    if prober.value(look.direction, look.step) == prober.centre:  # it stands on one stair
-        return False
-    share = float(np.linalg.norm([prober.reach(i) for i in look.direction.tensors]))
-    same = max(abs(look.error) / FARTHER, STRAIGHT * share)
-    step = look.step
-    while step * FARTHER < LONGEST_STEP:
-        rung = prober.rung(look.direction, step * FARTHER)
-        if rung is None or look.denies(rung.odd, same, noise=prober.noise):
+    differences = estimator.differences
+    if estimator.step_limit < LONGEST_STEP:
+        return Adjustment()
+    if differences.value(short.direction, short.step) == estimator.centre:  # within one level
+        return Adjustment()
+    slope = estimator.slope_norm(short.direction.tensors)
+    same = max(abs(short.error) / STEP_FACTOR, STRAIGHT * slope)
+    step = short.step
+    while step * STEP_FACTOR < LONGEST_STEP:
+        pair = differences.pair(short.direction, step * STEP_FACTOR)
+        if pair is None or short.disagrees_with(pair.residual_slope, same, noise=estimator.noise):
             break
-        step *= FARTHER
-    if step == look.step:  # it stands beside a jump itself
-        return False
-    noise = prober.noise_at(look.direction, step * FARTHER)
-    if any(jumps(prober, look.direction, side * step * FARTHER, rounding=noise) for side in (1, -1)):
-        return _heard(prober, noise)
-    prober.limit, prober.good_step, prober.has_waves = max(step, RATIO**2 * prober.shortest_step), None, True
-    return True
+        step *= STEP_FACTOR
+    if step == short.step:  # the short steps themselves lie beside a jump
+        return Adjustment()
+    noise = noise_at_spacing(differences, short.direction, step * STEP_FACTOR)
+    if any(
+        has_jumps(estimator, short.direction, side * step * STEP_FACTOR, rounding=noise) for side in (1, -1)
+    ):
+        return _more_noise(estimator, noise)
+    return Adjustment(matters=True, step_limit=max(step, RATIO**2 * estimator.shortest_step))
 
 
-def _heard(prober: Prober, noise: float) -> bool:
-    """Whether this is more noise than was known; it is known then."""
-    louder = noise > 4 * prober.noise
-    prober.noise = max(prober.noise, noise)
-    return louder
+def _more_noise(estimator: ErrorEstimator, noise: float) -> Adjustment:
+    return Adjustment(matters=noise > 4 * estimator.noise, noise=noise)
 
 
-def finds_stairs(prober: Prober, seen: float) -> bool:
-    """Look for stairs wider than the steps of the readings, which saw no error beyond `seen`; their rounding is known then.
+def wide_quantisation(estimator: ErrorEstimator, error: float) -> Adjustment:
+    """Look for quantisation with levels wider than the steps of the estimates, which found no error beyond `error`.
 
-    Along longer steps an error stands clear and stays the same: that of a smooth F falls by 16 as the step does by 4. Kinks beside
-    the point and waves make such errors too, but no jumps.
+    Along longer steps it shows as an error that is clear and the same at two lengths; that of a smooth F falls by 16 as the step falls by
+    4. Kinks beside the point and oscillations make such errors too, but have no jumps.
     """
-    if prober.has_waves:
-        return False
-    direction = prober.whole()
-    far = [prober.rung(direction, step) for step in BEYOND_STAIRS]
-    steps = [b.step for a, b in pairwise(far) if a and b and alike(a, b, clear=2 * FLAG * seen)]
+    if estimator.has_waves:
+        return Adjustment()
+    direction = estimator.new_full_direction()
+    pairs = [estimator.differences.pair(direction, step) for step in LONG_STEPS]
+    steps = [b.step for a, b in pairwise(pairs) if a and b and agree(a, b, clear=2 * FLAG * error)]
     if not steps:
-        return False
-    if finds_hidden_noise(prober):
-        return True
-    noise = prober.noise_at(direction, steps[-1] / 4)
-    return jumps(prober, direction, steps[-1], rounding=noise) and _heard(prober, noise)
+        return Adjustment()
+    hidden = hidden_noise(estimator)
+    if hidden.matters:
+        return hidden
+    noise = noise_at_spacing(estimator.differences, direction, steps[-1] / 4)
+    if not has_jumps(estimator, direction, steps[-1], rounding=noise):
+        return hidden
+    more = _more_noise(estimator, noise)
+    return Adjustment(matters=more.matters, noise=more.noise, searched_spacings=hidden.searched_spacings)
 
 
-def jumps(prober: Prober, direction: Direction, step: float = PLATEAUS[0], *, rounding: float = 0.0) -> bool:
-    """Whether F jumps on the way: halved again and again, the half that holds a jump goes on missing its middle by as much.
+def has_jumps(
+    estimator: ErrorEstimator,
+    direction: Direction,
+    step: float = LONG_STEP_PAIRS[0],
+    *,
+    rounding: float = 0.0,
+) -> bool:
+    """Whether F jumps between the point and the end of a step, by bisection towards the half that deviates more from a straight line.
 
-    The middle of the values at two ends misses the value in the middle by half of the jump between them; of waves that becomes 4 times
-    less, and of a kink 2 times less, in each half. Jumps that make noise of the size `rounding` are not much smaller than that.
+    The value in the middle deviates from the mean of the ends by half of a jump between them, however often the interval is halved; with
+    oscillations the deviation falls 4 times with each halving, with a kink 2 times. Jumps that look like noise of size `rounding` are
+    not much smaller than that.
     """
-    least = max(CLEAR * prober.noise, rounding / MOST_JUMPS)
+    least = max(CLEAR * estimator.noise, rounding / MOST_JUMPS)
 
     def value(t: float) -> float:
-        return prober.unexplained(direction, t)
+        return estimator.differences.residual(direction, t)
 
     near, middle, far = 0.0, step / 2, step
     ends = [value(near), value(middle), value(far)]
-    missed: list[float] = []
-    for _ in range(int(log2(abs(step) / prober.finest_step))):
+    deviations: list[float] = []
+    for _ in range(int(log2(abs(step) / estimator.finest_step))):
         left, right = value((near + middle) / 2), value((middle + far) / 2)
         halves = ([ends[0], left, ends[1]], [ends[1], right, ends[2]])
         sizes = [abs(a + c - 2 * b) for a, b, c in halves]
-        missed.append(max(sizes))
-        if not max(missed[-QUIET:]) > least:
+        deviations.append(max(sizes))
+        if not max(deviations[-QUIET_HALVINGS:]) > least:
             return False
-        if missed[-1] <= least:  # two equal jumps lie to both sides of the middle
+        if deviations[-1] <= least:  # two equal jumps lie on both sides of the middle
             sizes = [abs(c - a) for a, _, c in halves]
         if sizes[0] > sizes[1]:
             far, ends = middle, halves[0]
         else:
             near, ends = middle, halves[1]
         middle = (near + far) / 2
-    if len(missed) <= SURVIVED:
+    if len(deviations) <= HALVINGS:
         return False
-    # At a pole it grows.
-    return max(least, missed[-1 - SURVIVED] / WITHOUT_JUMPS) < missed[-1] < 2 * max(missed[:SURVIVED])
+    # At a pole the deviation grows.
+    smallest = max(least, deviations[-1 - HALVINGS] / WITHOUT_JUMPS)
+    return smallest < deviations[-1] < 2 * max(deviations[:HALVINGS])
 
 
-def contradicts(prober: Prober, direction: Direction, reading: Reading) -> bool:
-    """Whether a pair of longer steps sees the claimed derivative confirmed; a wrong one is wrong at every length.
+def vanishes_at_longer_steps(
+    estimator: ErrorEstimator, direction: Direction, estimate: ErrorEstimate
+) -> bool:
+    """Whether a pair of longer steps confirms the claimed derivative, although this estimate found an error.
 
-    So it is where a rounding to few bits makes a staircase of F: steps shorter than a stair see none of its slope. The bend of a smooth F
-    may undo an error along one step, and then leaves three quarters of it along half of that step.
+    A wrong gradient is wrong at every step. Where F is rounded to few bits, steps shorter than a level show none of its slope and
+    longer ones do. Curvature of a smooth F may cancel an error along one step, but leaves three quarters of it along half of that step.
     """
-    unit = prober.longest_step / LONGEST_STEP
-    for longer, shorter in zip(PLATEAUS[::2], PLATEAUS[1::2], strict=True):
-        if shorter * unit <= 2 * reading.step:
+    unit = estimator.longest_step / LONGEST_STEP
+    for longer, shorter in zip(LONG_STEP_PAIRS[::2], LONG_STEP_PAIRS[1::2], strict=True):
+        if shorter * unit <= 2 * estimate.step:
             return False
-        seen = _vanishes(prober, direction, reading, longer * unit)
-        # The second is taken where the first one did not say no.
-        if seen > UNSEEN / 2:
-            also = _vanishes(prober, direction, reading, shorter * unit)
-            if also > UNSEEN / 2 and max(seen, also) > UNSEEN:
+        first = _reduction(estimator, direction, estimate, longer * unit)
+        if first > VANISHED / 2:
+            second = _reduction(estimator, direction, estimate, shorter * unit)
+            if second > VANISHED / 2 and max(first, second) > VANISHED:
                 return True
     return False
 
 
-def _vanishes(prober: Prober, direction: Direction, reading: Reading, step: float) -> float:
-    """How many times smaller the error is along another step, and than the claimed derivative there."""
-    rung = prober.rung(direction, step)
-    return min(abs(reading.error), abs(rung.slope)) / max(abs(rung.odd), 1e-300) if rung else 0.0
+def _reduction(
+    estimator: ErrorEstimator, direction: Direction, estimate: ErrorEstimate, step: float
+) -> float:
+    """How many times smaller the error along another step is than this estimate's, and than the claimed derivative there."""
+    pair = estimator.differences.pair(direction, step)
+    return min(abs(estimate.error), abs(pair.slope)) / max(abs(pair.residual_slope), 1e-300) if pair else 0.0
 
 
-def hides_below_a_unit(prober: Prober, direction: Direction, reading: Reading) -> bool:
-    """Whether F, which did not change at all, changes along longer steps by more than the claimed derivative makes of the flat ones."""
-    step = reading.step
-    while reading.still and step < prober.longest_step:
+def changes_beyond_claim(estimator: ErrorEstimator, direction: Direction, estimate: ErrorEstimate) -> bool:
+    """Whether F, which did not change at all, changes along the first longer step that moves it, by more than the claim makes of the one before."""
+    step = estimate.step
+    while estimate.flat_pair and step < estimator.longest_step:
         step *= 8
-        rung = prober.rung(direction, step)
-        if rung is None:
+        pair = estimator.differences.pair(direction, step)
+        if pair is None:
             return True
-        if not rung.flat:
-            return abs(rung.slope) * step / 8 < abs(rung.odd + rung.slope) * step
+        if not pair.flat:
+            return abs(pair.slope) * step / 8 < abs(pair.residual_slope + pair.slope) * step
     return False
 
 
-def changes_further_off(prober: Prober) -> bool:
-    """Whether F changes along long steps; for an F that did not along the short ones."""
-    direction = prober.whole()
-    rungs = [prober.rung(direction, step) for step in (*BEYOND_STAIRS, 1.0, LONGEST_STEP)]
-    return any(r is None or not r.flat for r in rungs)
+def changes_at_long_steps(estimator: ErrorEstimator) -> bool:
+    """Whether F, which did not change along short steps, changes along long ones."""
+    direction = estimator.new_full_direction()
+    pairs: list[DifferencePair | None] = [
+        estimator.differences.pair(direction, step) for step in (*LONG_STEPS, 1.0, LONGEST_STEP)
+    ]
+    return any(p is None or not p.flat for p in pairs)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,45 @@ from ..errors import ArgumentError
 from ..shown import Shown
 
 Verdict = Literal["pass", "fail", "inconclusive"]
+ReasonCode = Literal[
+    "second-order",  # what follows is about the gradient of the gradient
+    "wrong-tensors",
+    "cause",
+    "not-finite",
+    "unresolved",
+    "outputs-change",
+    "random-function",  # F differs from evaluation to evaluation
+    "random-backward",  # the gradient does
+    "kink",
+    "jump",
+    "other-point",  # right at the given point, and wrong at another
+    "hidden-state",
+    "quantised",  # F is rounded more coarsely inside than its dtype says
+    "constant",  # F does not change
+    "zero-gradients",
+    "negligible",
+    "own-precision",
+    "not-checked",
+]
 
 
 class OutputsChangedError(ArgumentError):
     """The number, the shapes or the dtypes of what f returns depend on the values of its inputs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """One statement about a check: a code for programs, and the text that `GradientCheck.detail` holds."""
+
+    code: ReasonCode
+    text: str
+
+
+def detail_of(reasons: Sequence[Reason]) -> str:
+    """The texts of the reasons, joined."""
+    heads = [r.text for r in reasons if r.code == "second-order"]
+    rest = "; ".join(r.text for r in reasons if r.code != "second-order" and r.text)
+    return ": ".join(filter(None, (*heads, rest)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +60,8 @@ class Sample:
 
     value: float
     """F there; not finite where F is not."""
-    taken: float
-    """What the claimed gradient says of the move that was really made: ``<g, x_moved - x>``, in float64."""
+    claimed_change: float
+    """The change of F that the claimed gradient predicts for the move after rounding: ``<g, x_moved - x>``, in float64."""
     parts: tuple[NDArray[np.float64], ...] = ()
     """F split along the first axis of the outputs, and along their second: each adds up to `value`. Empty where the outputs have none."""
 
@@ -113,6 +149,12 @@ class GradientCheck(Shown):
     low_precision_error: float | None = None
     """Where code of a lower precision was replayed in float64: how far the gradient that training would use lies from the one in float64,
     relative to it, for the worst tensor."""
+    reasons: tuple[Reason, ...] = ()
+    """What `detail` says, statement by statement, with codes; empty for a check that was put together by hand."""
+
+    def with_reasons(self, *reasons: Reason, **changes: Any) -> GradientCheck:
+        """The same check with these reasons, and the detail that they make."""
+        return replace(self, reasons=reasons, detail=detail_of(reasons), **changes)
 
     def __bool__(self) -> bool:
         return self.verdict == "pass"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from rich.cells import cell_len
 from rich.text import Text
 
-from ..gradcheck.result import GradientCheck, TensorCheck, WorstElement
+from ..gradcheck.result import GradientCheck, TensorCheck, WorstElement, detail_of
 from .gradient_advice import next_step
 from .lines import clean, head, labelled, to_text, wrap
 
@@ -79,7 +79,9 @@ def place(check: GradientCheck) -> str:
 
 def reason(check: GradientCheck) -> str:
     """The detail, without the names of the tensors, which stand in the head and the table."""
-    return re.sub(r"(^|: )wrong for [^;]*(; |$)", r"\1", check.detail, count=1).removesuffix(": ")
+    if not check.reasons:
+        return check.detail
+    return detail_of([r for r in check.reasons if r.code != "wrong-tensors"])
 
 
 def values(worst: WorstElement) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..gradcheck.result import GradientCheck, TensorCheck
+from ..gradcheck.result import GradientCheck, ReasonCode, TensorCheck
 
 BY_CAUSE = {
     "sign-flipped": "what is subtracted the wrong way round: the residual `y-target` against `target-y`, "
@@ -38,20 +38,15 @@ UNNAMED = (
     "error again"
 )
 
-DRAWS = "the backward pass is not deterministic"
-SAVED = "draw in forward what both passes use, and save it on ctx: a mask that backward draws again is another one"
+BY_REASON: dict[ReasonCode, str] = {
+    "random-backward": "draw in forward what both passes use, and save it on ctx: a mask that backward draws again is another one",
+    "random-function": "make two calls agree: draw from torch's, NumPy's or Python's global generators, which are fixed for every "
+    "evaluation; torch.use_deterministic_algorithms(True); no state kept between calls",
+    "kink": "move the inputs off the kink, say by a hundredth of their size, and check again",
+}
+"""The first is for checks that failed, the others are for those that are inconclusive."""
 COARSEST = 0.9
 """A resolution above this tells next to nothing, and is not worth asking for."""
-
-BY_REASON = (
-    (
-        "not deterministic",
-        "make two calls agree: draw from torch's, NumPy's or Python's global generators, which are fixed for every "
-        "evaluation; torch.use_deterministic_algorithms(True); no state kept between calls",
-    ),
-    ("kink", "move the inputs off the kink, say by a hundredth of their size, and check again"),
-)
-"""By a word of `GradientCheck.detail`."""
 
 IN_LOW_PRECISION = (
     "let it run in float64: inputs and parameters in float64, and no `.float()` or fixed dtype inside; else return one "
@@ -67,13 +62,14 @@ def next_step(check: GradientCheck, tensor: TensorCheck | None) -> str:
     """What to look at, for the tensor that stands at the head of the report; empty when all passed."""
     if check.verdict == "pass":
         return ""
+    codes = {r.code for r in check.reasons}
     if check.verdict == "fail":
-        if DRAWS in check.detail:
-            return SAVED
+        if "random-backward" in codes:
+            return BY_REASON["random-backward"]
         return BY_CAUSE.get(check.cause or (tensor and tensor.cause) or "", UNNAMED)
-    known = next((advice for word, advice in BY_REASON if word in check.detail), None)
-    if known:
-        return known
+    for code in ("random-function", "kink"):
+        if code in codes:
+            return BY_REASON[code]
     advice = IN_FLOAT64 if check.precision.startswith("float64") else IN_LOW_PRECISION
     return advice + (
         f", such as resolution={attainable(check.resolution)}" if check.resolution < COARSEST else ""

@@ -9,13 +9,23 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ..directional_error import FLAG, Prober, Reading
+from ..directional_error import ErrorEstimator
 from ..directions import Array, Direction
+from ..error_estimate import FLAG, ErrorEstimate
 from ..objective import Objective, Sample
-from .evidence import EXACT, SHARPLY, Evidence, rms
-from .localize import FAINT, Box, element_direction, element_reading, heaviest_element, measure
-from .through_sums import missing_through_sum
-from .whole_tensor import Cause, factor_cause
+from .evidence import (
+    EXACT,
+    FAINT,
+    SHARPLY,
+    Cause,
+    Evidence,
+    element_direction,
+    estimate_element,
+    measure,
+    most_wrong_element,
+    rms,
+)
+from .whole_tensor import factor_cause
 
 MOST_SPARSE = 3
 FEWEST_ON_A_SIDE = 4
@@ -26,103 +36,83 @@ CLEARLY = 1e-2
 MOST_MEASURED = 12
 """Elements or slices of a large tensor that are measured one by one."""
 UNLIKELY = 0.1
-"""How many of the candidates may be expected to fit a measurement by chance; several measurements must fit."""
+"""Expected number of candidates that fit one measurement by chance, at most; several measurements must fit."""
 
 
-def slice_cause(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
-    """The cause of an error that one slice holds; None rather than a wrong name."""
-    if box.is_whole or not (evidence.nameable and prober.objective.claims_gradient):
-        return None
-    return _in_slice(prober, evidence, box)
-
-
-def scattered_cause(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
-    """The cause of an error that no change of the whole gradient, or of the one slice that holds it, explains."""
-    if not (box.shape and evidence.nameable and prober.objective.claims_gradient):
-        return None
-    if not box.is_whole:  # a few elements that lie far apart make a large slice
-        return _few_elements(prober, evidence)
-    return (
-        _on_one_side(prober, evidence)
-        or _few_elements(prober, evidence)
-        or _blocked(prober, evidence)
-        or _shuffled(prober, evidence)
-        or missing_through_sum(prober, evidence)
-        or _other_mask(prober, evidence)
-    )
-
-
-def _in_slice(prober: Prober, evidence: Evidence, box: Box) -> Cause | None:
-    """Only one slice is wrong: what stands there?"""
-    name = prober.objective.names[evidence.tensor]
-    where = f"{name}{box}"
-    count = int(np.prod(box.shape))
-    if box.size <= MOST_SPARSE:
+def wrong_slice(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    """Only one slice is wrong: what does it hold?"""
+    part = evidence.part
+    name = estimator.objective.names[evidence.tensor]
+    where = f"{name}{part}"
+    count = int(np.prod(part.shape))
+    if part.size <= MOST_SPARSE:
         return (
             None
-            if not _explained_by(prober, evidence, np.flatnonzero(box.mask))
+            if not _explained_by(estimator, evidence, np.flatnonzero(part.mask))
             else Cause(
                 name="sparse",
-                detail=f"only {box.size} of {count} elements {'is' if box.size == 1 else 'are'} wrong: {where}",
+                detail=f"only {part.size} of {count} elements {'is' if part.size == 1 else 'are'} wrong: {where}",
                 where=where,
-                elements=tuple(int(k) for k in np.flatnonzero(box.mask)),
+                elements=tuple(int(k) for k in np.flatnonzero(part.mask)),
             )
         )
-    if not np.any(prober.objective.gradient(evidence.tensor)[box.slices]):
-        if not (_free_of_error(prober, evidence, ~box.mask) and _all_wrong(prober, evidence, box.mask)):
+    if not np.any(estimator.objective.gradient(evidence.tensor)[part.slices]):
+        if not (
+            _free_of_error(estimator, evidence, ~part.mask) and _all_wrong(estimator, evidence, part.mask)
+        ):
             return None
         return Cause(
             name="mask", detail=f"only {where} is wrong: the analytic gradient is zero there", where=where
         )
-    slopes, numerical = _inside(prober, evidence, box)
+    slopes, numerical = _inside(evidence, estimator.objective.gradient(evidence.tensor))
     if np.all(np.abs(numerical) <= FLAG * evidence.bars) and evidence.sharp:
         return Cause(
             name="mask", detail=f"only {where} is wrong: the numerical gradient is zero there", where=where
         )
     ratio = float(slopes @ numerical / (slopes @ slopes))
     bars = evidence.bars + EXACT * np.abs(numerical)
-    # A factor is told by an error that stands clear of the bars, and itself by what is left to multiply.
+    # Both the error and the factor itself must be known well enough.
     uncertainty = rms(bars) / (abs(ratio) * rms(slopes)) if ratio else np.inf
     if max(rms(bars) / rms(evidence.errors), uncertainty) > SHARPLY:
         return None
     if np.any(np.abs(numerical - ratio * slopes) > FLAG * bars):
         return None
     found = factor_cause(
-        prober, ratio, FLAG * uncertainty, of=f"only {where} is wrong: there the analytic gradient is"
+        estimator, ratio, FLAG * uncertainty, of=f"only {where} is wrong: there the analytic gradient is"
     )
     return replace(found, where=where, ratio=None) if found else None
 
 
-def _explained_by(prober: Prober, evidence: Evidence, elements: NDArray[np.integer]) -> bool:
-    """Whether these elements, measured one by one, account for what all the directions see."""
-    corrected = np.array(prober.objective.gradient(evidence.tensor))
+def _explained_by(estimator: ErrorEstimator, evidence: Evidence, elements: NDArray[np.integer]) -> bool:
+    """Whether the errors of these elements, measured one by one, explain the errors along all directions."""
+    corrected = np.array(estimator.objective.gradient(evidence.tensor))
     for k in elements:
-        reading = element_reading(prober, evidence.tensor, int(k), start=evidence.clearest[1].step)
-        corrected.flat[k] += reading.error / evidence.scale
+        estimate = estimate_element(estimator, evidence.tensor, int(k), start=evidence.clearest[1].step)
+        corrected.flat[k] += estimate.error / evidence.scale
     return evidence.explains(evidence.along(corrected))
 
 
-def _inside(prober: Prober, evidence: Evidence, box: Box) -> tuple[Array, Array]:
-    """Analytic and numerical derivatives along the part of each direction that lies in the box, which holds the whole error."""
-    gradient = prober.objective.gradient(evidence.tensor)
+def _inside(evidence: Evidence, gradient: Array) -> tuple[Array, Array]:
+    """Analytic and numerical derivatives along the part of each direction that lies in the wrong slice, which holds the whole error."""
+    part = evidence.part
     slopes = np.array(
         [
-            float(np.vdot(gradient[box.slices], d.move(evidence.tensor)[box.slices]))
+            float(np.vdot(gradient[part.slices], d.move(evidence.tensor)[part.slices]))
             for d in evidence.directions
         ]
     )
     return slopes, slopes + evidence.errors
 
 
-def _shuffled(prober: Prober, evidence: Evidence) -> Cause | None:
-    """Slices in one another's places, whatever the order: some are measured by themselves and found among the claimed ones."""
-    gradient = prober.objective.gradient(evidence.tensor)
-    rng = np.random.default_rng((prober.seed, 3))
+def shuffled_slices(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    """Slices in another order: some are measured by themselves and found at other places of the claimed gradient."""
+    gradient = estimator.objective.gradient(evidence.tensor)
+    rng = np.random.default_rng((estimator.seed, 3))
     for axis, length in enumerate(gradient.shape):
         if length < 3 or (gradient.size == length and length <= 2 * MOST_SPARSE):
             continue
         places = np.sort(rng.permutation(length)[:MOST_MEASURED])
-        order = _order(prober, evidence, axis, places)
+        order = _order(estimator, evidence, axis, places)
         displaced = sum(a != b for a, b in zip(order, places, strict=False))
         if len(set(order)) < len(places) or displaced < min(3, length):
             continue
@@ -136,20 +126,22 @@ def _shuffled(prober: Prober, evidence: Evidence) -> Cause | None:
     return None
 
 
-def _order(prober: Prober, evidence: Evidence, axis: int, places: NDArray[np.integer]) -> list[int]:
-    """For each of some places along the axis the one claimed slice that fits what is measured there; as far as each has one."""
+def _order(
+    estimator: ErrorEstimator, evidence: Evidence, axis: int, places: NDArray[np.integer]
+) -> list[int]:
+    """For each of some places along the axis, the index of the claimed slice that fits the measurement there; ends at the first place without a unique one."""
     direction, total = evidence.clearest
-    gradient = np.moveaxis(prober.objective.gradient(evidence.tensor), axis, 0).reshape(-1)
+    gradient = np.moveaxis(estimator.objective.gradient(evidence.tensor), axis, 0).reshape(-1)
     moves = np.moveaxis(direction.move(evidence.tensor), axis, 0)
     claimed = gradient.reshape(len(moves), -1)
     order = []
     for k in places:
-        mask = _slice_mask(prober.objective.shapes[evidence.tensor], axis, int(k))
-        reading = measure(prober, direction.within(evidence.tensor, mask), total, share=1e-4)
+        mask = _slice_mask(estimator.objective.shapes[evidence.tensor], axis, int(k))
+        estimate = measure(estimator, direction.within(evidence.tensor, mask), total, share=1e-4)
         slopes = claimed @ moves[k].reshape(-1)
-        near = np.abs(slopes - reading.numerical) <= FLAG * reading.bar + EXACT * np.abs(slopes).max()
-        # So few of them lie so near by chance that one that fits is the one.
-        if near.sum() != 1 or not FLAG * reading.bar * len(slopes) < UNLIKELY * np.ptp(slopes):
+        near = np.abs(slopes - estimate.numerical) <= FLAG * estimate.bar + EXACT * np.abs(slopes).max()
+        # A fit by chance must be unlikely.
+        if near.sum() != 1 or not FLAG * estimate.bar * len(slopes) < UNLIKELY * np.ptp(slopes):
             break
         order.append(int(np.argmax(near)))
     return order
@@ -161,34 +153,34 @@ def _slice_mask(shape: tuple[int, ...], axis: int, k: int) -> NDArray[np.bool_]:
     return mask
 
 
-def _few_elements(prober: Prober, evidence: Evidence) -> Cause | None:
-    """Correct the wrong elements one after another; few of them explain everything, or it is not sparse."""
+def few_elements(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    """A few wrong elements: they are found and corrected one after another until they explain the error."""
     tensor = evidence.tensor
-    shape = prober.objective.shapes[tensor]
+    shape = estimator.objective.shapes[tensor]
     count = int(np.prod(shape))
     if count <= 2 * MOST_SPARSE:
         return None
-    corrected = np.array(prober.objective.gradient(tensor))
+    corrected = np.array(estimator.objective.gradient(tensor))
     direction, total = evidence.clearest
     wrong: list[int] = []
     for _ in range(MOST_SPARSE):
-        patched = _patched(prober, tensor, corrected)
-        element = heaviest_element(patched, tensor, direction, total, most=MOST_SPARSE)
+        patched = _patched(estimator, tensor, corrected)
+        element = most_wrong_element(patched, tensor, direction, total, most=MOST_SPARSE)
         if element is None or element in wrong:
             return None
         wrong.append(element)
-        reading = element_reading(patched, tensor, element, start=total.step)
-        corrected.flat[element] += reading.error / prober.scales[tensor]
+        estimate = estimate_element(patched, tensor, element, start=total.step)
+        corrected.flat[element] += estimate.error / estimator.scales[tensor]
         if evidence.explains(evidence.along(corrected)):
             places = [str(list(_index(k, shape))) for k in sorted(wrong)]
-            name = prober.objective.names[tensor]
+            name = estimator.objective.names[tensor]
             return Cause(
                 name="sparse",
                 detail=f"only {len(wrong)} of {count} elements are wrong: {', '.join(name + p for p in places)}",
                 where=f"{name}{places[0]}" if len(places) == 1 else "",
                 elements=tuple(wrong),
             )
-        moved = float(direction.move(tensor).flat[element]) * reading.error / prober.scales[tensor]
+        moved = float(direction.move(tensor).flat[element]) * estimate.error / estimator.scales[tensor]
         total = replace(total, error=total.error - moved)
     return None
 
@@ -215,22 +207,24 @@ class _Patched:
         if direction is None or self._tensor not in direction.tensors:
             return sample
         return replace(
-            sample, taken=sample.taken + step * float(np.vdot(self._change, direction.move(self._tensor)))
+            sample,
+            claimed_change=sample.claimed_change
+            + step * float(np.vdot(self._change, direction.move(self._tensor))),
         )
 
 
-def _patched(prober: Prober, tensor: int, gradient: Array) -> Prober:
-    """The same prober for a corrected gradient, with what it knows of noise and scales."""
-    return prober.at_other(cast(Objective, _Patched(prober.objective, tensor, gradient)))
+def _patched(estimator: ErrorEstimator, tensor: int, gradient: Array) -> ErrorEstimator:
+    """The same estimator for a corrected gradient."""
+    return estimator.for_objective(cast(Objective, _Patched(estimator.objective, tensor, gradient)))
 
 
-def _on_one_side(prober: Prober, evidence: Evidence) -> Cause | None:
-    """The error lies on one side of a simple condition on the tensor or its gradient, and the other side is free of it."""
-    name = prober.objective.names[evidence.tensor]
-    for condition, mask in _conditions(prober, evidence.tensor):
+def wrong_on_one_side(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    """The gradient is wrong on one side of a simple condition on the tensor or its gradient, and right on the other."""
+    name = estimator.objective.names[evidence.tensor]
+    for condition, mask in _conditions(estimator, evidence.tensor):
         if min(mask.sum(), (~mask).sum()) < FEWEST_ON_A_SIDE:
             continue
-        if _free_of_error(prober, evidence, ~mask) and _all_wrong(prober, evidence, mask):
+        if _free_of_error(estimator, evidence, ~mask) and _all_wrong(estimator, evidence, mask):
             return Cause(
                 name="mask",
                 detail=f"wrong only where {condition.format(name=name)}: {int(mask.sum())} of {mask.size} elements",
@@ -238,26 +232,29 @@ def _on_one_side(prober: Prober, evidence: Evidence) -> Cause | None:
     return None
 
 
-def _blocked(prober: Prober, evidence: Evidence) -> Cause | None:
-    """What the forward pass blocks, whatever its condition: elements are right or have a numerical derivative of zero, and both are met."""
+def not_blocked(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    """What the forward pass blocks on any condition: each element is either right or has a numerical derivative of zero, and both occur."""
     tensor = evidence.tensor
-    gradient = prober.objective.gradient(tensor).reshape(-1)
+    gradient = estimator.objective.gradient(tensor).reshape(-1)
     clear = np.flatnonzero(np.abs(gradient) > CLEARLY * np.abs(gradient).max())
     if len(clear) < 2 * MOST_MEASURED:
         return None
-    tried = np.random.default_rng((prober.seed, 4)).choice(clear, 2 * MOST_MEASURED, replace=False)
+    tried = np.random.default_rng((estimator.seed, 4)).choice(clear, 2 * MOST_MEASURED, replace=False)
     zero: list[int] = []
     right: list[int] = []
     for k in tried:
         if len(zero) + len(right) >= MOST_MEASURED and min(len(zero), len(right)) > 1:
             break
-        reading = _of_element(prober, evidence, int(k))
-        within = FLAG * reading.bar + EXACT * abs(reading.slope)
-        if within > SHARPLY * abs(reading.slope) or min(abs(reading.numerical), abs(reading.error)) > within:
+        estimate = _of_element(estimator, evidence, int(k))
+        within = FLAG * estimate.bar + EXACT * abs(estimate.slope)
+        if (
+            within > SHARPLY * abs(estimate.slope)
+            or min(abs(estimate.numerical), abs(estimate.error)) > within
+        ):
             return None
-        (zero if abs(reading.numerical) <= within else right).append(int(k))
-    unclaimed = prober.objective.gradient(tensor) == 0
-    if min(len(zero), len(right)) < 2 or not _free_of_error(prober, evidence, unclaimed):
+        (zero if abs(estimate.numerical) <= within else right).append(int(k))
+    unclaimed = estimator.objective.gradient(tensor) == 0
+    if min(len(zero), len(right)) < 2 or not _free_of_error(estimator, evidence, unclaimed):
         return None
     return Cause(
         name="mask",
@@ -267,20 +264,15 @@ def _blocked(prober: Prober, evidence: Evidence) -> Cause | None:
     )
 
 
-def _other_mask(prober: Prober, evidence: Evidence) -> Cause | None:
-    """Another mask than that of the forward pass: two slopes taken for each other, or the opposite one."""
-    return _two_factors(prober, evidence) or _opposite(prober, evidence)
-
-
-def _opposite(prober: Prober, evidence: Evidence) -> Cause | None:
-    gradient = prober.objective.gradient(evidence.tensor).reshape(-1)
+def opposite_mask(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    gradient = estimator.objective.gradient(evidence.tensor).reshape(-1)
     if min(np.count_nonzero(gradient), np.count_nonzero(gradient == 0)) < FEWEST_ON_A_SIDE:
         return None
-    claimed = _some(prober, evidence, gradient != 0)
+    claimed = _some(estimator, evidence, gradient != 0)
     if any(abs(r.numerical) > _within(r) or _within(r) > SHARPLY * abs(r.slope) for r in claimed.values()):
         return None
-    lost = [r for r in _some(prober, evidence, gradient == 0).values() if r.flagged]
-    if len(lost) < FEWEST_ON_A_SIDE or _are_elsewhere(prober, evidence, lost):
+    lost = [r for r in _some(estimator, evidence, gradient == 0).values() if r.flagged]
+    if len(lost) < FEWEST_ON_A_SIDE or _are_elsewhere(estimator, evidence, lost):
         return None
     said = "elements that were tried have a numerical gradient where the analytic one is zero, and none where it is not"
     return Cause(
@@ -290,37 +282,40 @@ def _opposite(prober: Prober, evidence: Evidence) -> Cause | None:
 
 
 def _some(
-    prober: Prober, evidence: Evidence, where: NDArray[np.bool_], *, most: int = MOST_MEASURED
-) -> dict[int, Reading]:
-    """Some of the elements, at random, each measured by itself."""
-    rng = np.random.default_rng((prober.seed, 8))
+    estimator: ErrorEstimator, evidence: Evidence, where: NDArray[np.bool_], *, most: int = MOST_MEASURED
+) -> dict[int, ErrorEstimate]:
+    """Some of the elements, chosen at random, each measured alone."""
+    rng = np.random.default_rng((estimator.seed, 8))
     return {
-        int(k): _of_element(prober, evidence, int(k)) for k in rng.permutation(np.flatnonzero(where))[:most]
+        int(k): _of_element(estimator, evidence, int(k))
+        for k in rng.permutation(np.flatnonzero(where))[:most]
     }
 
 
-def _within(reading: Reading) -> float:
-    return FLAG * reading.bar + EXACT * abs(reading.slope)
+def _within(estimate: ErrorEstimate) -> float:
+    return FLAG * estimate.bar + EXACT * abs(estimate.slope)
 
 
-def _are_elsewhere(prober: Prober, evidence: Evidence, readings: list[Reading]) -> bool:
-    """Whether half of the numerical values or more stand at other places of the claimed gradient: it is rearranged."""
-    values = prober.objective.gradient(evidence.tensor).reshape(-1) * prober.scales[evidence.tensor]
-    near = [np.any(np.abs(values - r.numerical) <= FLAG * r.bar + EXACT * abs(r.numerical)) for r in readings]
+def _are_elsewhere(estimator: ErrorEstimator, evidence: Evidence, estimates: list[ErrorEstimate]) -> bool:
+    """Whether at least half of the numerical values occur elsewhere in the claimed gradient: then it is rearranged."""
+    values = estimator.objective.gradient(evidence.tensor).reshape(-1) * estimator.scales[evidence.tensor]
+    near = [
+        np.any(np.abs(values - r.numerical) <= FLAG * r.bar + EXACT * abs(r.numerical)) for r in estimates
+    ]
     return 2 * sum(map(bool, near)) >= max(len(near), 1)
 
 
-def _two_factors(prober: Prober, evidence: Evidence) -> Cause | None:
-    """On the two sides of a condition elements are right and off by one factor, or off by a factor and by its inverse."""
-    gradient = prober.objective.gradient(evidence.tensor)
-    for condition, mask in _conditions(prober, evidence.tensor) if evidence.sharp else ():
+def swapped_slopes(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    """On the two sides of a condition the gradient is right and wrong by a factor, or wrong by a factor and by its inverse."""
+    gradient = estimator.objective.gradient(evidence.tensor)
+    for condition, mask in _conditions(estimator, evidence.tensor) if evidence.sharp else ():
         sides = np.stack([evidence.along(gradient * mask), evidence.along(gradient * ~mask)], axis=1)
         factors, _, rank, _ = np.linalg.lstsq(sides, evidence.numerical, rcond=1e-6)
         there, elsewhere = (float(f) for f in factors)
         if rank < 2 or not there * elsewhere or not evidence.explains(sides @ factors):
             continue
         if min(abs(there - 1), abs(elsewhere - 1), abs(there * elsewhere - 1)) <= SHARPLY:
-            where = condition.format(name=prober.objective.names[evidence.tensor])
+            where = condition.format(name=estimator.objective.names[evidence.tensor])
             return Cause(
                 name="mask",
                 detail=f"the numerical gradient is {there:.4g} times the analytic one where {where}, and {elsewhere:.4g} times it elsewhere",
@@ -328,8 +323,8 @@ def _two_factors(prober: Prober, evidence: Evidence) -> Cause | None:
     return None
 
 
-def _conditions(prober: Prober, tensor: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    point, gradient = prober.objective.point(tensor), prober.objective.gradient(tensor)
+def _conditions(estimator: ErrorEstimator, tensor: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    point, gradient = estimator.objective.point(tensor), estimator.objective.gradient(tensor)
     yield "{name} < 0", point < 0
     yield "{name} > 0", point > 0
     yield "{name} is zero", point == 0
@@ -338,30 +333,30 @@ def _conditions(prober: Prober, tensor: int) -> Iterator[tuple[str, NDArray[np.b
     yield "|{name}| < 1", np.abs(point) < 1
 
 
-def _free_of_error(prober: Prober, evidence: Evidence, mask: NDArray[np.bool_]) -> bool:
-    """Whether the gradient is right inside the mask: along a second direction too, since errors may cancel along one."""
+def _free_of_error(estimator: ErrorEstimator, evidence: Evidence, mask: NDArray[np.bool_]) -> bool:
+    """Whether the gradient is right inside the mask, along several directions, since errors may cancel along one."""
     if not mask.any():
         return True
     _, total = evidence.clearest
     seen = evidence.directions[:CONFIRMING]
-    return all(_free(prober, d.within(evidence.tensor, mask), total) for d in seen)
+    return all(_free(estimator, d.within(evidence.tensor, mask), total) for d in seen)
 
 
-def _all_wrong(prober: Prober, evidence: Evidence, mask: NDArray[np.bool_]) -> bool:
-    """Whether every element of the mask is wrong, as far as a few tell: of a few wrong ones, many conditions hold by chance."""
-    rng = np.random.default_rng((prober.seed, 6))
+def _all_wrong(estimator: ErrorEstimator, evidence: Evidence, mask: NDArray[np.bool_]) -> bool:
+    """Whether every element of the mask is wrong, judged by some: a few wrong elements fulfil many conditions by chance."""
+    rng = np.random.default_rng((estimator.seed, 6))
     inside = np.flatnonzero(mask)
     tried = rng.choice(inside, min(MOST_MEASURED, len(inside)), replace=False)
-    return all(_of_element(prober, evidence, int(k)).flagged for k in tried)
+    return all(_of_element(estimator, evidence, int(k)).flagged for k in tried)
 
 
-def _of_element(prober: Prober, evidence: Evidence, element: int) -> Reading:
-    """One element by itself, sharp enough to tell an error of its size."""
-    direction = element_direction(prober, evidence.tensor, element)
-    share = 1e-3 / float(np.prod(prober.objective.shapes[evidence.tensor])) ** 0.5
-    return measure(prober, direction, evidence.clearest[1], share=share)
+def _of_element(estimator: ErrorEstimator, evidence: Evidence, element: int) -> ErrorEstimate:
+    """The error of one element, with a bar small enough for an error of typical size."""
+    direction = element_direction(estimator, evidence.tensor, element)
+    share = 1e-3 / float(np.prod(estimator.objective.shapes[evidence.tensor])) ** 0.5
+    return measure(estimator, direction, evidence.clearest[1], share=share)
 
 
-def _free(prober: Prober, direction: Direction, total: Reading) -> bool:
-    reading = measure(prober, direction, total, share=1e-4)
-    return abs(reading.error) <= max(FLAG * reading.bar, FAINT * abs(total.error)) < 0.1 * abs(total.error)
+def _free(estimator: ErrorEstimator, direction: Direction, total: ErrorEstimate) -> bool:
+    estimate = measure(estimator, direction, total, share=1e-4)
+    return abs(estimate.error) <= max(FLAG * estimate.bar, FAINT * abs(total.error)) < 0.1 * abs(total.error)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..directional_error import FLAG
 from ..directions import Array
+from ..error_estimate import FLAG
 from .evidence import EXACT, Evidence
 
 MOST_SLICES = 2048
@@ -17,6 +17,8 @@ MOST_CHUNKS = 4
 
 @dataclass(frozen=True, eq=False)
 class Rearranged:
+    """A gradient with its numbers in other places, and the name of that bug."""
+
     name: str
     detail: str
     gradient: Array
@@ -24,7 +26,7 @@ class Rearranged:
 
 
 def rearranged(evidence: Evidence, gradient: Array) -> Rearranged | None:
-    """The one rearrangement that explains the differences."""
+    """The rearrangement of the claimed gradient that explains the numerical derivatives."""
     if gradient.size < 4:
         return None
     for name, detail, candidate in _candidates(gradient):
@@ -81,17 +83,17 @@ def _chunks(gradient: Array, axis: int) -> Iterator[tuple[str, str, Array]]:
 
 
 def _rolled(evidence: Evidence, gradient: Array) -> Rearranged | None:
-    """Rolled by any number along any of its axes: all shifts at once, as a circular correlation."""
+    """Rolled by any number along any axes: all shifts are tested at once, by a circular correlation."""
     fits = np.ones(gradient.shape, dtype=bool)
     axes = tuple(range(gradient.ndim))
     transformed = np.conj(np.fft.rfftn(gradient))
-    for direction, reading in zip(evidence.directions, evidence.readings, strict=True):
+    for direction, estimate in zip(evidence.directions, evidence.estimates, strict=True):
         moved = np.fft.rfftn(direction.move(evidence.tensor))
         slopes = np.fft.irfftn(transformed * moved, s=gradient.shape, axes=axes)
         rounding = 1e-12 * np.abs(slopes).max()
         fits &= (
-            np.abs(slopes - reading.numerical)
-            <= FLAG * reading.bar + EXACT * abs(reading.numerical) + rounding
+            np.abs(slopes - estimate.numerical)
+            <= FLAG * estimate.bar + EXACT * abs(estimate.numerical) + rounding
         )
     found = np.argwhere(fits)
     if len(found) != 1 or not found[0].any():
@@ -109,17 +111,17 @@ def _rolled(evidence: Evidence, gradient: Array) -> Rearranged | None:
 
 
 def _swapped(evidence: Evidence, gradient: Array) -> Rearranged | None:
-    """Two slices in each other's place: all pairs at once, from the inner products of the slices with the directions."""
+    """Two slices swapped: all pairs are tested at once, from the inner products of slices and directions."""
     for axis, length in enumerate(gradient.shape):
         if not 2 <= length <= MOST_SLICES:
             continue
         slices = np.moveaxis(gradient, axis, 0).reshape(length, -1)
         fits = np.triu(np.ones((length, length), dtype=bool), 1)
-        for direction, reading in zip(evidence.directions, evidence.readings, strict=True):
+        for direction, estimate in zip(evidence.directions, evidence.estimates, strict=True):
             products = slices @ np.moveaxis(direction.move(evidence.tensor), axis, 0).reshape(length, -1).T
             own = np.diag(products)
             change = products + products.T - own[:, None] - own[None, :]
-            fits &= np.abs(change - reading.error) <= FLAG * reading.bar + EXACT * abs(reading.error)
+            fits &= np.abs(change - estimate.error) <= FLAG * estimate.bar + EXACT * abs(estimate.error)
         if fits.sum() == 1:
             a, b = (int(k) for k in np.argwhere(fits)[0])
             order = np.arange(length)

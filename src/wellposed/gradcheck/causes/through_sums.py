@@ -1,8 +1,8 @@
-"""Terms that reach each element through a sum over its slice: through a mean, a norm, a variance, or the denominator of a softmax.
+"""Missing terms that reach each element through a sum over its slice: a mean, a norm, a variance, or the denominator of a softmax.
 
-A backward pass that holds such a sum for a constant is off by a multiple of one simple array in each slice, and by another multiple in
-the next: of ones through a mean, of the tensor itself through a norm, of both through a variance, of the function's own value through
-a denominator. A few slices are measured by themselves, along more directions than there are multiples to fit.
+A backward pass that takes such a sum for a constant is off by a multiple of one simple array in each slice, with another multiple in
+each: of ones for a mean, of the tensor itself for a norm, of both for a variance, of the function's own value for a denominator. A few
+slices are measured alone, along more directions than there are multiples to fit.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..directional_error import FLAG, Prober
+from ..directional_error import ErrorEstimator
 from ..directions import Array
-from .evidence import EXACT, SHARPLY, Evidence, rms
-from .localize import measure
-from .whole_tensor import Cause
+from ..error_estimate import FLAG
+from .evidence import EXACT, SHARPLY, Cause, Evidence, measure, rms
 
 FEWEST = 4
 """Elements of a slice: of fewer, any error is soon a multiple of something."""
@@ -23,20 +22,20 @@ ALONG = 5
 """Directions along which a slice is measured; a hypothesis fits two multiples at most."""
 SLICES = 3
 ALIKE = 1e-3
-"""Part of the error, or of an array, that may be left where it is a multiple of the claimed gradient: a factor, and no term."""
+"""Relative residual below which an array is a multiple of another one; an error that is one of the claimed gradient is a factor, not a term."""
 ROUGHLY = 0.08
 """Largest bar, relative to the error, of one slice of several: a wrong hypothesis must fit them all."""
 MOST_PLACES = 256
-"""Slices over which the claimed gradient is looked at."""
-Place = tuple[slice | int, ...]
+"""Slices in which the claimed gradient is compared."""
+SlicePlace = tuple[slice | int, ...]
 Term = tuple[str, tuple[Array, ...]]
 
 
-def missing_through_sum(prober: Prober, evidence: Evidence) -> Cause | None:
+def missing_through_sum(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """The cause of an error that is a multiple of one simple array in each slice along an axis, or in the whole tensor."""
-    shape = prober.objective.shapes[evidence.tensor]
-    for axes in _slicings(shape) if shape in [w.shape for w in prober.objective.output_weights] else ():
-        found = _fitting(prober, evidence, axes)
+    shape = estimator.objective.shapes[evidence.tensor]
+    for axes in _slicings(shape) if shape in [w.shape for w in estimator.objective.output_weights] else ():
+        found = _fitting(estimator, evidence, axes)
         if found:
             where = "in the whole tensor" if len(axes) == len(shape) else f"in each slice along {_said(axes)}"
             return Cause(
@@ -61,26 +60,26 @@ def _said(axes: tuple[int, ...]) -> str:
     return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
 
 
-def _fitting(prober: Prober, evidence: Evidence, axes: tuple[int, ...]) -> str:
-    """What fits the error in every slice that is measured, in words; empty where nothing does."""
-    places = _places(prober.objective.shapes[evidence.tensor], axes, seed=prober.seed)
-    local = _is_local(prober, evidence.tensor, places)
+def _fitting(estimator: ErrorEstimator, evidence: Evidence, axes: tuple[int, ...]) -> str:
+    """In words, the term that fits the error in every measured slice; empty where none does."""
+    places = _places(estimator.objective.shapes[evidence.tensor], axes, seed=estimator.seed)
+    local = _is_local(estimator, evidence.tensor, places)
     fitting: list[str] | None = None
     for place in places[:SLICES]:
-        terms = dict(_terms(prober, evidence.tensor, place, local=local))
-        measured = _measured(prober, evidence, place) if terms else None
+        terms = dict(_terms(estimator, evidence.tensor, place, local=local))
+        measured = _measured(estimator, evidence, place) if terms else None
         fitting = [s for s in fitting or terms if measured and s in terms and measured.fits(terms[s])]
         if not fitting:
             return ""
     return fitting[0] if fitting else ""
 
 
-def _is_local(prober: Prober, tensor: int, places: Sequence[Place]) -> bool:
-    """Whether the claimed gradient is what comes from above times one number in each slice, and times another input at most.
+def _is_local(estimator: ErrorEstimator, tensor: int, places: Sequence[SlicePlace]) -> bool:
+    """Whether the claimed gradient is, in each slice, a multiple of the upstream gradient, possibly times another input.
 
-    Then it holds no sum at all; else the term may be there with a wrong factor, which tells something else.
+    Then it has no term through a sum at all. Otherwise the term may be present with a wrong factor, which is another bug.
     """
-    objective = prober.objective
+    objective = estimator.objective
     shape, gradient = objective.shapes[tensor], objective.gradient(tensor)
     scales = [np.ones(shape)]
     for i, other in enumerate(objective.shapes):
@@ -128,44 +127,44 @@ class _Measured:
         return rms(left) <= ALIKE * rms(self.errors) + FLAG * rms(self.bars)
 
 
-def _places(shape: tuple[int, ...], axes: tuple[int, ...], *, seed: int) -> list[Place]:
+def _places(shape: tuple[int, ...], axes: tuple[int, ...], *, seed: int) -> list[SlicePlace]:
     """Slices that span the axes, in random order: all of them, or some where there are many."""
     others = [n for k, n in enumerate(shape) if k not in axes]
     rng, count = np.random.default_rng((seed, 7)), int(np.prod(others))
     some = np.arange(count) if count <= MOST_PLACES else np.unique(rng.integers(count, size=MOST_PLACES))
-    places: list[Place] = []
+    places: list[SlicePlace] = []
     for flat in rng.permutation(some):
         indices = iter(np.unravel_index(int(flat), others) if others else ())
         places.append(tuple(slice(None) if k in axes else int(next(indices)) for k in range(len(shape))))
     return places
 
 
-def _measured(prober: Prober, evidence: Evidence, place: Place) -> _Measured | None:
-    """The errors of a slice; None where it shows none clearly, or one that is a factor of what is claimed."""
+def _measured(estimator: ErrorEstimator, evidence: Evidence, place: SlicePlace) -> _Measured | None:
+    """The errors of a slice; None where they are unclear, or a multiple of the claimed gradient."""
     tensor = evidence.tensor
-    mask = np.zeros(prober.objective.shapes[tensor], dtype=bool)
+    mask = np.zeros(estimator.objective.shapes[tensor], dtype=bool)
     mask[place] = True
     whole = mask.all()
     directions = evidence.directions[:ALONG]
     total = evidence.clearest[1]
-    readings = (
-        evidence.readings[:ALONG]
+    estimates = (
+        evidence.estimates[:ALONG]
         if whole
-        else tuple(measure(prober, d.within(tensor, mask), total, share=1e-4) for d in directions)
+        else tuple(measure(estimator, d.within(tensor, mask), total, share=1e-4) for d in directions)
     )
     measured = _Measured(
         moves=np.stack([d.move(tensor)[place].reshape(-1) for d in directions]),
-        errors=np.array([r.error for r in readings]),
-        bars=np.array([r.bar for r in readings]),
-        claimed=prober.objective.gradient(tensor)[place].reshape(-1),
+        errors=np.array([r.error for r in estimates]),
+        bars=np.array([r.bar for r in estimates]),
+        claimed=estimator.objective.gradient(tensor)[place].reshape(-1),
     )
     clear = rms(measured.bars) <= (SHARPLY if whole else ROUGHLY) * rms(measured.errors)
     return measured if clear and not measured.is_multiple_of_claim else None
 
 
-def _terms(prober: Prober, tensor: int, place: Place, *, local: bool) -> Iterator[Term]:
-    """Arrays of a slice, in words; those of a mean or norm for a local gradient alone."""
-    objective = prober.objective
+def _terms(estimator: ErrorEstimator, tensor: int, place: SlicePlace, *, local: bool) -> Iterator[Term]:
+    """Terms of a slice, in words and as arrays; those of a mean or norm only if the claimed gradient is local."""
+    objective = estimator.objective
     if local:
         name, point = objective.names[tensor], objective.point(tensor)[place].reshape(-1)
         ones = np.ones(point.size)

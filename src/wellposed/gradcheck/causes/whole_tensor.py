@@ -1,71 +1,45 @@
-"""The name of the bug: which simple change of the claimed gradient makes it agree with the differences.
+"""Causes that concern the whole tensor: a factor, weight decay, rounding, a missing term, a rearrangement, outputs left out.
 
-Every hypothesis is a corrected gradient, and it is held against the same few directional derivatives: no further evaluation. A
-name is given only when the hypothesis explains the error within the error bars, and the bars are small against the error.
+Each is a simple change of the claimed gradient that makes it agree with the numerical derivatives along a few directions; most need no
+further evaluation. A cause is named only when it explains the error within the bars, and the bars are small against the error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isfinite
 
 import numpy as np
 
 from ...errors import WellposedError
-from ..directional_error import FLAG, Prober
+from ..directional_error import ErrorEstimator
 from ..directions import Array
-from .evidence import EXACT, LEFT_OVER, NAMEABLE, Evidence, rms, split_along, split_numerical
-from .localize import measure
+from ..error_estimate import FLAG
+from .evidence import EXACT, LEFT_OVER, NAMEABLE, Cause, Evidence, measure, rms, split_along, split_numerical
 from .permuted import Rearranged, rearranged
 
 AWAY, FURTHER, CONFIRMED = 0.1, 0.3, 2
-"""How far off an explanation, and a factor, are tried again, relative to each tensor's own size, and along how many directions."""
+"""Distances at which an explanation and a factor are confirmed, relative to each tensor's size, and along how many directions."""
 FACTOR = 1e-3
-"""Agreement at which a factor counts as the whole number or the sign that it is near."""
+"""A factor this near to a whole number, or to -1, counts as that."""
 EXACT_ROWS, COARSE_ROWS = 1e-4, 5e-2
-"""How near a factor must come to a number of rows, where it is sharp and where noise leaves it vague."""
+"""How near a factor must be to a number of rows: where it is known exactly, and at most where it is noisy."""
 DIGITS, ROUND = 4, 2
-"""Digits of a number that somebody wrote down; and of a λ that is fitted together with a factor, and so is known less well."""
+"""Digits of a constant in source code; and of a λ that is fitted together with a factor, and so is known less well."""
 MOST_UNDONE = 512
-"""Rows of a square matrix that is undone: its singular values take seconds beyond."""
+"""Rows of a square matrix that is inverted; larger ones take seconds."""
 MOST_CONDITIONED = 1e5
-"""Condition number of a matrix above which it is not undone."""
+"""Condition number above which a matrix is not inverted."""
 MOST_ROWS = 24
 """Rows of a tensor that are measured one by one."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cause:
-    name: str
-    detail: str
-    ratio: float | None = None
-    """Numerical over analytic, where one number says it all."""
-    where: str = ""
-    """The slice that is wrong, where it is not the whole tensor."""
-    telling: bool = True
-    """False for a factor that stands for nothing known."""
-    elements: tuple[int, ...] = ()
-    """Flat indices of the elements that are furthest off."""
-
-
-def global_cause(prober: Prober, evidence: Evidence) -> Cause | None:
-    """A cause that concerns the whole tensor, or None rather than a wrong name."""
-    if not evidence.nameable:
+def zero_gradient(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    """The claimed gradient is zero everywhere."""
+    if evidence.slopes.any():
         return None
-    if not evidence.slopes.any():
-        return Cause(
-            name="zero", detail="the analytic gradient is zero everywhere: detached, or never written"
-        )
-    if not prober.objective.claims_gradient:  # no array to rearrange or to add to
-        return _scaled(prober, evidence)
-    return (
-        _scaled(prober, evidence)
-        or _weight_decay(prober, evidence)
-        or _low_precision(prober, evidence)
-        or _missing_term(prober, evidence)
-        or _rearranged(prober, evidence)
-    )
+    return Cause(name="zero", detail="the analytic gradient is zero everywhere: detached, or never written")
 
 
 def _furthest(change: Array) -> tuple[int, ...]:
@@ -74,7 +48,7 @@ def _furthest(change: Array) -> tuple[int, ...]:
 
 
 def factor_cause(
-    prober: Prober, ratio: float, uncertainty: float, *, of: str = "the analytic gradient is"
+    estimator: ErrorEstimator, ratio: float, uncertainty: float, *, of: str = "the analytic gradient is"
 ) -> Cause | None:
     """The name of a factor; `ratio` is numerical over analytic, known to within a relative `uncertainty`."""
     if abs(ratio + 1) < max(FACTOR, min(uncertainty, 0.1)):
@@ -82,14 +56,14 @@ def factor_cause(
     factor = 1 / ratio if ratio else np.inf
     if not isfinite(factor) or abs(factor) > 1e6:
         return None
-    many = _rows(prober, factor, uncertainty)
+    many = _rows(estimator, factor, uncertainty)
     if many:
         return Cause(
             name="missing-mean",
             detail=f"{of} {many} times the numerical one, and an array in play has {many} rows: a forgotten 1/m",
             ratio=ratio,
         )
-    few = _rows(prober, ratio, uncertainty)
+    few = _rows(estimator, ratio, uncertainty)
     if few:
         return Cause(
             name="scaled",
@@ -111,38 +85,38 @@ def _rounded(value: float, uncertainty: float) -> str:
     return next(close, texts[-1])
 
 
-def _rows(prober: Prober, factor: float, uncertainty: float) -> int | None:
-    """The number of rows of an array in play that a factor is equal to; what counts the columns of another is no number of rows."""
+def _rows(estimator: ErrorEstimator, factor: float, uncertainty: float) -> int | None:
+    """The number of rows of an array in use that equals the factor; a number of columns does not count."""
     if not isfinite(factor):
         return None
     within = min(max(uncertainty, EXACT_ROWS), COARSE_ROWS) * abs(factor)
-    near = [m for m in prober.objective.batch_sizes if m >= 3 and abs(factor - m) <= within]
+    near = [m for m in estimator.objective.batch_sizes if m >= 3 and abs(factor - m) <= within]
     if len(near) != 1:
         return None
     (m,) = near
-    columns = any(m in shape[1:] for shape in prober.objective.shapes)
-    return None if columns and m not in prober.objective.data_sizes else m
+    columns = any(m in shape[1:] for shape in estimator.objective.shapes)
+    return None if columns and m not in estimator.objective.data_sizes else m
 
 
-def _scaled(prober: Prober, evidence: Evidence) -> Cause | None:
+def scaled(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     slopes = evidence.slopes
     if not np.any(slopes) or not np.any(evidence.numerical):
         return None
     ratio = float(slopes @ evidence.numerical / (slopes @ slopes))
     if not evidence.explains(ratio * slopes):
         return None
-    found = factor_cause(prober, ratio, 2 * rms(evidence.bars) / rms(evidence.numerical))
+    found = factor_cause(estimator, ratio, 2 * rms(evidence.bars) / rms(evidence.numerical))
     if found is None:
         return None
-    alone = int(np.prod(prober.objective.shapes[evidence.tensor])) == 1
+    alone = int(np.prod(estimator.objective.shapes[evidence.tensor])) == 1
     if alone and not found.telling:  # of a lone number, any error is a factor
         return None
-    return replace(found, elements=_furthest(prober.objective.gradient(evidence.tensor)))
+    return replace(found, elements=_furthest(estimator.objective.gradient(evidence.tensor)))
 
 
-def _weight_decay(prober: Prober, evidence: Evidence) -> Cause | None:
-    """Regress the differences on the gradient and the parameters: a forgotten λθ, or a factor on all but the λθ."""
-    point = prober.objective.point(evidence.tensor)
+def weight_decay(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    """Regression of the numerical derivatives on gradient and parameters: a forgotten λθ, or a factor on everything but λθ."""
+    point = estimator.objective.point(evidence.tensor)
     if point.size < 4 or not point.any():
         return None
     columns = np.stack([evidence.slopes, evidence.along(point)], axis=1)
@@ -153,7 +127,7 @@ def _weight_decay(prober: Prober, evidence: Evidence) -> Cause | None:
     if rank < 2 or not evidence.explains(columns / sizes @ solution):
         return None
     ratio, decay = (float(v) for v in solution / sizes)
-    if not _holds_away(prober, evidence, ratio, decay):
+    if not _holds_away(estimator, evidence, ratio, decay):
         return None
     if abs(ratio - 1) < FACTOR:
         if decay < 0:  # one too much
@@ -163,50 +137,52 @@ def _weight_decay(prober: Prober, evidence: Evidence) -> Cause | None:
             detail=f"the numerical gradient holds {decay:.6g} times the parameter more: a forgotten L2 term, λ = {decay:.4g}",
             elements=_furthest(point),
         )
-    # Of a quadratic F other errors are a multiple of the parameter too: λ, or λ times a number of rows, is one that somebody wrote.
-    coefficient = decay / (1 - ratio)  # of a gradient that holds λθ, and all else by another factor
+    # For a quadratic F other errors are multiples of the parameter too; λ, or λ times a number of rows, must be a short decimal number.
+    coefficient = decay / (1 - ratio)  # of a gradient that holds λθ, and everything else by another factor
     within = FLAG * rms(evidence.bars) / rms(columns[:, 1])
     if not any(
-        _is_written(coefficient * m, within * m, digits=ROUND) for m in (1, *prober.objective.batch_sizes)
+        _is_written(coefficient * m, within * m, digits=ROUND) for m in (1, *estimator.objective.batch_sizes)
     ):
         return None
-    found = factor_cause(prober, ratio, EXACT, of="apart from an L2 term, the analytic gradient is")
+    found = factor_cause(estimator, ratio, EXACT, of="apart from an L2 term, the analytic gradient is")
     return replace(found, ratio=None) if found and found.name in ("sign-flipped", "missing-mean") else None
 
 
-def _holds_away(prober: Prober, evidence: Evidence, ratio: float, decay: float) -> bool:
-    """Whether the same factor and the same λ explain the error at another point too, as far as the gradient is known there."""
+def _holds_away(estimator: ErrorEstimator, evidence: Evidence, ratio: float, decay: float) -> bool:
+    """Whether the same factor and λ explain the error at another point too; True where no gradient is known there."""
     try:
-        at = prober.objective.moved(prober.fresh(prober.everything), FURTHER)
+        at = estimator.objective.moved(estimator.new_direction(estimator.all_tensors), FURTHER)
     except WellposedError:  # F or its gradient is not finite there
         at = None
     if at is None:
         return True
-    other, tensor = prober.at_other(at), evidence.tensor
-    for direction in (other.fresh((tensor,)) for _ in range(CONFIRMED)):
+    other, tensor = estimator.for_objective(at), evidence.tensor
+    for direction in (other.new_direction((tensor,)) for _ in range(CONFIRMED)):
         seen, move = measure(other, direction, evidence.clearest[1], share=LEFT_OVER), direction.move(tensor)
-        # Of the parameter there; or as it was here, where λθ was computed once and for all.
-        terms = (float(np.vdot(point, move)) for point in (at.point(tensor), prober.objective.point(tensor)))
+        # λθ with the parameter there, or with the one here if it was computed once and for all.
+        terms = (
+            float(np.vdot(point, move)) for point in (at.point(tensor), estimator.objective.point(tensor))
+        )
         left = min(abs(seen.numerical - ratio * seen.slope - decay * term) for term in terms)
         if left > FLAG * seen.bar + LEFT_OVER * abs(seen.error):
             return False
     return True
 
 
-def _low_precision(prober: Prober, evidence: Evidence) -> Cause | None:
-    """Every value fits in few bits, and the error is no larger than rounding to these bits makes it."""
-    gradient = prober.objective.gradient(evidence.tensor)
+def low_precision(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    """Every value of the claimed gradient has few bits, and the error is no larger than rounding to these explains."""
+    gradient = estimator.objective.gradient(evidence.tensor)
     values = gradient[gradient != 0]
     if values.size < 8:
         return None
     mantissa = np.frexp(values)[0]
     for name, bits in (("bfloat16", 8), ("float16", 11), ("float32", 24)):
-        scaled = mantissa * 2.0**bits
-        small = evidence.error_norm <= 2.0**-bits * prober.norms[evidence.tensor]
+        multiples = mantissa * 2.0**bits
+        small = evidence.error_norm <= 2.0**-bits * estimator.norms[evidence.tensor]
         if (
-            prober.objective.roundoff < 2.0 ** -(bits + 2)
+            estimator.objective.roundoff < 2.0 ** -(bits + 2)
             and small
-            and np.array_equal(scaled, np.round(scaled))
+            and np.array_equal(multiples, np.round(multiples))
         ):
             return Cause(
                 name="low-precision",
@@ -215,9 +191,9 @@ def _low_precision(prober: Prober, evidence: Evidence) -> Cause | None:
     return None
 
 
-def _missing_term(prober: Prober, evidence: Evidence) -> Cause | None:
+def missing_term(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     """The error is a multiple of one simple array of the same shape."""
-    for what, term, written in _terms(prober, evidence.tensor):
+    for what, term, written in _terms(estimator, evidence.tensor):
         if term.size < 4:
             continue
         slopes = evidence.along(term)
@@ -236,17 +212,17 @@ def _missing_term(prober: Prober, evidence: Evidence) -> Cause | None:
 
 
 def _is_written(value: float, uncertainty: float, *, digits: int = DIGITS) -> bool:
-    """Whether it is a number of few digits, as somebody writes down: what a gradient is off by for another reason has many.
+    """Whether it is a decimal number of few digits, as constants in source code are.
 
-    It must be known a hundred times better than such numbers are apart.
+    It must be known a hundred times better than the spacing of such numbers.
     """
     fine = uncertainty < 10.0 ** -(digits + 2) * abs(value)
     return fine and abs(float(f"{value:.{digits}g}") - value) <= uncertainty + EXACT * abs(value)
 
 
-def _terms(prober: Prober, tensor: int) -> Iterator[tuple[str, Array, bool]]:
-    """Terms that may be missing, in words; True for those that count only with a number that somebody wrote down."""
-    objective = prober.objective
+def _terms(estimator: ErrorEstimator, tensor: int) -> Iterator[tuple[str, Array, bool]]:
+    """Terms that may be missing, in words and as arrays; True for those whose factor must be a short decimal number."""
+    objective = estimator.objective
     point, shape, name = objective.point(tensor), objective.shapes[tensor], objective.names[tensor]
     if (point > 0).any() and (point < 0).any():  # else it is a constant, and no sign of an L1 term
         yield f"sign({name}), as of an L1 term,", np.sign(point), False
@@ -262,7 +238,7 @@ def _terms(prober: Prober, tensor: int) -> Iterator[tuple[str, Array, bool]]:
 
 
 def _summed_to(weights: Array, shape: tuple[int, ...]) -> Array | None:
-    """What comes from above, for a tensor that is added to the outputs: summed over the axes along which it is spread out."""
+    """The upstream gradient of a tensor that is added to the outputs: summed over the axes along which it is broadcast."""
     if len(shape) > weights.ndim:
         return None
     leading = tuple(range(weights.ndim - len(shape)))
@@ -273,21 +249,21 @@ def _summed_to(weights: Array, shape: tuple[int, ...]) -> Array | None:
     return weights.sum(axis=(*leading, *spread)).reshape(shape)
 
 
-def _rearranged(prober: Prober, evidence: Evidence) -> Cause | None:
-    gradient = prober.objective.gradient(evidence.tensor)
-    found = rearranged(evidence, gradient) or _other_side(prober, evidence)
+def rearranged_gradient(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    gradient = estimator.objective.gradient(evidence.tensor)
+    found = rearranged(evidence, gradient) or _transpose_of_a_factor(estimator, evidence)
     if found is None:
         return None
     return Cause(name=found.name, detail=found.detail, elements=_furthest(found.gradient - gradient))
 
 
-def _other_side(prober: Prober, evidence: Evidence) -> Rearranged | None:
-    """A square matrix that was multiplied with and not its transpose, W for Wᵀ: undone with the one, done with the other."""
-    gradient = prober.objective.gradient(evidence.tensor)
+def _transpose_of_a_factor(estimator: ErrorEstimator, evidence: Evidence) -> Rearranged | None:
+    """A multiplication by a square matrix instead of its transpose: the candidate undoes the one and applies the other."""
+    gradient = estimator.objective.gradient(evidence.tensor)
     if gradient.ndim < 1:
         return None
-    for i, name in enumerate(prober.objective.names):
-        matrix = prober.objective.point(i)
+    for i, name in enumerate(estimator.objective.names):
+        matrix = estimator.objective.point(i)
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not 2 <= len(matrix) <= MOST_UNDONE:
             continue
         for candidate in _with_transposes(gradient, matrix):
@@ -298,7 +274,7 @@ def _other_side(prober: Prober, evidence: Evidence) -> Rearranged | None:
 
 
 def _with_transposes(gradient: Array, matrix: Array) -> Iterator[Array]:
-    """The gradient with the matrix in the place of its transpose, from the right, from the left, and from both sides of its own."""
+    """The gradient with the matrix in place of its transpose: on the right, on the left, and on both sides for the matrix's own gradient."""
     if np.linalg.cond(matrix) > MOST_CONDITIONED:
         return
     for m in (matrix, matrix.T):
@@ -311,21 +287,19 @@ def _with_transposes(gradient: Array, matrix: Array) -> Iterator[Array]:
             yield left.T @ gradient @ right.T
 
 
-def left_out(prober: Prober, evidence: Evidence) -> Cause | None:
-    """The outputs of some samples or time steps do not count in the analytic gradient: one of them, the first few, the last few, or all but one."""
-    if not (evidence.nameable and prober.objective.claims_gradient):
-        return None
-    splits = split_numerical(prober, evidence)
+def outputs_left_out(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    """Some samples or time steps are missing from the claimed gradient: one of them, the first or last few, or all but one."""
+    splits = split_numerical(estimator, evidence)
     if not splits:
         return None
-    found = _stretch(evidence, splits)
+    found = _skipped_stretch(evidence, splits)
     if found is None or found.name == "mask":
-        return _overwritten(prober, evidence) or found
+        return _overwritten(estimator, evidence) or found
     return found
 
 
-def _stretch(evidence: Evidence, splits: Sequence[tuple[Array, ...]]) -> Cause | None:
-    # What is left must stand as clear of the bars as what is missing does, or any small rest fits.
+def _skipped_stretch(evidence: Evidence, splits: Sequence[tuple[Array, ...]]) -> Cause | None:
+    # Both the claimed part and the missing one must be clear of the bars, or any small rest would fit.
     if FLAG * rms(evidence.bars) > NAMEABLE * min(rms(evidence.slopes), rms(evidence.errors)):
         return None
     for axis in range(len(splits[0])):
@@ -340,18 +314,18 @@ def _stretch(evidence: Evidence, splits: Sequence[tuple[Array, ...]]) -> Cause |
     return None
 
 
-def _overwritten(prober: Prober, evidence: Evidence) -> Cause | None:
-    """`=` for `+=`, row by row: of what several outputs add to a row, as of a word that comes again, one alone is left."""
-    gradient = prober.objective.gradient(evidence.tensor)
+def _overwritten(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
+    """`=` in place of `+=`, row by row: of what several outputs add to a row, for example for a repeated word, only one is left."""
+    gradient = estimator.objective.gradient(evidence.tensor)
     if not gradient.ndim or len(gradient) < 2:
         return None
     direction, total = evidence.clearest
-    rng = np.random.default_rng((prober.seed, 5))
+    rng = np.random.default_rng((estimator.seed, 5))
     lost: list[int] = []
     for row in np.sort(rng.permutation(len(gradient))[:MOST_ROWS]):
         mask = np.zeros(gradient.shape, dtype=bool)
         mask[row] = True
-        split = split_along(prober, direction.within(evidence.tensor, mask), total.step)
+        split = split_along(estimator, direction.within(evidence.tensor, mask), total.step)
         if not split:
             return None
         claimed = float(np.vdot(gradient[row], direction.move(evidence.tensor)[row]))
@@ -371,7 +345,7 @@ def _overwritten(prober: Prober, evidence: Evidence) -> Cause | None:
 
 
 def _stretches(parts: Array) -> Iterator[tuple[Array, Callable[[int, int], tuple[str, bool]]]]:
-    """What stretches of the outputs add to each derivative, and how to say which; True where all but one are missing."""
+    """The contribution of each range of outputs to the derivatives, and how to describe the range; True where all but one are missing."""
     first = np.cumsum(parts, axis=1)[:, :-1]
     total = parts.sum(axis=1, keepdims=True)
     yield parts, lambda k, n: (f"leaves out index {k} of {n}", False)

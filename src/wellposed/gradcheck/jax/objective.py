@@ -1,9 +1,10 @@
-"""A function of JAX arrays as one number of several arrays, with the gradient that its backward pass claims."""
+"""The objective of a JAX function: F, a weighted sum of its outputs, with the gradient that its backward pass claims."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,12 +14,12 @@ from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError
 from ...runtime.jax.calls import Calls, Outputs, is_wide
-from ..direction_cache import Held, Step
+from ..directions import DirectionCache, DirectionStep
 from ..result import OutputsChangedError, Sample, Undefined
-from .arguments import Subject
-from .moved_arrays import Place
-from .pytrees import (
+from .arguments import CheckedJaxFunction, needs_replay, opened
+from .arrays import (
     Array,
+    ArrayLocation,
     as_double,
     complex_of,
     epsilon,
@@ -33,39 +34,52 @@ from .weighted_outputs import as_real_gradient, cotangent, differ, is_lone, part
 if TYPE_CHECKING:
     from ..directions import Direction
 
+__all__ = ["JaxObjective", "checking", "needs_replay", "opened"]
+
 Mode = Literal["reverse", "forward", "forward-reverse"]
 
 MOST_COLUMNS = 1000
 """Elements of a gradient that forward mode may have to find one at a time."""
 
 
+@contextmanager
+def checking(
+    function: CheckedJaxFunction, *, seed: int, replay: bool, mode: Mode = "reverse"
+) -> Iterator[JaxObjective]:
+    """The function as an objective, in float64 with `replay`.
+
+    Each evaluation sets its own 64-bit mode and gives it back, so that a check in the user's own precision stays one beside a replay.
+    """
+    yield JaxObjective(function, seed=seed, replay=replay, mode=mode)
+
+
 class JaxObjective:
     """See `wellposed.gradcheck.objective.Objective`."""
 
-    def __init__(self, subject: Subject, *, seed: int, replay: bool, mode: Mode) -> None:
-        self._leaves, self._seed, self._mode = subject.leaves, seed, mode
-        own = tuple(leaf.dtype for leaf in subject.leaves)
+    def __init__(self, function: CheckedJaxFunction, *, seed: int, replay: bool, mode: Mode) -> None:
+        self._leaves, self._seed, self._mode = function.leaves, seed, mode
+        own = tuple(leaf.dtype for leaf in function.leaves)
         self._dtypes = tuple(widened(d) for d in own) if replay else own
-        self._calls = Calls(subject.outputs, wide=replay or is_wide(), seed=seed)
-        self.names = tuple(leaf.name for leaf in subject.leaves)
-        self.shapes = tuple(real_shape(leaf.value) for leaf in subject.leaves)
-        replays = replay and subject.is_coarse
-        self.precision = f"float64 replay of {subject.dtype}" if replays else str(subject.dtype)
-        self._spacing = epsilon(subject.dtype)
+        self._calls = Calls(function.outputs, wide=replay or is_wide(), seed=seed)
+        self.names = tuple(leaf.name for leaf in function.leaves)
+        self.shapes = tuple(real_shape(leaf.value) for leaf in function.leaves)
+        replays = replay and function.is_coarse
+        self.precision = f"float64 replay of {function.dtype}" if replays else str(function.dtype)
+        self._spacing = epsilon(function.dtype)
         self.roundoff = max(epsilon(d) for d in self._dtypes) / 2
-        self.batch_sizes, self.remarks = subject.batch_sizes, ()
+        self.batch_sizes, self.remarks = function.batch_sizes, ()
         self.data_sizes: frozenset[int] = frozenset()
         self.claims_gradient = mode != "forward"
         self._weights: list[Array] = []
         self._claimed: list[NDArray[Any]] | None = None
         self._upstream = 1
         self.undefined: tuple[Undefined, ...] = ()
-        self._held = Held()
-        self._places = [
-            Place(held=leaf.numbers(), dtype=real_dtype(d))
-            for leaf, d in zip(subject.leaves, self._dtypes, strict=True)
+        self._direction_cache = DirectionCache()
+        self._locations = [
+            ArrayLocation(held=leaf.numbers(), dtype=real_dtype(d))
+            for leaf, d in zip(function.leaves, self._dtypes, strict=True)
         ]
-        self._settle()
+        self._evaluate_here()
 
     @property
     def n_forward(self) -> int:
@@ -81,70 +95,72 @@ class JaxObjective:
         return () if is_lone(self._weights) else tuple(self._weights)
 
     def point(self, tensor: int) -> Array:
-        return _frozen(as_double(self._places[tensor].values()))
+        return _frozen(as_double(self._locations[tensor].values()))
 
     def gradient(self, tensor: int) -> Array:
         return _frozen(as_double(self._gradients[tensor]))
 
     def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
         if self._mode == "reverse":
-            return self._walked(direction, step, split=split)
+            return self._moved_sample(direction, step, split=split)
         moves = self._moves(direction, step)
         with np.errstate(all="ignore"):
             pushed = self._pushed(moves)
             if self._mode == "forward":
-                return replace(self._walked(direction, step, split=split), taken=self._value(pushed))
+                return replace(
+                    self._moved_sample(direction, step, split=split), claimed_change=self._value(pushed)
+                )
             sums = [y + dy for y, dy in zip(self._centre, pushed, strict=True)]
             return self._sample(sums, self._along(moves), split=split)
 
     @np.errstate(all="ignore")
-    def _walked(self, direction: Direction | None, step: float, *, split: bool) -> Sample:
-        """F where the direction leads, and what the gradient says of that."""
-        moving, gradients, taken = _moving(direction), self._gradients, dict[int, float]()
+    def _moved_sample(self, direction: Direction | None, step: float, *, split: bool) -> Sample:
+        """F at the moved point, and the predicted change."""
+        moving, gradients, claimed_change = _moving(direction), self._gradients, dict[int, float]()
 
         def moved(i: int) -> NDArray[Any]:
             if direction is None or i not in moving:
-                return self._places[i].values()
-            values, taken[i] = self._places[i].moved(self._step(direction, i, step), gradients[i])
+                return self._locations[i].values()
+            values, claimed_change[i] = self._locations[i].moved(self._step(direction, i, step), gradients[i])
             return values
 
         outputs = self._calls.outputs(lambda: self._placed(moved))
-        return self._sample(self._real(outputs), sum(taken.values()), split=split)
+        return self._sample(self._real(outputs), sum(claimed_change.values()), split=split)
 
     def floor(self) -> float:
         if self._mode != "forward-reverse":
             return self._output_noise
-        # No output enters, but a product of one pass forward and one back, which round as often as f is deep.
+        # A product of a forward-mode and a backward pass, each of which rounds about as often as the function is deep.
         shares = [
             float(np.linalg.norm(as_double(g))) * _rms(as_double(x.values()))
-            for g, x in zip(self._gradients, self._places, strict=True)
+            for g, x in zip(self._gradients, self._locations, strict=True)
         ]
         return 4 * self.roundoff * float(np.linalg.norm(shares))
 
     def moved(
         self, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
     ) -> JaxObjective | None:
-        """The same check elsewhere; functions that JAX can transform keep nothing from call to call, so every call is a first one.
+        """The same check at another point; functions that JAX can transform have no state, so every call is a first one.
 
-        A step away, the gradient here is let go meanwhile, and asked for again where it is needed: each takes as much memory as the model.
+        The gradient here is released meanwhile and computed again when it is needed, since each takes as much memory as the model.
         """
         other = copy.copy(self)
         other._upstream, other._claimed = upstream, None
         if direction is not None:
             moving = _moving(direction)
-            other._places = [
+            other._locations = [
                 place.stepped(self._step(direction, i, step)) if i in moving else place
-                for i, place in enumerate(self._places)
+                for i, place in enumerate(self._locations)
             ]
             if upstream == 1:  # that of a multiple of F is compared with the one here
                 self._claimed = None
         try:
-            other._settle()
+            other._evaluate_here()
         except ArgumentError:  # f is not finite there
             return None
         return None if other.undefined else other
 
-    def wavers(self) -> float:
+    def gradient_repeat_error(self) -> float:
         """JAX draws from keys that are passed: every call draws the same."""
         return 0.0
 
@@ -152,8 +168,8 @@ class JaxObjective:
         """There is no state to settle."""
 
     @np.errstate(all="ignore")
-    def _settle(self) -> None:
-        """Take this place as the one at which the gradient is claimed, and ask for it."""
+    def _evaluate_here(self) -> None:
+        """Evaluate F and the gradient at the current locations."""
         outputs = self._outputs()
         if not self._weights:
             alone = len(outputs) == 1
@@ -190,15 +206,15 @@ class JaxObjective:
         return [np.where(np.isfinite(as_double(g)), g, np.zeros((), g.dtype)) for g in found]
 
     def _by_backward_pass(self, outputs: Outputs) -> list[NDArray[Any]]:
-        # Never 1, so that a backward pass which forgets what comes from above is seen; 2 is exact in every precision.
+        # For a single output the upstream gradient is 2 instead of 1, so that a backward pass that ignores it is found; 2 is exact in every dtype.
         upstream = self._upstream * (2 if is_lone(self._weights) else 1)
         cotangents = [cotangent(upstream * w, y.dtype) for w, y in zip(self._weights, outputs, strict=True)]
         again, found = self._pulled(cotangents)
         if self._calls.compiled and differ(outputs, again):
-            # f is not the same each time that it is traced: only operation by operation is it the function that the user runs.
+            # f differs each time that it is traced: only without compilation is it the function that the user runs.
             self._calls.compiled = False
             _, found = self._pulled(cotangents)
-        for i in range(len(found)):  # one by one in place of those of JAX
+        for i in range(len(found)):  # each replaces that of JAX, to save memory
             g = as_real_gradient(found[i])
             if upstream != 1:
                 g = g / np.asarray(2, g.dtype) if upstream == 2 else as_double(g) / upstream
@@ -206,13 +222,13 @@ class JaxObjective:
         return found
 
     def _by_columns(self) -> list[NDArray[Any]]:
-        """Of a function that has forward mode alone, as of a loop that runs until it has converged: one element at a time."""
-        count = sum(x.held.size for x in self._places)
+        """The gradient of a function without a backward pass, for example of a while loop, by forward mode one element at a time."""
+        count = sum(x.held.size for x in self._locations)
         if count > MOST_COLUMNS:
             raise ArgumentError(
                 f"f has no backward pass, and {count} inputs: expected at most {MOST_COLUMNS} where only forward mode is there"
             )
-        found = [np.zeros(x.held.shape) for x in self._places]
+        found = [np.zeros(x.held.shape) for x in self._locations]
         for i, g in enumerate(found):
             for index in np.ndindex(g.shape):
                 column = np.zeros(g.shape)
@@ -231,22 +247,22 @@ class JaxObjective:
             tangents.append(complex_of(move, dtype) if is_complex(dtype) else move.astype(dtype))
         return self._real(self._calls.pushforward(self._here, tangents)[1])
 
-    def _step(self, direction: Direction, tensor: int, length: float) -> Step:
-        numbers = self._held.numbers(direction, tensor)
-        return Step(direction=direction, tensor=tensor, numbers=numbers, length=length)
+    def _step(self, direction: Direction, tensor: int, length: float) -> DirectionStep:
+        numbers = self._direction_cache.numbers(direction, tensor)
+        return DirectionStep(direction=direction, tensor=tensor, numbers=numbers, length=length)
 
     def _moves(self, direction: Direction | None, step: float) -> dict[int, Array]:
-        """How far the tensors of the direction really move, rounded to what they can hold."""
+        """The rounded moves of the tensors of the direction."""
         if direction is None:
             return {}
-        places = {i: self._places[i] for i in direction.tensors}
+        locations = {i: self._locations[i] for i in direction.tensors}
         return {
             i: as_double(place.stepped(self._step(direction, i, step)).values()) - as_double(place.values())
-            for i, place in places.items()
+            for i, place in locations.items()
         }
 
     def _along(self, moves: dict[int, Array]) -> float:
-        """What the claimed gradient says of the moves."""
+        """The change of F that the claimed gradient predicts."""
         return sum((float(np.vdot(as_double(self._gradients[i]), move)) for i, move in moves.items()), 0.0)
 
     def _placed(self, values: Callable[[int], NDArray[Any]]) -> list[jax.Array]:
@@ -257,7 +273,7 @@ class JaxObjective:
         ]
 
     def _here(self) -> list[jax.Array]:
-        return self._placed(lambda i: self._places[i].values())
+        return self._placed(lambda i: self._locations[i].values())
 
     def _outputs(self) -> Outputs:
         return self._calls.outputs(self._here)
@@ -273,10 +289,10 @@ class JaxObjective:
     def _value(self, outputs: Sequence[Array]) -> float:
         return self._sample(outputs, 0.0, split=False).value
 
-    def _sample(self, outputs: Sequence[Array], taken: float, *, split: bool) -> Sample:
+    def _sample(self, outputs: Sequence[Array], claimed_change: float, *, split: bool) -> Sample:
         terms = [w * y for w, y in zip(self._weights, outputs, strict=True)]
         value = float(sum(np.sum(t) for t in terms))
-        return Sample(value, taken, parts(terms) if split else ())
+        return Sample(value, claimed_change, parts(terms) if split else ())
 
 
 def _moving(direction: Direction | None) -> frozenset[int]:

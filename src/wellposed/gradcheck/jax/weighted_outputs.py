@@ -1,4 +1,4 @@
-"""The outputs of a function as one number, F: how they are weighted, split and rounded, and what JAX pulls back for it."""
+"""F as the weighted sum of all outputs: weights, parts, rounding, and the cotangents that JAX pulls back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...runtime.jax.calls import Outputs
 from ..output_weights import random_weights
-from .pytrees import Array, as_double, complex_of, epsilon, is_complex, real_dtype, real_shape, real_view
+from .arrays import Array, as_double, complex_of, epsilon, is_complex, real_dtype, real_shape, real_view
 
 
 def parts(terms: Sequence[Array]) -> tuple[Array, ...]:
@@ -26,11 +26,11 @@ def parts(terms: Sequence[Array]) -> tuple[Array, ...]:
 
 
 def weight(key: Sequence[int], y: NDArray[Any], *, spacing: float, alone: bool) -> Array:
-    """What an output counts in F: 1 for a lone number, else fixed random numbers, for code whose numbers have this spacing next to 1."""
+    """The weights of an output in F: 1 for a single number, else fixed random numbers that suit a dtype with this spacing next to 1."""
     shape = real_shape(y)
     if alone and int(np.prod(shape)) == 1:
         return np.ones(shape)
-    # Once more through the type of the output: float8 holds fewer digits.
+    # Rounded to the dtype of the output: float8 has fewer digits.
     return as_double(random_weights(shape, key, spacing=spacing).astype(real_dtype(y.dtype)))
 
 
@@ -51,7 +51,7 @@ def as_real_gradient(g: NDArray[Any]) -> NDArray[Any]:
 
 
 def rounding(outputs: Outputs, weights: Sequence[Array]) -> float:
-    """Standard deviation of the outputs' rounding in F: each is uniform over one unit in its last place; and of adding them up."""
+    """Standard deviation of the rounding of the outputs in F: of each element, uniform over one unit in the last place, and of the summation."""
     parts = [
         hypot(epsilon(y.dtype), 2.0**-52 * log2(1 + y.size) ** 0.5)
         * float(np.linalg.norm(w * as_double(real_view(y))))

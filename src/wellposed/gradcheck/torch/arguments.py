@@ -1,4 +1,4 @@
-"""What a user asks to check, opened: a torch function, module or problem, and the tensors by which it is differentiated."""
+"""The arguments of a check, read: a torch function, module or problem, and the tensors by which it is differentiated."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ from ...runtime.torch.batches import batches
 from ...runtime.torch.problem_forms import read_problem
 from ...runtime.torch.restore import modules_of, preserved, refuse_sharded
 from ...runtime.torch.session import Runner, own_loss
-from .per_sample_loss import Loss, Unreduced
+from .per_sample_loss import LossForms, PerSampleLoss
 
 Cast = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Leaf:
+class CheckedTensor:
     """One tensor that is checked: a parameter is moved in place, an input is handed over as a copy."""
 
     name: str
     tensor: torch.Tensor
     is_parameter: bool
-    still: int | None = None
-    """A row that stays where it is: the padding of an embedding, whose look-ups have no gradient by definition."""
+    padding_row: int | None = None
+    """A row that is not moved: the padding of an embedding, whose look-ups have no gradient by definition."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Subject:
-    """What the user gave, opened: what it holds, the tensors to check, and how to call it."""
+class CheckedFunction:
+    """What the user gave: the objects that it reaches, the tensors to check, and how to call it."""
 
     roots: tuple[Any, ...]
-    leaves: tuple[Leaf, ...]
+    leaves: tuple[CheckedTensor, ...]
     call: Callable[[Sequence[torch.Tensor], Cast], Any]
-    """Takes one tensor a leaf, the parameters themselves among them, and what casts the constants."""
+    """Takes one tensor for each checked one, which for a parameter is the parameter itself, and a function that casts the constants."""
     constants: tuple[torch.Tensor, ...]
     dtype: torch.dtype
-    """The coarsest floating-point type among the leaves, before any replay."""
+    """The coarsest dtype of the checked tensors, before any replay."""
     order: int = 1
     remarks: tuple[str, ...] = ()
     """What is left out of the check, and why."""
     given_upstream: bool = False
-    """The backward pass is to be given just what the function gives it, as where a real gradient is played back."""
+    """The function supplies the upstream gradient itself, as when a recorded one is replayed."""
 
 
 def is_real_or_complex(value: Any) -> bool:
-    """Whether it is a tensor that has a derivative; numbers of eight bits are stored, and not computed with."""
+    """Whether it is a tensor that has a derivative; eight-bit floats are for storage and have none."""
     return isinstance(value, torch.Tensor) and (
         value.is_complex() or (value.is_floating_point() and value.element_size() > 1)
     )
 
 
-def first_order(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int) -> Subject:
+def open_function(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int) -> CheckedFunction:
     """Read what `check_gradients` was given.
 
     Raises
@@ -81,9 +81,9 @@ def first_order(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: in
     def call(placed: Sequence[torch.Tensor], cast: Cast) -> Any:
         return f(*arguments.fresh(placed, cast))
 
-    return Subject(
+    return CheckedFunction(
         roots=(f, *arguments.objects),
-        leaves=checked_leaves(leaves),
+        leaves=usable(leaves),
         call=call,
         constants=arguments.tensors,
         dtype=coarsest(leaves),
@@ -102,15 +102,15 @@ def _holds_infinities(tensor: torch.Tensor) -> bool:
     )
 
 
-def _apart(inputs: Sequence[Leaf], parameters: Sequence[Leaf]) -> Iterator[Leaf]:
-    """The inputs, none of them by the name of a parameter."""
+def _apart(inputs: Sequence[CheckedTensor], parameters: Sequence[CheckedTensor]) -> Iterator[CheckedTensor]:
+    """The inputs, renamed where a parameter has the same name."""
     taken = {leaf.name for leaf in parameters}
     for leaf in inputs:
         yield replace(leaf, name=f"input {leaf.name}") if leaf.name in taken else leaf
 
 
 class _Arguments:
-    """The inputs as a tree: its floating-point tensors are the leaves to check, and everything else is constant.
+    """The inputs as a tree: its floating-point tensors are checked, everything else is constant.
 
     Where some of them require a gradient, the others are constants too.
     """
@@ -132,7 +132,7 @@ class _Arguments:
             if i not in self._places
         )
         self.leaves = tuple(
-            Leaf(
+            CheckedTensor(
                 name=_named(entries[i][0], names),
                 tensor=self._values[i],
                 is_parameter=False,
@@ -145,7 +145,7 @@ class _Arguments:
         )
 
     def fresh(self, placed: Sequence[torch.Tensor], cast: Cast) -> list[Any]:
-        """Arguments that the function may write into; the first of the placed tensors are the inputs' leaves."""
+        """New arguments that the function may write into; the inputs come first among the placed tensors."""
         checked = set(self._places)
         values = [
             cast(v.detach().clone()) if isinstance(v, torch.Tensor) and i not in checked else v
@@ -162,7 +162,7 @@ def _named(path: Sequence[Any], names: Sequence[str]) -> str:
 
 
 def as_given(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A fresh copy, no leaf, laid out in memory as the user's tensor: kernels go wrong on strides and lazy conjugates too."""
+    """A copy with the memory layout of the user's tensor, since bugs of kernels may depend on strides and lazy conjugates; not a leaf of autograd."""
     lazy = like.is_conj()
     if _can_be_written(like):
         fresh = torch.empty_strided(like.shape, like.stride(), dtype=values.dtype, device=values.device)
@@ -178,7 +178,7 @@ _LONGEST_GAPS = 64
 
 
 def _can_be_written(like: torch.Tensor) -> bool:
-    """Whether each element has a place of its own (an expanded tensor's have not), and the gaps between them can be afforded."""
+    """Whether each element has memory of its own, unlike in an expanded tensor, without large gaps between them."""
     reached = 1
     for stride, size in sorted((s, n) for s, n in zip(like.stride(), like.shape, strict=True) if n > 1):
         if stride < reached:
@@ -188,7 +188,7 @@ def _can_be_written(like: torch.Tensor) -> bool:
 
 
 def is_dense(tensor: torch.Tensor) -> bool:
-    """Whether each element has a place of its own, without gaps."""
+    """Whether each element has memory of its own, without gaps."""
     return _can_be_written(tensor) and _extent(tensor) == tensor.numel()
 
 
@@ -196,7 +196,7 @@ def _extent(like: torch.Tensor) -> int:
     return 1 + sum((n - 1) * s for s, n in zip(like.stride(), like.shape, strict=True))
 
 
-def _parameters(f: Any, *, alone: bool) -> Iterator[Leaf]:
+def _parameters(f: Any, *, alone: bool) -> Iterator[CheckedTensor]:
     """The trainable parameters of a module, of a method's module, or of a plain object around modules.
 
     A function is checked by its inputs; only where it has none, by the parameters of the modules that it uses.
@@ -213,7 +213,9 @@ def _parameters(f: Any, *, alone: bool) -> Iterator[Leaf]:
     padding = _padding(modules) if named else {}
     for name, parameter in named:
         if parameter.requires_grad:
-            yield Leaf(name=name, tensor=parameter, is_parameter=True, still=padding.get(id(parameter)))
+            yield CheckedTensor(
+                name=name, tensor=parameter, is_parameter=True, padding_row=padding.get(id(parameter))
+            )
 
 
 def _padding(modules: Sequence[nn.Module]) -> dict[int, int]:
@@ -237,13 +239,13 @@ def _of_modules(modules: Sequence[nn.Module]) -> list[tuple[str, nn.Parameter]]:
     return list(named.values())
 
 
-def coarsest(leaves: Sequence[Leaf]) -> torch.dtype:
+def coarsest(leaves: Sequence[CheckedTensor]) -> torch.dtype:
     kind = max((leaf.tensor.dtype for leaf in leaves), key=lambda dtype: torch.finfo(dtype).eps)
     return kind.to_real() if kind.is_complex else kind
 
 
-def checked_leaves(leaves: Sequence[Leaf]) -> tuple[Leaf, ...]:
-    """The leaves, once each of them can be moved."""
+def usable(leaves: Sequence[CheckedTensor]) -> tuple[CheckedTensor, ...]:
+    """The tensors, or an error that names the first one that cannot be moved."""
     for leaf in leaves:
         tensor = leaf.tensor
         if tensor.layout is not torch.strided or tensor.is_nested:
@@ -264,7 +266,7 @@ def checked_leaves(leaves: Sequence[Leaf]) -> tuple[Leaf, ...]:
     return tuple(leaves)
 
 
-def _problem(problem: Problem, inputs: Sequence[Any], seed: int) -> Subject:
+def _problem(problem: Problem, inputs: Sequence[Any], seed: int) -> CheckedFunction:
     if inputs:
         raise ArgumentError(
             f"{len(inputs)} inputs beside a Problem: it brings its own data, so pass the Problem alone"
@@ -279,25 +281,25 @@ def _problem(problem: Problem, inputs: Sequence[Any], seed: int) -> Subject:
         batch = drawn[0].copied().to(runner.device)
     padding = _padding(modules_of(problem.model))
     leaves = [
-        Leaf(name=n, tensor=p, is_parameter=True, still=padding.get(id(p)))
+        CheckedTensor(name=n, tensor=p, is_parameter=True, padding_row=padding.get(id(p)))
         for n, p in runner.trainable.items()
     ]
-    unreduced = Unreduced(problem.loss)
+    per_sample = PerSampleLoss(problem.loss)
 
     def call(placed: Sequence[torch.Tensor], cast: Cast) -> Any:
-        del placed  # parameters all: they are where the model finds them
+        del placed  # all are parameters, which the model holds itself
         runner.train_mode()
         ready = _cast_batch(batch, cast)
         outputs = runner.outputs(ready)
-        return Loss(
+        return LossForms(
             plain=lambda: _loss(runner, outputs, ready),
-            each=lambda: unreduced.losses(outputs, ready.targets),
-            factors=lambda each: unreduced.factors(each, ready.targets),
+            each=lambda: per_sample.losses(outputs, ready.targets),
+            factors=lambda each: per_sample.factors(each, ready.targets),
         )
 
-    return Subject(
+    return CheckedFunction(
         roots=(problem.model, problem.loss),
-        leaves=checked_leaves(leaves),
+        leaves=usable(leaves),
         call=call,
         constants=(*batch.tensors, *_tensors(batch.targets)),
         dtype=coarsest(leaves),
@@ -334,10 +336,10 @@ def _loss(runner: Runner, outputs: Any, batch: Batch) -> torch.Tensor:
     return runner.loss_of(outputs, batch)
 
 
-def needs_replay(subject: Subject) -> bool:
-    """Whether anything in play is coarser than float64."""
+def needs_replay(function: CheckedFunction) -> bool:
+    """Whether any tensor that takes part is coarser than float64."""
     tensors = (
-        [leaf.tensor for leaf in subject.leaves] + reach(subject.roots).tensors + list(subject.constants)
+        [leaf.tensor for leaf in function.leaves] + reach(function.roots).tensors + list(function.constants)
     )
     return any(is_real_or_complex(t) and t.dtype not in (torch.float64, torch.complex128) for t in tensors)
 

@@ -1,4 +1,4 @@
-"""Running what is checked, each time from the same random state, buffers and caches; nothing of it stays."""
+"""Runs the checked function, each time from the same random state, buffers and caches, and undoes what it changed."""
 
 from __future__ import annotations
 
@@ -17,30 +17,43 @@ from ...runtime.reachable import Reached
 from ...runtime.torch.restore import preserved
 from ...runtime.torch.rewind import Rewind
 from ...runtime.torch.session import seed_everything
-from ..direction_cache import Held
+from ..directions import DirectionCache
 from ..result import Undefined
-from . import forward_mode, second_order
-from .arguments import Subject, in_double
-from .backward import Gradients, NeedsAccumulation, accumulating, gradients_of, is_finite, own_copy
-from .moved_tensors import Place, Scratch, real_view, to_array
-from .per_sample_loss import Loss, factor_of
-from .weighted_outputs import Term, Weights, outputs_of, rounding, total, wide
+from .arguments import CheckedFunction, in_double
+from .derivatives import (
+    Gradients,
+    NeedsAccumulation,
+    accumulating,
+    duals,
+    forward_mode_refused,
+    gradients_of,
+    in_forward_mode,
+    is_finite,
+    own_copy,
+    plain,
+    refuse_dead_ends,
+    second_order_refused,
+    tangent_of,
+)
+from .moved_tensors import Location, MovedTensors, real_view, to_array
+from .per_sample_loss import LossForms, factor_of
+from .weighted_outputs import OutputWeights, Term, outputs_of, rounding, total, wide
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Evaluation:
-    """F once."""
+class FunctionValue:
+    """F of one evaluation, with its terms."""
 
     value: float
     terms: Sequence[Term]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Claim:
-    """What autograd says at one point: real views of the gradients, None where there is none."""
+class ClaimedGradient:
+    """The gradients from autograd at one point, as real views; None for a tensor without one."""
 
-    places: Sequence[Place]
-    """Where it holds: a function that first limits its own weights, as with ``max_norm``, differentiates by the limited ones."""
+    locations: Sequence[Location]
+    """Where it is valid: a function that first limits its own weights, as with ``max_norm``, is differentiated by the limited ones."""
     value: float
     rounding: float
     gradients: Gradients
@@ -48,12 +61,12 @@ class Claim:
 
 
 @contextmanager
-def evaluating(subject: Subject, *, seed: int, replay: bool) -> Iterator[Evaluator]:
-    """A scope in which the subject can be run at any point; everything is as it was on the way out."""
-    with preserved(*subject.roots, cast=in_double if replay else None) as scope:
+def evaluating(function: CheckedFunction, *, seed: int, replay: bool) -> Iterator[Evaluator]:
+    """A scope in which the function can be evaluated at any point; everything is restored at its end."""
+    with preserved(*function.roots, cast=in_double if replay else None) as scope:
         own = {id(t): data for t, data in zip(scope.found.tensors, scope.own, strict=True)}
-        points = tuple(real_view(own.get(id(leaf.tensor), leaf.tensor)) for leaf in subject.leaves)
-        evaluator = Evaluator(subject, scope.found, scope.own, points, seed=seed, replay=replay)
+        points = tuple(real_view(own.get(id(leaf.tensor), leaf.tensor)) for leaf in function.leaves)
+        evaluator = Evaluator(function, scope.found, scope.own, points, seed=seed, replay=replay)
         try:
             yield evaluator
         finally:
@@ -61,15 +74,15 @@ def evaluating(subject: Subject, *, seed: int, replay: bool) -> Iterator[Evaluat
 
 
 SETTLING = 200
-"""Forward passes at most that bring a power iteration to rest: what is left shrinks with the ratio of the two largest singular values."""
+"""Forward passes at most until a power iteration has converged."""
 
 
 class Evaluator:
-    """Runs a subject with its tensors wherever they were put, and counts."""
+    """Evaluates a function with its tensors at given locations, and counts the evaluations."""
 
     def __init__(
         self,
-        subject: Subject,
+        function: CheckedFunction,
         found: Reached,
         sources: Sequence[torch.Tensor],
         points: Sequence[torch.Tensor],
@@ -77,11 +90,11 @@ class Evaluator:
         seed: int,
         replay: bool,
     ) -> None:
-        self.subject = subject
-        self.scratch = Scratch(subject.leaves, replay=replay)
-        self.places = tuple(self.scratch.at(i, point) for i, point in enumerate(points))
-        self.held = Held()
-        moving = {id(leaf.tensor) for leaf in subject.leaves if leaf.is_parameter}
+        self.function = function
+        self.moved_tensors = MovedTensors(function.leaves, replay=replay)
+        self.locations = tuple(self.moved_tensors.at(i, point) for i, point in enumerate(points))
+        self.direction_cache = DirectionCache()
+        moving = {id(leaf.tensor) for leaf in function.leaves if leaf.is_parameter}
         self._rewind = Rewind(
             found, [None if id(t) in moving else s for t, s in zip(found.tensors, sources, strict=True)]
         )
@@ -89,21 +102,21 @@ class Evaluator:
         self._changes_state = False
         self._centre = nan
         self._seed, self._replay = seed, replay
-        self._weights = Weights(seed, torch.finfo(subject.dtype).eps)
+        self._weights = OutputWeights(seed, torch.finfo(function.dtype).eps)
         self._factor: float | None = None
         self._second: Rewind | None = None
         self._accumulated = False
         self._upstream = 1
         self._draws_otherwise = False
-        self._idle: frozenset[str] = frozenset()
-        self._lone = False
-        self._strangers = 0
+        self._without_gradient_names: frozenset[str] = frozenset()
+        self._returns_one_number = False
+        self._n_unchecked = 0
         self.n_forward = self.n_backward = 0
-        own = str(subject.dtype).removeprefix("torch.")
+        own = str(function.dtype).removeprefix("torch.")
         self.precision = f"float64 replay of {own}" if replay and own != "float64" else own
-        self.roundoff = max(torch.finfo(t.dtype).eps for t in self.scratch.tensors) / 2
-        checked = {id(leaf.tensor) for leaf in subject.leaves}
-        sizes = [*subject.constants, *found.tensors]
+        self.roundoff = max(torch.finfo(t.dtype).eps for t in self.moved_tensors.tensors) / 2
+        checked = {id(leaf.tensor) for leaf in function.leaves}
+        sizes = [*function.constants, *found.tensors]
         data = (t for t in sizes if id(t) not in checked and not isinstance(t, torch.nn.Parameter))
         self.data_sizes = frozenset(int(t.shape[0]) for t in data if t.ndim)
         self.batch_sizes = frozenset(int(t.shape[0]) for t in sizes if t.ndim) | {
@@ -115,64 +128,64 @@ class Evaluator:
         return self._weights.drawn()
 
     def close(self) -> None:
-        """Let go of every copy: what was found outlives the scope, as the gradient that another one is held against."""
-        del self.scratch, self.held, self._rewind, self._left, self._second
+        """Release all copies; gradients are still used after the scope, to be compared with others."""
+        del self.moved_tensors, self.direction_cache, self._rewind, self._left, self._second
 
-    def place(self, places: Sequence[Place], *, but: frozenset[int] = frozenset()) -> None:
-        """Put every tensor where it is to be, but some that are about to move."""
-        for i, place in enumerate(places):
+    def place(self, locations: Sequence[Location], *, but: frozenset[int] = frozenset()) -> None:
+        """Give every tensor its location, except for some that are moved next."""
+        for i, place in enumerate(locations):
             if i not in but:
-                self.scratch.put(i, place)
+                self.moved_tensors.put(i, place)
 
-    def run(self, start: Rewind | None = None) -> Evaluation:
-        """F where the tensors are."""
+    def run(self, start: Rewind | None = None) -> FunctionValue:
+        """F with the tensors as they are."""
         with self._from(start):
-            terms = self._terms(self._called(self.scratch.tensors))
-            return Evaluation(value=float(total(terms).detach()), terms=terms)
+            terms = self._terms(self._called(self.moved_tensors.tensors))
+            return FunctionValue(value=float(total(terms).detach()), terms=terms)
 
     def outputs(self) -> list[tuple[str, torch.Tensor]]:
         """What the function returns at the user's own point, without its graph."""
-        self.place(self.places)
+        self.place(self.locations)
         with self._from():
-            found = outputs_of(second_order.plain(self._called(self.scratch.tensors)))
+            found = outputs_of(plain(self._called(self.moved_tensors.tensors)))
             return [(name, y.detach().clone()) for name, y in found]
 
     def second_start(self) -> Rewind | None:
-        """The state that the first evaluation left, where F does not depend on it; else None.
+        """The state that the first evaluation left behind, if F does not depend on it; else None.
 
-        A second step of training starts there: what it finds in a cache, or in a sum that was not cleared, makes its gradient a wrong one.
-        A hidden state that is meant to be carried on changes F as well, and then every evaluation starts as the first one did.
+        A second training step starts from there: a stale cache or a sum that was not cleared then makes its gradient wrong. State that is
+        meant to be carried on, such as that of a recurrent network, changes F too; then every evaluation starts like the first one.
         """
         left, self._left = self._left, None
         if left is None or left is self._second:
             self._left = left
             return left
-        self.place(self.places)
+        self.place(self.locations)
         with suppress(WellposedError):
             if self.run(left).value == self._centre:
                 self._left = self._second = left
         return self._left
 
     def settled_start(self) -> Rewind | None:
-        """The state after so many forward passes at the user's point that F changes no more; None where it depends on none."""
+        """The state after as many forward passes at the user's point as it takes until F no longer changes; None where F depends on no state."""
         if not self._changes_state or self.second_start() is not None:
             return None
-        self.place(self.places)
+        self.place(self.locations)
         with self._from():
             values = [nan, nan]
             while len(values) < SETTLING and abs(values[-1] - values[-2]) != 0.0:
-                values.append(float(total(self._terms(self._called(self.scratch.tensors))).detach()))
+                values.append(float(total(self._terms(self._called(self.moved_tensors.tensors))).detach()))
                 seed_everything(self._seed)
-            return self._rewind.left(self.subject.roots)
+            return self._rewind.left(self.function.roots)
 
     def claim(
         self,
-        places: Sequence[Place],
+        locations: Sequence[Location],
         *,
         required: bool = True,
         start: Rewind | None = None,
         upstream: int = 1,
-    ) -> Claim:
+    ) -> ClaimedGradient:
         """The gradient at the places.
 
         Parameters
@@ -180,45 +193,49 @@ class Evaluator:
         places
             Where the tensors are to be.
         required
-            False where a backward pass that cannot run is no error: the gradient is then None.
+            Whether a backward pass that cannot run is an error; otherwise the gradients are None.
         start
             As `second_start` gives it.
         upstream
-            What the backward pass is given times F's gradient, and what its result is divided by.
+            Factor of the upstream gradient, by which the result is divided.
         """
         self._upstream = upstream
-        claim = self._claimed(places, required=required, start=start)
-        put = self.scratch.settled(places)
+        claim = self._gradient_at(locations, required=required, start=start)
+        put = self.moved_tensors.set_by_function(locations)
         if put is None:
             return claim
-        again = self._claimed(put, required=required, start=start)
-        # What moves at every call ends nowhere: then the function is one of the weights that it was given.
-        return again if self.scratch.settled(put) is None else claim
+        again = self._gradient_at(put, required=required, start=start)
+        # If every call changes them again, the function is taken as one of the weights that it was given.
+        return again if self.moved_tensors.set_by_function(put) is None else claim
 
-    def _claimed(self, places: Sequence[Place], *, required: bool, start: Rewind | None) -> Claim:
+    def _gradient_at(
+        self, locations: Sequence[Location], *, required: bool, start: Rewind | None
+    ) -> ClaimedGradient:
         try:
-            return self._claimed_once(places, required=required, start=start)
+            return self._claimed_once(locations, required=required, start=start)
         except NeedsAccumulation:
             self._accumulated = True
-            return self._claimed_once(places, required=required, start=start)
+            return self._claimed_once(locations, required=required, start=start)
 
-    def _claimed_once(self, places: Sequence[Place], *, required: bool, start: Rewind | None) -> Claim:
-        self.place(places)
+    def _claimed_once(
+        self, locations: Sequence[Location], *, required: bool, start: Rewind | None
+    ) -> ClaimedGradient:
+        self.place(locations)
         first = isnan(self._centre)
         with self._from(start):
-            returned = self._called(self.scratch.tensors)
-            if isinstance(returned, Loss):
+            returned = self._called(self.moved_tensors.tensors)
+            if isinstance(returned, LossForms):
                 summed, terms = self._loss(returned)
             else:
                 if first:
-                    self._idle = _without_gradient(outputs_of(returned))
+                    self._without_gradient_names = _without_gradient(outputs_of(returned))
                 terms = self._terms(returned)
                 summed = total(terms)
             if first:
-                self._lone = (
-                    len(terms) == 1 and terms[0].tensor.numel() == 1 and not self.subject.given_upstream
+                self._returns_one_number = (
+                    len(terms) == 1 and terms[0].tensor.numel() == 1 and not self.function.given_upstream
                 )
-                self._strangers = self._unchecked(summed)
+                self._n_unchecked = self._unchecked(summed)
             value = float(total(terms).detach())
             if not np.isfinite(value):
                 raise ArgumentError(
@@ -230,23 +247,25 @@ class Evaluator:
             del summed, returned
             gradients, undefined = self._owned(found)
             if first:
-                self._look(places)
-                self._left, self._centre = self._rewind.left(self.subject.roots), value
+                self._record_hidden_writes(locations)
+                self._left, self._centre = self._rewind.left(self.function.roots), value
                 self._changes_state = self._left is not None
-        return Claim(
-            places=tuple(places), value=value, rounding=noise, gradients=gradients, undefined=undefined
+        return ClaimedGradient(
+            locations=tuple(locations), value=value, rounding=noise, gradients=gradients, undefined=undefined
         )
 
-    def claim_of_other_draws(self, places: Sequence[Place], start: Rewind | None = None) -> Claim:
-        """The gradient where the backward pass, and it alone, starts from another random state."""
+    def claim_of_other_draws(
+        self, locations: Sequence[Location], start: Rewind | None = None
+    ) -> ClaimedGradient:
+        """The gradient when only the backward pass starts from another random state."""
         self._draws_otherwise = True
         try:
-            return self._claimed(places, required=True, start=start)
+            return self._gradient_at(locations, required=True, start=start)
         finally:
             self._draws_otherwise = False
 
-    def _loss(self, loss: Loss) -> tuple[torch.Tensor, list[Term]]:
-        """The loss that the user computes, for its gradient, and that of the samples where it is the same."""
+    def _loss(self, loss: LossForms) -> tuple[torch.Tensor, list[Term]]:
+        """The user's own loss, for the gradient; and the terms of F: the losses of the samples where their sum equals it."""
         plain, each = loss.plain(), loss.each()
         if isnan(self._centre) and each is not None:
             self._factor = factor_of(plain, each, loss.factors(each))
@@ -256,18 +275,18 @@ class Evaluator:
     def jvp(
         self, tangents: Sequence[torch.Tensor | None], start: Rewind | None = None
     ) -> tuple[float, float]:
-        """F where the tensors are, and its forward-mode derivative along the tangents (real views)."""
-        leaves, tensors = self.subject.leaves, self.scratch.tensors
+        """F with the tensors as they are, and its forward-mode derivative along the tangents, which are real views."""
+        leaves, tensors = self.function.leaves, self.moved_tensors.tensors
         shaped = [_shaped(t, like) for t, like in zip(tangents, tensors, strict=True)]
         in_place = [leaf.is_parameter for leaf in leaves]
-        with self._from(start), forward_mode.duals(tensors, shaped, in_place) as placed:
-            self.scratch.mark()
+        with self._from(start), duals(tensors, shaped, in_place) as placed:
+            self.moved_tensors.note_versions()
             summed = total(self._terms(self._called(placed)))
-            return float(summed.detach()), forward_mode.tangent_of(summed)
+            return float(summed.detach()), tangent_of(summed)
 
     @contextmanager
     def _from(self, start: Rewind | None = None) -> Iterator[None]:
-        """One evaluation that starts from the state at first, or another; after it all is as at first."""
+        """The scope of one evaluation, from the initial state or another one; restores the initial state."""
         before = torch.get_default_dtype()
         try:
             if start is not None:
@@ -275,43 +294,43 @@ class Evaluator:
             seed_everything(self._seed)
             if self._replay:
                 torch.set_default_dtype(torch.float64)
-            self.scratch.mark()
+            self.moved_tensors.note_versions()
             with torch.enable_grad():
                 yield
         finally:
             torch.set_default_dtype(before)
-            self.scratch.forget_written()
+            self.moved_tensors.forget_what_was_written()
             self._rewind()
 
-    def _look(self, places: Sequence[Place]) -> None:
-        """After a first evaluation: see what it wrote to without saying so."""
+    def _record_hidden_writes(self, locations: Sequence[Location]) -> None:
+        """After the first evaluation: record what it wrote to without raising version counters."""
         self._rewind.look()
-        self.scratch.look(places)
+        self.moved_tensors.record_hidden_writes(locations)
 
     def _called(self, placed: Sequence[torch.Tensor]) -> Any:
         self.n_forward += 1
         try:
-            return self.subject.call(placed, in_double if self._replay else _same)
+            return self.function.call(placed, in_double if self._replay else _same)
         except WellposedError:
             raise
         except Exception as error:
             raise self._explained(error, "f") from error
 
     def _terms(self, returned: Any) -> list[Term]:
-        if not isinstance(returned, Loss):
+        if not isinstance(returned, LossForms):
             outputs = outputs_of(returned)
             self._weights.compare(outputs)
-            return self._weights.terms([(n, y) for n, y in outputs if n not in self._idle])
+            return self._weights.terms([(n, y) for n, y in outputs if n not in self._without_gradient_names])
         each = None if self._factor is None else returned.each()
         if each is None or self._factor is None:
             return [Term(returned.plain(), 1.0)]
         return [Term(each, self._factor)]
 
     def _backward(self, summed: torch.Tensor, *, required: bool) -> list[torch.Tensor | None]:
-        """What autograd gives for `_times` times F."""
-        leaves = self.scratch.tensors
-        if self.subject.order == 2:
-            second_order.refuse_dead_ends(summed)
+        """The gradients of `_times` times F from autograd."""
+        leaves = self.moved_tensors.tensors
+        if self.function.order == 2:
+            refuse_dead_ends(summed)
         if not summed.requires_grad:
             return [None] * len(leaves)
         self.n_backward += 1
@@ -329,18 +348,21 @@ class Evaluator:
 
     @property
     def _times(self) -> int:
-        # Never 1, so that a backward pass which forgets what comes from above is seen; 2 is exact in every precision.
-        return self._upstream * (2 if self._lone else 1)
+        # For a single output the upstream gradient is 2 instead of 1, so that a backward pass that ignores it is found; 2 is exact in every dtype.
+        return self._upstream * (2 if self._returns_one_number else 1)
 
     def _owned(self, found: list[torch.Tensor | None]) -> tuple[Gradients, tuple[Undefined, ...]]:
-        """The gradients of F itself, and where they are not finite: one by one in place of those that autograd gave, large ones first: each fits where the last one was."""
+        """The gradients of F itself as copies, and where they are not finite.
+
+        Each replaces the one that autograd gave, large ones first, so that a copy fits into memory that was just freed.
+        """
         undefined = []
         sizes = [0 if g is None else g.numel() for g in found]
         for i in sorted(range(len(found)), key=lambda i: -sizes[i]):
             g, found[i] = found[i], None
             if g is None:
                 continue
-            # A copy: a backward pass may return a tensor that is written to later, or one of those that move.
+            # A copy, since a backward pass may return a tensor that changes later.
             own = own_copy(g)
             del g
             times = self._times
@@ -353,31 +375,31 @@ class Evaluator:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What takes part and is not checked."""
-        found = list(self.subject.remarks)
-        padded = [leaf for leaf in self.subject.leaves if leaf.still is not None]
-        found += [f"row {leaf.still} of {leaf.name} is padding, and not checked" for leaf in padded]
+        """Tensors that take part and are not checked, in words."""
+        found = list(self.function.remarks)
+        padded = [leaf for leaf in self.function.leaves if leaf.padding_row is not None]
+        found += [f"row {leaf.padding_row} of {leaf.name} is padding, and not checked" for leaf in padded]
         found += [
             f"{name} has no gradient, by declaration or by a detach, and is left out"
-            for name in sorted(self._idle)
+            for name in sorted(self._without_gradient_names)
         ]
-        if self._strangers:
+        if self._n_unchecked:
             found.append(
-                f"{self._strangers} more tensors that require a gradient take part and are not checked: "
+                f"{self._n_unchecked} more tensors that require a gradient take part and are not checked: "
                 "pass them as inputs, or the module that holds them as f"
             )
         return tuple(found)
 
     def _unchecked(self, summed: torch.Tensor) -> int:
-        ours = {id(t) for t in self.scratch.tensors}
+        ours = {id(t) for t in self.moved_tensors.tensors}
         return len({id(v) for v in accumulating(summed) if id(v) not in ours})
 
     def _explained(self, error: Exception, what: str) -> WellposedError:
-        refused = forward_mode.refused(error) if forward_mode.is_on() else None
-        if refused is None and self.subject.order == 2:
-            refused = second_order.refused(error)
+        refused = forward_mode_refused(error) if in_forward_mode() else None
+        if refused is None and self.function.order == 2:
+            refused = second_order_refused(error)
         if refused is None and _SPARSE in str(error):
-            names = ", ".join(leaf.name for leaf in self.subject.leaves if not leaf.is_parameter)
+            names = ", ".join(leaf.name for leaf in self.function.leaves if not leaf.is_parameter)
             return UserCodeError(
                 f"{what} gave a sparse gradient for a dense input (one of {names}), which autograd cannot carry back to it through the "
                 "copies that move here, right as it may be: pass sparse=False to an embedding; of a backward of your own, return "
@@ -387,7 +409,7 @@ class Evaluator:
 
 
 _SPARSE = "self.layout being Sparse and options.layout set as Strided"
-"""What torch says where a sparse gradient reaches a copy of a dense tensor."""
+"""Part of torch's message where a sparse gradient reaches a copy of a dense tensor."""
 
 
 def _same(value: torch.Tensor) -> torch.Tensor:
@@ -395,7 +417,7 @@ def _same(value: torch.Tensor) -> torch.Tensor:
 
 
 def _without_gradient(outputs: Sequence[tuple[str, torch.Tensor]]) -> frozenset[str]:
-    """The outputs that are no functions of the inputs to autograd, where others are."""
+    """The outputs without a graph, if others have one."""
     idle = frozenset(name for name, y in outputs if not y.requires_grad)
     return idle if len(idle) < len(outputs) else frozenset()
 

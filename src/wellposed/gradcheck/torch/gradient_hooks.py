@@ -1,4 +1,4 @@
-"""What the hooks on gradients do to them: each is looked at while it runs, and left as it is."""
+"""What hooks on gradients do to them: gradients are compared before and after each hook."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Why a backward pass that is not the derivative of its forward pass may be meant.
+"""Whether a backward pass that is not the derivative of its forward pass is a surrogate on purpose.
 
-Each reason is one that differences show: nobody writes an identity but for its backward pass, and what moves in steps has no
-other gradient to learn by.
+The reasons are found by differences: a forward pass that is the identity exists only for its backward pass, and a step function has no
+other gradient to train with.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 from ...runtime.torch.random_state import seed_everything
 from ...runtime.torch.restore import preserved
-from .recorded_call import CustomCall
+from .recorded_call import RecordedCall
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -26,35 +26,35 @@ _STILL = 0.95
 """Share of the elements of a step function that a tiny move leaves as they were; the others were next to a step."""
 
 
-def why_meant(call: CustomCall, *, seed: int) -> str:
+def reason_intended(call: RecordedCall, *, seed: int) -> str:
     """What makes the backward pass of a call look like a surrogate on purpose; empty when nothing does."""
     with preserved(call.outputs()):
         try:
-            return _why_meant(_Probe(call, seed))
+            return _reason(_CallRunner(call, seed))
         except (
             Exception
         ):  # of the user's code, which may refuse inputs that were moved: then nothing is known
             return ""
 
 
-def _why_meant(probe: _Probe) -> str:
-    points = probe.points()
-    outputs = [probe.outputs(x) for x in points]
+def _reason(runner: _CallRunner) -> str:
+    points = runner.points()
+    outputs = [runner.outputs(x) for x in points]
     if all(map(_identity, points, outputs)):
         return "its forward pass is the identity, so it exists for its backward pass (gradient reversal, scaling, clipping)"
     if _clamped(points[0], outputs[0]):
         return "its forward pass is the identity within bounds, and its backward pass reaches beyond them (straight-through)"
-    if probe.has_steps(points, outputs):
+    if runner.has_steps(points, outputs):
         return "its forward pass is a step function, so its backward pass is a surrogate (straight-through)"
-    if probe.agrees_coarsely():
+    if runner.agrees_coarsely():
         return "its forward pass moves in steps, and over larger moves its backward pass is right (fake quantisation)"
     return ""
 
 
-class _Probe:
+class _CallRunner:
     """Runs one call at moved inputs, in double precision where it permits that; each run has the same random state."""
 
-    def __init__(self, call: CustomCall, seed: int) -> None:
+    def __init__(self, call: RecordedCall, seed: int) -> None:
         self.call, self.seed = call, seed
         self.outputs_of, self.masked = call.outputs(masked=False), call.outputs()
         self.inputs: Tensors = tuple(x.double() if x.is_floating_point() else x for x in call.inputs)

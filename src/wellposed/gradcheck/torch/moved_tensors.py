@@ -1,4 +1,4 @@
-"""The one copy of the tensors that moves: each evaluation writes into it only the tensors whose place it changes."""
+"""The copies of the checked tensors that are moved; each evaluation writes only those whose values change."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ import torch
 from numpy.typing import NDArray
 
 from ...runtime.torch.tensors import WITHOUT_FLOAT64
-from ..direction_cache import BLOCK, Step
-from .arguments import Leaf, double_of, is_dense
+from ..directions import BLOCK, DirectionStep
+from .arguments import CheckedTensor, double_of, is_dense
 
 Block = slice | None
-"""Some elements in the order of memory, or None: all of a tensor that has another order."""
+"""Some elements in memory order; None for all of a tensor that is not contiguous."""
 
 
 def real_view(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor's own numbers, without a graph; a complex one with a last axis of two more."""
+    """The tensor without its graph; a complex one with one more axis of length two."""
     plain = tensor.detach().resolve_conj().resolve_neg()
     return torch.view_as_real(plain) if plain.is_complex() else plain
 
 
 def to_array(tensor: torch.Tensor) -> NDArray[np.float64]:
-    """A read-only float64 array: of the same memory where that holds float64."""
+    """A read-only float64 array; shares memory with a float64 tensor."""
     array = tensor.detach().cpu().double().numpy().view()
     array.setflags(write=False)
     return array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Place:
-    """Where a leaf is: at the values of a tensor, or some steps from there, each rounded to the leaf's type.
+class Location:
+    """The values of a checked tensor: those of another tensor plus some steps, rounded to its dtype after each.
 
-    What the steps lead to is made again, block by block, whenever it is needed: a copy would take eight times as much.
+    They are computed again, block by block, whenever they are needed: the int8 steps take an eighth of the memory of a copy.
     """
 
     tensor: torch.Tensor
-    """A real view; it is never written."""
+    """A real view; never written to."""
     dtype: torch.dtype
-    """Of the leaf, as a real view."""
-    steps: tuple[Step, ...] = ()
+    """Of the checked tensor, as a real view."""
+    steps: tuple[DirectionStep, ...] = ()
 
     @property
     def blocks(self) -> Iterator[Block]:
@@ -58,7 +58,7 @@ class Place:
         return values
 
     def values(self) -> torch.Tensor:
-        """All of them, in the type of the tensor where no step is taken."""
+        """All values; the tensor itself where there are no steps."""
         if not self.steps:
             return self.tensor
         found = torch.empty_like(self.tensor, dtype=self.dtype)
@@ -67,100 +67,100 @@ class Place:
         return found
 
 
-def _stepped(step: Step, base: torch.Tensor, block: Block) -> torch.Tensor:
-    """Where a block in float64 ends up."""
+def _stepped(step: DirectionStep, base: torch.Tensor, block: Block) -> torch.Tensor:
+    """The values of a block after a step, in float64."""
     move = torch.from_numpy(step.moves(block)).to(base.device)
     return torch.add(base, move, alpha=step.length, out=move)
 
 
-class Scratch:
-    """Copies of the leaves, at any point.
+class MovedTensors:
+    """Copies of the checked tensors, with the values of any location.
 
     Parameters
     ----------
     leaves
-        Parameters are moved where they are: their storage is ours inside `restore.preserved`.
+        The checked tensors. Parameters are moved in place: inside `restore.preserved` their storage is a copy.
     replay
-        In float64.
+        Whether the copies are in float64.
     """
 
-    def __init__(self, leaves: Sequence[Leaf], *, replay: bool) -> None:
+    def __init__(self, leaves: Sequence[CheckedTensor], *, replay: bool) -> None:
         self.leaves = leaves
         self.tensors = [self._of(leaf, replay) for leaf in leaves]
-        """What autograd sees: the parameters themselves, and copies of the inputs."""
-        # Detached, and not `.data`: writing counts as a change of the tensor, as a step of an optimizer does.
-        self._cells = [real_view(t) for t in self.tensors]
-        self._holds: list[Place | None] = [None] * len(leaves)
-        """For each cell the place whose values it has; None where it has moved or was written to."""
+        """The tensors that autograd differentiates by: the parameters themselves, and copies of the inputs."""
+        # Detached, not `.data`: writing then raises the tensor's version, as a step of an optimizer does.
+        self._storage = [real_view(t) for t in self.tensors]
+        self._current: list[Location | None] = [None] * len(leaves)
+        """For each tensor the location whose values it has; None where it was moved from there or written to."""
         self._versions = [0] * len(leaves)
         self._written: set[int] = set()
 
-    def _of(self, leaf: Leaf, replay: bool) -> torch.Tensor:
+    def _of(self, leaf: CheckedTensor, replay: bool) -> torch.Tensor:
         if leaf.is_parameter:
             leaf.tensor.data = _alone(leaf.tensor.data)
             return leaf.tensor
         dtype = double_of(leaf.tensor.dtype) if replay else leaf.tensor.dtype
         return torch.empty(leaf.tensor.shape, dtype=dtype, device=leaf.tensor.device).requires_grad_()
 
-    def at(self, i: int, values: torch.Tensor) -> Place:
-        """The place of a leaf that has these values."""
-        return Place(tensor=values, dtype=self._cells[i].dtype)
+    def at(self, i: int, values: torch.Tensor) -> Location:
+        """The location with these values."""
+        return Location(tensor=values, dtype=self._storage[i].dtype)
 
-    def put(self, i: int, place: Place) -> None:
-        """Give a leaf the values of a place, unless it has them."""
-        if self._holds[i] is place:
+    def put(self, i: int, place: Location) -> None:
+        """Write the values of a location into a tensor, unless it has them."""
+        if self._current[i] is place:
             return
         for block, cell in self._in_blocks(i, place):
             cell.copy_(place.wide(block))
-        self._holds[i] = place
+        self._current[i] = place
 
-    def move(self, i: int, place: Place, step: Step, gradient: torch.Tensor | None) -> float:
-        """Put a leaf a step from a place, rounded to its type; what the gradient says of the move really made."""
-        self._holds[i] = None
-        taken = 0.0
+    def move(self, i: int, place: Location, step: DirectionStep, gradient: torch.Tensor | None) -> float:
+        """Write the values one step from a location; returns the change of F that the gradient predicts for the rounded move."""
+        self._current[i] = None
+        claimed_change = 0.0
         for block, cell in self._in_blocks(i, place):
             base = place.wide(block)
             moved = _stepped(step, base, block)
             cell.copy_(moved)
             if gradient is not None:
                 made = torch.sub(_double(cell), base, out=moved)
-                taken += _inner(_double(_part(gradient, block)), made)
-        return taken
+                claimed_change += _inner(_double(_part(gradient, block)), made)
+        return claimed_change
 
-    def moved_by(self, i: int, place: Place) -> torch.Tensor:
-        """How far a leaf is from a place, in its own type."""
-        return (_double(self._cells[i]) - _double(place.values())).to(self._cells[i].dtype)
+    def moved_by(self, i: int, place: Location) -> torch.Tensor:
+        """The difference of a tensor to a location, in its dtype."""
+        return (_double(self._storage[i]) - _double(place.values())).to(self._storage[i].dtype)
 
-    def mark(self) -> None:
-        """Before an evaluation: whatever is written from here on was written by the function."""
+    def note_versions(self) -> None:
+        """Before an evaluation: remember the versions, so that writes by the function can be told."""
         self._versions = [-1 if t.is_inference() else t._version for t in self.tensors]
 
-    def look(self, places: Sequence[Place]) -> None:
-        """After an evaluation at the places: see which leaves the function writes to without saying so."""
-        self._written |= {i for i, place in enumerate(places) if not self._is_at(i, place)}
-        self.forget_written()
+    def record_hidden_writes(self, locations: Sequence[Location]) -> None:
+        """After an evaluation: record which tensors the function writes to without raising their versions."""
+        self._written |= {i for i, place in enumerate(locations) if not self._is_at(i, place)}
+        self.forget_what_was_written()
 
-    def settled(self, places: Sequence[Place]) -> list[Place] | None:
-        """After an evaluation at the places: where the function has put its own leaves, or None where it left them."""
-        put = {i for i in self._written if not self._is_at(i, places[i])}
+    def set_by_function(self, locations: Sequence[Location]) -> list[Location] | None:
+        """After an evaluation: the locations that the function itself has given its tensors; None where it changed none."""
+        put = {i for i in self._written if not self._is_at(i, locations[i])}
         return (
-            [self.at(i, self._cells[i].clone()) if i in put else p for i, p in enumerate(places)]
+            [self.at(i, self._storage[i].clone()) if i in put else p for i, p in enumerate(locations)]
             if put
             else None
         )
 
-    def forget_written(self) -> None:
-        """After an evaluation: what the function wrote to is not where it was."""
+    def forget_what_was_written(self) -> None:
+        """After an evaluation: tensors that the function wrote to have no known location."""
         for i, tensor in enumerate(self.tensors):
             if i in self._written or (not tensor.is_inference() and tensor._version != self._versions[i]):
-                self._holds[i] = None
+                self._current[i] = None
 
-    def _is_at(self, i: int, place: Place) -> bool:
+    def _is_at(self, i: int, place: Location) -> bool:
         return all(torch.equal(cell, place.wide(b).to(cell)) for b, cell in self._in_blocks(i, place))
 
-    def _in_blocks(self, i: int, place: Place) -> Iterator[tuple[Block, torch.Tensor]]:
-        """The leaf's own memory, block by block of the place."""
-        cell = self._cells[i]
+    def _in_blocks(self, i: int, place: Location) -> Iterator[tuple[Block, torch.Tensor]]:
+        """The memory of a tensor, in the blocks of a location."""
+        cell = self._storage[i]
         blocks = place.blocks if cell.is_contiguous() else (None,)
         return ((block, _part(cell, block)) for block in blocks)
 
@@ -170,7 +170,7 @@ def _part(tensor: torch.Tensor, block: Block) -> torch.Tensor:
 
 
 def _alone(data: torch.Tensor) -> torch.Tensor:
-    """The data in a storage of their own: a parameter that shares its storage with another must not move it too."""
+    """The data in storage of its own, so that a parameter that shares storage with another one does not move that too."""
     plain = data.resolve_conj().resolve_neg()
     alone = plain.numel() * plain.element_size() == plain.untyped_storage().nbytes()
     return plain if alone and is_dense(plain) else plain.clone()

@@ -13,23 +13,30 @@ from numpy.typing import NDArray
 
 from ...errors import ArgumentError, UserCodeError
 from ...runtime.torch.rewind import Rewind
-from ..direction_cache import Step
+from ..directions import DirectionStep
 from ..result import Sample
-from .arguments import Subject, first_order, needs_replay
-from .backward import Gradients
-from .evaluate import Claim, Evaluation, Evaluator, evaluating
-from .moved_tensors import Place, to_array
-from .second_order import second_order
+from .arguments import CheckedFunction, needs_replay, open_function
+from .derivatives import Gradients, second_order
+from .evaluate import ClaimedGradient, Evaluator, FunctionValue, evaluating
+from .moved_tensors import Location, to_array
 from .weighted_outputs import parts
 
 if TYPE_CHECKING:
     from ..directions import Direction
 
-__all__ = ["Subject", "TorchObjective", "checking", "like_tensor", "needs_replay", "opened", "to_numpy"]
+__all__ = [
+    "CheckedFunction",
+    "TorchObjective",
+    "checking",
+    "like_tensor",
+    "needs_replay",
+    "opened",
+    "to_numpy",
+]
 
 Array = NDArray[np.float64]
 HEAVY = 1 << 20
-"""Elements above which a gradient is let go while another is asked for."""
+"""Elements above which a gradient is released while another one is computed."""
 Mode = Literal["reverse", "forward", "forward-reverse"]
 
 
@@ -44,43 +51,45 @@ def like_tensor(values: Array, like: torch.Tensor) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64, device=like.device)
 
 
-def opened(f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int, order: int = 1) -> Subject:
-    """Read what `check_gradients` was given; of second order, the gradient of `f` takes its place.
+def opened(
+    f: Any, inputs: Sequence[Any], *, names: Sequence[str], seed: int, order: int = 1
+) -> CheckedFunction:
+    """Read the arguments of `check_gradients`; for order 2 the gradient of `f` takes its place.
 
     Raises
     ------
     ArgumentError, ProblemError, DataError, UserCodeError
         When there is nothing to differentiate by, or it is no function of tensors.
     """
-    subject = first_order(f, inputs, names=names, seed=seed)
+    function = open_function(f, inputs, names=names, seed=seed)
     if order == 1:
-        return subject
-    with evaluating(subject, seed=seed, replay=False) as evaluator:
+        return function
+    with evaluating(function, seed=seed, replay=False) as evaluator:
         outputs = evaluator.outputs()
-    return second_order(subject, outputs, seed=seed)
+    return second_order(function, outputs, seed=seed)
 
 
 @contextmanager
 def checking(
-    subject: Subject, *, seed: int, replay: bool, mode: Mode = "reverse"
+    function: CheckedFunction, *, seed: int, replay: bool, mode: Mode = "reverse"
 ) -> Iterator[TorchObjective]:
-    """The subject as an objective, in float64 where `replay` says so; everything is as it was on the way out."""
-    with evaluating(subject, seed=seed, replay=replay) as evaluator:
-        objective = TorchObjective(evaluator, evaluator.places, mode)
+    """The function as an objective, in float64 with `replay`; everything is restored at the end."""
+    with evaluating(function, seed=seed, replay=replay) as evaluator:
+        objective = TorchObjective(evaluator, evaluator.locations, mode)
         if mode != "reverse":
             objective.at_rest()
         yield objective
         if replay:
-            objective.recall()  # for the native gradient, which is held against it
+            objective.recall()  # the native gradient is compared with it
 
 
 class TorchObjective:
-    """See `wellposed.gradcheck.objective.Objective`. Lives inside `checking_scope`, which gives everything back."""
+    """See `wellposed.gradcheck.objective.Objective`. Valid inside `checking`, which restores everything."""
 
     def __init__(
         self,
         evaluator: Evaluator,
-        places: Sequence[Place],
+        locations: Sequence[Location],
         mode: Mode,
         start: Rewind | None = None,
         *,
@@ -89,17 +98,17 @@ class TorchObjective:
         self._evaluator = evaluator
         self._mode: Mode = mode
         self._start, self._upstream = start, upstream
-        subject = evaluator.subject
-        self.names = tuple(leaf.name for leaf in subject.leaves)
-        self.shapes = tuple(tuple(p.tensor.shape) for p in places)
+        function = evaluator.function
+        self.names = tuple(leaf.name for leaf in function.leaves)
+        self.shapes = tuple(tuple(p.tensor.shape) for p in locations)
         self.precision = evaluator.precision
         self.batch_sizes, self.data_sizes = evaluator.batch_sizes, evaluator.data_sizes
         self.claims_gradient = mode != "forward"
-        self._places = tuple(places)
-        self._claimed: Gradients | None = None
+        self._places = tuple(locations)
+        self._gradient_at: Gradients | None = None
         claim = self._claim()
         self.remarks = evaluator.remarks
-        self._places, self._floor = claim.places, claim.rounding
+        self._places, self._floor = claim.locations, claim.rounding
         self.undefined = claim.undefined if self.claims_gradient else ()
 
     @property
@@ -120,19 +129,19 @@ class TorchObjective:
         self._evaluator.roundoff = value
 
     def recall(self) -> None:
-        """Ask for the gradient where it is not held."""
-        if self._claimed is None:
+        """Compute the gradient if it was released."""
+        if self._gradient_at is None:
             self._claim()
 
     @property
     def _gradients(self) -> Gradients:
-        return self._claim().gradients if self._claimed is None else self._claimed
+        return self._claim().gradients if self._gradient_at is None else self._gradient_at
 
-    def _claim(self) -> Claim:
+    def _claim(self) -> ClaimedGradient:
         claim = self._evaluator.claim(
             self._places, required=self.claims_gradient, start=self._start, upstream=self._upstream
         )
-        self._claimed = claim.gradients
+        self._gradient_at = claim.gradients
         return claim
 
     @property
@@ -148,8 +157,8 @@ class TorchObjective:
 
     def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
         if self._mode == "reverse":
-            taken = self._move(direction, step)
-            return _sample(self._evaluator.run(self._start), taken, split=split)
+            claimed_change = self._move(direction, step)
+            return _sample(self._evaluator.run(self._start), claimed_change, split=split)
         tangents, said = self._tangents(direction, step)
         if self._mode == "forward":
             moved = _sample(self._evaluator.run(self._start), 0.0, split=split)
@@ -162,40 +171,42 @@ class TorchObjective:
     def floor(self) -> float:
         if self._mode != "forward-reverse":
             return self._floor
-        # The product of one pass forward and one back: each rounds about as often as the function is deep.
+        # A product of a forward-mode and a backward pass, each of which rounds about as often as the function is deep.
         shares = [_norm(g) * _rms(p.values()) for g, p in zip(self._gradients, self._places, strict=True)]
         return 4 * self.roundoff * float(np.linalg.norm(shares))
 
     def moved(
         self, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
     ) -> TorchObjective | None:
-        """The same check elsewhere: as a second call, with what the first one left behind, or `afresh` as a first one.
+        """The same check at another point, as a second call with the state that the first one left behind, or `afresh` as a first one.
 
-        A gradient that differs between the two uses something that was kept. A step away, the one here is let go meanwhile, and asked for
-        again where it is needed: each takes as much memory as the model.
+        A gradient that differs between the two uses something that was saved. A large gradient here is released meanwhile and computed
+        again when it is needed, since each takes as much memory as the model.
         """
         start = None if afresh else self._evaluator.second_start()
-        places = list(self._places)
+        locations = list(self._places)
         if direction is not None:
             for i in direction.tensors:
-                places[i] = replace(places[i], steps=(*places[i].steps, self._step(direction, i, step)))
-            # That of a multiple of F is compared with the one here. A small one is kept: a graph that f holds can be gone through only once.
+                locations[i] = replace(
+                    locations[i], steps=(*locations[i].steps, self._step(direction, i, step))
+                )
+            # That of a multiple of F is compared with the one here. A small one is kept, since a graph that f holds has one backward pass only.
             if upstream == 1 and sum(map(np.prod, self.shapes)) > HEAVY:
-                self._claimed = None
+                self._gradient_at = None
         try:
-            other = TorchObjective(self._evaluator, places, self._mode, start, upstream=upstream)
+            other = TorchObjective(self._evaluator, locations, self._mode, start, upstream=upstream)
         except ArgumentError:  # f is not finite there
             return None
-        except UserCodeError:  # a graph that was kept cannot be gone through twice
+        except UserCodeError:  # a graph that f keeps has only one backward pass
             if start is None:
                 return None
-            other = TorchObjective(self._evaluator, places, self._mode, upstream=upstream)
+            other = TorchObjective(self._evaluator, locations, self._mode, upstream=upstream)
         return None if other.undefined else other
 
-    def wavers(self) -> float:
+    def gradient_repeat_error(self) -> float:
         try:
             other = self._evaluator.claim_of_other_draws(self._places, self._start).gradients
-        except UserCodeError:  # a graph that was kept cannot be gone through twice
+        except UserCodeError:  # a graph that f keeps has only one backward pass
             return 0.0
         apart = [
             _norm(a - b)
@@ -211,7 +222,7 @@ class TorchObjective:
         return None if start is None else TorchObjective(self._evaluator, self._places, self._mode, start)
 
     def at_rest(self) -> None:
-        """Run forward mode along no move at all, so that what it raises is said at once."""
+        """Run forward mode once, so that an operation without it is refused at once."""
         self._place()
         self._evaluator.jvp([torch.zeros_like(p.values()) for p in self._places], self._start)
 
@@ -219,39 +230,39 @@ class TorchObjective:
         self._evaluator.place(self._places)
 
     def _move(self, direction: Direction | None, step: float) -> float:
-        """Move the tensors of the direction, and put the others where this objective is; what the gradient says of it."""
+        """Move the tensors of the direction and place the others; returns the predicted change of F."""
         if direction is None:
             self._place()
             return 0.0
         gradients = self._gradients
         self._evaluator.place(self._places, but=frozenset(direction.tensors))
-        move = self._evaluator.scratch.move
+        move = self._evaluator.moved_tensors.move
         return sum(
             move(i, self._places[i], self._step(direction, i, step), gradients[i]) for i in direction.tensors
         )
 
-    def _step(self, direction: Direction, tensor: int, length: float) -> Step:
-        numbers = self._evaluator.held.numbers(direction, tensor)
-        row = self._evaluator.subject.leaves[tensor].still
+    def _step(self, direction: Direction, tensor: int, length: float) -> DirectionStep:
+        numbers = self._evaluator.direction_cache.numbers(direction, tensor)
+        row = self._evaluator.function.leaves[tensor].padding_row
         if row is not None:
             numbers[row] = 0
-        return Step(direction=direction, tensor=tensor, numbers=numbers, length=length)
+        return DirectionStep(direction=direction, tensor=tensor, numbers=numbers, length=length)
 
     def _tangents(self, direction: Direction | None, step: float) -> tuple[list[torch.Tensor | None], float]:
-        """How far each tensor moves, rounded to its type, after moving it; and what the gradient says of that."""
+        """The rounded move of each tensor, and the predicted change of F."""
         self._move(direction, step)
         tangents: list[torch.Tensor | None] = [None] * len(self._places)
         said = 0.0
         for i in () if direction is None else direction.tensors:
-            tangents[i] = tangent = self._evaluator.scratch.moved_by(i, self._places[i])
+            tangents[i] = tangent = self._evaluator.moved_tensors.moved_by(i, self._places[i])
             g = self._gradients[i]
             if g is not None:
                 said += float((g.double() * tangent.double()).sum())
         return tangents, said
 
 
-def _sample(evaluation: Evaluation, taken: float, *, split: bool) -> Sample:
-    return Sample(evaluation.value, taken, parts(evaluation.terms) if split else ())
+def _sample(evaluation: FunctionValue, claimed_change: float, *, split: bool) -> Sample:
+    return Sample(evaluation.value, claimed_change, parts(evaluation.terms) if split else ())
 
 
 def _norm(gradient: torch.Tensor | None) -> float:

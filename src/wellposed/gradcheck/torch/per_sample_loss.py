@@ -1,4 +1,4 @@
-"""The losses of the samples instead of their mean: what a float32 mean rounds away, and which sample is wrong."""
+"""The losses of the samples in place of their mean, which in float32 would round away small changes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _ROUNDINGS = 16.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Loss:
-    """One loss of a problem, as the user computes it and by sample."""
+class LossForms:
+    """The loss of a problem, as the user computes it and by sample; each is computed when it is called."""
 
     plain: Callable[[], torch.Tensor]
     each: Callable[[], torch.Tensor | None]
     """The losses of the samples; None where they cannot be had."""
     factors: Callable[[torch.Tensor], Iterator[float]]
-    """What each of them may count in the plain loss."""
+    """Candidates for the weight of each sample in the loss."""
 
 
-class Unreduced:
+class PerSampleLoss:
     """A loss that takes ``reduction=``, with ``reduction="none"``."""
 
     def __init__(self, loss: Any) -> None:
@@ -38,7 +38,7 @@ class Unreduced:
             return None
         try:
             each = self._call(outputs, targets)
-        except Exception:  # a loss that only looks as if it could: the plain one is used
+        except Exception:  # the loss cannot be computed by sample after all
             return None
         return each if isinstance(each, torch.Tensor) and each.ndim and each.is_floating_point() else None
 
@@ -53,7 +53,7 @@ class Unreduced:
             self._loss.reduction = before
 
     def factors(self, each: torch.Tensor, targets: Any) -> Iterator[float]:
-        """What each loss may count: the divisors that the losses of torch know."""
+        """Candidates for the weight of a sample: the inverses of the divisors that torch losses use."""
         if self._reduction == "sum":
             yield 1.0
             return
@@ -73,7 +73,7 @@ class Unreduced:
 
 
 def factor_of(plain: torch.Tensor, each: torch.Tensor, factors: Iterator[float]) -> float | None:
-    """What each loss counts, when their sum is the plain loss up to its rounding."""
+    """The weight of each sample with which their sum is the loss up to rounding; None where no candidate fits."""
     eps = max(torch.finfo(plain.dtype).eps, torch.finfo(each.dtype).eps)
     wide = each.detach().double()
     total, size = float(wide.sum()), float(wide.abs().sum())

@@ -1,4 +1,4 @@
-"""One call of a hand-written ``autograd.Function``, kept so that it can be run again by itself."""
+"""One recorded call of a hand-written ``autograd.Function``, which can be run again by itself."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Tensors = list[torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CustomCall:
-    """What a Function was given in one call, and the gradients of its outputs that reached it on the way back."""
+class RecordedCall:
+    """The arguments of one call of a Function, and the upstream gradients of its outputs."""
 
     name: str
     where: str = ""
@@ -44,7 +44,7 @@ class CustomCall:
 
     @property
     def places(self) -> tuple[int, ...]:
-        """Which arguments are differentiated by."""
+        """Positions of the arguments that are differentiated by."""
         return tuple(i for i, a in enumerate(self.arguments) if differentiable(a))
 
     @property
@@ -56,33 +56,34 @@ class CustomCall:
         """Whether any gradient reached it that is not zero."""
         return any(c is not None and bool((c != 0).any()) for c in self.cotangents)
 
-    def against(self, dense_inputs: bool = False, dense_cotangents: bool = False) -> Function:
-        """<cotangent, outputs> as a function of `inputs`: its gradient is what the backward pass really returned.
+    def with_recorded_upstream(self, dense_inputs: bool = False, dense_cotangents: bool = False) -> Function:
+        """<cotangent, outputs> as a function of `inputs`: its gradient is what the backward pass returned in the model.
 
-        Inputs and cotangents lie in memory as they did, unless they are asked for dense: kernels go wrong by strides.
+        Inputs and cotangents have their recorded strides, on which bugs of kernels may depend, unless dense ones are asked for.
         """
         apply = self._applied(dense=dense_inputs)
         held = [
-            None if c is None else _Held(c.contiguous() if dense_cotangents else c) for c in self.cotangents
+            None if c is None else _HiddenTensor(c.contiguous() if dense_cotangents else c)
+            for c in self.cotangents
         ]
 
-        def against(*inputs: torch.Tensor) -> torch.Tensor:
+        def with_recorded_upstream(*inputs: torch.Tensor) -> torch.Tensor:
             outputs = apply(*inputs)
             parts = [
-                _Against.apply(y, c)
+                _UpstreamProduct.apply(y, c)
                 for y, c in zip(outputs, held, strict=True)
-                if c is not None and _grows(y)
+                if c is not None and _has_graph(y)
             ]
             return torch.stack(parts).sum() if parts else torch.zeros((), dtype=torch.float64)
 
-        named = self._named(against)
+        named = self._named(with_recorded_upstream)
         named.given_upstream = True  # type: ignore[attr-defined]
         return named
 
     def outputs(self, *, masked: bool = True) -> Function:
-        """The outputs that a gradient flows to, as a function of `inputs`; zero, when `masked`, where no gradient reaches.
+        """The outputs with an upstream gradient, as a function of `inputs`; with `masked`, zero where that gradient is zero.
 
-        There, as at padding, the author of a backward pass owes none, and the output may be anything.
+        There, for example at padding, a backward pass need not be right, and the output may be anything.
         """
         apply = self._applied(dense=False)
         reached = [c != 0 for c in self.cotangents if c is not None] if self.flows else []
@@ -91,15 +92,17 @@ class CustomCall:
         def outputs(*inputs: torch.Tensor) -> Any:
             found = apply(*inputs)
             if not reached:
-                return tuple(y for y in found if _grows(y))
+                return tuple(y for y in found if _has_graph(y))
             flowing = zip(compress(found, wanted), reached, strict=True)
             return tuple(
-                y if not masked or bool(m.all()) else torch.where(m, y, 0) for y, m in flowing if _grows(y)
+                y if not masked or bool(m.all()) else torch.where(m, y, 0)
+                for y, m in flowing
+                if _has_graph(y)
             )
 
         return self._named(outputs)
 
-    def bend(self, *, seed: int) -> float:
+    def nonlinearity(self, *, seed: int) -> float:
         """How far the backward pass is from linear in the gradient that it is given: |B(c) + B(r) - B(c + r)| / |B(c)|, r random.
 
         A backward pass that is right for a random r and linear between r and c is right for c.
@@ -110,9 +113,9 @@ class CustomCall:
         return float((lone + second - joint).norm() / lone.norm())
 
     def strayed(self, *, seed: int) -> float:
-        """How far the gradient that was returned in the model lies from the one that the same call returns by itself.
+        """Relative difference between the gradient returned in the model and the one that the same call returns by itself.
 
-        Relative to the latter; 0 where the forward pass differs too, as it does when it draws random numbers.
+        0 where the forward pass differs too, for example because it draws random numbers.
         """
         with self._backward(seed) as (backward, here, _):
             alone = backward(here)
@@ -266,12 +269,12 @@ def _fresh(value: Any) -> Any:
     return _as_laid_out(value.detach(), value.dtype) if isinstance(value, torch.Tensor) else value
 
 
-def _grows(y: Any) -> bool:
+def _has_graph(y: Any) -> bool:
     return isinstance(y, torch.Tensor) and y.requires_grad
 
 
-class _Held:
-    """A cotangent that no walk over attributes finds: to be copied or cast there would change how it lies in memory."""
+class _HiddenTensor:
+    """Holds a cotangent where no search for reachable tensors finds it: to be copied or cast there would change its strides."""
 
     __slots__ = ("tensor",)
 
@@ -279,11 +282,11 @@ class _Held:
         self.tensor = tensor.detach()
 
 
-class _Against(torch.autograd.Function):
-    """Re <cotangent, y> in double precision; its backward pass hands back the cotangent, strides and all."""
+class _UpstreamProduct(torch.autograd.Function):
+    """Re <cotangent, y> in double precision; its backward pass returns the cotangent with its strides."""
 
     @staticmethod
-    def forward(ctx: Any, y: torch.Tensor, held: _Held) -> torch.Tensor:
+    def forward(ctx: Any, y: torch.Tensor, held: _HiddenTensor) -> torch.Tensor:
         ctx.held, ctx.dtype = held, y.dtype
         return _projection(held, y)
 
@@ -299,10 +302,10 @@ class _Against(torch.autograd.Function):
         return _projection(ctx.held, grad_inputs[0])
 
 
-def _projection(held: _Held, y: torch.Tensor) -> torch.Tensor:
+def _projection(held: _HiddenTensor, y: torch.Tensor) -> torch.Tensor:
     wide = torch.complex128 if y.is_complex() else torch.float64
     c, values = held.tensor.to(wide), y.to(wide)
-    # Where no gradient flows the output may be anything, not a number included.
+    # Where the cotangent is zero the output may be anything, even NaN.
     product = torch.where(c != 0, c.conj() * values, torch.zeros((), dtype=wide, device=y.device))
     return product.sum().real.to(torch.float64)
 

@@ -1,4 +1,4 @@
-"""One number out of all outputs: each element counts with a fixed random weight, so that no two errors cancel."""
+"""F as the weighted sum of all outputs, with fixed random weights so that errors do not cancel."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def wide(y: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A tensor, and what its elements count in F."""
+    """A tensor and the weights of its elements in F."""
 
     tensor: torch.Tensor
     weight: torch.Tensor | float
@@ -70,13 +70,13 @@ class Term:
         return self.weight * wide(self.tensor)
 
     def rounding(self) -> float:
-        """Standard deviation of its rounding in F: that of each element, uniform over one unit in its last place, and of adding them up."""
+        """Standard deviation of its rounding in F: of each element, uniform over one unit in the last place, and of the summation."""
         size = float(self.elements().detach().norm())
         adding = 2.0**-52 * log2(1 + self.tensor.numel()) ** 0.5
         return hypot(torch.finfo(self.tensor.dtype).eps, adding) * size / 12**0.5
 
 
-class Weights:
+class OutputWeights:
     """The weights of the outputs: the same at every evaluation."""
 
     def __init__(self, seed: int, spacing: float) -> None:
@@ -108,7 +108,7 @@ class Weights:
             return 1.0
         if i not in self._drawn:
             drawn = random_weights(y.shape, (self._seed, i), spacing=self._spacing)
-            # Once more through the type of the output, which autograd gives them.
+            # Rounded to the dtype of the output, as the upstream gradient is.
             rounded = torch.from_numpy(drawn).to(y.dtype).double()
             self._drawn[i] = rounded.to("cpu" if y.device.type in WITHOUT_FLOAT64 else y.device)
         if self._drawn[i].shape != y.shape:

@@ -1,9 +1,12 @@
-"""The arrays of a pytree by name, as NumPy sees them: a complex one as its real view."""
+"""The arrays of a pytree by name, as NumPy arrays, and how they are moved; a complex one as its real view.
+
+Arrays are moved block by block; the only copy is the one that the function is given.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -13,12 +16,13 @@ from jax.core import Tracer
 from numpy.typing import NDArray
 
 from ...errors import ArgumentError
+from ..directions import BLOCK, DirectionStep
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Leaf:
+class CheckedArray:
     """One array that is checked."""
 
     name: str
@@ -28,12 +32,12 @@ class Leaf:
     dtype: np.dtype[Any]
 
     @classmethod
-    def of(cls, name: str, value: Any) -> Leaf:
+    def of(cls, name: str, value: Any) -> CheckedArray:
         """Without 64-bit mode, a NumPy array of float64 enters JAX as float32."""
         return cls(name=name, value=value, dtype=np.dtype(jax.dtypes.canonicalize_dtype(value.dtype)))
 
     def numbers(self) -> NDArray[Any]:
-        """What it holds, read-only; a copy where somebody else may write to it, as to an array of NumPy."""
+        """Its values, read-only; a copy of a NumPy array, which may be written to elsewhere."""
         if isinstance(self.value, np.ndarray):
             return real_view(np.array(self.value, dtype=self.dtype, order="C"))
         return real_view(np.asarray(self.value, dtype=self.dtype, order="C"))
@@ -42,7 +46,7 @@ class Leaf:
         """A fresh JAX array of these numbers, where the user's array lies."""
         plain = complex_of(numbers, dtype) if is_complex(dtype) else numbers.astype(dtype, copy=False)
         fresh = jnp.array(plain)
-        # An array that was never put anywhere must stay free to follow the others.
+        # An uncommitted array must stay free to be moved to the device of others.
         committed = isinstance(self.value, jax.Array) and self.value.committed
         return jax.device_put(fresh, self.value.sharding) if committed else fresh
 
@@ -68,7 +72,7 @@ def is_checked(value: Any) -> bool:
     return isinstance(value, jax.Array | np.ndarray) and jnp.issubdtype(value.dtype, jnp.inexact)
 
 
-def refuse_unusable(leaf: Leaf) -> None:
+def refuse_unusable(leaf: CheckedArray) -> None:
     """Raise `ArgumentError` for an array that is empty, gone, being traced, or not finite."""
     if isinstance(leaf.value, Tracer):
         raise ArgumentError(
@@ -128,3 +132,56 @@ def epsilon(dtype: Any) -> float:
 
 def coarsest(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
     return max(dtypes, key=epsilon)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArrayLocation:
+    """The values of a checked array: given ones plus some steps, rounded to the dtype that the function takes after each.
+
+    They are computed again whenever they are needed: the int8 steps take an eighth of the memory of a copy.
+    """
+
+    held: NDArray[Any]
+    """A real view, its elements in order; it is never written."""
+    dtype: np.dtype[Any]
+    """Of what the function takes, as a real view."""
+    steps: tuple[DirectionStep, ...] = ()
+
+    def stepped(self, step: DirectionStep) -> ArrayLocation:
+        return replace(self, steps=(*self.steps, step))
+
+    def values(self) -> NDArray[Any]:
+        """The values, in the dtype that the function takes."""
+        if not self.steps:
+            return self.held.astype(self.dtype, copy=False)
+        found = np.empty(self.held.shape, dtype=self.dtype)
+        for block in self._blocks():
+            found.reshape(-1)[block] = self._wide(block)
+        return found
+
+    def moved(self, step: DirectionStep, gradient: NDArray[Any]) -> tuple[NDArray[Any], float]:
+        """The values one step from here, and the change of F that the gradient predicts for the rounded move."""
+        found, claimed_change = np.empty(self.held.shape, dtype=self.dtype), 0.0
+        values, slopes = found.reshape(-1), gradient.reshape(-1)
+        for block in self._blocks():
+            base = self._wide(block)
+            values[block] = _stepped(step, base, block)
+            claimed_change += float(np.dot(as_double(slopes[block]), as_double(values[block]) - base))
+        return found, claimed_change
+
+    def _wide(self, block: slice) -> Array:
+        values = as_double(self.held.reshape(-1)[block].astype(self.dtype, copy=False))
+        for step in self.steps:
+            values = as_double(_stepped(step, values, block).astype(self.dtype, copy=False))
+        return values
+
+    def _blocks(self) -> Iterator[slice]:
+        return (slice(k, k + BLOCK) for k in range(0, self.held.size, BLOCK))
+
+
+def _stepped(step: DirectionStep, base: Array, block: slice) -> Array:
+    """The values of a block after a step."""
+    moved = step.moves(block)
+    moved *= step.length
+    moved += base
+    return moved
