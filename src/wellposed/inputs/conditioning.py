@@ -10,41 +10,16 @@ to neural-network learning", Phys. Rev. Lett. 66, 1991; Y. LeCun et al., "Effici
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..moments.exact.sums import Floats
+from .result import Conditioning
 
 _MAX_COLUMNS = 512
 _ROWS_A_COLUMN = 2  # fewer, and the smallest eigenvalue is made by chance
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conditioning:
-    """Condition numbers of the inputs, raw and standardised, over the rows that are complete."""
-
-    raw: float
-    """Of E[x̃ x̃ᵀ], the bias included. Resolved up to about 1e28, beyond that a lower bound."""
-    standardised: float
-    """The same after standardising: the condition number of the correlation matrix."""
-    error: float
-    """Standard error of ln `standardised`, by the delta method: no normal distribution is assumed."""
-    by_chance: float
-    """What independent columns show with as few rows (Marchenko and Pastur); 1 with many."""
-    rank: int
-    """Independent columns: along an exact dependency neither the data nor gradient descent move."""
-    columns: int
-    """Columns that vary."""
-    rows: int
-    raw_steps: float
-    """Gradient-descent steps a decimal digit, at the best fixed rate, on the inputs as they are."""
-    standardised_steps: float
-    """The same on standardised inputs."""
-    steps_ratio: float
-    """How many times the steps the raw inputs cost; below 1 where standardising makes it worse."""
 
 
 def steps_a_digit(condition: float) -> float:

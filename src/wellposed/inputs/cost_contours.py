@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,39 +10,10 @@ from numpy.typing import NDArray
 
 from ..moments.column_moments import ColumnMoments
 from ..moments.exact.sums import Floats
+from .result import CostContours, Ellipse
 
 _REPEATED = 1e-12  # 1 - |correlation| up to here is rounding: the same feature in another unit
 _ENTRIES = 1 << 20  # rows are thinned to this many numbers: a picture needs no more
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ellipse:
-    """Where the cost ``wᵀ A w`` is 1 above its minimum, w being the distance of two weights from the best ones.
-
-    A is E[x xᵀ] of the two features: the curvature of the mean squared error of a linear layer, the other
-    weights held where they are.
-    """
-
-    form: tuple[float, float, float]
-    """Of the symmetric A: first diagonal entry, the entry beside it, second diagonal entry."""
-    long: float
-    """Half the long axis, in units of a weight: along it the cost hardly changes."""
-    short: float
-    """Half the short axis: it bounds the step of gradient descent."""
-    angle: float
-    """From the axis of the first weight to the long axis, in radians, 0 to π."""
-    condition: float
-    """Condition number of A: 1 for a circle."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CostContours:
-    """The pair of features of which standardising rounds the contours most."""
-
-    columns: tuple[int, int]
-    """The feature of the largest E[x²], and its counterpart."""
-    raw: Ellipse
-    standardised: Ellipse
 
 
 @np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")
