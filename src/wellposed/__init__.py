@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import shown
+from .lazy import lazy
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -100,3 +101,4 @@ def _render(value: Any, form: str, width: int) -> Any:
 
 
 shown.render = _render
+shown.saved = lazy("wellposed.rules.saved")

@@ -7,17 +7,16 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
-
 from .arguments import callable_or_none, flag, refused, several, told
 from .arguments import seed as checked_seed
 from .errors import ArgumentError
 from .limits import Limits
-from .measurements import Examination
+from .measurements import measure
 from .problem import Precision, Problem, problem_from
-from .report import Finding, Report, Severity
-from .rules import CAUSAL_ORDER, RULES, matching
-from .rules.table import apply
+from .report import Report
+from .rules import RULES, matching
+from .rules.saved import judge
+from .rules.table import Rule
 from .runtime.isolation import isolated
 from .runtime.scope import exclusive
 from .runtime.torch.session import TORCH, Runner
@@ -116,28 +115,18 @@ def check(
 
 
 def _checked(
-    problem: Problem, chosen: tuple[Any, ...], limits: Limits, *, seed: int, progress: Callable[[str], None]
+    problem: Problem, chosen: tuple[Rule, ...], limits: Limits, *, seed: int, progress: Callable[[str], None]
 ) -> Report:
     started = time.perf_counter()
     with exclusive("wp.check", problem.model, problem.loss):
-        examination = Examination(problem, limits, seed, progress)
-        measured = examination.run()
+        measured = measure(problem, limits, seed=seed, progress=progress)
         environment = _environment(problem, seed, time.perf_counter() - started)
-    verdicts = apply(chosen, measured, limits)
-    return Report(
-        findings=tuple(sorted(verdicts.findings, key=_causal_rank)),
-        passed=verdicts.passed,
-        skipped=verdicts.skipped,
-        core=tuple(rule.code for rule in chosen if rule.core),
-        measurements={_key(kind): _plain(profile) for kind, profile in measured.items()},
-        environment=environment,
-        traces=examination.traces,
-    )
+    return judge(chosen, measured.results, limits, environment=environment, traces=measured.traces)
 
 
 def _chosen(
-    rules: tuple[Any, ...], select: str | Sequence[str] | None, ignore: str | Sequence[str]
-) -> tuple[Any, ...]:
+    rules: tuple[Rule, ...], select: str | Sequence[str] | None, ignore: str | Sequence[str]
+) -> tuple[Rule, ...]:
     selected = None if select is None else _keys(select, "select")
     ignored = () if isinstance(ignore, tuple | list) and not ignore else _keys(ignore, "ignore")
     for name, keys in (("select", selected or ()), ("ignore", ignored)):
@@ -161,29 +150,6 @@ def _keys(value: str | Sequence[str], name: str) -> tuple[str, ...]:
     if not keys:
         raise refused(name, value, expected)
     return keys
-
-
-def _causal_rank(finding: Finding) -> tuple[bool, int]:
-    return finding.severity is Severity.NOTE, CAUSAL_ORDER.index(finding.code)
-
-
-def _key(kind: type) -> str:
-    words = "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__)
-    return words.strip("_").removesuffix("_profile")
-
-
-def _plain(profile: Any) -> Any:
-    """Dicts, lists and numbers: what a saved report keeps of a measurement."""
-    import numpy as np
-
-    def encode(value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            return value.tolist()
-        if isinstance(value, np.generic):
-            return value.item()
-        return repr(value)
-
-    return msgspec.to_builtins(profile, enc_hook=encode, str_keys=True)
 
 
 def _environment(problem: Problem, seed: int, seconds: float) -> dict[str, str]:

@@ -22,6 +22,7 @@ from .runtime.torch.batches import calibration_batch, inputs_tensor, targets_ten
 from .runtime.torch.copies import copy_problem, with_transformed_inputs, with_transformed_targets, write_back
 from .runtime.torch.problem_forms import read_problem
 from .runtime.torch.restore import refuse_sharded
+from .signals.result import Change, TrainingProfile
 
 _RACE_STEPS = 60
 _RACE_SEEDS = 3
@@ -100,7 +101,8 @@ def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str
     kept = _State(problem, before, (), {})
     tried = kept
     withheld: list[Remedy] = []
-    together = "standardised inputs and targets" in before.measurements.get("training", {}).get("what_if", {})
+    training = before.measurements["training"]
+    together = isinstance(training, TrainingProfile) and bool(training.under(Change.STANDARDISED_BOTH))
     nothing_trains = "WP610" in before.codes
     for i, (codes, propose) in enumerate(() if nothing_trains else _REMEDIES):
         called_for = tuple(f.code for f in tried.report.findings if f.code in codes)

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from .errors import UserCodeError
-from .inputs.profile import InputEffect, InputProfile
+from .inputs.result import InputEffect, InputProfile
 from .limits import Limits
 from .objective.result import ObjectiveProfile, Targets
 from .rules.updates import diverged
-from .runtime.torch.standardized import scale_invariant, standardise_inputs, standardise_targets
-from .runtime.torch.training import scale_rate, trial, without_decay
+from .runtime.torch import standardized as transforms
+from .runtime.torch import training as training_runs
+from .runtime.torch.batch import Batch
+from .runtime.torch.session import Runner
 from .signals._measure import STEPS
-from .signals.result import Outcome, TrainingProfile
+from .signals.result import Change, Intervention, TrainingOutcome, TrainingProfile
 
 # Whether standardising could matter at all; wider than the rules' limits, so that a near miss is measured too.
 _SUSPECT_RMS = (0.2, 5.0)
 _SUSPECT_SPREAD = 10.0
 _SUSPECT_TARGET_STD = (0.2, 5.0)
+
+_SMALLER_RATES = (10, 100, 1000, 10**5, 10**7, 10**9)
+_LARGER_RATES = (100, 10**4, 10**6, 10**8)
 
 Answer = TypeVar("Answer")
 
@@ -33,117 +38,127 @@ def answer(probe: Callable[[], Answer], otherwise: Answer) -> Answer:
         return otherwise
 
 
-@dataclass(kw_only=True)
-class Interventions:
-    """The trainings that the measurements so far call for, each with one thing changed."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShortTraining:
+    """The steps that every intervention repeats with one thing changed."""
 
-    runner: Any
-    batches: Sequence[Any]
-    held_out: Sequence[Any]
-    training: TrainingProfile
-    """How the steps went with nothing changed."""
-    objective: ObjectiveProfile
-    inputs: InputProfile | None
-    change: Any
-    """What every training does to the optimizer first: a rate past its warm-up."""
-    limits: Limits
+    runner: Runner
+    batches: Sequence[Batch]
+    held_out: Sequence[Batch]
+    at_base_rate: training_runs.ChangeOptimizer | None
+    """Takes the optimizer past its warm-up, where a schedule is in one."""
     seed: int
-    what_if: dict[str, Outcome] = field(default_factory=dict)
-    effect: InputEffect | None = None
 
-    def run(self, progress: Callable[[str], None]) -> dict[str, Outcome]:
-        """Outcomes by what was changed."""
-        self._scales(progress)
-        if self.training.given:
-            progress("trying other rates")
-            self._rates()
-            self._weight_decay()
-        return self.what_if
-
-    def _scales(self, progress: Callable[[str], None]) -> None:
-        t, inputs = self.objective.targets, self.inputs
-        values = t.kind == "values" and self.objective.quadratic and _odd_targets(t)
-        of_targets = standardise_targets(t.mean, t.std) if values else None
-        of_inputs = None
-        if inputs is not None and _odd_scales(inputs):
-            of_inputs = standardise_inputs(inputs.train.mean, inputs.train.std)
-        if of_inputs is not None:
-            progress("trying standardised inputs")
-            self.what_if["standardised inputs"] = self._try(transform=of_inputs)
-        if of_targets is not None:
-            progress("trying standardised targets")
-            self.what_if["standardised targets"] = _in_raw_units(self._try(transform=of_targets), t.std)
-        if of_inputs is not None and of_targets is not None:
-            both = self._try(transform=lambda batch: of_targets(of_inputs(batch)))
-            self.what_if["standardised inputs and targets"] = _in_raw_units(both, t.std)
-        if of_inputs is not None and inputs is not None:
-            self.effect = self._effect(inputs)
-
-    def _effect(self, inputs: InputProfile) -> InputEffect:
-        constant = self.training.constant_loss if self.training.constant_loss is not None else math.nan
-        end = self.what_if["standardised inputs"].end
-        both = self.what_if.get("standardised inputs and targets")
-        if both is not None and not end <= both.end:
-            end = both.end
-        std = inputs.train.std
-        return InputEffect(
-            invariant=answer(
-                lambda: scale_invariant(self.runner, self.batches[0], std, seed=self.seed), False
-            ),
-            loss_start=self.training.outcome.start,
-            loss_raw=self.training.outcome.end,
-            loss_standardised=end,
-            loss_constant=constant,
-        )
-
-    def _rates(self) -> None:
-        training = self.training
-        if training.warming_up:
-            return
-        if diverged(training.outcome, training.constant_loss):
-            self._ladder(
-                "rate / {}", (10, 100, 1000, 10**5, 10**7, 10**9), lambda factor: scale_rate(1 / factor)
-            )
-        moved = [u.movement for u in training.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
-        if moved and max(moved) < self.limits.small_movement:
-            self._ladder("rate * {}", (100, 10**4, 10**6, 10**8), scale_rate)
-
-    def _ladder(self, name: str, factors: Sequence[int], change: Callable[[float], Any]) -> None:
-        """Try one factor after the other; stop one past the first that learns."""
-        learned = False
-        for factor in factors:
-            outcome = self.what_if[name.format(factor)] = self._try(change=change(factor))
-            if learned:
-                return
-            learned = outcome.start - outcome.end > self.limits.small_gain * abs(outcome.start)
-
-    def _weight_decay(self) -> None:
-        shares = sorted(u.decay_share for u in self.training.updates if u.dimensions >= 2)
-        if shares and shares[len(shares) // 2] > self.limits.decay_share / 10:
-            self.what_if["no weight decay"] = self._try(change=without_decay)
-
-    def _try(self, *, transform: Any = None, change: Any = None) -> Outcome:
+    def outcome(
+        self,
+        *,
+        transform: transforms.Transform | None = None,
+        change: training_runs.ChangeOptimizer | None = None,
+    ) -> TrainingOutcome:
+        """How the steps go on transformed batches, or with a changed optimizer; NaN where the model refuses the batches."""
         runner = self.runner if transform is None else self.runner.with_transform(transform)
-        refused = Outcome(losses=(), start=math.nan, end=math.nan)
+        refused = TrainingOutcome(losses=(), start=math.nan, end=math.nan)
 
-        def outcome() -> Outcome:
-            return trial(
-                runner, self.batches, self.held_out, steps=STEPS, seed=self.seed, change=change or self.change
-            ).outcome
+        def run() -> TrainingOutcome:
+            return training_runs.short_training(
+                runner, self.batches, self.held_out, steps=STEPS, seed=self.seed,
+                change=change or self.at_base_rate,
+            ).outcome  # fmt: skip
 
-        return answer(outcome, refused)
+        return answer(run, refused)
 
 
-def _in_raw_units(outcome: Outcome, std: float) -> Outcome:
+def of_scales(
+    short: ShortTraining,
+    objective: ObjectiveProfile,
+    inputs: InputProfile | None,
+    progress: Callable[[str], None],
+) -> Iterator[Intervention]:
+    """Standardised inputs, standardised targets and both, each where the scale is far from 1."""
+    targets = objective.targets
+    of_targets = of_inputs = None
+    if targets.kind == "values" and objective.quadratic and _odd_targets(targets):
+        of_targets = transforms.standardise_targets(targets.mean, targets.std)
+    if inputs is not None and has_odd_scales(inputs):
+        of_inputs = transforms.standardise_inputs(inputs.train.mean, inputs.train.std)
+    if of_inputs is not None:
+        progress("trying standardised inputs")
+        yield Intervention(change=Change.STANDARDISED_INPUTS, outcome=short.outcome(transform=of_inputs))
+    if of_targets is not None:
+        progress("trying standardised targets")
+        outcome = _in_raw_units(short.outcome(transform=of_targets), targets.std)
+        yield Intervention(change=Change.STANDARDISED_TARGETS, outcome=outcome)
+    if of_inputs is not None and of_targets is not None:
+        outcome = short.outcome(transform=lambda batch: of_targets(of_inputs(batch)))
+        yield Intervention(change=Change.STANDARDISED_BOTH, outcome=_in_raw_units(outcome, targets.std))
+
+
+def input_effect(
+    short: ShortTraining, training: TrainingProfile, inputs: InputProfile, tried: Sequence[Intervention]
+) -> InputEffect | None:
+    """What standardising the inputs changes, alone or together with the targets; None where it was not tried."""
+    ends = [
+        i.outcome.end for i in tried if i.change in (Change.STANDARDISED_INPUTS, Change.STANDARDISED_BOTH)
+    ]
+    if not ends:
+        return None
+    end, both = ends[0], ends[-1]
+    std = inputs.train.std
+    return InputEffect(
+        invariant=answer(
+            lambda: transforms.scale_invariant(short.runner, short.batches[0], std, seed=short.seed), False
+        ),
+        loss_start=training.outcome.start,
+        loss_raw=training.outcome.end,
+        loss_standardised=end if end <= both else both,
+        loss_constant=math.nan if training.constant_loss is None else training.constant_loss,
+    )
+
+
+def of_the_optimizer(
+    short: ShortTraining, training: TrainingProfile, limits: Limits, progress: Callable[[str], None]
+) -> Iterator[Intervention]:
+    """Other rates and no weight decay, each where the steps taken make it a suspect."""
+    if not training.given:
+        return
+    progress("trying other rates")
+    if not training.warming_up:
+        if diverged(training.outcome, training.constant_loss):
+            for factor, outcome in _until_it_learns(short, _SMALLER_RATES, lambda f: 1 / f, limits):
+                yield Intervention(change=Change.SMALLER_RATE, factor=factor, outcome=outcome)
+        moved = [u.movement for u in training.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
+        if moved and max(moved) < limits.small_movement:
+            for factor, outcome in _until_it_learns(short, _LARGER_RATES, float, limits):
+                yield Intervention(change=Change.LARGER_RATE, factor=factor, outcome=outcome)
+    shares = sorted(u.decay_share for u in training.updates if u.dimensions >= 2)
+    if shares and shares[len(shares) // 2] > limits.decay_share / 10:
+        outcome = short.outcome(change=training_runs.without_decay)
+        yield Intervention(change=Change.NO_WEIGHT_DECAY, outcome=outcome)
+
+
+def _until_it_learns(
+    short: ShortTraining, factors: Sequence[int], scale: Callable[[int], float], limits: Limits
+) -> Iterator[tuple[int, TrainingOutcome]]:
+    """The outcome at one rate after the other; the last is one past the first that learns."""
+    learned = False
+    for factor in factors:
+        outcome = short.outcome(change=training_runs.scale_rate(scale(factor)))
+        yield factor, outcome
+        if learned:
+            return
+        learned = outcome.start - outcome.end > limits.small_gain * abs(outcome.start)
+
+
+def _in_raw_units(outcome: TrainingOutcome, std: float) -> TrainingOutcome:
     """A squared error of standardised targets, in the units of the raw ones."""
-    return Outcome(
+    return TrainingOutcome(
         losses=tuple(v * std**2 for v in outcome.losses),
         start=outcome.start * std**2,
         end=outcome.end * std**2,
     )
 
 
-def _odd_scales(profile: InputProfile) -> bool:
+def has_odd_scales(profile: InputProfile) -> bool:
     low, high = _SUSPECT_RMS
     return not low <= profile.rms <= high or profile.spread > _SUSPECT_SPREAD
 

@@ -1,41 +1,41 @@
-"""Measure everything that the rules judge, on scratch storage. Nothing here judges: the rules do."""
+"""Every measurement that the rules judge: a table, run from top to bottom on scratch storage. Nothing here judges."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .gradcheck.custom_backward import check_custom_functions
 from .gradcheck.result import CustomBackwards
-from .inputs.profile import InputProfile, profile_inputs
-from .interventions import Interventions, answer
+from .inputs.profile import profile_inputs
+from .inputs.result import InputEffect, InputProfile
+from .interventions import ShortTraining, answer, input_effect, of_scales, of_the_optimizer
 from .limits import Limits
-from .objective import torch_connections
+from .objective import torch_connections as connections
+from .objective import torch_loss_probes as loss_probes
 from .objective.label_probes import probe_labels, profile_targets
 from .objective.result import LabelProfile, ObjectiveProfile, TargetProfile, TrainableProfile, WiringProfile
-from .objective.torch_connections import ignored_inputs
-from .objective.torch_loss_probes import constant_loss, describe_targets, no_target_counts, profile_objective
 from .problem import Problem
-from .rules.table import Unmeasured
+from .report import Unmeasured
+from .rules import RESULTS
 from .rules.updates import diverged
-from .runtime.torch import batches as data
-from .runtime.torch import training as trials
-from .runtime.torch.batches import joined, read_rows, some_rows
-from .runtime.torch.layer_taps import dropout_noise, tap
-from .runtime.torch.problem_forms import read_problem
-from .runtime.torch.restore import preserved_problem
-from .runtime.torch.session import Runner, mean_loss, outputs_equal
+from .runtime.torch import batches as torch_batches
+from .runtime.torch import layer_taps, problem_forms, restore
+from .runtime.torch import session as sessions
+from .runtime.torch import training as training_runs
+from .runtime.torch.batch import Batch
 from .signals._measure import STEPS, TAPPED_BATCHES, signal_profile
-from .signals.result import LayerSignal, SignalProfile, TrainingProfile
+from .signals.result import Intervention, SignalProfile, TrainingOutcome, TrainingProfile
 
 _HELD_OUT = 4
 _PROBE_ROWS = 256
 
 Progress = Callable[[str], None]
+Result = TypeVar("Result")
 
 _NO_PARAMETERS = Unmeasured(
     reason="no trainable parameters were found: the check reads those of PyTorch modules",
@@ -45,386 +45,565 @@ _NO_TARGET_COUNTS = Unmeasured(
     reason="no target counts: all are codes that the loss leaves out, as -100",
     needs="give batches with targets that count",
 )
+_NO_SUCH_LABELS = Unmeasured(
+    reason="needs tables or images with one target a row: of an order in time the probes see little",
+    outcome="not applicable",
+)
 
 
-@dataclass
-class Examination:
-    """One problem under examination, inside the scope that leaves no trace."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Context:
+    """What every measurement may use: the problem, its model ready to run, and the data that were read for all of them."""
 
     problem: Problem
     limits: Limits
     seed: int
     progress: Progress
-    measured: dict[type, Any] = field(default_factory=dict)
-    traces: tuple[str, ...] = ()
-    """What is not as it was before."""
-    noise: float | None = None
-    noisiest: str | None = None
+    runner: sessions.Runner
+    batches: Sequence[Batch]
+    """What the model is looked at with."""
+    trained_on: Sequence[Batch]
+    """What the short trainings train on: `batches`, but for an optimizer that needs the same rows at each step."""
+    held_out: Sequence[Batch]
+    """Training rows that the short trainings are judged by."""
+    whole: Batch | None
+    """All rows at hand as one batch; None where the batches differ in shape."""
+    rows: torch_batches.Rows
+    """The rows that can be read at once, for statistics."""
+    validation_rows: torch_batches.Rows | None
+    """The same of the validation data; None without them."""
 
-    def run(self) -> dict[type, Any]:
-        """Take every measurement that this problem allows; the others stay `Unmeasured` with the reason."""
-        p = self.problem
-        self.problem = read_problem(p)
-        self.runner = Runner(self.problem)
-        scope = preserved_problem(p, says=False)
-        with scope:
-            self._draw()
-            self._inputs()
-            self._model()
-        self.traces = scope.traces
-        return self.measured
-
-    def _draw(self) -> None:
-        self.progress("reading the data")
-        p = self.problem
-        # A defect of the validation data must not speak through the trainings: they are judged on training rows held out.
-        drawn, held = data.training_and_held_out(
-            p, count=STEPS, seed=self.seed, held=_HELD_OUT, from_validation=False
-        )
-        self.whole: Any = p.train if data.holds_all_rows(p.train) else data.joined(drawn)
-        if p.validation is not None:
-            data.batches(
-                p.validation, count=1, seed=self.seed, name="validation", has_loss=p.loss is not None
-            )
-        self.batches = [b.to(self.runner.device) for b in drawn]
-        self.trained_on = data.batches_for(
-            p.optimizer, self.batches, of_all_rows=data.holds_all_rows(p.train), seed=self.seed
-        )
-        self.held_out = [b.to(self.runner.device) for b in held]
-
-    def _inputs(self) -> None:
-        p, has_loss = self.problem, self.problem.loss is not None
-        rows = read_rows(p.train, name="train", has_loss=has_loss, seed=self.seed)
-        matrix, self.targets, self.all_read = rows.inputs, rows.targets, rows.complete
-        validation = self.validation_targets = None
-        if p.validation is not None:
-            held_out = read_rows(p.validation, name="validation", has_loss=has_loss, seed=self.seed)
-            validation, self.validation_targets = held_out.inputs, held_out.targets
-        if matrix is None or matrix.ndim < 2:
-            reason = "the inputs are not one floating-point tensor"
-            self.measured[InputProfile] = Unmeasured(reason=reason, outcome="not applicable")
-            return
-        names = list(p.feature_names) if p.feature_names else None
-        self.matrix = matrix
-        self.measured[InputProfile] = profile_inputs(
-            matrix,
-            validation,
-            feature_names=names,
-            targets=None
-            if self.targets is None or self.validation_targets is None
-            else (self.targets, self.validation_targets),
-        )
-
-    def _model(self) -> None:
-        if not self._finite_data() and not self._copes():
-            reason = "the inputs are not finite: mend those first (WP106)"
-            for kind in (
-                ObjectiveProfile,
-                SignalProfile,
-                TrainableProfile,
-                TrainingProfile,
-                WiringProfile,
-                LabelProfile,
-                TargetProfile,
-                CustomBackwards,
-            ):
-                self.measured[kind] = Unmeasured(reason=reason)
-            return
-        self.progress("tapping the layers")
-        self._signals()
-        self._objective()
-        self._training()
-        self._labels()
-        self._custom_backwards()
-
-    def _finite_data(self) -> bool:
-        inputs = self.measured[InputProfile]
-        return all(map(_finite_inputs, self.batches)) and (
-            isinstance(inputs, Unmeasured) or bool(np.isfinite(self.matrix).all())
-        )
-
-    def _copes(self) -> bool:
-        """Whether the loss and the gradients stay finite on the batches that are not: some models mask missing values."""
-        self.runner.train_mode()
-        spoilt = [b for b in self.batches if not _finite_inputs(b)][:TAPPED_BATCHES]
-        if not spoilt:
-            return False
-        tapped = tap(self.runner, spoilt, seed=self.seed)
-        squares = [
-            s for values in tapped.gradient_squares.values() for s in values if s >= 0 or math.isnan(s)
-        ]
-        loss = self.runner.evaluate(spoilt[0]).loss
-        copes = (
-            bool(squares) and all(map(math.isfinite, squares)) and loss is not None and bool(loss.isfinite())
-        )
-        if copes and isinstance(self.measured[InputProfile], InputProfile):
-            self.measured[InputProfile] = replace(self.measured[InputProfile], copes=True)
-        return copes
-
-    def _signals(self) -> None:
-        self.runner.train_mode()
-        self.precision = self.problem.precision or "fp32"
-        self.first = tap(self.runner, self.batches[:TAPPED_BATCHES], seed=self.seed, precision=self.precision)
-        self._signal_profile(())
-
-    def _signal_profile(self, later: Sequence[LayerSignal]) -> None:
-        profile = signal_profile(
-            self.first,
-            later=later,
-            steps=STEPS if later else 0,
-            batches=self.batches,
-            precision=self.precision,
-        )
-        self.measured[SignalProfile] = replace(
-            profile, noise=self.noise, noisiest=self.noisiest, learned=self._learned()
-        )
-
-    def _objective(self) -> None:
-        loss = self.runner.evaluate(self.batches[0]).loss
-        self.has_loss = loss is not None
-        self.measured[TrainableProfile] = self._trainable(loss)
-        if not self.has_loss:
-            self._unmeasured(_no_loss(self.batches[0]))
-            return
-        squares = [s for values in self.first.gradient_squares.values() for s in values]
-        if no_target_counts(self.runner, self.batches, squares):
-            self.has_loss = False
-            self._unmeasured(_NO_TARGET_COUNTS)
-            return
-        self.progress("probing the loss")
-        profile = answer(
-            lambda: profile_objective(self.runner, self._probe_batch(), seed=self.seed), None
-        ) or profile_objective(self.runner, self.batches[0], seed=self.seed)
-        if self.first.output:
-            profile = replace(profile, output_at=self.first.output)
-        self.measured[ObjectiveProfile] = replace(profile, targets=self._whole_targets(profile))
-        self._targets(profile)
-
-    def _targets(self, objective: ObjectiveProfile) -> None:
-        if self.targets is None:
-            self.measured[TargetProfile] = Unmeasured(
-                reason="the targets are not one tensor with a row a sample"
-            )
-            return
-        right, wrong = objective.at_targets, objective.away
-        self.measured[TargetProfile] = profile_targets(
-            self.targets, self.validation_targets,
-            kind=objective.targets.kind, outputs=objective.targets.outputs,
-            loss_depends=right is not None and wrong is not None and abs(right - wrong) > 1e-6 * (abs(right) + abs(wrong)),
-            complete=self.all_read,
-        )  # fmt: skip
-
-    def _unmeasured(self, why: Unmeasured) -> None:
-        for kind in (
-            ObjectiveProfile,
-            TrainingProfile,
-            WiringProfile,
-            LabelProfile,
-            TargetProfile,
-            CustomBackwards,
-        ):
-            self.measured[kind] = why
-
-    def _trainable(self, loss: Any) -> TrainableProfile | Unmeasured:
-        parameters, trainable = len(self.runner.parameters), len(self.runner.trainable)
-        if not parameters:
-            return _NO_PARAMETERS
-        connected = None if loss is None else bool(loss.requires_grad)
-        return TrainableProfile(parameters=parameters, trainable=trainable, connected=connected)
-
-    def _probe_batch(self) -> Any:
+    def probe_batch(self) -> Batch:
         """Rows from all batches at hand: one batch may hold a single class, whose best constant prediction is perfect."""
         if self.whole is None:
             return self.batches[0]
-        return some_rows(self.whole, _PROBE_ROWS, seed=self.seed).to(self.runner.device)
+        return torch_batches.some_rows(self.whole, _PROBE_ROWS, seed=self.seed).to(self.runner.device)
 
-    def _whole_targets(self, profile: ObjectiveProfile) -> Any:
-        """Statistics of all targets at hand; their kind as the probe batch showed it."""
-        if self.whole is None:
-            return profile.targets
-        whole = describe_targets(self.whole.targets, None)
-        return replace(
-            whole, kind=profile.targets.kind, per_row=profile.targets.per_row, rows=self.whole.rows
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One line of the table."""
+
+    result: type
+    needs: tuple[type, ...] = ()
+    """Earlier results without which it cannot be taken: with one unmeasured, so is this, for the same reason."""
+    uses: tuple[type, ...] = ()
+    """Earlier results that it takes into account where they were measured; else it gets None."""
+    measure: Callable[..., Any]
+    """From the context and those results, in that order."""
+
+    @property
+    def completes(self) -> bool:
+        """Whether it adds to an earlier result of its type; where it cannot, that result stays as it is."""
+        return self.result in self.needs
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a check measured, and what it left changed."""
+
+    results: dict[type, Any]
+    """By type; `Unmeasured` stands in for a measurement that could not be taken."""
+    traces: tuple[str, ...]
+
+
+def measure(problem: Problem, limits: Limits, *, seed: int, progress: Progress) -> Measured:
+    """Take every measurement that this problem allows, in a scope that leaves no trace."""
+    read = problem_forms.read_problem(problem)
+    runner = sessions.Runner(read)
+    scope = restore.preserved_problem(problem, says=False)
+    results: dict[type, Any] = {}
+    with scope:
+        context = _context(read, runner, limits, seed, progress)
+        for line in MEASUREMENTS:
+            _take(line, context, results)
+    return Measured({kind: results[kind] for kind in RESULTS}, scope.traces)
+
+
+def _take(line: Measurement, context: Context, results: dict[type, Any]) -> None:
+    missing = next((r for kind in line.needs if isinstance(r := results[kind], Unmeasured)), None)
+    if missing is None:
+        needed = [results[kind] for kind in line.needs]
+        used = [measured(results, kind) for kind in line.uses]
+        results[line.result] = line.measure(context, *needed, *used)
+    elif not line.completes:
+        results[line.result] = missing
+
+
+def measured(results: Mapping[type, Any], kind: type[Result]) -> Result | None:
+    """The result of a type; None where it is unmeasured."""
+    result = results.get(kind)
+    return result if isinstance(result, kind) else None
+
+
+def _context(
+    problem: Problem, runner: sessions.Runner, limits: Limits, seed: int, progress: Progress
+) -> Context:
+    progress("reading the data")
+    train, has_loss = problem.train, problem.loss is not None
+    # A defect of the validation data must not speak through the trainings: they are judged on training rows held out.
+    drawn, held_out = torch_batches.training_and_held_out(
+        problem, count=STEPS, seed=seed, held=_HELD_OUT, from_validation=False
+    )
+    all_rows = torch_batches.holds_all_rows(train)
+    whole = train if all_rows else torch_batches.joined(drawn)
+    if problem.validation is not None:  # it must give a batch
+        torch_batches.batches(problem.validation, count=1, seed=seed, name="validation", has_loss=has_loss)
+    batches = [b.to(runner.device) for b in drawn]
+    trained_on = torch_batches.batches_for(problem.optimizer, batches, of_all_rows=all_rows, seed=seed)
+    held_out = [b.to(runner.device) for b in held_out]
+    rows = torch_batches.read_rows(train, name="train", has_loss=has_loss, seed=seed)
+    validation_rows = None
+    if problem.validation is not None:
+        validation_rows = torch_batches.read_rows(
+            problem.validation, name="validation", has_loss=has_loss, seed=seed
         )
-
-    def _training(self) -> None:
-        """The base trial, what is wired to what, and the interventions that the findings so far call for."""
-        if not self.has_loss:
-            return
-        objective: ObjectiveProfile = self.measured[ObjectiveProfile]
-        reason = None
-        if not self.runner.parameters:
-            self.measured[TrainingProfile] = self.measured[WiringProfile] = _NO_PARAMETERS
-            return
-        if not self.runner.trainable:
-            reason = "the model has no trainable parameters: all are frozen (WP610)"
-        elif not math.isfinite(objective.initial):
-            reason = "the loss is not finite at initialization"
-        elif self.first.nonfinite is not None:
-            reason = "a gradient is not finite at initialization"
-        if reason is not None:
-            self.measured[TrainingProfile] = self.measured[WiringProfile] = Unmeasured(reason=reason)
-            return
-        self.progress("training a copy for a few steps")
-        self._base_trial(objective)
-        self._wiring()
-        self._interventions(objective)
-
-    def _base_trial(self, objective: ObjectiveProfile) -> None:
-        p = self.problem
-        name, rate, decay, warming = (
-            ("reference", 1e-3, 0.0, False) if p.optimizer is None else trials.optimizer_facts(p.optimizer)
-        )
-        self.change = trials.at_base_rate if warming else None
-        self.later: Any = None
-        self.later_loss: float | None = None
-        self.same_outputs = False
-
-        def on_the_trained_copy(later: Any) -> None:
-            self.later = later
-            self.later_loss = self._probe_loss()
-            self.same_outputs = all(self._outputs_equal(b) for b in self.batches[:2])
-            self.ignored = tuple(n for n in self._ignored() if n in ignored)
-            self.runner.train_mode()
-            # On the trained copy: a head that starts at zero has no signal yet.
-            self.noise, self.noisiest = dropout_noise(self.runner, self.batches[0], seed=self.seed)
-
-        ignored = self._ignored()
-        self.same_at_start = all(self._outputs_equal(b) for b in self.batches[:2])
-        self.ignored: tuple[str, ...] = ()
-        base = trials.trial(
-            self.runner, self.trained_on, self.held_out, steps=STEPS, seed=self.seed,
-            before=self.first, change=self.change, and_then=on_the_trained_copy,
-        )  # fmt: skip
-        constant = self.same_at_start and self.same_outputs
-        self.measured[ObjectiveProfile] = replace(objective, constant_output=constant, later=self.later_loss)
-        self.measured[TrainingProfile] = TrainingProfile(
-            outcome=base.outcome, steps=STEPS, optimizer=name, learning_rate=rate, weight_decay=decay,
-            warming_up=warming, updates=base.updates, constant_loss=self._held_out_constant(objective),
-        )  # fmt: skip
-        self._signal_profile(base.later)
-
-    def _probe_loss(self) -> float | None:
-        """Loss of the rows that the loss was probed on, in train mode."""
-        self.runner.train_mode()
-        return answer(lambda: mean_loss(self.runner, [self._probe_batch()], seed=self.seed), None)
-
-    def _held_out_constant(self, objective: ObjectiveProfile) -> float | None:
-        """What a constant prediction has on the very rows that the trainings are judged by."""
-        if objective.constant is None:
-            return None
-        self.runner.train_mode()
-        held_out = joined(self.held_out)
-        if held_out is None:
-            return answer(
-                lambda: constant_loss(self.runner, self.held_out[0], seed=self.seed), objective.constant
-            )
-        constant = answer(lambda: constant_loss(self.runner, held_out, seed=self.seed), objective.constant)
-        return None if constant is None else constant / self._extent(held_out, self.held_out)
-
-    def _extent(self, joined: Any, parts: Sequence[Any]) -> float:
-        """Loss of joined batches over the mean loss of its parts: 1 for a mean over rows, their number for a sum."""
-
-        def ratio() -> float:
-            whole, part = (mean_loss(self.runner, batches, seed=self.seed) for batches in ([joined], parts))
-            return whole / part if part else 1.0
-
-        found = answer(ratio, 1.0)
-        return found if math.isfinite(found) and found > 0 else 1.0
-
-    def _outputs_equal(self, batch: Any) -> bool:
-        return outputs_equal(self.runner, batch, seed=self.seed)
-
-    def _ignored(self) -> tuple[str, ...]:
-        return answer(lambda: ignored_inputs(self.runner, self.batches[0], seed=self.seed), ())
-
-    def _wiring(self) -> None:
-        optimizer = self.problem.optimizer
-        self.runner.train_mode()
-        unreached = torch_connections.unreached(
-            self.runner, self.batches[0], self.first, self.later, seed=self.seed
-        )
-        reached = set(self.runner.trainable) - {u.name for u in unreached}
-        order = [layer.name for layer in self.first.layers]
-        outside, apart, foreign = (
-            (None, (), 0)
-            if optimizer is None
-            else torch_connections.outside_optimizer(self.runner, optimizer, reached, order=order)
-        )
-        refused = None, "the model refuses a batch with one sample replaced"
-        leak, leak_reason = answer(
-            lambda: torch_connections.batch_leak(
-                self.runner, self.batches[0], rows_first=data.rows_first(self.problem.train), seed=self.seed
-            ),
-            refused,
-        )
-        self.runner.train_mode()
-        blown = diverged(self.measured[TrainingProfile].outcome, None)
-        gap: dict[str, Any] = (
-            {"gap_reason": "the short training diverged"}
-            if blown
-            else torch_connections.train_eval_gap(
-                self.runner, self.trained_on[:8], steps=STEPS, seed=self.seed, change=self.change
-            )
-        )
-        self.measured[WiringProfile] = WiringProfile(
-            trainable=len(self.runner.trainable), unreached=unreached, outside_optimizer=outside, apart=apart, foreign=foreign,
-            leak=leak, leak_reason=leak_reason, ignored=self.ignored,
-            constant_loss=self.measured[TrainingProfile].constant_loss, **gap,
-        )  # fmt: skip
-
-    def _interventions(self, objective: ObjectiveProfile) -> None:
-        training: TrainingProfile = self.measured[TrainingProfile]
-        inputs = self.measured[InputProfile]
-        known = inputs if isinstance(inputs, InputProfile) else None
-        trials = Interventions(
-            runner=self.runner, batches=self.trained_on, held_out=self.held_out, training=training,
-            objective=objective, inputs=known, change=self.change, limits=self.limits, seed=self.seed,
-        )  # fmt: skip
-        what_if = trials.run(self.progress)
-        self.measured[TrainingProfile] = replace(training, what_if=what_if)
-        if known is not None and trials.effect is not None:
-            self.measured[InputProfile] = replace(known, effect=trials.effect)
-
-    def _labels(self) -> None:
-        reason = "needs tables or images with one target a row: of an order in time the probes see little"
-        self.measured.setdefault(LabelProfile, Unmeasured(reason=reason, outcome="not applicable"))
-        tabular = isinstance(self.measured[InputProfile], InputProfile) and self.matrix.ndim != 3
-        if not self.has_loss or not tabular or self.whole is None:
-            return
-        targets = self.measured[ObjectiveProfile].targets
-        y = self.whole.targets
-        ignored = self.measured[ObjectiveProfile].pairing_ignored
-        if targets.kind == "other" or not targets.per_row or y is None or ignored:
-            return
-        self.progress("probing the labels")
-        x = self.whole.tensors[0].detach().double().cpu().numpy()
-        numbers = y.detach().double() if y.is_floating_point() else y.detach()
-        profile = probe_labels(x, numbers.cpu().numpy(), seed=self.seed)
-        if profile is not None:
-            self.measured[LabelProfile] = replace(profile, learned=self._learned())
-
-    def _learned(self) -> float:
-        """Share of the constant prediction's loss that the user's own model gets rid of on held-out rows."""
-        training = self.measured.get(TrainingProfile)
-        if not isinstance(training, TrainingProfile) or not training.constant_loss:
-            return 0.0
-        return 1 - training.outcome.end / training.constant_loss
-
-    def _custom_backwards(self) -> None:
-        if not self.has_loss:
-            return
-        self.progress("checking custom backwards")
-        self.runner.train_mode()
-        self.measured[CustomBackwards] = check_custom_functions(
-            lambda: self.runner.evaluate(self.batches[0]).loss, names=self.runner.names(), seed=self.seed
-        )
+    return Context(
+        problem=problem, limits=limits, seed=seed, progress=progress, runner=runner, batches=batches,
+        trained_on=trained_on, held_out=held_out, whole=whole, rows=rows, validation_rows=validation_rows,
+    )  # fmt: skip
 
 
-def _no_loss(batch: Any) -> Unmeasured:
-    needs = "pass loss=..." + ("" if batch.labels is not None else " and data of pairs (inputs, targets)")
-    return Unmeasured(reason="no loss was given, and the model returns none", needs=needs)
+# --- inputs
 
 
-def _finite_inputs(batch: Any) -> bool:
+def inputs(context: Context) -> InputProfile | Unmeasured:
+    rows, validation = context.rows, context.validation_rows
+    if rows.inputs is None or rows.inputs.ndim < 2:
+        reason = "the inputs are not one floating-point tensor"
+        return Unmeasured(reason=reason, outcome="not applicable")
+    names, targets = context.problem.feature_names, None
+    if validation is not None and rows.targets is not None and validation.targets is not None:
+        targets = rows.targets, validation.targets
+    return profile_inputs(
+        rows.inputs,
+        None if validation is None else validation.inputs,
+        feature_names=list(names) if names else None,
+        targets=targets,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsableInputs:
+    """The model can be run on the inputs."""
+
+    masked: bool
+    """Some of them are not finite, and the loss and the gradients are: some models mask missing values."""
+
+
+def usable_inputs(context: Context, profile: InputProfile | None) -> UsableInputs | Unmeasured:
+    spoilt = [b for b in context.batches if not _has_finite_inputs(b)]
+    matrix = None if profile is None else context.rows.inputs
+    if not spoilt and (matrix is None or bool(np.isfinite(matrix).all())):
+        return UsableInputs(masked=False)
+    context.runner.train_mode()
+    if spoilt and _stays_finite(context, spoilt[:TAPPED_BATCHES]):
+        return UsableInputs(masked=True)
+    return Unmeasured(reason="the inputs are not finite: mend those first (WP106)")
+
+
+def _has_finite_inputs(batch: Batch) -> bool:
     return all(bool(t.isfinite().all()) for t in batch.tensors if t.is_floating_point())
+
+
+def _stays_finite(context: Context, batches: Sequence[Batch]) -> bool:
+    """Whether the loss and the gradients of these batches are finite."""
+    tapped = layer_taps.tap(context.runner, batches, seed=context.seed)
+    squares = [s for values in tapped.gradient_squares.values() for s in values if s >= 0 or math.isnan(s)]
+    loss = context.runner.evaluate(batches[0]).loss
+    return bool(squares) and all(map(math.isfinite, squares)) and loss is not None and bool(loss.isfinite())
+
+
+def inputs_masked(context: Context, profile: InputProfile, usable: UsableInputs) -> InputProfile:
+    return replace(profile, copes=usable.masked)
+
+
+# --- signals before training
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FirstPass:
+    """Forward and backward taps before any training."""
+
+    tapped: layer_taps.Tapped
+
+    @property
+    def gradient_squares(self) -> list[float]:
+        return [s for values in self.tapped.gradient_squares.values() for s in values]
+
+
+def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
+    context.progress("tapping the layers")
+    context.runner.train_mode()
+    precision = context.problem.precision or "fp32"
+    batches = context.batches[:TAPPED_BATCHES]
+    return FirstPass(tapped=layer_taps.tap(context.runner, batches, seed=context.seed, precision=precision))
+
+
+def signals(context: Context, first: FirstPass) -> SignalProfile:
+    return _signals(context, first)
+
+
+def _signals(context: Context, first: FirstPass, *, later: Sequence[Any] = (), **more: Any) -> SignalProfile:
+    profile = signal_profile(
+        first.tapped,
+        later=later,
+        steps=STEPS if later else 0,
+        batches=context.batches,
+        precision=context.problem.precision or "fp32",
+    )
+    return replace(profile, **({"learned": 0.0} | more))
+
+
+# --- the loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitialLoss:
+    """The loss of the first batch before any training."""
+
+    given: bool
+    connected: bool | None
+    """Whether it has a path to a parameter; None without a loss."""
+
+
+def initial_loss(context: Context, usable: UsableInputs) -> InitialLoss:
+    loss = context.runner.evaluate(context.batches[0]).loss
+    return InitialLoss(given=loss is not None, connected=None if loss is None else bool(loss.requires_grad))
+
+
+def trainable(context: Context, loss: InitialLoss) -> TrainableProfile | Unmeasured:
+    runner = context.runner
+    if not runner.parameters:
+        return _NO_PARAMETERS
+    return TrainableProfile(
+        parameters=len(runner.parameters), trainable=len(runner.trainable), connected=loss.connected
+    )
+
+
+@dataclass(frozen=True)
+class UsableLoss:
+    """There is a loss, and targets that it counts."""
+
+
+def usable_loss(context: Context, loss: InitialLoss, first: FirstPass) -> UsableLoss | Unmeasured:
+    if not loss.given:
+        pairs = "" if context.batches[0].labels is not None else " and data of pairs (inputs, targets)"
+        return Unmeasured(
+            reason="no loss was given, and the model returns none", needs=f"pass loss=...{pairs}"
+        )
+    if loss_probes.no_target_counts(context.runner, context.batches, first.gradient_squares):
+        return _NO_TARGET_COUNTS
+    return UsableLoss()
+
+
+def objective(context: Context, usable: UsableLoss, first: FirstPass) -> ObjectiveProfile:
+    """The loss and its targets, as the probe batch shows them."""
+    context.progress("probing the loss")
+    runner, seed = context.runner, context.seed
+    profile = answer(lambda: loss_probes.profile_objective(runner, context.probe_batch(), seed=seed), None)
+    profile = profile or loss_probes.profile_objective(runner, context.batches[0], seed=seed)
+    return replace(profile, output_at=first.tapped.output) if first.tapped.output else profile
+
+
+def targets(context: Context, probed: ObjectiveProfile) -> TargetProfile | Unmeasured:
+    if context.rows.targets is None:
+        return Unmeasured(reason="the targets are not one tensor with a row a sample")
+    right, wrong = probed.at_targets, probed.away
+    return profile_targets(
+        context.rows.targets, None if context.validation_rows is None else context.validation_rows.targets,
+        kind=probed.targets.kind, outputs=probed.targets.outputs,
+        loss_depends=right is not None and wrong is not None and abs(right - wrong) > 1e-6 * (abs(right) + abs(wrong)),
+        complete=context.rows.complete,
+    )  # fmt: skip
+
+
+def objective_of_all_rows(context: Context, probed: ObjectiveProfile) -> ObjectiveProfile:
+    """Statistics of all targets at hand; their kind as the probe batch showed it."""
+    if context.whole is None:
+        return probed
+    whole = loss_probes.describe_targets(context.whole.targets, None)
+    kind, per_row = probed.targets.kind, probed.targets.per_row
+    return replace(probed, targets=replace(whole, kind=kind, per_row=per_row, rows=context.whole.rows))
+
+
+# --- a short training
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainedCopy:
+    """What was measured on the copy at the end of the short training."""
+
+    tapped: layer_taps.Tapped | None
+    """Taps there; None where the training blew up."""
+    loss: float | None
+    """Loss of the probe batch; None where the model refuses it."""
+    same_outputs: bool
+    """Every sample gets the same outputs."""
+    ignored: tuple[str, ...]
+    """Inputs that change no output."""
+    noise: float | None
+    noisiest: str | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BaseTraining:
+    """A short training with nothing changed, before and after it."""
+
+    run: training_runs.TrainingRun
+    optimizer: training_runs.OptimizerFacts
+    ignored_at_start: tuple[str, ...]
+    same_outputs_at_start: bool
+    trained: TrainedCopy
+
+    @property
+    def at_base_rate(self) -> training_runs.ChangeOptimizer | None:
+        """What every training does to the optimizer first: a rate past its warm-up."""
+        return training_runs.at_base_rate if self.optimizer.warming_up else None
+
+
+def base_training(context: Context, probed: ObjectiveProfile, first: FirstPass) -> BaseTraining | Unmeasured:
+    runner, optimizer = context.runner, context.problem.optimizer
+    if not runner.parameters:
+        return _NO_PARAMETERS
+    if not runner.trainable:
+        return Unmeasured(reason="the model has no trainable parameters: all are frozen (WP610)")
+    if not math.isfinite(probed.initial):
+        return Unmeasured(reason="the loss is not finite at initialization")
+    if first.tapped.nonfinite is not None:
+        return Unmeasured(reason="a gradient is not finite at initialization")
+    context.progress("training a copy for a few steps")
+    facts = training_runs.REFERENCE if optimizer is None else training_runs.optimizer_facts(optimizer)
+    trained: list[TrainedCopy] = []
+    ignored, same_outputs = _ignored(context), _gives_same_outputs(context)
+    run = training_runs.short_training(
+        runner, context.trained_on, context.held_out, steps=STEPS, seed=context.seed, before=first.tapped,
+        change=training_runs.at_base_rate if facts.warming_up else None,
+        and_then=lambda tapped: trained.append(_on_the_trained_copy(context, tapped)),
+    )  # fmt: skip
+    return BaseTraining(
+        run=run,
+        optimizer=facts,
+        ignored_at_start=ignored,
+        same_outputs_at_start=same_outputs,
+        trained=trained[0],
+    )
+
+
+def _on_the_trained_copy(context: Context, tapped: Any) -> TrainedCopy:
+    runner, seed = context.runner, context.seed
+    runner.train_mode()
+    loss = answer(lambda: sessions.mean_loss(runner, [context.probe_batch()], seed=seed), None)
+    same_outputs, ignored = _gives_same_outputs(context), _ignored(context)
+    runner.train_mode()
+    # On the trained copy: a head that starts at zero has no signal yet.
+    noise, noisiest = layer_taps.dropout_noise(runner, context.batches[0], seed=seed)
+    return TrainedCopy(
+        tapped=tapped, loss=loss, same_outputs=same_outputs, ignored=ignored, noise=noise, noisiest=noisiest
+    )
+
+
+def _gives_same_outputs(context: Context) -> bool:
+    return all(sessions.outputs_equal(context.runner, b, seed=context.seed) for b in context.batches[:2])
+
+
+def _ignored(context: Context) -> tuple[str, ...]:
+    runner, batch = context.runner, context.batches[0]
+    return answer(lambda: connections.ignored_inputs(runner, batch, seed=context.seed), ())
+
+
+def training(context: Context, base: BaseTraining, probed: ObjectiveProfile) -> TrainingProfile:
+    facts = base.optimizer
+    return TrainingProfile(
+        outcome=base.run.outcome, steps=STEPS, optimizer=facts.name, learning_rate=facts.rate,
+        weight_decay=facts.weight_decay, warming_up=facts.warming_up, updates=base.run.updates,
+        constant_loss=_held_out_constant(context, probed.constant),
+    )  # fmt: skip
+
+
+def _held_out_constant(context: Context, constant: float | None) -> float | None:
+    """What a constant prediction has on the very rows that the trainings are judged by."""
+    if constant is None:
+        return None
+    runner, seed = context.runner, context.seed
+    runner.train_mode()
+    held_out = torch_batches.joined(context.held_out)
+    batch = context.held_out[0] if held_out is None else held_out
+    constant = answer(lambda: loss_probes.constant_loss(runner, batch, seed=seed), constant)
+    if held_out is None or constant is None:
+        return constant
+    return constant / _loss_of_joined(context, held_out, context.held_out)
+
+
+def _loss_of_joined(context: Context, joined: Batch, parts: Sequence[Batch]) -> float:
+    """Loss of joined batches over the mean loss of its parts: 1 for a mean over rows, their number for a sum."""
+
+    def ratio() -> float:
+        whole, part = (
+            sessions.mean_loss(context.runner, batches, seed=context.seed) for batches in ([joined], parts)
+        )
+        return whole / part if part else 1.0
+
+    value = answer(ratio, 1.0)
+    return value if math.isfinite(value) and value > 0 else 1.0
+
+
+def objective_after_training(
+    context: Context, before: ObjectiveProfile, base: BaseTraining
+) -> ObjectiveProfile:
+    constant = base.same_outputs_at_start and base.trained.same_outputs
+    return replace(before, constant_output=constant, later=base.trained.loss)
+
+
+def signals_after_training(
+    context: Context, before: SignalProfile, first: FirstPass, base: BaseTraining, training: TrainingProfile
+) -> SignalProfile:
+    trained = base.trained
+    return _signals(
+        context, first, later=base.run.later, noise=trained.noise, noisiest=trained.noisiest,
+        learned=_learned(training),
+    )  # fmt: skip
+
+
+def _learned(training: TrainingProfile | None) -> float:
+    """Share of the constant prediction's loss that the user's own model gets rid of on held-out rows."""
+    if training is None or not training.constant_loss:
+        return 0.0
+    return 1 - training.outcome.end / training.constant_loss
+
+
+def wiring(
+    context: Context, first: FirstPass, base: BaseTraining, training: TrainingProfile
+) -> WiringProfile:
+    runner, seed, batch = context.runner, context.seed, context.batches[0]
+    optimizer, train = context.problem.optimizer, context.problem.train
+    runner.train_mode()
+    unreached = connections.unreached(runner, batch, first.tapped, base.trained.tapped, seed=seed)
+    reached = set(runner.trainable) - {u.name for u in unreached}
+    order = [layer.name for layer in first.tapped.layers]
+    outside, apart, foreign = (
+        (None, (), 0)
+        if optimizer is None
+        else connections.outside_optimizer(runner, optimizer, reached, order=order)
+    )
+    rows_first = torch_batches.rows_first(train)
+    leak, leak_reason = answer(
+        lambda: connections.batch_leak(runner, batch, rows_first=rows_first, seed=seed),
+        (None, "the model refuses a batch with one sample replaced"),
+    )
+    runner.train_mode()
+    return WiringProfile(
+        trainable=len(runner.trainable), unreached=unreached, outside_optimizer=outside, apart=apart, foreign=foreign,
+        leak=leak, leak_reason=leak_reason,
+        ignored=tuple(name for name in base.trained.ignored if name in base.ignored_at_start),
+        constant_loss=training.constant_loss, **_train_eval_gap(context, base, training.outcome),
+    )  # fmt: skip
+
+
+def _train_eval_gap(context: Context, base: BaseTraining, outcome: TrainingOutcome) -> dict[str, Any]:
+    if diverged(outcome, None):
+        return {"gap_reason": "the short training diverged"}
+    return connections.train_eval_gap(
+        context.runner, context.trained_on[:8], steps=STEPS, seed=context.seed, change=base.at_base_rate
+    )
+
+
+# --- short trainings with one thing changed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interventions:
+    """The short trainings that the measurements so far called for, and what standardising the inputs changed."""
+
+    tried: tuple[Intervention, ...]
+    effect: InputEffect | None
+
+
+def interventions(
+    context: Context,
+    training: TrainingProfile,
+    probed: ObjectiveProfile,
+    base: BaseTraining,
+    inputs: InputProfile | None,
+) -> Interventions:
+    short = ShortTraining(
+        runner=context.runner,
+        batches=context.trained_on,
+        held_out=context.held_out,
+        at_base_rate=base.at_base_rate,
+        seed=context.seed,
+    )
+    scales = tuple(of_scales(short, probed, inputs, context.progress))
+    effect = None if inputs is None else input_effect(short, training, inputs, scales)
+    others = of_the_optimizer(short, training, context.limits, context.progress)
+    return Interventions(tried=(*scales, *others), effect=effect)
+
+
+def training_compared(context: Context, before: TrainingProfile, others: Interventions) -> TrainingProfile:
+    return replace(before, what_if=others.tried)
+
+
+def inputs_compared(context: Context, before: InputProfile, others: Interventions) -> InputProfile:
+    return replace(before, effect=others.effect)
+
+
+# --- labels and custom backward passes
+
+
+def labels(
+    context: Context,
+    probed: ObjectiveProfile,
+    inputs: InputProfile | None,
+    training: TrainingProfile | None,
+) -> LabelProfile | Unmeasured:
+    whole, matrix = context.whole, None if inputs is None else context.rows.inputs
+    if whole is None or whole.targets is None or matrix is None or matrix.ndim == 3:
+        return _NO_SUCH_LABELS
+    if probed.targets.kind == "other" or not probed.targets.per_row or probed.pairing_ignored:
+        return _NO_SUCH_LABELS
+    context.progress("probing the labels")
+    x = whole.tensors[0].detach().double().cpu().numpy()
+    y = whole.targets.detach()
+    profile = probe_labels(x, (y.double() if y.is_floating_point() else y).cpu().numpy(), seed=context.seed)
+    return _NO_SUCH_LABELS if profile is None else replace(profile, learned=_learned(training))
+
+
+def custom_backwards(context: Context, usable: UsableLoss) -> CustomBackwards:
+    context.progress("checking custom backwards")
+    runner, batch = context.runner, context.batches[0]
+    runner.train_mode()
+    return check_custom_functions(
+        lambda: runner.evaluate(batch).loss, names=runner.names(), seed=context.seed
+    )
+
+
+def _line(
+    result: type, needs: tuple[type, ...], measure: Callable[..., Any], *, uses: tuple[type, ...] = ()
+) -> Measurement:
+    return Measurement(result=result, needs=needs, uses=uses, measure=measure)
+
+
+MEASUREMENTS: tuple[Measurement, ...] = (
+    _line(InputProfile, (), inputs),
+    _line(UsableInputs, (), usable_inputs, uses=(InputProfile,)),
+    _line(InputProfile, (InputProfile, UsableInputs), inputs_masked),
+    _line(FirstPass, (UsableInputs,), first_pass),
+    _line(SignalProfile, (FirstPass,), signals),
+    _line(InitialLoss, (UsableInputs,), initial_loss),
+    _line(TrainableProfile, (InitialLoss,), trainable),
+    _line(UsableLoss, (InitialLoss, FirstPass), usable_loss),
+    _line(ObjectiveProfile, (UsableLoss, FirstPass), objective),
+    _line(TargetProfile, (ObjectiveProfile,), targets),
+    _line(ObjectiveProfile, (ObjectiveProfile,), objective_of_all_rows),
+    _line(BaseTraining, (ObjectiveProfile, FirstPass), base_training),
+    _line(TrainingProfile, (BaseTraining, ObjectiveProfile), training),
+    _line(ObjectiveProfile, (ObjectiveProfile, BaseTraining), objective_after_training),
+    _line(SignalProfile, (SignalProfile, FirstPass, BaseTraining, TrainingProfile), signals_after_training),
+    _line(WiringProfile, (FirstPass, BaseTraining, TrainingProfile), wiring),
+    _line(Interventions, (TrainingProfile, ObjectiveProfile, BaseTraining), interventions, uses=(InputProfile,)),
+    _line(TrainingProfile, (TrainingProfile, Interventions), training_compared),
+    _line(InputProfile, (InputProfile, Interventions), inputs_compared),
+    _line(LabelProfile, (ObjectiveProfile,), labels, uses=(InputProfile, TrainingProfile)),
+    _line(CustomBackwards, (UsableLoss,), custom_backwards),
+)  # fmt: skip
+"""In the order in which they are taken: it decides what the random streams give, and what a failure of the model keeps from running."""

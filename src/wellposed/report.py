@@ -16,13 +16,19 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from . import shown
 from .arguments import choice, refused, several, text, told
 from .errors import ArtifactError, FindingsError
 from .safe_text import printable
 from .shown import Shown
 
-SCHEMA = 1
-"""Version of the JSON form; raised when a reader of the old form would misread the new one."""
+SCHEMA = 2
+"""Version of the JSON form; raised when a reader of the old form would misread the new one.
+
+1: measurements without types, which cannot be judged again. 2: with the types that the rules judge.
+"""
+PROBLEM = "train.py:problem"
+"""How the texts of findings name the problem until `Report.addressed` puts in its own."""
 
 
 FAMILIES = {
@@ -59,6 +65,8 @@ Outcome = Literal["skip", "not applicable", "inconclusive"]
 """``"skip"``: a rule lacks what it needs. ``"not applicable"``: there is nothing here that it could judge.
 ``"inconclusive"``: it measured and could not tell."""
 
+Command = Literal["", "fix"]
+
 Confidence = Literal["confirmed", "measured"]
 """``"confirmed"``: taking the cause away on a copy took the symptom away. ``"measured"``: the number stands alone."""
 
@@ -82,6 +90,8 @@ class Finding:
     limit: float | None = None
     why: str
     fix: str
+    command: Command = ""
+    """The subcommand of ``wellposed`` that `fix` names together with the problem: ``wellposed fix train.py:problem``."""
     confidence: Confidence = "measured"
 
     def __post_init__(self) -> None:
@@ -91,6 +101,7 @@ class Finding:
         if not isinstance(self.severity, Severity):
             object.__setattr__(self, "severity", Severity(choice(self.severity, "severity", Severity)))
         choice(self.confidence, "confidence", get_args(Confidence))
+        choice(self.command, "command", get_args(Command))
         for name in ("measured", "limit"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
@@ -107,6 +118,16 @@ class Skipped:
     outcome: Outcome = "skip"
     needs: str = ""
     """What would let it look, such as ``"pass loss=..."``; empty where nothing is known to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unmeasured:
+    """Stands in for a measurement that could not be taken, with the reason."""
+
+    reason: str
+    outcome: Outcome = "skip"
+    needs: str = ""
+    """What to pass or to change, so that it can be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +170,12 @@ class Report(Shown):
     """Codes of the rules that measured and found nothing."""
     skipped: tuple[Skipped, ...] = ()
     measurements: dict[str, Any] = field(default_factory=dict)
-    """The numbers behind the verdicts: plain dicts, lists and scalars, one entry a profile."""
+    """The numbers behind the verdicts by name: what the rules judge, or `Unmeasured` with the reason.
+
+    In a report of schema 1 they are plain dicts, lists and scalars.
+    """
+    limits: dict[str, float] = field(default_factory=dict)
+    """The limits that the rules judged by, where they are not the defaults."""
     environment: dict[str, str] = field(default_factory=dict)
     """What ran where: versions, the model, the seed, the seconds."""
     core: tuple[str, ...] = ()
@@ -157,6 +183,8 @@ class Report(Shown):
     one applies, the family was not examined, whatever its other rules passed."""
     traces: tuple[str, ...] = ()
     """What the check changed in the user's program and could not put back, a sentence each; empty nearly always."""
+    problem: str = PROBLEM
+    """What the commands in the findings call the problem."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -253,9 +281,39 @@ class Report(Shown):
 
     def addressed(self, spec: str) -> Report:
         """The report with the user's own problem in the commands that it suggests."""
-        command = shlex.quote(text(spec, "spec"))
-        named = (replace(f, fix=f.fix.replace("train.py:problem", command)) for f in self.findings)
-        return replace(self, findings=tuple(named))
+        old, new = shlex.quote(self.problem), shlex.quote(text(spec, "spec"))
+        findings = tuple(
+            replace(f, fix=f.fix.replace(f"wellposed {f.command} {old}", f"wellposed {f.command} {new}"))
+            if f.command
+            else f
+            for f in self.findings
+        )
+        return replace(self, findings=findings, problem=spec)
+
+    def judged(self, limits: Any = None) -> Report:
+        """The same measurements judged again by the rules of this report, without the model.
+
+        Parameters
+        ----------
+        limits
+            A `wellposed.Limits`; by default those of this report. What was measured stays: a training with one thing
+            changed that the old limits did not call for is not made up for.
+
+        Raises
+        ------
+        ArtifactError
+            When the report was saved with schema 1, which does not hold what the rules judge.
+
+        Examples
+        --------
+        >>> import torch, wellposed as wp
+        >>> _ = torch.manual_seed(0)
+        >>> x = torch.randn(64, 2) * torch.tensor([1.0, 40.0])
+        >>> report = wp.check(torch.nn.Linear(2, 1), torch.nn.functional.mse_loss, (x, x[:, :1]))
+        >>> "WP101" in report.codes, "WP101" in report.judged(wp.Limits(feature_spread=10)).codes
+        (False, True)
+        """
+        return shown.saved.judged(self, limits)
 
     def raise_for_findings(self) -> None:
         """Raise `FindingsError` unless the verdict is ``"ready"``; for scripts and CI.
@@ -277,7 +335,13 @@ class Report(Shown):
 
     def to_json(self) -> str:
         """The whole report as JSON; `Report.from_json` reads it back."""
-        plain = msgspec.to_builtins(self)
+        plain = msgspec.to_builtins(self, enc_hook=_plain, str_keys=True)
+        plain["measurements"] = {
+            name: {"unmeasured": plain["measurements"][name]}
+            if isinstance(value, Unmeasured)
+            else plain["measurements"][name]
+            for name, value in self.measurements.items()
+        }
         plain |= {"verdict": self.verdict, "unexamined": msgspec.to_builtins(self.unexamined)}
         # In ASCII: no name in it drives a terminal.
         return json.dumps(_finite(plain), indent=2, allow_nan=False)
@@ -293,18 +357,26 @@ class Report(Shown):
                 raise ArtifactError(f"not a wellposed report: it holds {told(plain)}, expected an object")
             if not {"schema", "findings", "passed", "skipped"} <= plain.keys():
                 raise ArtifactError("not a wellposed report: it lacks schema, findings, passed or skipped")
+            schema = plain["schema"]
+            if schema == SCHEMA:
+                plain["measurements"] = shown.saved.typed(plain.get("measurements", {}))
             report = msgspec.convert(plain, type=Report, strict=False)  # "nan" and "inf" become numbers again
         except (msgspec.ValidationError, ValueError, RecursionError) as error:
             raise ArtifactError(f"not a wellposed report: {error}") from error
-        if report.schema != SCHEMA:
+        if report.schema not in (1, SCHEMA):
             raise ArtifactError(
-                f"the report has schema {report.schema}, this version reads {SCHEMA}: use the version that wrote it"
+                f"the report has schema {report.schema}, this version reads 1 and {SCHEMA}: use the version that wrote it"
             )
         return report
 
     def __repr__(self) -> str:
         """One line: what a failed assertion shows of it."""
         return printable(f"<Report {self._in_words()}>")
+
+
+def _plain(value: Any) -> Any:
+    """Lists and numbers for the arrays and scalars of NumPy."""
+    return value.tolist() if hasattr(value, "tolist") else repr(value)
 
 
 def _finite(value: Any) -> Any:

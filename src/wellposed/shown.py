@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+saved: Any = None
+"""The module that reads saved measurements and judges them again, for `Report`; set by the package itself."""
+
 render: Callable[[Any, str, int], Any] | None = None
 """From a result, a form (``"text"``, ``"rich"`` or ``"html"``) and a width to what is shown; set by the package itself."""
 

@@ -7,8 +7,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+import wellposed as wp
 from wellposed.cli import main
+from wellposed.limits import Limits
 from wellposed.report import Finding, Report, Severity, Skipped
 from wellposed.results import Fix
 
@@ -326,3 +329,66 @@ def test_names_that_drive_a_terminal_are_written_out_in_every_form(checked, prob
 
     assert not set(text + json) & set("\x1b\u202e\u2066\x07")
     assert Report.from_json(json).findings[0].where == hostile
+
+
+# --- judging a saved report again
+
+SCALES = Limits(feature_spread=50)
+
+
+@pytest.fixture(scope="module")
+def saved_measurements(tmp_path_factory):
+    torch.manual_seed(0)
+    x = torch.randn(64, 2) * torch.tensor([1.0, 40.0])
+    report = wp.check(torch.nn.Linear(2, 1), torch.nn.functional.mse_loss, (x, x[:, :1]), limits=SCALES)
+    assert "WP101" in report.passed
+    place = tmp_path_factory.mktemp("saved") / "r.json"
+    place.write_text(report.to_json())
+    return place
+
+
+def test_a_saved_report_is_judged_again_by_other_limits(saved_measurements, capsys):
+    code = run(
+        "report",
+        saved_measurements,
+        "--limits",
+        "feature_spread=10",
+        "--limits",
+        "noise=5",
+        "--format",
+        "json",
+    )
+    again = Report.from_json(capsys.readouterr().out)
+    assert "WP101" in again.codes
+    assert again.limits == {"feature_spread": 10.0, "noise": 5.0}
+    assert code == 1
+
+
+def test_limits_that_are_not_given_stay_those_of_the_report(saved_measurements, capsys):
+    run("report", saved_measurements, "--limits", "noise=5", "--format", "json")
+    again = Report.from_json(capsys.readouterr().out)
+    assert "WP101" in again.passed
+    assert again.limits == {"feature_spread": 50.0, "noise": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("feature_sprad=3", "did you mean feature_spread"),
+        ("feature_spread", "write NAME=VALUE"),
+        ("feature_spread=wide", "'wide' is no number"),
+        ("feature_spread=-1", "feature_spread"),
+        ("dead_share=2", "from 0 to 1"),
+        ("", "is no limit"),
+    ],
+)
+def test_what_is_no_limit_is_refused(saved_measurements, capsys, given, message):
+    assert run("report", saved_measurements, "--limits", given) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_report_that_holds_no_types_cannot_be_judged_again(capsys):
+    old = Path(__file__).parents[1] / "unit" / "report_schema_1.json"
+    assert run("report", old) == 1
+    assert run("report", old, "--limits", "noise=5") == 2
+    assert "check the problem again" in " ".join(capsys.readouterr().err.split())

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import wellposed as wp
+from wellposed.signals.result import TrainingProfile
 
 X = torch.randn(512, 8, generator=torch.Generator().manual_seed(0))
 CLASSES = X[:, :4].argmax(1)
@@ -128,7 +129,7 @@ def test_a_shuffling_loader_gives_the_same_report_for_the_same_seed() -> None:
         torch.manual_seed(seed)
         data = torch.utils.data.TensorDataset(X, CLASSES)
         loader = torch.utils.data.DataLoader(data, batch_size=32, shuffle=True)
-        return wp.check(model, F.cross_entropy, loader).measurements["training"]["outcome"]
+        return wp.check(model, F.cross_entropy, loader).measurements["training"].outcome
 
     assert losses(1) == losses(2)
 
@@ -150,7 +151,7 @@ def test_a_plain_object_that_holds_the_modules_is_left_alone_too() -> None:
     before = {name: t.tolist() for name, t in predictor.net.state_dict().items()}
     report = wp.check(predictor.predict, F.cross_entropy, (X, CLASSES))
     assert "training" in report.measurements
-    assert "outcome" in report.measurements["training"]
+    assert isinstance(report.measurements["training"], TrainingProfile)
     assert {name: t.tolist() for name, t in predictor.net.state_dict().items()} == before
     assert predictor.calls == 0
     assert all(p.grad is None for p in predictor.net.parameters())
@@ -186,5 +187,5 @@ def test_an_optimizer_that_steps_in_the_backward_pass_does_not_step_here() -> No
 
 def test_a_loss_that_pairs_outputs_and_targets_is_seen_to_do_so() -> None:
     report = wp.check(mlp(3), F.cross_entropy, (X, X[:, :3].argmax(1)))
-    assert not report.measurements["objective"]["pairing_ignored"]
+    assert not report.measurements["objective"].pairing_ignored
     assert "WP109" in report.passed

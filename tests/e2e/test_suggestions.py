@@ -14,7 +14,7 @@ from wellposed.report import Finding, Report, Severity
 def test_a_suggested_command_names_the_users_own_problem() -> None:
     finding = Finding(
         code="WP101", name="n", severity=Severity.ERROR, where="inputs", summary="s", quantity="q", why="w",
-        fix="wellposed fix train.py:problem",
+        fix="wellposed fix train.py:problem", command="fix",
     )  # fmt: skip
     report = Report(findings=(finding,)).addressed("my folder/run.py:wine")
     assert report.findings[0].fix == "wellposed fix 'my folder/run.py:wine'"

@@ -16,7 +16,7 @@ from wellposed.limits import Limits
 from wellposed.normalize import Normalizer
 from wellposed.report import Severity
 from wellposed.rules import data as rules
-from wellposed.rules.table import Fault, NoVerdict
+from wellposed.rules.table import Defect, NoVerdict
 
 RULES: dict[str, Callable] = {
     "WP101": rules.feature_scale_imbalance,
@@ -40,13 +40,13 @@ def normal(rows: int = 200, columns: int = 5) -> np.ndarray:
 
 def codes(profile: InputProfile) -> list[str]:
     return [
-        code for code, rule in RULES.items() if any(isinstance(j, Fault) for j in rule(profile, Limits()))
+        code for code, rule in RULES.items() if any(isinstance(j, Defect) for j in rule(profile, Limits()))
     ]
 
 
-def fault(code: str, profile: InputProfile) -> Fault:
+def fault(code: str, profile: InputProfile) -> Defect:
     (found,) = RULES[code](profile, Limits())
-    assert isinstance(found, Fault)
+    assert isinstance(found, Defect)
     return found
 
 

@@ -12,7 +12,7 @@ from wellposed.gradcheck.result import (
 from wellposed.limits import Limits
 from wellposed.report import Severity
 from wellposed.rules.gradients import gradient_inconclusive, gradient_mismatch, unchecked_custom_backward
-from wellposed.rules.table import Fault, NoVerdict
+from wellposed.rules.table import Defect, NoVerdict
 
 
 def checked(verdict, *, resolution=1e-6, worst=None, **more):
@@ -42,7 +42,7 @@ def says(rule, custom, limits=None):
 
 def test_a_wrong_backward_is_a_mismatch_at_its_function():
     (fault,) = says(gradient_mismatch, checked("fail"))
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, Defect)
     assert (fault.where, fault.measured) == ("Kernel", 0.3)
     assert "scaled" in fault.summary
 
@@ -55,13 +55,13 @@ def test_a_surrogate_is_a_note_and_no_mismatch():
     custom = checked("fail", deliberate="its forward pass is the identity")
     assert says(gradient_mismatch, custom) == []
     (note,) = says(gradient_inconclusive, custom)
-    assert isinstance(note, Fault)
+    assert isinstance(note, Defect)
     assert "identity" in note.summary
 
 
 def test_what_could_not_be_resolved_is_a_note():
     (note,) = says(gradient_inconclusive, checked("inconclusive", resolution=0.3))
-    assert isinstance(note, Fault)
+    assert isinstance(note, Defect)
     assert note.measured == 0.3
 
 
@@ -73,7 +73,7 @@ def test_a_tighter_limit_asks_for_a_finer_resolution():
 
 def test_one_that_was_not_checked_is_a_note_with_the_reason():
     (note,) = says(unchecked_custom_backward, UNCHECKED)
-    assert isinstance(note, Fault)
+    assert isinstance(note, Defect)
     assert "it needs a GPU" in note.summary
     assert says(gradient_mismatch, UNCHECKED) == [NoVerdict(reason="no custom backward could be checked")]
 
@@ -90,7 +90,7 @@ def test_a_fault_says_where_in_the_model_which_element_and_how_to_repeat_it():
     note = "only for tensors that are not contiguous: x has strides (1, 4)"
     custom = checked("fail", worst=worst, module="layers.3", given="x float32[8, 4]", note=note)
     (fault,) = says(gradient_mismatch, custom)
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, Defect)
     assert fault.where == "layers.3: Kernel"
     assert "at x[3, 1] it gives 1.5, and differences 3" in fault.summary
     assert note in fault.summary
@@ -99,14 +99,14 @@ def test_a_fault_says_where_in_the_model_which_element_and_how_to_repeat_it():
 
 def test_one_that_is_right_for_this_loss_alone_is_a_warning():
     (fault,) = says(gradient_mismatch, checked("fail", elsewhere=True))
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, Defect)
     assert fault.severity is Severity.WARNING
     assert "right for the gradient that this loss sends it" in fault.summary
 
 
 def test_one_that_went_astray_in_the_model_alone_is_a_mismatch():
     (fault,) = says(gradient_mismatch, checked("pass", strayed=0.83))
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, Defect)
     assert fault.measured == 0.83
     assert "right by itself" in fault.summary
 
@@ -114,7 +114,7 @@ def test_one_that_went_astray_in_the_model_alone_is_a_mismatch():
 def test_calls_that_were_left_unchecked_are_a_note():
     custom = checked("pass", calls=9, checked=4, left="5 calls with other settings")
     (note,) = says(unchecked_custom_backward, custom)
-    assert isinstance(note, Fault)
+    assert isinstance(note, Defect)
     assert (note.measured, "5 calls with other settings" in note.summary) == (5.0, True)
     assert says(gradient_mismatch, custom) == []
 
@@ -129,7 +129,7 @@ def hooked(places):
 
 def test_a_hook_that_changes_a_gradient_is_a_note_and_no_mismatch():
     (note,) = says(gradient_inconclusive, hooked(1))
-    assert isinstance(note, Fault)
+    assert isinstance(note, Defect)
     assert note.where == "head.weight"
     assert (
         note.summary
@@ -142,5 +142,5 @@ def test_a_hook_that_changes_a_gradient_is_a_note_and_no_mismatch():
 
 def test_a_hook_on_many_parameters_is_told_once():
     (note,) = says(gradient_inconclusive, hooked(7))
-    assert isinstance(note, Fault)
+    assert isinstance(note, Defect)
     assert "head.weight and 6 more alike" in note.summary

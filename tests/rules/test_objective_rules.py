@@ -20,7 +20,7 @@ from wellposed.objective.label_probes import profile_targets
 from wellposed.objective.result import ObjectiveProfile, OutputRange, TargetProfile, Targets
 from wellposed.report import Severity
 from wellposed.rules import objective as rules
-from wellposed.rules.table import Fault, NoVerdict
+from wellposed.rules.table import Defect, NoVerdict
 
 from .cases import SICK, report_of
 from .problems import FEATURES, adam, classes_of, inputs, mlp, normal, problem, sgd
@@ -47,8 +47,8 @@ def judged(rule: Rule, profile: ObjectiveProfile = SOUND, **changes: Any) -> lis
     return list(rule(replace(profile, **changes), LIMITS))
 
 
-def faults(rule: Rule, profile: ObjectiveProfile = SOUND, **changes: Any) -> list[Fault]:
-    return [j for j in judged(rule, profile, **changes) if isinstance(j, Fault)]
+def faults(rule: Rule, profile: ObjectiveProfile = SOUND, **changes: Any) -> list[Defect]:
+    return [j for j in judged(rule, profile, **changes) if isinstance(j, Defect)]
 
 
 @pytest.mark.parametrize("rule", ALL)
@@ -459,7 +459,9 @@ def targets_of(
 
 def codes_of(profile: TargetProfile) -> list[str]:
     judges = {"WP112": rules.constant_targets, "WP113": rules.unseen_labels, "WP507": rules.unused_output}
-    return [code for code, rule in judges.items() if any(isinstance(j, Fault) for j in rule(profile, LIMITS))]
+    return [
+        code for code, rule in judges.items() if any(isinstance(j, Defect) for j in rule(profile, LIMITS))
+    ]
 
 
 EVEN = np.arange(400) % 4
@@ -494,7 +496,7 @@ def test_targets_by_themselves(profile: TargetProfile, codes: list[str]) -> None
 @pytest.mark.parametrize(("value", "severity"), [(0.0, Severity.NOTE), (1.0, Severity.NOTE), (7.0, None)])
 def test_a_state_that_is_to_be_reached_is_worth_a_note_alone(value: float, severity: Severity | None) -> None:
     (fault,) = rules.constant_targets(targets_of(np.full(100, value), kind="values"), LIMITS)
-    assert isinstance(fault, Fault)
+    assert isinstance(fault, Defect)
     assert fault.severity is severity
 
 

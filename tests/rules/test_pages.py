@@ -84,6 +84,12 @@ def test_every_limit_that_a_rule_reads_is_accounted_for(rule):
     assert named == limits_read(rule.judge)
 
 
+@every_rule
+def test_a_rule_declares_exactly_the_limits_that_it_reads(rule):
+    assert set(rule.limits) == limits_read(rule.judge)
+    assert len(set(rule.limits)) == len(rule.limits)
+
+
 def test_every_limit_is_read_by_a_rule():
     assert set().union(*(limits_read(rule.judge) for rule in RULES)) == LIMITS
 

@@ -14,13 +14,13 @@ from torch import nn
 import wellposed as wp
 from wellposed.limits import Limits
 from wellposed.rules import signals as rules
-from wellposed.rules.table import NO_OPTIMIZER, Fault, NoVerdict
+from wellposed.rules.table import NO_OPTIMIZER, Defect, NoVerdict
 from wellposed.signals.result import (
     LayerSignal,
-    NonFinite,
-    Outcome,
+    NonFiniteOrigin,
     ParameterUpdate,
     SignalProfile,
+    TrainingOutcome,
     TrainingProfile,
 )
 
@@ -58,8 +58,8 @@ def judged(rule: Rule, **changes: Any) -> list[Any]:
     return list(rule(replace(SOUND, **changes), LIMITS))
 
 
-def faults(rule: Rule, **changes: Any) -> list[Fault]:
-    return [j for j in judged(rule, **changes) if isinstance(j, Fault)]
+def faults(rule: Rule, **changes: Any) -> list[Defect]:
+    return [j for j in judged(rule, **changes) if isinstance(j, Defect)]
 
 
 @pytest.mark.parametrize("rule", ALL)
@@ -236,7 +236,7 @@ def test_full_precision_gives_no_verdict_on_flushing() -> None:
 
 @pytest.mark.parametrize(("direction", "said"), [("forward", "output"), ("backward", "gradient")])
 def test_the_origin_of_a_nan_names_operation_and_place(direction: str, said: str) -> None:
-    origin = NonFinite(where="fc1", operation="SqrtBackward", direction=direction, step=0)
+    origin = NonFiniteOrigin(where="fc1", operation="SqrtBackward", direction=direction, step=0)
     (fault,) = faults(rules.non_finite_origin, nonfinite=origin)
     assert fault.where == "fc1"
     assert f"infinite {said} comes from SqrtBackward" in fault.summary
@@ -271,7 +271,7 @@ def update(name: str, **changes: Any) -> ParameterUpdate:
 
 def training(*updates: ParameterUpdate, optimizer: str = "SGD") -> TrainingProfile:
     return TrainingProfile(
-        outcome=Outcome(losses=(1.0, 0.5), start=1.0, end=0.5), steps=30, optimizer=optimizer, learning_rate=0.1,
+        outcome=TrainingOutcome(losses=(1.0, 0.5), start=1.0, end=0.5), steps=30, optimizer=optimizer, learning_rate=0.1,
         weight_decay=0.0, warming_up=False, updates=updates,
     )  # fmt: skip
 
@@ -307,7 +307,7 @@ def test_a_weight_that_hardly_moves_beside_one_that_does_is_a_fault() -> None:
 )
 def test_a_slow_weight_is_not_blamed_otherwise(slow: ParameterUpdate) -> None:
     found = trained(rules.vanishing_updates, slow, update("b"), update("c"))
-    assert [f for f in found if isinstance(f, Fault)] == []
+    assert [f for f in found if isinstance(f, Defect)] == []
 
 
 @pytest.mark.parametrize("updates", [(), (update("a"),)])

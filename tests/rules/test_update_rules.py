@@ -14,8 +14,8 @@ import wellposed as wp
 from wellposed.limits import Limits
 from wellposed.report import Severity
 from wellposed.rules import updates
-from wellposed.rules.table import NO_OPTIMIZER, Fault
-from wellposed.signals.result import Outcome, ParameterUpdate, TrainingProfile
+from wellposed.rules.table import NO_OPTIMIZER, Defect
+from wellposed.signals.result import Change, Intervention, ParameterUpdate, TrainingOutcome, TrainingProfile
 
 from .problems import problem, regression, sgd
 
@@ -25,11 +25,11 @@ Rule = Callable[..., Iterator[Any]]
 RATES: list[Rule] = [updates.update_too_large, updates.update_too_small, updates.weight_decay_dominates]
 
 
-def outcome(start: float, end: float, *, steps: int = 30) -> Outcome:
+def outcome(start: float, end: float, *, steps: int = 30) -> TrainingOutcome:
     """A training whose loss goes evenly from start to end, on seen rows as on held-out ones."""
     last = end if math.isfinite(end) else start
     losses = tuple(start + (last - start) * i / (steps - 1) for i in range(steps))
-    return Outcome(losses=losses if math.isfinite(end) else (*losses[:3], NAN), start=start, end=end)
+    return TrainingOutcome(losses=losses if math.isfinite(end) else (*losses[:3], NAN), start=start, end=end)
 
 
 def update(**changes: Any) -> ParameterUpdate:
@@ -39,7 +39,9 @@ def update(**changes: Any) -> ParameterUpdate:
     return ParameterUpdate(**(sound | changes))
 
 
-def training(base: Outcome, *, updated: tuple[ParameterUpdate, ...] = (), **changes: Any) -> TrainingProfile:
+def training(
+    base: TrainingOutcome, *, updated: tuple[ParameterUpdate, ...] = (), **changes: Any
+) -> TrainingProfile:
     sound = {
         "steps": 30,
         "optimizer": "SGD",
@@ -51,12 +53,27 @@ def training(base: Outcome, *, updated: tuple[ParameterUpdate, ...] = (), **chan
     return TrainingProfile(outcome=base, updates=updated or (update(),), **(sound | changes))
 
 
+def smaller_rates(outcomes: dict[int, TrainingOutcome]) -> tuple[Intervention, ...]:
+    return tuple(
+        Intervention(change=Change.SMALLER_RATE, factor=factor, outcome=outcome)
+        for factor, outcome in outcomes.items()
+    )
+
+
+def larger_rate(factor: int, outcome: TrainingOutcome) -> tuple[Intervention, ...]:
+    return (Intervention(change=Change.LARGER_RATE, factor=factor, outcome=outcome),)
+
+
+def standardised_targets(outcome: TrainingOutcome) -> tuple[Intervention, ...]:
+    return (Intervention(change=Change.STANDARDISED_TARGETS, outcome=outcome),)
+
+
 def judged(rule: Rule, profile: TrainingProfile) -> list[Any]:
     return list(rule(profile, LIMITS))
 
 
-def faults(rule: Rule, profile: TrainingProfile) -> list[Fault]:
-    return [j for j in judged(rule, profile) if isinstance(j, Fault)]
+def faults(rule: Rule, profile: TrainingProfile) -> list[Defect]:
+    return [j for j in judged(rule, profile) if isinstance(j, Defect)]
 
 
 @pytest.mark.parametrize("rule", RATES)
@@ -81,30 +98,26 @@ def test_a_training_that_learns_has_no_fault(rule: Rule) -> None:
 
 @pytest.mark.parametrize("end", [5.0, math.inf, NAN])
 def test_a_loss_that_blows_up_and_falls_at_a_tenth_of_the_rate_is_too_large_an_update(end: float) -> None:
-    profile = training(outcome(1.0, end), what_if={"rate / 10": outcome(1.0, 0.5)})
+    profile = training(outcome(1.0, end), what_if=smaller_rates({10: outcome(1.0, 0.5)}))
     (fault,) = faults(updates.update_too_large, profile)
     assert "divide the learning rate by 10;" in fault.fix
     assert fault.confidence == "confirmed"
 
 
 def test_the_rate_that_ends_lowest_is_the_one_advised() -> None:
-    tried = {
-        "rate / 10": outcome(1.0, 0.9),
-        "rate / 100": outcome(1.0, 0.3),
-        "rate / 1000": outcome(1.0, 0.8),
-    }
+    tried = smaller_rates({10: outcome(1.0, 0.9), 100: outcome(1.0, 0.3), 1000: outcome(1.0, 0.8)})
     (fault,) = faults(updates.update_too_large, training(outcome(1.0, NAN), what_if=tried))
     assert "by 100;" in fault.fix
 
 
 def test_a_loss_that_is_lost_at_every_rate_tried_never_passes() -> None:
-    tried = {f"rate / {k}": outcome(1.0, NAN) for k in (10, 100, 1000)}
+    tried = smaller_rates({k: outcome(1.0, NAN) for k in (10, 100, 1000)})
     assert judged(updates.update_too_large, training(outcome(1.0, NAN), what_if=tried))
 
 
 def test_a_held_out_loss_that_rises_while_training_falls_is_overfitting_and_no_fault() -> None:
-    learned = Outcome(losses=(1.0, 0.5, 0.1, 0.01), start=1.0, end=4.0)
-    profile = training(learned, what_if={"rate / 10": outcome(1.0, 0.9)})
+    learned = TrainingOutcome(losses=(1.0, 0.5, 0.1, 0.01), start=1.0, end=4.0)
+    profile = training(learned, what_if=smaller_rates({10: outcome(1.0, 0.9)}))
     assert faults(updates.update_too_large, profile) == []
 
 
@@ -127,18 +140,18 @@ def still(**changes: Any) -> TrainingProfile:
 
 
 def test_weights_that_stand_still_and_learn_at_a_larger_rate_are_too_small_an_update() -> None:
-    (fault,) = faults(updates.update_too_small, still(what_if={"rate * 10000": outcome(1.0, 0.5)}))
+    (fault,) = faults(updates.update_too_small, still(what_if=larger_rate(10000, outcome(1.0, 0.5))))
     assert fault.measured == 1e-7
     assert "10000" in fault.fix
 
 
 def test_weights_that_stand_still_at_every_rate_are_no_fault_of_the_rate() -> None:
-    assert faults(updates.update_too_small, still(what_if={"rate * 100": outcome(1.0, 1.0)})) == []
+    assert faults(updates.update_too_small, still(what_if=larger_rate(100, outcome(1.0, 1.0)))) == []
 
 
 def test_weights_that_move_by_the_limit_are_fine() -> None:
     moving = (update(movement=LIMITS.small_movement),)
-    profile = training(outcome(1.0, 1.0), updated=moving, what_if={"rate * 100": outcome(1.0, 0.5)})
+    profile = training(outcome(1.0, 1.0), updated=moving, what_if=larger_rate(100, outcome(1.0, 0.5)))
     assert faults(updates.update_too_small, profile) == []
 
 
@@ -165,7 +178,10 @@ def test_a_rate_of_zero_never_passes() -> None:
 def decayed(*, share: float, remaining: float, free: float = 0.5) -> TrainingProfile:
     pulled = (update(decay_share=share, remaining=remaining),)
     return training(
-        outcome(1.0, 0.9), updated=pulled, weight_decay=10.0, what_if={"no weight decay": outcome(1.0, free)}
+        outcome(1.0, 0.9),
+        updated=pulled,
+        weight_decay=10.0,
+        what_if=(Intervention(change=Change.NO_WEIGHT_DECAY, outcome=outcome(1.0, free)),),
     )
 
 
@@ -192,7 +208,7 @@ def test_a_decay_that_does_no_such_thing_is_fine(measured: dict[str, float]) -> 
 
 def scaled(end: float, *, standardised: float, constant: float | None = 100.0) -> TrainingProfile:
     unit = constant or 100.0  # outcomes are told in the units of the raw targets
-    what_if = {"standardised targets": outcome(unit, standardised * unit)}
+    what_if = standardised_targets(outcome(unit, standardised * unit))
     return training(outcome(100.0, end), constant_loss=constant, what_if=what_if)
 
 
@@ -235,10 +251,10 @@ def test_targets_of_an_ordinary_scale_pass(scale: float) -> None:
 
 
 FAR = outcome(1.0e12, 1.0e12 * (1 - 7e-7))
-STANDARDISED = {"standardised targets": outcome(1.0e9, 0.97e9)}
+STANDARDISED = standardised_targets(outcome(1.0e9, 0.97e9))
 
 
-def far_targets(base: Outcome = FAR, **changes: Any) -> TrainingProfile:
+def far_targets(base: TrainingOutcome = FAR, **changes: Any) -> TrainingProfile:
     return training(base, **({"constant_loss": 1.0e9, "what_if": STANDARDISED} | changes))
 
 
@@ -252,9 +268,9 @@ def test_steps_that_close_next_to_nothing_of_a_long_way_need_no_second_training(
     "changes",
     [
         {"base": outcome(1.0e12, 0.99e12)},
-        {"constant_loss": 0.2e12, "what_if": {"standardised targets": outcome(0.2e12, 0.2e12)}},
+        {"constant_loss": 0.2e12, "what_if": standardised_targets(outcome(0.2e12, 0.2e12))},
         {"updated": (update(movement=1e-6),)},
-        {"what_if": {}},
+        {"what_if": ()},
     ],
     ids=["a hundredth of the way", "the way is short", "no weight moves", "the targets are in order"],
 )

@@ -16,7 +16,7 @@ from wellposed.limits import Limits
 from wellposed.objective.result import Unreached, WiringProfile
 from wellposed.report import Severity
 from wellposed.rules import connections
-from wellposed.rules.table import NO_OPTIMIZER, Fault, NoVerdict
+from wellposed.rules.table import NO_OPTIMIZER, Defect, NoVerdict
 
 from .cases import SICK, report_of
 from .problems import FEATURES, classes_of, inputs, problem
@@ -163,7 +163,7 @@ def test_a_finding_points_at_what_is_at_fault(code: str, where: str) -> None:
 
 
 def test_all_faults_are_faults() -> None:
-    assert all(isinstance(f, Fault) for f in judged(connections.ignored_input, ignored=("mask",)))
+    assert all(isinstance(f, Defect) for f in judged(connections.ignored_input, ignored=("mask",)))
 
 
 # what a network is passed through for, and what a normaliser cancels

@@ -11,7 +11,7 @@ from wellposed.limits import Limits
 from wellposed.objective.label_probes import probe_labels
 from wellposed.objective.result import LabelProfile
 from wellposed.rules.objective import uninformative_labels
-from wellposed.rules.table import Fault, NoVerdict
+from wellposed.rules.table import Defect, NoVerdict
 
 RNG = np.random.default_rng
 X = RNG(0).normal(size=(600, 8))
@@ -101,7 +101,7 @@ def test_skill_at_the_limit_passes_and_below_it_is_a_fault() -> None:
 def test_a_test_too_blunt_to_tell_says_so() -> None:
     judged = list(uninformative_labels(profile(0.0, spread=0.2), Limits()))
     assert [j.outcome for j in judged if isinstance(j, NoVerdict)] == ["inconclusive"]
-    assert not [j for j in judged if isinstance(j, Fault)]
+    assert not [j for j in judged if isinstance(j, Defect)]
 
 
 def test_skill_that_is_not_a_number_is_no_pass() -> None:

@@ -14,7 +14,7 @@ from wellposed.limits import Limits
 from wellposed.moments.moments import Moments
 from wellposed.report import Severity
 from wellposed.rules.data import fitted_on_held_out_data
-from wellposed.rules.table import Fault
+from wellposed.rules.table import Defect
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -72,9 +72,9 @@ def split(x: np.ndarray, seed: int, share: float = 0.75) -> Pair:
     return x[order[:cut]], x[order[cut:]]
 
 
-def found(a: np.ndarray, b: np.ndarray) -> Fault | None:
+def found(a: np.ndarray, b: np.ndarray) -> Defect | None:
     return next(
-        (j for j in fitted_on_held_out_data(profile_inputs(a, b), Limits()) if isinstance(j, Fault)), None
+        (j for j in fitted_on_held_out_data(profile_inputs(a, b), Limits()) if isinstance(j, Defect)), None
     )
 
 

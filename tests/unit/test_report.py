@@ -11,7 +11,8 @@ import pytest
 
 from wellposed import Finding, Report, Severity
 from wellposed.errors import ArtifactError, FindingsError
-from wellposed.report import Skipped, Unexamined
+from wellposed.objective.result import TargetProfile
+from wellposed.report import Skipped, Unexamined, Unmeasured
 
 
 def finding(code: str = "WP101", severity: Severity = Severity.ERROR, **changes: object) -> Finding:
@@ -28,7 +29,8 @@ FULL = Report(
     findings=(finding(), WARNING, NOTE, finding("WP101", where="inputs.hue")),
     passed=("WP201", "WP202"),
     skipped=(Skipped(code="WP602", reason="no optimizer given"), Skipped(code="WP109", reason="?", outcome="inconclusive")),
-    measurements={"input": {"mean": [0.0, 1.5], "spread": 2530.0}},
+    measurements={"target": TargetProfile(kind="classes", rows=60, counts={1: 60}), "label": Unmeasured(reason="?")},
+    limits={"feature_spread": 50.0},
     environment={"seed": "0"},
     core=("WP201",),
     traces=("a counter moved",),
@@ -173,12 +175,16 @@ def test_json_is_the_same_when_it_is_written_again() -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_numbers_that_json_does_not_have_survive(value: float) -> None:
-    report = Report(findings=(finding(measured=value),), measurements={"loss": [1.0, value]})
+    report = Report(
+        findings=(finding(measured=value),),
+        measurements={"target": TargetProfile(kind="values", rows=3, constant=value)},
+    )
     text = report.to_json()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     back = Report.from_json(text)
     assert back.findings[0].measured is not None
     assert repr(back.findings[0].measured) == repr(value)
+    assert repr(back.measurements["target"].constant) == repr(value)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +209,7 @@ def test_a_truncated_report_is_refused() -> None:
 
 
 def test_a_report_of_another_schema_is_refused_with_both_numbers() -> None:
-    with pytest.raises(ArtifactError, match="schema 99, this version reads 1"):
+    with pytest.raises(ArtifactError, match="schema 99, this version reads 1 and 2"):
         Report.from_json(replace(FULL, schema=99).to_json())
 
 

@@ -6,17 +6,19 @@ Exit codes: 0 ready (notes do not count), 1 findings, 2 wrong usage, 3 the user'
 
 from __future__ import annotations
 
+import difflib
 import io
 import sys
 import tomllib
 from contextlib import suppress
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ..errors import ArtifactError, WellposedError
+from ..errors import ArgumentError, ArtifactError, WellposedError
 from ..lazy import lazy
 from ..own_files import read_bounded, save
 from ..version import __version__
@@ -30,9 +32,11 @@ _check = lazy("wellposed._check")
 _fix = lazy("wellposed._fix")
 demo_story = lazy("wellposed.demo")
 initialization = lazy("wellposed.initialization")
+limit_values = lazy("wellposed.limits")
 problems = lazy("wellposed.problem")
 reports = lazy("wellposed.report")
 rule_pages = lazy("wellposed.rules.explain")
+saved_reports = lazy("wellposed.rules.saved")
 show_crash = lazy("wellposed.show.crash")
 show_fixed = lazy("wellposed.show.fixed")
 show_streams = lazy("wellposed.show.streams")
@@ -120,6 +124,27 @@ def _codes(
         return None
     keys = arguments.separated(given, f"--{parameter.name}")
     return tuple(dict.fromkeys(rule.code for key in keys for rule in rule_pages.matching(key)))
+
+
+def _limits(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, float]:
+    """Limits by name; one that is given twice takes the last value."""
+    known = {field.name for field in fields(limit_values.Limits)} if given else set()
+    return dict(_limit(text, known) for text in given)
+
+
+def _limit(text: str, known: set[str]) -> tuple[str, float]:
+    name, _, value = (part.strip() for part in text.partition("="))
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise click.BadParameter(f"{name!r} is no limit{hint}", param_hint="'--limits'")
+    try:
+        number = float(value)
+        limit_values.Limits(**{name: number})
+    except (ValueError, ArgumentError) as error:
+        reason = str(error) if isinstance(error, ArgumentError) else f"{value!r} is no number"
+        raise click.BadParameter(f"{text!r}: {reason}; write NAME=VALUE", param_hint="'--limits'") from None
+    return name, number
 
 
 @commands.command()
@@ -244,15 +269,24 @@ def rules(key: str | None, form: str) -> None:
 
 @commands.command()
 @click.argument("file", type=arguments.FILE)
+@click.option(
+    "--limits",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_limits,
+    help="Judge what was measured again, with this limit; may be repeated.",
+)
 @arguments.form
 @arguments.verbose
-def report(file: Path, form: str, verbose: bool) -> int:
-    """Show again a report that `wellposed check -o` saved.
+def report(file: Path, limits: dict[str, float], form: str, verbose: bool) -> int:
+    """Show again a report that `wellposed check -o` saved, or judge it again.
 
-    The exit code is that of the check.
+    The exit code is that of the check, or with --limits that of the new verdict.
     """
     try:
         saved = reports.Report.from_json(read_bounded(file))
+        if limits:
+            saved = saved.judged(saved_reports.limits_of(saved, **limits))
     except ArtifactError as error:
         raise ArtifactError(f"{error} ({file})") from None
     return _show_report(saved, form, verbose=verbose)

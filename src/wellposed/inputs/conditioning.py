@@ -12,7 +12,6 @@ to neural-network learning", Phys. Rev. Lett. 66, 1991; Y. LeCun et al., "Effici
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,34 +19,10 @@ from numpy.typing import NDArray
 
 from ..moments.column_moments import ColumnMoments
 from ..moments.exact.sums import Floats
+from .result import Conditioning, CostContours, Ellipse
 
 _MAX_COLUMNS = 512
 _ROWS_A_COLUMN = 2  # fewer, and the smallest eigenvalue is made by chance
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conditioning:
-    """Condition numbers of the inputs, raw and standardised, over the rows that are complete."""
-
-    raw: float
-    """Of E[x̃ x̃ᵀ], the bias included. Resolved up to about 1e28, beyond that a lower bound."""
-    standardised: float
-    """The same after standardising: the condition number of the correlation matrix."""
-    error: float
-    """Standard error of ln `standardised`, by the delta method: no normal distribution is assumed."""
-    by_chance: float
-    """What independent columns show with as few rows (Marchenko and Pastur); 1 with many."""
-    rank: int
-    """Independent columns: along an exact dependency neither the data nor gradient descent move."""
-    columns: int
-    """Columns that vary."""
-    rows: int
-    raw_steps: float
-    """Gradient-descent steps a decimal digit, at the best fixed rate, on the inputs as they are."""
-    standardised_steps: float
-    """The same on standardised inputs."""
-    steps_ratio: float
-    """How many times the steps the raw inputs cost; below 1 where standardising makes it worse."""
 
 
 def steps_a_digit(condition: float) -> float:
@@ -150,36 +125,6 @@ def _error(z: Floats, eigenvalues: Floats, vectors: Floats) -> float:
 
 _REPEATED = 1e-12  # 1 - |correlation| up to here is rounding: the same feature in another unit
 _ENTRIES = 1 << 20  # rows are thinned to this many numbers: a picture needs no more
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ellipse:
-    """Where the cost ``wᵀ A w`` is 1 above its minimum, w being the distance of two weights from the best ones.
-
-    A is E[x xᵀ] of the two features: the curvature of the mean squared error of a linear layer, the other
-    weights held where they are.
-    """
-
-    form: tuple[float, float, float]
-    """Of the symmetric A: first diagonal entry, the entry beside it, second diagonal entry."""
-    long: float
-    """Half the long axis, in units of a weight: along it the cost hardly changes."""
-    short: float
-    """Half the short axis: it bounds the step of gradient descent."""
-    angle: float
-    """From the axis of the first weight to the long axis, in radians, 0 to π."""
-    condition: float
-    """Condition number of A: 1 for a circle."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CostContours:
-    """The pair of features of which standardising rounds the contours most."""
-
-    columns: tuple[int, int]
-    """The feature of the largest E[x²], and its counterpart."""
-    raw: Ellipse
-    standardised: Ellipse
 
 
 @np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")

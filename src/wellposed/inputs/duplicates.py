@@ -10,39 +10,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .result import Duplicates
+
 _EXAMPLES, _NEIGHBOURS, _COLUMNS, _HALVINGS = 32, 2048, 128, 4
 _SURELY_COPIES = 1e-4  # a probability
-
-
-@dataclass(frozen=True, kw_only=True)
-class Duplicates:
-    """Exact copies across and within the splits; small discrete data have them by accident."""
-
-    across: int
-    """Validation rows that also stand in the training rows."""
-    within_train: int
-    """Training rows that have a copy among the training rows."""
-    train_rows: int
-    validation_rows: int
-    shared: int
-    """Distinct rows that stand in both splits."""
-    repeated: int
-    """Distinct rows that stand more than once in the two together."""
-    expected: float
-    """How many of `repeated` a random split of the same rows would share."""
-    chance: float
-    """Upper bound on the probability that a random split shares as many."""
-    copies: int = 0
-    """Validation rows that stand in the training rows with the same target, where targets are known."""
-    copies_chance: float = 1.0
-    """Upper bound on the probability that rows which are equal by accident look so much like copies of a record."""
 
 
 def count_duplicates(
@@ -60,7 +37,7 @@ def count_duplicates(
     groups = [size for size in sizes if size > 1]
     shared = sum(row in a for row in b)
     part = len(train) / (len(train) + len(validation))
-    expected = sum(1 - part**size - (1 - part) ** size for size in groups)
+    expected = float(sum(1 - part**size - (1 - part) ** size for size in groups))
     records = digests
     if targets is not None:
         records = tuple(

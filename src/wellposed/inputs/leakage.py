@@ -12,50 +12,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..moments.column_moments import ColumnMoments
 from ..moments.exact.sums import Floats
-
-Rows = Literal[
-    "both splits together",
-    "the validation rows",
-    "each split by itself",
-    "each batch by itself",
-    "each sample by itself",
-]
-Method = Literal["standard", "minmax", "robust"]
+from .result import FittedOn, LeakFingerprint
 
 _EXACT = 1e-3  # of a std: float32 statistics, and an epsilon in the denominator, stay within
 _CLEARLY = 10.0  # the training rows must be this much further from 0 and 1 than the rows that were fitted on
 _SURE = 1e-9  # a probability
 _FLOOR = 1e-7  # what rounding to float32 leaves, relative to a std
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeakFingerprint:
-    """How far each set of rows is from mean 0 and std 1, and which rows were fitted on."""
-
-    train: float
-    """Of the worst of the columns that were fitted, or of all that can tell."""
-    validation: float
-    together: float
-    telling: int
-    """Columns that can tell: not constant, of more than two values, without missing entries."""
-    columns: int = 0
-    """Columns whose statistics are exact."""
-    fitted_on: Rows | None = None
-    """The rows whose statistics are exact while those of the training rows are not."""
-    method: Method = "standard"
-    interval: tuple[float, float] | None = None
-    """What ``"minmax"`` scaled to."""
-    batch: int | None = None
-    """Rows a batch, where each was normalised by itself."""
-    chance: float | None = None
-    """Upper bound on the probability that random rows look so; None where there is no such model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +117,7 @@ def _many_valued(train: NDArray[Any], validation: NDArray[Any], m: ColumnMoments
 def _by_sample(s: _Splits) -> LeakFingerprint | None:
     if not all(samples_by_themselves(r.values, r.samples) for r in (s.train, s.validation)):
         return None
-    return s.fingerprint(fitted_on="each sample by itself", columns=len(s.train.mean))
+    return s.fingerprint(fitted_on=FittedOn.EACH_SAMPLE, columns=len(s.train.mean))
 
 
 def _by_batch(s: _Splits) -> LeakFingerprint | None:
@@ -156,7 +125,7 @@ def _by_batch(s: _Splits) -> LeakFingerprint | None:
         found = batches_by_themselves(rows.values, rows.samples)
         if found is not None:
             return s.fingerprint(
-                fitted_on="each batch by itself",
+                fitted_on=FittedOn.EACH_BATCH,
                 columns=len(rows.mean),
                 batch=found.rows,
                 chance=found.chance,
@@ -167,15 +136,15 @@ def _by_batch(s: _Splits) -> LeakFingerprint | None:
 def _standard(s: _Splits) -> Iterator[LeakFingerprint]:
     """Mean 0 and std 1 on rows that are not the training rows alone, in half of the columns at least."""
     t, v, u = (r.distance for r in (s.train, s.validation, s.together))
-    candidates: tuple[tuple[Rows, _Rows, NDArray[np.bool_]], ...] = (
-        ("each split by itself", s.validation, (t <= _EXACT) & (v <= _EXACT)),
-        ("both splits together", s.together, (u <= _EXACT) & (t >= _CLEARLY * np.maximum(u, _FLOOR))),
-        ("the validation rows", s.validation, (v <= _EXACT) & (t >= _CLEARLY * np.maximum(v, _FLOOR))),
+    candidates: tuple[tuple[FittedOn, _Rows, NDArray[np.bool_]], ...] = (
+        (FittedOn.EACH_SPLIT, s.validation, (t <= _EXACT) & (v <= _EXACT)),
+        (FittedOn.BOTH_SPLITS, s.together, (u <= _EXACT) & (t >= _CLEARLY * np.maximum(u, _FLOOR))),
+        (FittedOn.VALIDATION, s.validation, (v <= _EXACT) & (t >= _CLEARLY * np.maximum(v, _FLOOR))),
     )
     for name, rows, exact in candidates:
         if 2 * exact.sum() < len(exact):
             continue
-        if name == "each split by itself" and not _differ(s, exact, float(np.maximum(t, v)[exact].max())):
+        if name is FittedOn.EACH_SPLIT and not _differ(s, exact, float(np.maximum(t, v)[exact].max())):
             continue
         chance = chance_of_moments(
             rows.values[:, exact],
@@ -205,15 +174,13 @@ def _range(s: _Splits) -> LeakFingerprint | None:
     if of_validation is not None and was_put_there(s.validation.values, of_validation):
         # Clipped to the range of the training rows, they hold an extreme of both splits with this probability.
         share = s.validation.samples / s.together.samples
-        name: Rows = "the validation rows" if of_train is None else "each split by itself"
+        name = FittedOn.VALIDATION if of_train is None else FittedOn.EACH_SPLIT
         return s.fingerprint(
             fitted_on=name, columns=count, method="minmax", interval=of_validation,
             chance=share ** rows_at_ends(s.validation.values, of_validation, s.validation.samples),
         )  # fmt: skip
     if of_both is not None and of_train is None and was_put_there(s.together.values, of_both):
-        return s.fingerprint(
-            fitted_on="both splits together", columns=count, method="minmax", interval=of_both
-        )
+        return s.fingerprint(fitted_on=FittedOn.BOTH_SPLITS, columns=count, method="minmax", interval=of_both)
     return None
 
 
@@ -223,15 +190,15 @@ def _robust(s: _Splits) -> Iterator[LeakFingerprint]:
         return
     t = exact_quartiles(s.train.values)
     v, u = (exact_quartiles(r.values) for r in (s.validation, s.together))
-    candidates: tuple[tuple[Rows, _Rows, NDArray[np.bool_]], ...] = (
-        ("each split by itself", s.validation, t & v),
-        ("both splits together", s.together, u & ~t),
-        ("the validation rows", s.validation, v & ~t),
+    candidates: tuple[tuple[FittedOn, _Rows, NDArray[np.bool_]], ...] = (
+        (FittedOn.EACH_SPLIT, s.validation, t & v),
+        (FittedOn.BOTH_SPLITS, s.together, u & ~t),
+        (FittedOn.VALIDATION, s.validation, v & ~t),
     )
     for name, rows, exact in candidates:
         if 2 * exact.sum() < len(exact):
             continue
-        if name == "each split by itself" and not _differ(s, exact, QUARTILES_WITHIN):
+        if name is FittedOn.EACH_SPLIT and not _differ(s, exact, QUARTILES_WITHIN):
             continue
         chance = chance_of_scaling(rows.values[:, exact], of_columns=len(exact))
         yield s.fingerprint(exact, fitted_on=name, columns=int(exact.sum()), method="robust", chance=chance)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,91 +12,13 @@ from ..errors import DataError
 from ..moments.column_moments import ColumnMoments
 from ..moments.columns import kept_axes, reduce_batch
 from ..moments.exact.sums import Floats
-from .conditioning import Conditioning, CostContours, cost_contours, measure_conditioning
-from .duplicates import Duplicates, count_duplicates
-from .leakage import LeakFingerprint, fingerprint_leak
-from .split_shift import SplitShift, measure_shift, rows_to_compare
+from .conditioning import cost_contours, measure_conditioning
+from .duplicates import count_duplicates
+from .leakage import fingerprint_leak
+from .result import ColumnSummary, InputProfile, NonFiniteEntries
+from .split_shift import measure_shift, rows_to_compare
 
 _CHUNK = 1 << 17
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputEffect:
-    """What standardising the inputs changes on a copy: held-out loss after steps of the user's optimizer."""
-
-    invariant: bool
-    """The model's outputs do not change when its inputs are rescaled: a normalisation comes first."""
-    loss_start: float
-    loss_raw: float
-    """After training on the inputs as they are."""
-    loss_standardised: float
-    """After training on standardised inputs."""
-    loss_constant: float
-    """Of the best constant output: what is reached without looking at the inputs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NonFiniteInputs:
-    """Entries that are NaN or infinite."""
-
-    split: str
-    missing: int
-    infinite: int
-    columns: int
-    """How many columns have them."""
-    first_row: int
-    first_column: int
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class InputProfile:
-    """Scales, spread, leaks and defects of the inputs, column by column; made by `profile_inputs`."""
-
-    train: ColumnMoments
-    validation: ColumnMoments | None
-    names: tuple[str, ...] | None
-    kind: str
-    """What a column is called: ``"feature"`` or, for images, ``"channel"``."""
-    std: Floats
-    mean_square: Floats
-    """E[x²] of each column: the curvature that it adds along its weights."""
-    active_mean_square: Floats
-    """E[x²] over the entries that are not zero: the column's unit, however rarely it is active."""
-    spread: float
-    """Largest std of a column over the smallest, constant columns apart; 1 where there are fewer than two."""
-    dominance: float
-    """Largest `active_mean_square` over their lower median, constant columns apart."""
-    rms: float
-    """Of all finite entries."""
-    typical_rms: float
-    """Lower median of the columns' rms over the entries that are not zero, constant columns apart."""
-    largest: float
-    """Largest finite absolute value."""
-    non_finite: tuple[NonFiniteInputs, ...]
-    """At most one a split."""
-    conditioning: Conditioning | str
-    """Condition numbers raw and standardised, and the gradient-descent steps that they cost; or why not."""
-    contours: CostContours | None
-    """The cost over the two worst features, raw and standardised; None where fewer than two vary."""
-    leak: LeakFingerprint | None
-    duplicates: Duplicates | None
-    shift: SplitShift | None
-    effect: InputEffect | None = None
-    copes: bool = False
-    """Whether the model's loss and gradients stay finite on training batches with NaN or infinity."""
-
-    @property
-    def constant(self) -> NDArray[np.bool_]:
-        """Columns of the training rows that do not vary."""
-        return self.train.constant
-
-    def label(self, column: int) -> str:
-        """What to call the column in a sentence: its name, or its kind and number."""
-        return self.names[column] if self.names else f"{self.kind} {column}"
-
-    def place(self, column: int) -> str:
-        """Where a finding about the column is: ``inputs.proline``."""
-        return f"inputs.{self.names[column] if self.names else column}"
 
 
 @np.errstate(over="ignore", invalid="ignore", under="ignore")
@@ -150,8 +71,8 @@ def profile_inputs(
     varying = ~moments.constant & (moments.count > 0)
     splits = (("train", columns, train), ("validation", held_columns, validation))
     return InputProfile(
-        train=moments,
-        validation=held_out,
+        train=_summary(moments),
+        validation=None if held_out is None else _summary(held_out),
         names=names,
         kind="channel" if train.ndim >= 4 else "feature",
         std=moments.std,
@@ -180,6 +101,13 @@ def profile_inputs(
         if held_out is None or validation is None
         else measure_shift(*rows_to_compare(train, validation, targets), moments, held_out),
     )
+
+
+def _summary(m: ColumnMoments) -> ColumnSummary:
+    return ColumnSummary(
+        rows=m.rows, count=m.count, missing=m.missing, infinite=m.infinite, minimum=m.minimum, maximum=m.maximum,
+        mean=m.mean, std=m.std, constant=m.constant,
+    )  # fmt: skip
 
 
 def by_column(x: NDArray[Any]) -> NDArray[Any]:
@@ -250,13 +178,13 @@ def _largest(m: ColumnMoments) -> float:
     return float(np.fmax.reduce(np.fmax(np.abs(m.minimum), np.abs(m.maximum))))
 
 
-def _non_finite(columns: NDArray[Any], shape: tuple[int, ...], split: str) -> NonFiniteInputs | None:
+def _non_finite(columns: NDArray[Any], shape: tuple[int, ...], split: str) -> NonFiniteEntries | None:
     bad = ~np.isfinite(columns)
     if not bad.any():
         return None
     entry, column = np.unravel_index(int(bad.argmax()), bad.shape)
     missing = int(np.isnan(columns).sum())
-    return NonFiniteInputs(
+    return NonFiniteEntries(
         split=split,
         missing=missing,
         infinite=int(bad.sum()) - missing,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,33 +11,10 @@ from ..moments.column_moments import ColumnMoments
 from ..moments.columns import kept_axes
 from ..moments.exact.sums import Floats
 from .duplicates import distinct_records
+from .result import SplitShift
 
 _MIN_SAMPLES = 8
 _MAX_SAMPLES = 4096  # of a split: enough to see any shift that the limits call large
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SplitShift:
-    """Per column, over samples: a sample of an image or a sequence counts once, by its mean."""
-
-    difference: Floats
-    """Validation mean minus training mean, in standard deviations of the training column."""
-    error: Floats
-    """Standard error of `difference`."""
-    distance: Floats
-    """Kolmogorov-Smirnov distance of the two splits, 0 to 1."""
-    samples: tuple[int, int]
-    """Training and validation samples."""
-
-    def distance_by_chance(self, chance: float) -> float:
-        """The distance that random splits exceed in any column with at most this probability.
-
-        The bound of Dvoretzky, Kiefer and Wolfowitz for two samples, with the constant e that holds for small
-        ones (F. Wei and R. M. Dudley, Stat. Probab. Lett. 82, 2012); the chance is shared among the columns
-        (Bonferroni).
-        """
-        n, m = self.samples
-        return float(np.sqrt(np.log(np.e * len(self.distance) / chance) * (n + m) / (2 * n * m)))
 
 
 def measure_shift(

@@ -23,7 +23,7 @@ from ..runtime.torch.session import (
     seed_everything,
     take_steps,
 )
-from ..runtime.torch.training import Change
+from ..runtime.torch.training import ChangeOptimizer
 from .result import Unreached
 
 _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
@@ -192,7 +192,7 @@ def _eval_outputs(runner: Runner, batch: Batch, seed: int) -> torch.Tensor | Non
 
 
 def _mixing(runner: Runner, batch: Batch, plain: torch.Tensor, *, axis: int, seed: int) -> float:
-    """Change of the other outputs along an axis, over their std, when its first entry is replaced by the second."""
+    """ChangeOptimizer of the other outputs along an axis, over their std, when its first entry is replaced by the second."""
 
     def swap(t: torch.Tensor) -> torch.Tensor:
         return torch.cat([t.narrow(axis, 1, 1), t.narrow(axis, 1, t.shape[axis] - 1)], axis)
@@ -215,7 +215,7 @@ def _takes_fewer_rows(runner: Runner, batch: Batch, plain: torch.Tensor, seed: i
 
 
 def train_eval_gap(
-    runner: Runner, batches: Sequence[Batch], *, steps: int, seed: int, change: Change | None = None
+    runner: Runner, batches: Sequence[Batch], *, steps: int, seed: int, change: ChangeOptimizer | None = None
 ) -> dict[str, Any]:
     """Loss in train and eval mode on the same batches after a short training and time for statistics to settle."""
     with preserved(runner.problem.model, runner.problem.loss, runner.problem.optimizer):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..limits import Limits
 from ..objective.result import TrainableProfile, Unreached, WiringProfile
 from ..report import Severity
-from .table import NO_OPTIMIZER, Fault, Judgement, NoVerdict
+from .table import NO_OPTIMIZER, Defect, Judgement, NoVerdict
 
 
 def disconnected_parameter(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
@@ -17,7 +17,7 @@ def disconnected_parameter(profile: WiringProfile, limits: Limits) -> Iterator[J
     unused = [u for u in profile.unreached if not u.loss_depends and not u.softmax_of_one]
     if cut:
         kind = "no path" if cut[0].absent else "exactly zero"
-        yield Fault(
+        yield Defect(
             where=cut[0].name,
             summary=f"the loss depends on it, yet its gradient is {'absent' if cut[0].absent else 'exactly zero'} on every batch"
             + _alike(cut, profile),
@@ -30,7 +30,7 @@ def disconnected_parameter(profile: WiringProfile, limits: Limits) -> Iterator[J
             confidence="confirmed",
         )
     elif alone:
-        yield Fault(
+        yield Defect(
             where=alone[0].name,
             summary="it changes nothing: what it computes passes a softmax over an axis of length 1, on every batch"
             + _alike(alone, profile),
@@ -44,7 +44,7 @@ def disconnected_parameter(profile: WiringProfile, limits: Limits) -> Iterator[J
         )
     elif unused:
         cancelled = not unused[0].absent
-        yield Fault(
+        yield Defect(
             where=unused[0].name,
             summary=(
                 "its gradient is zero and the loss does not depend on it: what follows cancels it"
@@ -79,7 +79,7 @@ def not_in_optimizer(profile: WiringProfile, limits: Limits) -> Iterator[Judgeme
     outside = tuple(name for name in profile.outside_optimizer if name not in profile.apart)
     if outside:
         everything = len(outside) == profile.trainable
-        yield Fault(
+        yield Defect(
             where=outside[0],
             summary=f"{len(outside)} of {profile.trainable} trainable parameters get a gradient and are not in the optimizer"
             + (f", which holds {profile.foreign} parameters of something else" if profile.foreign else ""),
@@ -92,7 +92,7 @@ def not_in_optimizer(profile: WiringProfile, limits: Limits) -> Iterator[Judgeme
             confidence="confirmed",
         )
     elif profile.apart:
-        yield Fault(
+        yield Defect(
             where=profile.apart[0],
             summary=f"{len(profile.apart)} of {profile.trainable} trainable parameters get a gradient and are not in the optimizer: those of a whole network that runs after all that it holds",
             quantity="trainable parameters that the optimizer does not hold",
@@ -109,7 +109,7 @@ def batch_leak(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.leak is None:
         yield NoVerdict(reason=profile.leak_reason)
     elif not profile.leak <= limits.batch_leak:
-        yield Fault(
+        yield Defect(
             where=profile.leak_at or "model",
             summary=f"replacing one sample changes other samples' outputs by {profile.leak:.2g} of their std, in eval mode (limit {limits.batch_leak:g})",
             quantity="change of other samples' outputs over their std",
@@ -123,7 +123,7 @@ def batch_leak(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
 
 def train_eval_gap(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.frozen_statistics:
-        yield Fault(
+        yield Defect(
             where=profile.frozen_statistics[0],
             summary=f"running statistics stand still in train mode ({len(profile.frozen_statistics)} layers); eval loss {profile.eval_loss or 0:.3g}, train loss {profile.train_loss or 0:.3g}",
             quantity="normalization layers with frozen running statistics",
@@ -145,7 +145,7 @@ def train_eval_gap(profile: WiringProfile, limits: Limits) -> Iterator[Judgement
     if lost and profile.gap_error is not None:
         limit = min(limit, train + limits.eval_gap_errors * profile.gap_error)
     if math.isfinite(train) and not evaluated <= limit:
-        yield Fault(
+        yield Defect(
             where="model",
             summary=f"the same batches have loss {train:.3g} in train mode and {evaluated:.3g} in eval mode (limit {limit:.3g})"
             + (f"; a constant prediction has {constant:.3g}" if lost else ""),
@@ -159,7 +159,7 @@ def train_eval_gap(profile: WiringProfile, limits: Limits) -> Iterator[Judgement
 
 def ignored_input(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
     for name in profile.ignored:
-        yield Fault(
+        yield Defect(
             where=name,
             summary="shuffling this input among the samples changes no output, also after the first steps",
             quantity="change of the outputs",
@@ -173,7 +173,7 @@ def ignored_input(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]
 
 def nothing_trains(profile: TrainableProfile, limits: Limits) -> Iterator[Judgement]:
     if not profile.trainable:
-        yield Fault(
+        yield Defect(
             where="model",
             summary=f"every parameter is frozen: none of {profile.parameters} has requires_grad",
             quantity="parameters that can train",
@@ -183,7 +183,7 @@ def nothing_trains(profile: TrainableProfile, limits: Limits) -> Iterator[Judgem
             fix="unfreeze what is to be trained: model.requires_grad_(True), or that of a new head",
         )
     elif profile.connected is False:
-        yield Fault(
+        yield Defect(
             where="loss",
             summary=f"the loss has no path to any of the {profile.trainable} trainable parameters: loss.backward() would raise",
             quantity="parameters that can train",

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..inputs.leakage import LeakFingerprint
-from ..inputs.profile import InputEffect, InputProfile, NonFiniteInputs
+from ..inputs.result import FittedOn, InputEffect, InputProfile, LeakFingerprint, NonFiniteEntries
 from ..limits import Limits
 from ..report import Confidence, Severity
-from .table import Fault, Judgement, NoVerdict
+from .table import Defect, Judgement, NoVerdict
 
 _FIT = "wellposed fix train.py:problem\n(in Python: Normalizer.fit(train), then n(x) for every split)"
 _FIT_ON_TRAINING_ROWS = (
@@ -36,7 +35,7 @@ def feature_scale_imbalance(profile: InputProfile, limits: Limits) -> Iterator[J
         return
     unit = np.where(profile.constant, np.nan, profile.active_mean_square)
     worst = int(np.nanargmax(unit))
-    yield Fault(
+    yield Defect(
         where=profile.place(worst),
         **(_spread_words(profile, limits) if far_apart else _offset_words(profile, limits, worst)),
         why=(
@@ -45,6 +44,7 @@ def feature_scale_imbalance(profile: InputProfile, limits: Limits) -> Iterator[J
             f"{profile.kind}s{_cost(profile)}{seen}"
         ),
         fix=_FIT,
+        command="fix",
         severity=severity,
         confidence=confidence,
     )
@@ -71,7 +71,7 @@ def input_scale(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
             f"initial weights assume inputs of about 1: with rms {profile.rms:.2g} the first layer sees "
             f"little but its biases, and its gradients are as small{seen}"
         )
-    yield Fault(
+    yield Defect(
         where="inputs",
         summary=summary,
         quantity="rms of the inputs" if large else "largest absolute input",
@@ -79,6 +79,7 @@ def input_scale(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
         limit=limits.input_rms if large else limits.input_largest,
         why=why,
         fix=_FIT,
+        command="fix",
         severity=severity,
         confidence=confidence,
     )
@@ -95,8 +96,8 @@ def fitted_on_held_out_data(profile: InputProfile, limits: Limits) -> Iterator[J
         return
     if leak.fitted_on is None or (leak.chance is not None and leak.chance > limits.leak_chance):
         return
-    by_sample = leak.fitted_on == "each sample by itself"
-    yield Fault(
+    by_sample = leak.fitted_on is FittedOn.EACH_SAMPLE
+    yield Defect(
         where="inputs",
         **_leak_words(profile, leak),
         why=_leak_why(leak),
@@ -113,7 +114,7 @@ def constant_feature(profile: InputProfile, limits: Limits) -> Iterator[Judgemen
         return
     shown = ", ".join(profile.label(int(i)) for i in constant[:5]) + (", ..." if constant.size > 5 else "")
     first = int(constant[0])
-    yield Fault(
+    yield Defect(
         where=profile.place(first) if constant.size == 1 else "inputs",
         summary=(
             f"{constant.size} of {len(profile.std)} {profile.kind}s do not vary over {profile.train.rows:,} "
@@ -144,7 +145,7 @@ def split_shift(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     if not shifted.any():
         return
     worst = int(np.argmax(np.where(shifted, np.abs(shift.difference), 0.0)))
-    yield Fault(
+    yield Defect(
         where=profile.place(worst),
         summary=(
             f"{int(shifted.sum())} of {len(profile.std)} {profile.kind}s shift between the splits; "
@@ -171,7 +172,7 @@ def non_finite_data(profile: InputProfile, limits: Limits) -> Iterator[Judgement
     """WP106: NaN or infinity among the inputs."""
     for found in profile.non_finite:
         copes = profile.copes and found.split == "train"
-        yield Fault(
+        yield Defect(
             where=profile.place(found.first_column),
             summary=(
                 f"{_counts(found)} in {found.columns} of {len(profile.std)} {profile.kind}s of the "
@@ -201,7 +202,7 @@ def ill_conditioned_inputs(profile: InputProfile, limits: Limits) -> Iterator[Ju
         return
     if found.standardised <= limits.correlation_condition:
         return
-    yield Fault(
+    yield Defect(
         where="inputs",
         summary=(
             f"the correlation matrix of the {profile.kind}s has condition number {found.standardised:.1e} "
@@ -234,7 +235,7 @@ def duplicate_across_splits(profile: InputProfile, limits: Limits) -> Iterator[J
         if copied
         else f"a random split of these rows would share {found.expected:.3g} distinct rows, not {found.shared:,}"
     )
-    yield Fault(
+    yield Defect(
         where="inputs",
         summary=(
             f"{count:,} of {found.validation_rows:,} validation rows ({count / found.validation_rows:.0%}) also "
@@ -316,18 +317,18 @@ def _falls_as_fast(effect: InputEffect) -> bool:
 
 def _leak_severity(leak: LeakFingerprint) -> Severity | None:
     """One map for all rows, fitted on too many of them, moves inputs little; several maps spoil training."""
-    milder = {"each sample by itself": Severity.NOTE, "both splits together": Severity.WARNING}
-    return milder.get(leak.fitted_on or "")
+    milder = {FittedOn.EACH_SAMPLE: Severity.NOTE, FittedOn.BOTH_SPLITS: Severity.WARNING}
+    return None if leak.fitted_on is None else milder.get(leak.fitted_on)
 
 
 def _leak_words(profile: InputProfile, leak: LeakFingerprint) -> dict[str, Any]:
     where = f"{leak.fitted_on} in {leak.columns} {profile.kind}s"
-    if leak.fitted_on == "each sample by itself":
+    if leak.fitted_on is FittedOn.EACH_SAMPLE:
         return {
             "summary": "every sample has mean 0 and std 1 of its own, in both splits",
             "quantity": "samples normalised by themselves",
         }
-    if leak.fitted_on == "each batch by itself":
+    if leak.fitted_on is FittedOn.EACH_BATCH:
         return {
             "summary": f"mean 0 and std 1 are exact in every {leak.batch} rows as they are read: {where}",
             "quantity": "rows a batch that was normalised by itself",
@@ -335,21 +336,21 @@ def _leak_words(profile: InputProfile, leak: LeakFingerprint) -> dict[str, Any]:
         }
     if leak.method == "minmax":
         low, high = leak.interval or (0.0, 1.0)
-        alone = "" if leak.fitted_on == "each split by itself" else ", and not on the training rows"
+        alone = "" if leak.fitted_on is FittedOn.EACH_SPLIT else ", and not on the training rows"
         return {
             "summary": f"minimum {low:g} and maximum {high:g} are exact on {where}{alone}",
             "quantity": f"{profile.kind}s whose range is exact",
             "measured": float(leak.columns),
         }
     if leak.method == "robust":
-        alone = "" if leak.fitted_on == "each split by itself" else ", and not on the training rows"
+        alone = "" if leak.fitted_on is FittedOn.EACH_SPLIT else ", and not on the training rows"
         return {
             "summary": f"median 0 and interquartile range 1 are exact on {where}{alone}",
             "quantity": f"{profile.kind}s whose quartiles are exact",
             "measured": float(leak.columns),
         }
-    distance = leak.together if leak.fitted_on == "both splits together" else leak.validation
-    alone = leak.fitted_on == "each split by itself"
+    distance = leak.together if leak.fitted_on is FittedOn.BOTH_SPLITS else leak.validation
+    alone = leak.fitted_on is FittedOn.EACH_SPLIT
     train = "" if alone else f"; the training rows are {leak.train:.1g} off"
     return {
         "summary": (
@@ -362,14 +363,14 @@ def _leak_words(profile: InputProfile, leak: LeakFingerprint) -> dict[str, Any]:
 
 
 def _leak_why(leak: LeakFingerprint) -> str:
-    if leak.fitted_on == "each sample by itself":
+    if leak.fitted_on is FittedOn.EACH_SAMPLE:
         return "no other row was used, so nothing leaks; how bright or loud a sample is, is lost to the model"
-    if leak.fitted_on == "each batch by itself":
+    if leak.fitted_on is FittedOn.EACH_BATCH:
         return (
             "each batch was normalised by its own statistics: the same raw row becomes another input in "
             "another batch, and a single new row cannot be normalised at all"
         )
-    if leak.fitted_on == "each split by itself":
+    if leak.fitted_on is FittedOn.EACH_SPLIT:
         return (
             "each split was normalised by its own statistics: the same raw row becomes two different "
             "inputs, and a single new row cannot be normalised at all"
@@ -378,6 +379,6 @@ def _leak_why(leak: LeakFingerprint) -> str:
     return f"statistics were fitted on held-out rows{chance}: validation no longer measures unseen data"
 
 
-def _counts(found: NonFiniteInputs) -> str:
-    parts = [f"{n:,} {word}" for n, word in ((found.missing, "NaN"), (found.infinite, "infinite")) if n]
+def _counts(entries: NonFiniteEntries) -> str:
+    parts = [f"{n:,} {word}" for n, word in ((entries.missing, "NaN"), (entries.infinite, "infinite")) if n]
     return " and ".join(parts)

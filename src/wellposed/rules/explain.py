@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import dis
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
 from importlib import resources
-from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any
 
 from ..arguments import refused, told
 from ..errors import ArgumentError
 from ..limits import Limits
 from ..report import FAMILIES
 from . import RULES
-
-if TYPE_CHECKING:
-    from .table import Rule
+from .table import Rule
 
 _WIDTH = 80
 _LONGEST_KEY = 80  # characters: what is longer is no rule, and would be compared with each
@@ -88,43 +83,17 @@ def listing(rules: tuple[Rule, ...]) -> str:
 def _page(rule: Rule) -> str:
     page = resources.files("wellposed.rules") / "pages" / f"{rule.code}.md"
     markdown = page.read_text(encoding="utf-8") if page.is_file() else f"# {rule.code} {rule.name}\n"
-    return "\n".join([*plain_text(markdown), *_limits(rule, markdown)]).rstrip()
+    return "\n".join([*plain_text(markdown), *_limits(rule)]).rstrip()
 
 
-def _limits(rule: Rule, page: str) -> list[str]:
-    """The limits that the rule's code reads, or that its page names."""
-    read = _names_read(rule.judge)
-    used = [limit for limit in fields(Limits) if limit.name in read or f"`{limit.name}`" in page]
+def _limits(rule: Rule) -> list[str]:
+    used = [limit for limit in fields(Limits) if limit.name in rule.limits]
     lines = ["Limits", "------"] if used else []
     for limit in used:
         lines += _wrapped(f"{limit.name} = {limit.default:g}", first="- ", rest="  ")
         for about in ("unit", "source"):
             lines += _wrapped(str(limit.metadata.get(about, "")), first="  ", rest="  ")
     return lines
-
-
-def _names_read(judge: Callable[..., Any]) -> set[str]:
-    """Every name in the code of a judge and of the functions of its own module that it calls."""
-    names: set[str] = set()
-    waiting = [judge]
-    while waiting:
-        function = waiting.pop()
-        if isinstance(function, FunctionType) and function.__module__ == judge.__module__:
-            fresh = _names_in(function.__code__) - names
-            names |= fresh
-            called = _globals_in(function.__code__) & fresh & function.__globals__.keys()
-            waiting += [function.__globals__[name] for name in called]
-    return names
-
-
-def _globals_in(code: CodeType) -> set[str]:
-    """Names looked up in the module: an attribute may bear the name of a function there."""
-    return {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
-
-
-def _names_in(code: CodeType) -> set[str]:
-    inner = (const for const in code.co_consts if isinstance(const, CodeType))
-    return set(code.co_names).union(*map(_names_in, inner))
 
 
 _FENCE = re.compile(r"^\s*```[^\n]*\n(.*?)(?:^\s*```[^\S\n]*$|\Z)", re.MULTILINE | re.DOTALL)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..gradcheck.result import CustomBackward, CustomBackwards, GradientCheck, GradientHook
 from ..limits import Limits
 from ..report import Severity
-from .table import Fault, Judgement, NoVerdict
+from .table import Defect, Judgement, NoVerdict
 
 _NONE = NoVerdict(reason="no custom backward", outcome="not applicable")
 _NG = "relative error of the gradient, |analytic - numerical| / (|analytic| + |numerical|)"
@@ -28,8 +28,8 @@ def gradient_mismatch(custom: CustomBackwards, limits: Limits) -> Iterator[Judge
             yield (_elsewhere if entry.elsewhere else _wrong)(entry, entry.check, limits)
 
 
-def _wrong(entry: CustomBackward, check: GradientCheck, limits: Limits) -> Fault:
-    return Fault(
+def _wrong(entry: CustomBackward, check: GradientCheck, limits: Limits) -> Defect:
+    return Defect(
         where=entry.where,
         summary=f"the backward pass of {entry.name} is not the derivative of its forward pass: {_what(entry, check)}",
         quantity=_NG,
@@ -41,8 +41,8 @@ def _wrong(entry: CustomBackward, check: GradientCheck, limits: Limits) -> Fault
     )
 
 
-def _stale(entry: CustomBackward, limits: Limits) -> Fault:
-    return Fault(
+def _stale(entry: CustomBackward, limits: Limits) -> Defect:
+    return Defect(
         where=entry.where,
         summary=f"the backward pass of {entry.name} is right by itself, and in the model it returned a gradient that is "
         f"{entry.strayed:.0%} off: what it keeps for the backward pass is overwritten by another call",
@@ -55,8 +55,8 @@ def _stale(entry: CustomBackward, limits: Limits) -> Fault:
     )
 
 
-def _elsewhere(entry: CustomBackward, check: GradientCheck, limits: Limits) -> Fault:
-    return Fault(
+def _elsewhere(entry: CustomBackward, check: GradientCheck, limits: Limits) -> Defect:
+    return Defect(
         where=entry.where,
         summary=f"the backward pass of {entry.name} is right for the gradient that this loss sends it, and wrong for another: "
         f"{_what(entry, check)}",
@@ -78,7 +78,7 @@ def gradient_inconclusive(custom: CustomBackwards, limits: Limits) -> Iterator[J
         if entry.check is None:
             continue
         if entry.deliberate:
-            yield Fault(
+            yield Defect(
                 where=entry.where,
                 summary=f"the backward pass of {entry.name} is not the derivative of its forward pass, as it seems on purpose: {entry.deliberate}",
                 quantity=_NG,
@@ -87,7 +87,7 @@ def gradient_inconclusive(custom: CustomBackwards, limits: Limits) -> Iterator[J
                 fix="nothing, when it is meant",
             )
         elif entry.check.verdict == "inconclusive" or _unresolved(entry.check, limits):
-            yield Fault(
+            yield Defect(
                 where=entry.where,
                 summary=f"the backward pass of {entry.name} could not be told right from wrong: {entry.check.detail}",
                 quantity="smallest relative error that would have been seen",
@@ -99,9 +99,9 @@ def gradient_inconclusive(custom: CustomBackwards, limits: Limits) -> Iterator[J
     yield from map(_hooked, custom.hooks)
 
 
-def _hooked(hook: GradientHook) -> Fault:
+def _hooked(hook: GradientHook) -> Defect:
     others = "" if hook.places == 1 else f" and {hook.places - 1} more alike"
-    return Fault(
+    return Defect(
         where=hook.where,
         summary=f"a hook ({hook.hook}) changes {hook.kind} {hook.where}{others}: it {hook.words}",
         quantity="relative change of the gradient, |after - before| / |before|",
@@ -118,7 +118,7 @@ def unchecked_custom_backward(custom: CustomBackwards, limits: Limits) -> Iterat
     for entry in custom.entries:
         if entry.check is None or entry.left:
             unchecked = entry.calls - entry.checked
-            yield Fault(
+            yield Defect(
                 where=entry.where,
                 summary=f"{entry.name} has a backward pass of its own that was not checked: {entry.reason}"
                 if entry.check is None

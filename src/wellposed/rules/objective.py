@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..limits import Limits
 from ..objective.result import LabelProfile, ObjectiveProfile, TargetProfile
 from ..report import Severity
-from .table import Fault, Judgement, NoVerdict
+from .table import Defect, Judgement, NoVerdict
 
 _FEW_ROWS = 8  # a constant prediction of fewer rows knows them by heart
 
@@ -16,7 +16,7 @@ _FEW_ROWS = 8  # a constant prediction of fewer rows knows them by heart
 def stochastic_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     scale = abs(profile.initial) + 1e-12
     if profile.repeat_difference > limits.repeat_difference * scale:
-        yield Fault(
+        yield Defect(
             where="loss",
             summary=f"two evaluations with every random state fixed differ by {profile.repeat_difference:.2g} (loss {profile.initial:.4g})",
             quantity="difference of two evaluations, relative to the loss",
@@ -29,7 +29,7 @@ def stochastic_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judge
 
 def non_finite_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     if not math.isfinite(profile.initial):
-        yield Fault(
+        yield Defect(
             where="loss",
             summary=f"the loss is {profile.initial} before the first step",
             quantity="loss at initialization",
@@ -85,7 +85,7 @@ def initial_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgemen
     far = profile.initial > limits.initial_extreme * reference
     if not closed >= (1.0 if far else limits.initial_healed):
         ratio = profile.initial / max(reference, 1e-12)
-        yield Fault(
+        yield Defect(
             where="loss",
             summary=f"loss starts at {profile.initial:.4g}; outputs that know nothing have {uninformed:.4g}, a constant prediction {constant:.4g} (limit {limit:.4g})",
             quantity="loss at initialization",
@@ -114,7 +114,7 @@ def double_softmax(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgem
         return
     share = None if profile.constant_output else lost_share(profile)
     if confined.probabilities and share is not None and share > limits.unreachable_share:
-        yield Fault(
+        yield Defect(
             where=profile.output_at,
             summary=f"{confined.operation} outputs go into a loss that takes logits: it cannot fall below {profile.confined_floor:.3g} (free outputs reach {profile.floor:.3g})",
             quantity="lowest loss that the outputs can reach",
@@ -140,7 +140,7 @@ def output_range(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgemen
     share = lost_share(profile)
     doubled = confined.probabilities and profile.targets.kind in ("classes", "binary")
     if share is not None and share > limits.unreachable_share and not doubled:
-        yield Fault(
+        yield Defect(
             where=profile.output_at,
             summary=f"the final {confined.operation} confines outputs to {_interval(confined.low, confined.high)}; targets span {profile.targets.low:.3g} to {profile.targets.high:.3g}"
             if profile.targets.kind == "values"
@@ -153,7 +153,7 @@ def output_range(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgemen
             confidence="confirmed",
         )
     elif profile.normalises and confined.operation in ("relu", "hardtanh", "softplus", "exp"):
-        yield Fault(
+        yield Defect(
             where=profile.output_at,
             summary=f"the final {confined.operation} clips the logits of a loss that normalises them itself",
             quantity="lower end of the outputs",
@@ -179,7 +179,7 @@ def lost_share(profile: ObjectiveProfile) -> float | None:
 
 def constant_output(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.constant_output:
-        yield Fault(
+        yield Defect(
             where=profile.output_at,
             summary="every sample gets the same output, to rounding, before and after the first steps",
             quantity="difference of outputs between samples",
@@ -209,7 +209,7 @@ def loss_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.floor is not None and profile.floor >= -1e-6 * (1 + abs(wrong)):
         return  # a loss with a floor at or above zero rewards something; turned round it would have none
     if right > wrong + 1e-6 * (abs(right) + abs(wrong)):
-        yield Fault(
+        yield Defect(
             where="loss",
             summary=f"outputs that agree with the targets have a higher loss ({right:.4g}) than outputs that disagree ({wrong:.4g})",
             quantity="loss of agreeing outputs minus loss of disagreeing ones",
@@ -224,7 +224,7 @@ def loss_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
 def wrong_loss_input(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     o, y = profile.output_shape, profile.target_shape
     if profile.pairing_ignored and o != y and profile.targets.kind in ("values", "binary"):
-        yield Fault(
+        yield Defect(
             where="loss",
             summary=f"outputs of shape {o} against targets of shape {y}: the loss is the same whichever sample a target belongs to",
             quantity="change of the loss when targets change places",
@@ -235,7 +235,7 @@ def wrong_loss_input(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judg
         )
         return
     if profile.unbounded and (profile.log_normaliser or 0.0) > limits.log_normaliser:
-        yield Fault(
+        yield Defect(
             where="loss",
             summary="the loss expects log-probabilities and gets raw outputs: it falls by 1 for every 1 added to all outputs",
             quantity="largest |logsumexp| of a row of outputs (0 for log-probabilities)",
@@ -258,7 +258,7 @@ def class_imbalance(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judge
         return
     times = t.majority_share * t.classes
     if t.majority_share > limits.majority_share and times > limits.majority_times:
-        yield Fault(
+        yield Defect(
             where="targets",
             summary=f"one of {t.classes} classes holds {t.majority_share:.0%} of the rows, {times:.1f} times an even share",
             quantity="share of the largest class times the number of classes",
@@ -283,7 +283,7 @@ def constant_targets(profile: TargetProfile, limits: Limits) -> Iterator[Judgeme
         return
     # A generator's step wants "real" of every sample, and a residual wants 0 at every point.
     meant = profile.kind != "classes" and 0 <= profile.constant <= 1
-    yield Fault(
+    yield Defect(
         where="targets",
         summary=f"all {profile.rows:,} training rows that were read have the same target, {profile.constant:g}",
         quantity="different targets",
@@ -315,7 +315,7 @@ def unused_output(profile: TargetProfile, limits: Limits) -> Iterator[Judgement]
         return
     shifted = unused == [0]
     shown = ", ".join(map(str, unused[:5])) + (", ..." if len(unused) > 5 else "")
-    yield Fault(
+    yield Defect(
         where="targets",
         summary=f"{len(unused)} of {profile.outputs} outputs stand for no label: {shown}; labels go from {min(counts)} to {max(counts)} over {sum(counts.values()):,} rows"
         + (", as if they counted from 1" if shifted else ""),
@@ -350,7 +350,7 @@ def unseen_labels(profile: TargetProfile, limits: Limits) -> Iterator[Judgement]
             outcome="inconclusive",
         )
         return
-    yield Fault(
+    yield Defect(
         where="targets",
         summary=f"{len(new)} of {len(profile.held_out)} classes of the validation rows have no training row: class {worst} with {rows:,} rows, for one",
         quantity="probability that a random split leaves a class out",
@@ -371,7 +371,7 @@ def uninformative_labels(profile: LabelProfile, limits: Limits) -> Iterator[Judg
             outcome="inconclusive",
         )
     elif profile.score < seen and not profile.learned > limits.label_learned:
-        yield Fault(
+        yield Defect(
             where="targets",
             summary=f"three probes predict the targets no better than shuffled ones: held-out correlation {profile.score:.3f} (shuffled {profile.chance:.3f} ± {profile.chance_std:.3f})",
             quantity="held-out correlation of the best probe",

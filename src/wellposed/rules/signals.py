@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from ..limits import Limits
 from ..signals.result import FLUSH_BELOW, LayerSignal, SignalProfile, TrainingProfile
-from .table import NO_OPTIMIZER, Fault, Judgement, NoVerdict
+from .table import NO_OPTIMIZER, Defect, Judgement, NoVerdict
 
 _REDRAW = "wellposed fix train.py:problem redraws the weights with the gain of the activation and calibrates them on the data"
 
@@ -36,7 +36,7 @@ def vanishing_activations(profile: SignalProfile, limits: Limits) -> Iterator[Ju
         return
     if first.rms < gone and not recovered:
         at = next(x for x in profile.layers if x.rms < limits.step_down * scale)
-        yield Fault(
+        yield Defect(
             where=at.name,
             summary=f"the signal falls from std {profile.input_std:.2g} at the input to rms {first.rms:.2g} at {first.name} (limit {gone:.2g})",
             quantity="rms of the last hidden layer",
@@ -44,6 +44,7 @@ def vanishing_activations(profile: SignalProfile, limits: Limits) -> Iterator[Ju
             limit=gone,
             why="each layer shrinks the signal, so samples look alike to the last layer and gradients shrink on the way back",
             fix=_REDRAW,
+            command="fix",
         )
 
 
@@ -55,7 +56,7 @@ def exploding_activations(profile: SignalProfile, limits: Limits) -> Iterator[Ju
     limit = limits.exploded * max(profile.input_std, 1.0)
     if last and last.sample_std > limit:
         at = next(x for x in profile.layers if x.sample_std > limit / 100)
-        yield Fault(
+        yield Defect(
             where=at.name,
             summary=f"across-sample std grows from {profile.input_std:.2g} at the input to {last.sample_std:.2g} at {last.name} (limit {limit:.2g})",
             quantity="across-sample std of the last layer",
@@ -63,6 +64,7 @@ def exploding_activations(profile: SignalProfile, limits: Limits) -> Iterator[Ju
             limit=limit,
             why="each layer amplifies the signal: the first steps see huge outputs and gradients, and blow up or only shrink them",
             fix=_REDRAW,
+            command="fix",
         )
 
 
@@ -78,7 +80,7 @@ def signal_collapse(profile: SignalProfile, limits: Limits) -> Iterator[Judgemen
         )
     elif first.spread < limits.collapsed and later is not None and later.spread < limits.collapsed:
         at = next((x for x in profile.layers if x.spread < 10 * limits.collapsed), first)
-        yield Fault(
+        yield Defect(
             where=at.name,
             summary=f"samples differ by {first.spread:.2g} of the signal's size at {first.name} (limit {limits.collapsed:g})",
             quantity="across-sample std over rms at the last hidden layer",
@@ -86,6 +88,7 @@ def signal_collapse(profile: SignalProfile, limits: Limits) -> Iterator[Judgemen
             limit=limits.collapsed,
             why="deep layers see nearly the same values for every sample, and learn the mean of the targets",
             fix=_REDRAW + "; deep sigmoid networks cannot be rescued by variance: use tanh, ReLU or a norm",
+            command="fix",
         )
 
 
@@ -103,7 +106,7 @@ def dead_units(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
         ):
             continue
         if share > limits.dead_share and _alive_after(profile.layers[i + 1 :]):
-            yield Fault(
+            yield Defect(
                 where=layer.name,
                 summary=f"{share:.0%} of the {layer.units} units are dead on every batch, before and after {profile.steps} steps (limit {limits.dead_share:.0%})",
                 quantity="share of units without any gradient",
@@ -127,7 +130,7 @@ def saturated_units(profile: SignalProfile, limits: Limits) -> Iterator[Judgemen
             after.saturated_share if after.saturated_share is not None else layer.saturated_share,
         )
         if share > limits.saturated_share:
-            yield Fault(
+            yield Defect(
                 where=layer.name,
                 summary=f"{share:.0%} of the entries saturate the {layer.squashing} that follows (limit {limits.saturated_share:.0%}; rms {layer.rms:.3g})",
                 quantity="share of entries where the slope is below 1 % of its largest",
@@ -148,7 +151,7 @@ def exploding_gradients(profile: SignalProfile, limits: Limits) -> Iterator[Judg
     last = flow[-1][1]
     worst, value = max(flow, key=lambda item: item[1])
     if last > 0 and value > limits.gradient_growth * last:
-        yield Fault(
+        yield Defect(
             where=worst.name,
             summary=f"the gradient grows {value / last:.2g}-fold from {flow[-1][0].name} back to {worst.name} (limit {limits.gradient_growth:g})",
             quantity="gradient times activation, first layer over last",
@@ -156,6 +159,7 @@ def exploding_gradients(profile: SignalProfile, limits: Limits) -> Iterator[Judg
             limit=limits.gradient_growth,
             why="one rate cannot serve layers whose gradients differ this much: the early ones overshoot or the late ones stand still",
             fix=_REDRAW,
+            command="fix",
         )
 
 
@@ -165,7 +169,7 @@ def precision_underflow(profile: SignalProfile, limits: Limits) -> Iterator[Judg
         return
     worst = max(profile.flushed.items(), key=lambda item: item[1], default=None)
     if worst is not None and worst[1] > limits.flushed_share:
-        yield Fault(
+        yield Defect(
             where=worst[0],
             summary=f"{worst[1]:.0%} of the gradient entries at {worst[0]} are zero in {profile.precision} (limit {limits.flushed_share:.0%})",
             quantity="share of nonzero gradient entries that flush to zero",
@@ -180,7 +184,7 @@ def non_finite_origin(profile: SignalProfile, limits: Limits) -> Iterator[Judgem
     origin = profile.nonfinite
     if origin is not None:
         direction = "output" if origin.direction == "forward" else "gradient"
-        yield Fault(
+        yield Defect(
             where=origin.where,
             summary=f"the first NaN or infinite {direction} comes from {origin.operation} at {origin.where}",
             quantity="training step at which it appears",
@@ -202,7 +206,7 @@ def noise_dominates(profile: SignalProfile, limits: Limits) -> Iterator[Judgemen
     if profile.noise is None:
         yield NoVerdict(reason="no dropout", outcome="not applicable")
     elif profile.noise > limits.noise:
-        yield Fault(
+        yield Defect(
             where=profile.noisiest or "model",
             summary=f"dropout makes the outputs vary {profile.noise:.3g} times as much as the samples do (limit {limits.noise:g})",
             quantity="variance over draws of dropout over variance across samples",
@@ -217,7 +221,7 @@ def symmetric_weights(profile: TrainingProfile, limits: Limits) -> Iterator[Judg
     equal = [u for u in profile.updates if u.rows_equal and (u.movement > 0 or u.rms == 0)]
     if equal:
         first = equal[0]
-        yield Fault(
+        yield Defect(
             where=first.name,
             summary=f"all units of {first.name} have the same weights, and still have after {profile.steps} steps"
             + (f" ({len(equal)} such tensors)" if len(equal) > 1 else ""),
@@ -226,6 +230,7 @@ def symmetric_weights(profile: TrainingProfile, limits: Limits) -> Iterator[Judg
             limit=0.0,
             why="units that start equal get equal gradients and stay equal: the layer is as good as one unit wide",
             fix="draw the weights at random: " + _REDRAW,
+            command="fix",
             confidence="confirmed",
         )
 
@@ -254,7 +259,7 @@ def vanishing_updates(profile: TrainingProfile, limits: Limits) -> Iterator[Judg
     if slow:
         worst = min(slow, key=lambda u: u.movement)
         needed = 0.01 * profile.steps / worst.movement
-        yield Fault(
+        yield Defect(
             where=worst.name,
             summary=f"needs about {needed:.1e} steps to move by 1 %; moved {worst.movement:.1e} in {profile.steps} steps (limit {limits.slow_movement:g})"
             + (f"; {len(slow)} weights alike" if len(slow) > 1 else ""),
@@ -263,6 +268,7 @@ def vanishing_updates(profile: TrainingProfile, limits: Limits) -> Iterator[Judg
             limit=limits.slow_movement,
             why="the gradient that reaches it is tiny beside the others': under this optimizer it stays at its random start",
             fix=_REDRAW + "; or use an optimizer that rescales each gradient (Adam)",
+            command="fix",
         )
 
 

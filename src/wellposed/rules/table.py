@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..limits import Limits
-from ..report import Confidence, Finding, Outcome, Severity, Skipped
+from ..report import Command, Confidence, Finding, Outcome, Severity, Skipped, Unmeasured
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class Defect:
     """What a rule says when it finds its defect; the table adds code, name and severity to make a `Finding`."""
 
     where: str
@@ -21,6 +21,8 @@ class Fault:
     limit: float | None = None
     why: str
     fix: str
+    command: Command = ""
+    """The subcommand of ``wellposed`` that `fix` names together with ``train.py:problem``."""
     confidence: Confidence = "measured"
     severity: Severity | None = None
     """Milder or graver than the rule's own, when the measurement says so."""
@@ -38,7 +40,7 @@ class NoVerdict:
 
 NO_OPTIMIZER = NoVerdict(reason="no optimizer given", needs="pass optimizer=...")
 
-Judgement = Fault | NoVerdict
+Judgement = Defect | NoVerdict
 Judge = Callable[[Any, Limits], Iterator[Judgement]]
 
 
@@ -51,19 +53,11 @@ class Rule:
     judges: type
     severity: Severity
     judge: Judge
+    limits: tuple[str, ...] = ()
+    """Names of the `Limits` that the judge reads."""
     core: bool = False
     """Whether its verdict answers what its family asks: do signals arrive, does the loss fit, do steps train what they
     should? Not of a rule that passes where nothing was looked at, or that asks for more than a model, a loss and data."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unmeasured:
-    """Stands in for a measurement that could not be taken, with the reason."""
-
-    reason: str
-    outcome: Outcome = "skip"
-    needs: str = ""
-    """What to pass or to change, so that it can be."""
 
 
 @dataclass(frozen=True)
@@ -84,31 +78,32 @@ def apply(rules: Sequence[Rule], measured: Mapping[type, Any], limits: Limits) -
             skipped.append(_skipped(rule, profile))
             continue
         judgements = list(rule.judge(profile, limits))
-        faults = [j for j in judgements if isinstance(j, Fault)]
+        defects = [j for j in judgements if isinstance(j, Defect)]
         unsure = [j for j in judgements if isinstance(j, NoVerdict)]
-        findings += [_finding(rule, fault) for fault in faults]
-        if not faults and unsure:
+        findings += [_finding(rule, defect) for defect in defects]
+        if not defects and unsure:
             skipped.append(_skipped(rule, unsure[0]))
-        elif not faults:
+        elif not defects:
             passed.append(rule.code)
     return Verdicts(tuple(findings), tuple(passed), tuple(skipped))
 
 
-def _skipped(rule: Rule, said: NoVerdict | Unmeasured) -> Skipped:
-    return Skipped(code=rule.code, reason=said.reason, outcome=said.outcome, needs=said.needs)
+def _skipped(rule: Rule, why: NoVerdict | Unmeasured) -> Skipped:
+    return Skipped(code=rule.code, reason=why.reason, outcome=why.outcome, needs=why.needs)
 
 
-def _finding(rule: Rule, fault: Fault) -> Finding:
+def _finding(rule: Rule, defect: Defect) -> Finding:
     return Finding(
         code=rule.code,
         name=rule.name,
-        severity=fault.severity or rule.severity,
-        where=fault.where,
-        summary=fault.summary,
-        quantity=fault.quantity,
-        measured=fault.measured,
-        limit=fault.limit,
-        why=fault.why,
-        fix=fault.fix,
-        confidence=fault.confidence,
+        severity=defect.severity or rule.severity,
+        where=defect.where,
+        summary=defect.summary,
+        quantity=defect.quantity,
+        measured=defect.measured,
+        limit=defect.limit,
+        why=defect.why,
+        fix=defect.fix,
+        command=defect.command,
+        confidence=defect.confidence,
     )

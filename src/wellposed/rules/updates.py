@@ -9,27 +9,27 @@ from statistics import median as _median
 
 from ..limits import Limits
 from ..report import Severity
-from ..signals.result import Outcome, TrainingProfile
-from .table import NO_OPTIMIZER, Fault, Judgement, NoVerdict
+from ..signals.result import Change, TrainingOutcome, TrainingProfile
+from .table import NO_OPTIMIZER, Defect, Judgement, NoVerdict
 
 _SMOOTHED = 5  # steps over which a loss is averaged, so that one batch tells little
 
 
 def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
-    tried = [profile.what_if.get(k) for k in ("standardised targets", "standardised inputs and targets")]
+    tried = [i.outcome for i in profile.under(Change.STANDARDISED_TARGETS, Change.STANDARDISED_BOTH)]
     if not profile.constant_loss:
         yield NoVerdict(reason="no constant prediction to compare with")
         return
     blown = diverged(profile.outcome, profile.constant_loss)
-    if any(tried) and not blown and _stands_far_off(profile, limits):
+    if tried and not blown and _stands_far_off(profile, limits):
         yield _far_targets(profile, limits)
         return
-    cured = [o.end / profile.constant_loss for o in tried if o is not None and math.isfinite(o.end)]
+    cured = [o.end / profile.constant_loss for o in tried if math.isfinite(o.end)]
     scaled, raw = min(cured, default=math.inf), profile.outcome.end / profile.constant_loss
     if scaled > limits.learned_share:
         return
     if blown or (raw > limits.target_gain * max(scaled, 0.05) and raw > limits.unlearned_share):
-        yield Fault(
+        yield Defect(
             where="targets",
             summary=f"after {profile.steps} steps the loss is {_share(raw)}; with standardised targets {scaled:.3g} of it",
             quantity="held-out loss over that of a constant prediction",
@@ -59,9 +59,9 @@ def _stands_far_off(profile: TrainingProfile, limits: Limits) -> bool:
     )
 
 
-def _far_targets(profile: TrainingProfile, limits: Limits) -> Fault:
+def _far_targets(profile: TrainingProfile, limits: Limits) -> Defect:
     closed = _closed_share(profile)
-    return Fault(
+    return Defect(
         where="targets",
         summary=f"{profile.steps} steps close {closed:.1e} of the distance to a constant prediction (limit {limits.closed_share:g}): the loss goes from {profile.outcome.start:.4g} to {profile.outcome.end:.4g}, a constant has {profile.constant_loss:.4g}",
         quantity="share of the distance from the start to a constant prediction",
@@ -89,7 +89,7 @@ def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
             outcome="inconclusive",
         )
         return
-    smaller = [(k, o) for k, o in profile.what_if.items() if k.startswith("rate /")]
+    smaller = [(i.factor, i.outcome) for i in profile.under(Change.SMALLER_RATE)]
     better = [
         (k, o) for k, o in smaller if math.isfinite(o.end) and o.end < o.start and not base.end <= o.end
     ]
@@ -99,7 +99,7 @@ def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
         yield NoVerdict(reason=f"{went}, and no smaller rate tried does better", outcome="inconclusive")
         return
     if not better:
-        yield Fault(
+        yield Defect(
             where="optimizer",
             summary=f"{went}, and at every smaller rate tried",
             quantity="held-out loss after the steps",
@@ -109,15 +109,15 @@ def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
             fix="look for what overflows: the scale of inputs and targets, a logarithm or a division in the loss",
         )
         return
-    name, best = min(better, key=lambda item: item[1].end)
-    yield Fault(
+    divisor, best = min(better, key=lambda item: item[1].end)
+    yield Defect(
         where="optimizer",
-        summary=f"{went}; to {best.end:.3g} at {_fraction(name)} of it",
+        summary=f"{went}; to {best.end:.3g} at {_fraction(divisor)} of it",
         quantity="held-out loss after the steps",
         measured=base.end,
         limit=best.start,
         why=f"steps overshoot: the first one changes a weight by {_first_step(profile):.2g} of its size",
-        fix=f"divide the learning rate by {name.removeprefix('rate / ')}; check that the loss is a mean over the batch, not a sum",
+        fix=f"divide the learning rate by {divisor}; check that the loss is a mean over the batch, not a sum",
         confidence="confirmed",
     )
 
@@ -129,7 +129,7 @@ def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
     if profile.warming_up:
         yield NoVerdict(reason="a schedule is in its warm-up")
         return
-    tried = [(k, o) for k, o in profile.what_if.items() if k.startswith("rate *") and math.isfinite(o.end)]
+    tried = [(i.factor, i.outcome) for i in profile.under(Change.LARGER_RATE) if math.isfinite(i.outcome.end)]
     moved = [u.movement for u in profile.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
     if not moved:
         yield NoVerdict(reason="no weight moved by a finite amount")
@@ -137,7 +137,7 @@ def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
         return
     largest = max(moved)
     if largest == 0 and any(u.gradient_rms > 0 for u in profile.updates if u.dimensions >= 2):
-        yield Fault(
+        yield Defect(
             where="optimizer",
             summary=f"no weight changes by a single bit in {profile.steps} steps at rate {profile.learning_rate:g}, though gradients flow",
             quantity="largest relative movement of a weight",
@@ -152,11 +152,10 @@ def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
     if not tried:
         yield NoVerdict(reason=f"{standing}, and no larger rate could be tried", outcome="inconclusive")
         return
-    name, faster = min(tried, key=lambda item: item[1].end)
-    times = name.removeprefix("rate * ")
+    times, faster = min(tried, key=lambda item: item[1].end)
     gained, gained_now = faster.start - faster.end, profile.outcome.start - profile.outcome.end
     if gained > limits.small_gain * abs(faster.start) and gained_now < 0.01 * gained:
-        yield Fault(
+        yield Defect(
             where="optimizer",
             summary=f"no weight moves by more than {largest:.1e} in {profile.steps} steps at rate {profile.learning_rate:g} (limit {limits.small_movement:g})",
             quantity="largest relative movement of a weight",
@@ -174,16 +173,16 @@ def weight_decay_dominates(profile: TrainingProfile, limits: Limits) -> Iterator
     if not profile.given:
         yield NO_OPTIMIZER
         return
-    free = profile.what_if.get("no weight decay")
-    if free is None:
+    without = profile.under(Change.NO_WEIGHT_DECAY)
+    if not without:
         return
-    base = profile.outcome
+    base, free = profile.outcome, without[0].outcome
     weights = [u for u in profile.updates if u.dimensions >= 2 and u.rms > 0]
     share = median((u.decay_share for u in weights), default=0.0)
     remaining = median((u.remaining for u in weights), default=1.0)
     better = math.isfinite(free.end) and not base.end <= free.end
     if share > limits.decay_share and remaining < limits.decay_remaining and better:
-        yield Fault(
+        yield Defect(
             where="optimizer",
             summary=f"weight decay {profile.weight_decay:g} pulls {share:.2g} times as hard as the gradient: {remaining:.1%} of the weights' size is left after {profile.steps} steps (limit {limits.decay_remaining:.0%})",
             quantity="norm of a weight after the steps over its norm before, median over weights",
@@ -195,7 +194,7 @@ def weight_decay_dominates(profile: TrainingProfile, limits: Limits) -> Iterator
         )
 
 
-def diverged(outcome: Outcome, constant: float | None) -> bool:
+def diverged(outcome: TrainingOutcome, constant: float | None) -> bool:
     """Whether the loss is not finite, or ends clearly above both its start and a constant prediction.
 
     A held-out loss that rises while the training loss falls is overfitting, which is no fault of the steps.
@@ -207,7 +206,7 @@ def diverged(outcome: Outcome, constant: float | None) -> bool:
     return not falls and outcome.end > reference + 0.1 * abs(reference) + 1e-9
 
 
-def fell_first(outcome: Outcome, limits: Limits) -> bool:
+def fell_first(outcome: TrainingOutcome, limits: Limits) -> bool:
     """Whether the steps took the loss down at first, and it rose again without running away, as where the targets move with the model.
 
     Steps that are too long overshoot from the start.
@@ -225,9 +224,9 @@ def _first_step(profile: TrainingProfile) -> float:
     )
 
 
-def _fraction(name: str) -> str:
-    words = {"rate / 10": "a tenth", "rate / 100": "a hundredth", "rate / 1000": "a thousandth"}
-    return words.get(name, f"1/{name.removeprefix('rate / ')}")
+def _fraction(divisor: int) -> str:
+    words = {10: "a tenth", 100: "a hundredth", 1000: "a thousandth"}
+    return words.get(divisor, f"1/{divisor}")
 
 
 def median(values: Iterable[float], *, default: float) -> float:

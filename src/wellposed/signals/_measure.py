@@ -92,7 +92,9 @@ def _measured(given: Problem, seed: int) -> SignalProfile:
                 "leave loss out for the forward signal alone"
             )
         later = (
-            torch_training.trial(runner, drawn, drawn[:1], steps=STEPS, seed=seed, before=first).later
+            torch_training.short_training(
+                runner, drawn, drawn[:1], steps=STEPS, seed=seed, before=first
+            ).later
             if goes_backward
             else ()
         )

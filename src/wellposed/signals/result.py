@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from ..arguments import several
 from ..safe_text import printable
@@ -48,7 +49,7 @@ class LayerSignal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NonFinite:
+class NonFiniteOrigin:
     """Where the first NaN or infinity came from."""
 
     where: str
@@ -76,7 +77,7 @@ class SignalProfile:
     """Across-sample std of the model's first floating-point input."""
     output: str | None = None
     """Name of the layer whose output is the model's output."""
-    nonfinite: NonFinite | None = None
+    nonfinite: NonFiniteOrigin | None = None
     flushed: dict[str, float] = field(default_factory=dict)
     """By parameter: share of nonzero gradient entries that the half precision in force would flush to zero."""
     precision: str = "fp32"
@@ -132,7 +133,7 @@ class ParameterUpdate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class TrainingOutcome:
     """How a short training on a copy went."""
 
     losses: tuple[float, ...]
@@ -143,11 +144,32 @@ class Outcome:
     """Held-out loss after the last step; NaN or inf when training blew up."""
 
 
+class Change(StrEnum):
+    """What an intervention changes before the same steps are taken."""
+
+    STANDARDISED_INPUTS = "standardised inputs"
+    STANDARDISED_TARGETS = "standardised targets"
+    STANDARDISED_BOTH = "standardised inputs and targets"
+    SMALLER_RATE = "smaller rate"
+    LARGER_RATE = "larger rate"
+    NO_WEIGHT_DECAY = "no weight decay"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intervention:
+    """A short training with one thing changed, and how it went."""
+
+    change: Change
+    factor: int = 1
+    """By which a rate was divided or multiplied; 1 for other changes."""
+    outcome: TrainingOutcome
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingProfile:
     """A few steps of the user's optimizer on a copy, and what changes under an intervention."""
 
-    outcome: Outcome
+    outcome: TrainingOutcome
     steps: int
     optimizer: str
     """Class name, or ``"reference"`` when the user gave none and Adam at 1e-3 stood in."""
@@ -158,9 +180,13 @@ class TrainingProfile:
     updates: tuple[ParameterUpdate, ...]
     constant_loss: float | None = None
     """Loss of the best constant prediction, for scale; None where it is not known."""
-    what_if: dict[str, Outcome] = field(default_factory=dict)
-    """Outcomes of the same steps under one change each: ``"rate / 10"``, ``"no weight decay"``, ``"standardised targets"``, …"""
+    what_if: tuple[Intervention, ...] = ()
+    """The same steps under one change each."""
 
     @property
     def given(self) -> bool:
         return self.optimizer != "reference"
+
+    def under(self, *changes: Change) -> tuple[Intervention, ...]:
+        """The interventions of these kinds, in the order in which they were tried."""
+        return tuple(tried for tried in self.what_if if tried.change in changes)

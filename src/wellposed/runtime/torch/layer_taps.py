@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...signals.result import FLUSH_BELOW, LayerSignal, NonFinite
+from ...signals.result import FLUSH_BELOW, LayerSignal, NonFiniteOrigin
 from .batch import Batch
 from .session import Runner, clear_gradients, main_tensor, outputs_without_gradients, seed_everything
 
@@ -59,7 +59,7 @@ class Tapped:
     """Everything that one pass of taps saw."""
 
     layers: tuple[LayerSignal, ...]
-    nonfinite: NonFinite | None
+    nonfinite: NonFiniteOrigin | None
     flushed: dict[str, float]
     output: str | None
     gradient_squares: dict[str, list[float]] = field(default_factory=dict)
@@ -263,11 +263,11 @@ class _Taps:
             rectified=sums.rectified,
         )
 
-    def nonfinite(self, step: int) -> NonFinite | None:
+    def nonfinite(self, step: int) -> NonFiniteOrigin | None:
         if self.first_nonfinite is None:
             return None
         module, operation = self.first_nonfinite
-        return NonFinite(where=self.names[module], operation=operation, direction="forward", step=step)
+        return NonFiniteOrigin(where=self.names[module], operation=operation, direction="forward", step=step)
 
     def flushed_shares(self) -> dict[str, float]:
         return {self.names[m]: s.flushed / s.nonzero for m, s in self.sums.items() if s.nonzero}
@@ -332,7 +332,9 @@ def _add_squashing(sums: _Sums, kind: str, result: torch.Tensor) -> None:
     sums.squashed += y.numel()
 
 
-def _backward_origin(runner: Runner, batches: Sequence[Batch], *, seed: int, step: int) -> NonFinite | None:
+def _backward_origin(
+    runner: Runner, batches: Sequence[Batch], *, seed: int, step: int
+) -> NonFiniteOrigin | None:
     """Run again with a hook on every autograd node: the origin takes finite gradients in and gives others out."""
     for i, batch in enumerate(batches):
         seed_everything(seed + i)
@@ -349,7 +351,7 @@ def _backward_origin(runner: Runner, batches: Sequence[Batch], *, seed: int, ste
             loss.backward()
         if origins:
             node = origins[0]
-            return NonFinite(
+            return NonFiniteOrigin(
                 where=_made_in(node, taps) or _nearest(node, names),
                 operation=type(node).__name__.removesuffix("0"),
                 direction="backward",

@@ -4,39 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from ...signals.result import LayerSignal, Outcome, ParameterUpdate
+from ...signals.result import LayerSignal, ParameterUpdate, TrainingOutcome
 from .batch import Batch
 from .layer_taps import Tapped, tap
 from .optimizers import Optimizers
 from .restore import preserved
 from .session import Runner, mean_loss, reference_optimizer, seed_everything, take_steps
 
-Change = Callable[[torch.optim.Optimizer], None]
+ChangeOptimizer = Callable[[torch.optim.Optimizer], None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Trial:
-    outcome: Outcome
+class TrainingRun:
+    outcome: TrainingOutcome
     updates: tuple[ParameterUpdate, ...]
     later: tuple[LayerSignal, ...]
 
 
-def trial(
+def short_training(
     runner: Runner,
     batches: Sequence[Batch],
     held_out: Sequence[Batch],
     *,
     steps: int,
     seed: int,
-    change: Change | None = None,
+    change: ChangeOptimizer | None = None,
     before: Tapped | None = None,
     and_then: Callable[[Tapped | None], None] | None = None,
-) -> Trial:
+) -> TrainingRun:
     """Take `steps` steps from the present state, in a scope of its own.
 
     Parameters
@@ -71,8 +71,8 @@ def trial(
             tapped = tap(runner, batches[:3], seed=seed, step=steps)
         if and_then is not None:
             and_then(tapped)
-    return Trial(
-        outcome=Outcome(losses=tuple(losses), start=start, end=end),
+    return TrainingRun(
+        outcome=TrainingOutcome(losses=tuple(losses), start=start, end=end),
         updates=updates,
         later=tapped.layers if tapped else (),
     )
@@ -85,7 +85,7 @@ def held_out_curve(
     *,
     at: Sequence[int],
     seed: int,
-    change: Change | None = None,
+    change: ChangeOptimizer | None = None,
 ) -> list[float]:
     """Held-out loss in eval mode after each of the steps `at`; inf from where training blows up."""
     with preserved(runner.problem.model, runner.problem.loss, runner.problem.optimizer):
@@ -182,7 +182,7 @@ def _rows_equal(weight: torch.Tensor) -> bool:
     return bool(((weight - weight[:1]).abs() <= 1e-6 * weight.abs().max()).all())
 
 
-def scale_rate(factor: float) -> Change:
+def scale_rate(factor: float) -> ChangeOptimizer:
     def change(optimizer: torch.optim.Optimizer) -> None:
         for group in optimizer.param_groups:
             group["lr"] = group["lr"] * factor
@@ -202,12 +202,28 @@ def without_decay(optimizer: torch.optim.Optimizer) -> None:
             group["weight_decay"] = 0.0
 
 
-def optimizer_facts(optimizer: Any) -> tuple[str, float, float, bool]:
-    """Class name, largest rate, largest weight decay, and whether a scheduler is in its warm-up."""
+class OptimizerFacts(NamedTuple):
+    """What an optimizer is set to, over all its groups."""
+
+    name: str
+    """Class name."""
+    rate: float
+    """The largest of a group."""
+    weight_decay: float
+    """The largest of a group."""
+    warming_up: bool
+    """Whether a scheduler holds the rate below its base value."""
+
+
+REFERENCE = OptimizerFacts("reference", 1e-3, 0.0, False)
+"""Adam, which stands in where no optimizer was given."""
+
+
+def optimizer_facts(optimizer: Any) -> OptimizerFacts:
     groups = optimizer.param_groups
     rate = max(float(g.get("lr", 0.0)) for g in groups)
     base = max(float(g.get("initial_lr", g.get("lr", 0.0))) for g in groups)
     decay = max(float(g.get("weight_decay", 0.0) or 0.0) for g in groups)
     top = max((float(g["max_lr"]) for g in groups if "max_lr" in g), default=base)
     name = optimizer.name if isinstance(optimizer, Optimizers) else type(optimizer).__name__
-    return name, rate, decay, rate < 0.999 * max(base, top)
+    return OptimizerFacts(name, rate, decay, rate < 0.999 * max(base, top))
