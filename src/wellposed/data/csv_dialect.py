@@ -113,10 +113,10 @@ def codes_with_zeros(entries: Sequence[str]) -> str | None:
     ("codes with leading zeros, such as '00123': if they are amounts, write them without these", None)
     """
     words = [entry.strip() for entry in entries]
-    found = next((word for word in words if _WITH_ZEROS.match(word)), None)
-    if found is None or not all(word.isdecimal() for word in words):  # amounts may have a sign
+    code = next((word for word in words if _WITH_ZEROS.match(word)), None)
+    if code is None or not all(word.isdecimal() for word in words):  # amounts may have a sign
         return None
-    return f"codes with leading zeros, such as {found!r}: if they are amounts, write them without these"
+    return f"codes with leading zeros, such as {code!r}: if they are amounts, write them without these"
 
 
 def dialect_of(head: str, label: str, *, tabs: bool = False) -> tuple[Dialect, list[list[str]]]:
@@ -236,8 +236,8 @@ def remark_on_header(header: Sequence[str], number: Number) -> str | None:
 
 def numbers_in(header: Sequence[str], number: Number) -> dict[int, float]:
     """The numbers among the names, by their place."""
-    found = {i: number(name) for i, name in enumerate(header)}
-    return {i: value for i, value in found.items() if value is not None and value == value}
+    values = {i: number(name) for i, name in enumerate(header)}
+    return {i: value for i, value in values.items() if value is not None and value == value}
 
 
 def _looks_like_data(

@@ -84,8 +84,8 @@ class TextPart(Part):
                 yield partial(self._piece, block, size, names, number)
 
     def _piece(self, block: bytes, size: int, names: Sequence[str], number: int) -> Piece:
-        found = self._reader.columns(block, names, self._integers) if self._reader else None
-        rows, columns = found or self._columns(block, names, number)
+        parsed = self._reader.columns(block, names, self._integers) if self._reader else None
+        rows, columns = parsed or self._columns(block, names, number)
         return Piece(
             columns=[entries for entries, _ in columns],
             missing=[rows - len(entries) for entries, _ in columns],
@@ -138,8 +138,8 @@ class TextPart(Part):
     def _column(self, name: str, rows: Rows) -> ColumnEntries:
         values = self.values(name, rows)
         present = np.array([value == value for value in values], dtype=bool)
-        held = as_numbers([value for value in values if value == value], integers=name in self._integers)
-        return held, None if present.all() else present
+        entries = as_numbers([value for value in values if value == value], integers=name in self._integers)
+        return entries, None if present.all() else present
 
     def _rows(self, block: bytes, *, before: int) -> Rows:
         """Each row and the line where it ends; all have as many entries as the header."""
@@ -192,12 +192,12 @@ class TextPart(Part):
 
     def _decide(self, name: str, entries: list[str]) -> None:
         """Whether a column holds numbers, and whether these are integers."""
-        held = [entry for entry in entries if not is_missing(entry)]
-        plain = [entry for entry in held if self.dialect.number(entry) is not None]
+        filled = [entry for entry in entries if not is_missing(entry)]
+        plain = [entry for entry in filled if self.dialect.number(entry) is not None]
         numbers = [self.dialect.number(entry) for entry in plain]
         integers = all(isinstance(value, int) for value in numbers)
-        if 2 * len(numbers) <= len(held):
-            self.left_alone[name] = kind_of_text(held) if held else EMPTY
+        if 2 * len(numbers) <= len(filled):
+            self.left_alone[name] = kind_of_text(filled) if filled else EMPTY
         elif integers and (why := codes_with_zeros(plain)):
             self.left_alone[name] = why
         else:
@@ -220,11 +220,11 @@ class TextPart(Part):
 
     def _held(self, block: bytes, names: Sequence[str], before: int) -> dict[str, list[str]]:
         """Some entries of each column that are not missing, where there are any."""
-        found = self._reader.held(block, names) if self._reader else None
-        if found is None:
+        entries = self._reader.held(block, names) if self._reader else None
+        if entries is None:
             rows = [row for _, row in self._rows(block, before=before)]
-            found = {name: [row[self._places[name]] for row in rows] for name in names}
-        return found
+            entries = {name: [row[self._places[name]] for row in rows] for name in names}
+        return entries
 
 
 def _read_as(dialect: Dialect, row: Sequence[str]) -> str:
@@ -315,10 +315,10 @@ class QuickReader:
     def _is_whole(self, block: bytes, rows: int) -> bool:
         """Whether no row lacks entries, which polars fills: the separators outside quotes tell."""
         expected = rows * (len(self._index) - 1)
-        found = _count(block, self._dialect.separator)
-        if found != expected and b'"' in block:
-            found -= _count(b"".join(_QUOTED.findall(block)), self._dialect.separator)
-        return found == expected
+        separators = _count(block, self._dialect.separator)
+        if separators != expected and b'"' in block:
+            separators -= _count(b"".join(_QUOTED.findall(block)), self._dialect.separator)
+        return separators == expected
 
 
 def _unless_missing(written: Any) -> Any:

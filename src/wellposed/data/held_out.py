@@ -46,10 +46,10 @@ def check_split(split: Any, train: Any) -> str:
         _check_said(split)
         return ""
     for what in _wrapped(train):
-        said = _declared(what)
-        if said:
+        declaration = _declared(what)
+        if declaration:
             raise LeakageError(
-                f"the data are a {type(what).__name__} with {said}: statistics of held-out data leak it into "
+                f"the data are a {type(what).__name__} with {declaration}: statistics of held-out data leak it into "
                 "training; fit on the training split, or say split='train' if this is what you train on"
             )
     doubt = next(filter(None, map(_doubtful, _wrapped(train))), "")

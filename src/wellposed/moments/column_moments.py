@@ -183,13 +183,13 @@ class ColumnMoments:
     @cached_property
     def fingerprint(self) -> str:
         """32 hexadecimal digits that the same entries give in any order, chunking, engine or exact dtype."""
-        held = hashlib.sha256(f"{self.rows} {self.shape}".encode())
+        hasher = hashlib.sha256(f"{self.rows} {self.shape}".encode())
         for array in (self.count, self.missing, self.infinite, self.minimum, self.maximum):
-            held.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
+            hasher.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
         for sums in (self.values, self.squares):
-            held.update(f"{sums.start} {sums.digits.shape}".encode())
-            held.update(np.ascontiguousarray(sums.digits).astype("<i8").tobytes())
-        return held.hexdigest()[:32]
+            hasher.update(f"{sums.start} {sums.digits.shape}".encode())
+            hasher.update(np.ascontiguousarray(sums.digits).astype("<i8").tobytes())
+        return hasher.hexdigest()[:32]
 
     def __or__(self, other: Self) -> Self:
         if not isinstance(other, ColumnMoments):

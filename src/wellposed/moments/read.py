@@ -111,14 +111,14 @@ def _engine(data: Any, engine: str | None) -> str | None:
 
 
 def _by_engine(engine: str, data: Any, **options: Any) -> Read:
-    found = engines.reduce_with(engine, data, **options)
+    reduced = engines.reduce_with(engine, data, **options)
     return Read(
-        moments=found.moments,
-        ndim=found.ndim,
-        names=found.names,
-        integers=tuple(found.integers or ()),
-        left_alone=dict(found.left_alone),
-        label=found.label,
+        moments=reduced.moments,
+        ndim=reduced.ndim,
+        names=reduced.names,
+        integers=tuple(reduced.integers or ()),
+        left_alone=dict(reduced.left_alone),
+        label=reduced.label,
     )
 
 
@@ -150,10 +150,10 @@ def _is_frame(data: Any) -> bool:
 
 
 def _by_frame(source: Any, named: Sequence[str], *, covariance: bool = False, **options: Any) -> Read:
-    found = _by_source(source, **options)
+    whole = _by_source(source, **options)
     if not covariance:
-        return found
-    return replace(found, mixing=_by_source(source.select(named), covariance=True, **options).moments)
+        return whole
+    return replace(whole, mixing=_by_source(source.select(named), covariance=True, **options).moments)
 
 
 def _by_source(source: Any, *, axis: Any, **options: Any) -> Read:
@@ -200,15 +200,15 @@ def _in_one_array(
 
 
 def _as_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    held = as_array(mask, "mask")
-    if held.dtype.kind != "b":
-        raise ArgumentError(f"mask has dtype {held.dtype}: expected booleans, True where an entry counts")
-    if held.shape != shape[: held.ndim]:
+    flags = as_array(mask, "mask")
+    if flags.dtype.kind != "b":
+        raise ArgumentError(f"mask has dtype {flags.dtype}: expected booleans, True where an entry counts")
+    if flags.shape != shape[: flags.ndim]:
         raise ArgumentError(
-            f"mask has shape {held.shape}, the data {shape}: expected the data's leading axes, such as "
+            f"mask has shape {flags.shape}, the data {shape}: expected the data's leading axes, such as "
             f"{shape[: max(1, len(shape) - 1)]}"
         )
-    return held
+    return flags
 
 
 def _in_batches(
@@ -219,8 +219,8 @@ def _in_batches(
         return Read(moments=on_device, ndim=data.ndim)
     names, ndim, size, rows = column_names(data), 0, 0, 0
     whole, mixing = Reduction(axis=axis, **options), Reduction(axis=axis, **options)
-    with closing(batches(data)) as held:
-        for batch in held:
+    with closing(batches(data)) as arrays:
+        for batch in arrays:
             if ndim and batch.ndim != ndim:
                 raise DataError(
                     f"batches have {ndim} and {batch.ndim} dimensions: expected the same in every batch"
@@ -241,10 +241,12 @@ def _in_batches(
 def _part_that_mixes(batch: Any, columns: Sequence[Any], names: Any, axis: Any) -> Any:
     """The columns that are named, in the order of the data; None where that is all of them."""
     kept = kept_axes(batch.ndim, axis)
-    found: list[Any] = [names.index(c) if isinstance(c, str) and names and c in names else c for c in columns]
-    if len(kept) != 1 or not found or not all(isinstance(c, int | np.integer) for c in found):
+    places: list[Any] = [
+        names.index(c) if isinstance(c, str) and names and c in names else c for c in columns
+    ]
+    if len(kept) != 1 or not places or not all(isinstance(c, int | np.integer) for c in places):
         return None
     width = batch.shape[kept[0]]
-    if len(found) == width or not all(0 <= c < width for c in found):
+    if len(places) == width or not all(0 <= c < width for c in places):
         return None
-    return batch[(slice(None),) * kept[0] + (sorted(int(c) for c in found),)]
+    return batch[(slice(None),) * kept[0] + (sorted(int(c) for c in places),)]

@@ -166,8 +166,8 @@ class _Keeper:
         self._warned = False
 
     def done_before(self) -> Done:
-        found = self._file.read(self._begun) if self._file else None
-        return found or Done(pieces=0, bytes=0, moments=ColumnMoments.empty())
+        done = self._file.read(self._begun) if self._file else None
+        return done or Done(pieces=0, bytes=0, moments=ColumnMoments.empty())
 
     def keep(self, done: Done) -> None:
         """Write when it is time; a full disk is told once, and the work goes on."""
@@ -312,11 +312,11 @@ class Checkpoint:
                 raise ArtifactError(f"{self.path}: not a checkpoint of ours: name a file of its own")
             rest = file.read()
         try:
-            held = json.loads(_HEAD + rest.decode())
+            content = json.loads(_HEAD + rest.decode())
         except (ValueError, RecursionError) as error:
             raise ArtifactError(f"{self.path}: damaged ({error}): delete it to start again") from None
-        body = held.get("body")
-        if not isinstance(body, dict) or held.get("digest") != _digest(body):
+        body = content.get("body")
+        if not isinstance(body, dict) or content.get("digest") != _digest(body):
             raise ArtifactError(f"{self.path}: damaged: delete it to start again")
         return body
 

@@ -39,9 +39,9 @@ def apply(n: FittedTransform, x: Any, *, inverse: bool) -> Any:
     if table is not None:
         return _on_table(n, table, inverse=inverse)
     _refuse_what_has_no_rows_here(x)
-    found = column_names(x)
-    if found is not None:
-        _check_columns(n, found, table=False)
+    names = column_names(x)
+    if names is not None:
+        _check_columns(n, names, table=False)
     entries = None if isinstance(x, tuple) else entries_of(x, "x")
     if entries is not None:
         return _on_sparse(n, x, entries, inverse=inverse)

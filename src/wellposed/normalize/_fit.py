@@ -64,7 +64,7 @@ def fit(
     wanted = _wanted(columns)
     data = targets_of(train) if of == "targets" else train
     refuse_filling(asked, data)
-    found = read(
+    reading = read(
         data,
         axis=axis,
         mask=mask,
@@ -75,21 +75,21 @@ def fit(
         progress=progress,
         **options_for(method),
     )
-    if found.moments.rows == 0:
+    if reading.moments.rows == 0:
         raise DataError("the training data have no rows: expected at least one")
-    remarks = [*found.remarks, *([] if axis is not None else _layout(found)), *([doubt] if doubt else [])]
-    return normalizer_of(found, asked, wanted, kept_axes(found.ndim, axis), source, remarks)
+    remarks = [*reading.remarks, *([] if axis is not None else _layout(reading)), *([doubt] if doubt else [])]
+    return normalizer_of(reading, asked, wanted, kept_axes(reading.ndim, axis), source, remarks)
 
 
-def _layout(found: Read) -> list[str]:
+def _layout(reading: Read) -> list[str]:
     """What the axes of an array of more than two dimensions were taken for, where nobody said it."""
-    columns = found.moments.count.size
-    if found.ndim < 3:
+    columns = reading.moments.count.size
+    if reading.ndim < 3:
         return []
-    if found.ndim == 3:
-        taken = f"read as (N, T, F), with {columns} features along axis 2"
-        return [f"{taken}; for (N, C, T) say axis=1, for images without channels axis=()"]
-    last = ", H, W" if found.ndim == 4 else ", ..."
+    if reading.ndim == 3:
+        form = f"read as (N, T, F), with {columns} features along axis 2"
+        return [f"{form}; for (N, C, T) say axis=1, for images without channels axis=()"]
+    last = ", H, W" if reading.ndim == 4 else ", ..."
     channels_last = f"(N{last}, C)"
     return [f"read as (N, C{last}), with {columns} channels along axis 1; for {channels_last} say axis=-1"]
 
@@ -258,8 +258,8 @@ def codes_among(m: ColumnMoments, names: Sequence[str] | None, integers: Sequenc
     """
     if names is None:
         return {}
-    found = {i: _why(m, i) for i, stored in enumerate(integers) if stored and m.count.flat[i]}
-    return {i: why for i, why in found.items() if why}
+    reasons = {i: _why(m, i) for i, stored in enumerate(integers) if stored and m.count.flat[i]}
+    return {i: why for i, why in reasons.items() if why}
 
 
 def _why(m: ColumnMoments, i: int) -> str:

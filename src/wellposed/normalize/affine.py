@@ -106,10 +106,10 @@ def misfit(shape: list[int], sizes: list[int]) -> str:
             + "expected samples, or one sample, of the training data's form"
         )
     for axis in range(dropped, ndim):
-        found, size = shape[axis - dropped], sizes[axis]
-        if size >= 0 and found != size:
+        columns, size = shape[axis - dropped], sizes[axis]
+        if size >= 0 and columns != size:
             return (
-                f"x has {found} columns along axis {axis - dropped}, the normalizer has {size}: "
+                f"x has {columns} columns along axis {axis - dropped}, the normalizer has {size}: "
                 + "expected the columns it was fitted on"
             )
     return ""

@@ -99,8 +99,8 @@ def layout_of(schema: Any, *, columns: Sequence[str] = (), others: Mapping[str, 
     left_alone |= others or {}
     whole = {name: flag for name, flag in zip(numbers, integers, strict=True) if name not in left_alone}
     if not whole:
-        found = ", ".join(f"{name!r} ({why})" for name, why in list(left_alone.items())[:5])
-        raise DataError(f"no column holds numbers: there is {found or 'none'}")
+        others_listed = ", ".join(f"{name!r} ({why})" for name, why in list(left_alone.items())[:5])
+        raise DataError(f"no column holds numbers: there is {others_listed or 'none'}")
     for name in columns:
         if name not in whole:
             why = f"holds no numbers: {left_alone[name]}" if name in left_alone else "is not in the table"
@@ -195,16 +195,16 @@ def _sound(state: PartitionState | PartitionFault) -> PartitionState:
 
 def _joined(batches: Iterable[Any]) -> Iterator[Any]:
     """The same rows in batches worth the kernel's while: engines may hand over one row at a time."""
-    held: list[Any] = []
+    waiting: list[Any] = []
     size = 0
     for batch in batches:
         if batch.num_rows:
-            held.append(batch)
+            waiting.append(batch)
             size += batch.nbytes
         if size >= PIECE_BYTES:
-            yield from _as_one(held)
-            held, size = [], 0
-    yield from _as_one(held)
+            yield from _as_one(waiting)
+            waiting, size = [], 0
+    yield from _as_one(waiting)
 
 
 def _as_one(batches: Sequence[Any]) -> Sequence[Any]:
@@ -221,11 +221,11 @@ def _batch_state(batch: Any, layout: Layout, options: Mapping[str, Any]) -> Part
                 f"column {name!r} holds {types[name]}, and the table's schema says that it holds nulls "
                 "alone: give it one type throughout"
             )
-    held = arrow.columns_of(batch, layout.names)
+    numbers = arrow.columns_of(batch, layout.names)
     integers = tuple(
-        flag if len(array) else None for flag, array in zip(held.integers, held.arrays, strict=True)
+        flag if len(array) else None for flag, array in zip(numbers.integers, numbers.arrays, strict=True)
     )
-    return PartitionState(moments=moments_of_piece(held.piece(), **options), integers=integers, ndim=2)
+    return PartitionState(moments=moments_of_piece(numbers.piece(), **options), integers=integers, ndim=2)
 
 
 def _array_state(batch: Any, axis: Any, options: Mapping[str, Any]) -> PartitionState:

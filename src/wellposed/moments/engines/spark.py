@@ -34,8 +34,8 @@ def reduce(data: Any, *, columns: Sequence[str], axis: Any, options: Mapping[str
     if hasattr(data, "to_spark"):  # pandas on Spark
         data = data.to_spark()
     layout = _layout(data, columns)
-    held = places_of(data.columns)
-    places = [held[name] for name in layout.read]
+    place = places_of(data.columns)
+    places = [place[name] for name in layout.read]
     # By place: names may hold dots and backticks, or differ in their capitals only.
     numbered = data.toDF(*(f"c{i}" for i in range(len(data.columns)))).select(*(f"c{i}" for i in places))
     states = numbered.mapInArrow(_mapper(layout, options), _STATE)

@@ -284,16 +284,16 @@ def module(*, calls: Sequence[str]) -> Any:
     """
     whole, long, floats = types.int64, types.CPointer(types.int64), types.CPointer(types.float64)
     lanes = whole, whole, floats, long, long, long
-    found = llvm.parse_assembly(_assembly(_flush, lanes, "flush"))
+    made = llvm.parse_assembly(_assembly(_flush, lanes, "flush"))
     for entry, digits in ((types.float32, 24), (types.float64, 53)):
         of_entries = types.CPointer(entry)
         room = of_entries, floats, types.CPointer(types.uint8), floats, floats
         arguments = (of_entries, whole, whole, whole, whole, *lanes, *room)
-        found.link_in(llvm.parse_assembly(_assembly(_reducer(digits), arguments, f"reduce_{entry}")))
-    others = set(_CALLED.findall(str(found))) - set(calls)
+        made.link_in(llvm.parse_assembly(_assembly(_reducer(digits), arguments, f"reduce_{entry}")))
+    others = set(_CALLED.findall(str(made))) - set(calls)
     if others:
         raise RuntimeError(f"the compiled sums call {', '.join(sorted(others))}")
-    return found
+    return made
 
 
 def _assembly(function: Any, arguments: tuple[Any, ...], name: str) -> str:

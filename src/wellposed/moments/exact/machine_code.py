@@ -86,9 +86,9 @@ class Native:
         """Machine code for this processor, from the disk where it was kept."""
         places = list(self._places())
         for place in places:
-            kept = _kept(place, self._head)
-            if kept:
-                return kept
+            code = _kept(place, self._head)
+            if code:
+                return code
         code = self._machine.emit_object(kernel.module(calls=C_LIBRARY))
         _keep(places, self._head, code)
         return code
@@ -136,11 +136,11 @@ def _kept(place: Path, head: bytes) -> bytes | None:
             status = os.fstat(file.fileno())
             if not (stat.S_ISREG(status.st_mode) and _is_ours(status)):
                 return None
-            held = file.read(_MOST_BYTES)
+            content = file.read(_MOST_BYTES)
     except OSError:
         return None
-    digest, code = held[:32], held[32:].removeprefix(head)
-    whole = len(code) + len(head) == len(held) - 32 and hashlib.sha256(held[32:]).digest() == digest
+    digest, code = content[:32], content[32:].removeprefix(head)
+    whole = len(code) + len(head) == len(content) - 32 and hashlib.sha256(content[32:]).digest() == digest
     return code if whole else None
 
 

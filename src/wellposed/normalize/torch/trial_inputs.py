@@ -51,8 +51,8 @@ class ModelTrial:
         """Which entry of `rows` each value is, in order of size; -1 for a value that is none of them."""
         size = math.prod(self.shape)
         ranks = (values / _spacing(size) - 1) / 2 + size // 2
-        held = (ranks == np.floor(ranks)) & (ranks >= 0) & (ranks < size)
-        return np.where(held, ranks, -1).astype(np.int_)
+        known = (ranks == np.floor(ranks)) & (ranks >= 0) & (ranks < size)
+        return np.where(known, ranks, -1).astype(np.int_)
 
 
 def _spacing(size: int) -> float:
@@ -260,12 +260,12 @@ def same_outputs(expected: list[torch.Tensor], found: list[torch.Tensor], *, tol
 
 def _close(expected: torch.Tensor, found: torch.Tensor, tolerance: float) -> bool:
     """With NaN and infinities in the same places."""
-    held = torch.isfinite(expected)
-    if not torch.equal(expected[~held].nan_to_num(), found[~held].nan_to_num()):
+    finite = torch.isfinite(expected)
+    if not torch.equal(expected[~finite].nan_to_num(), found[~finite].nan_to_num()):
         return False
     if not torch.equal(expected.isnan(), found.isnan()):
         return False
-    expected, found = expected[held], found[held]
+    expected, found = expected[finite], found[finite]
     if not expected.numel():
         return True
     return bool((found - expected).abs().max() <= tolerance * expected.abs().max().clamp_min(1e-300))
