@@ -158,7 +158,7 @@ def _separator(announced: re.Match[str] | None, first: str, label: str, *, tabs:
 def _check_separator(
     rows: Sequence[tuple[int, list[str]]], header: Sequence[str], separator: str, label: str
 ) -> None:
-    """Of a single column: another separator in most lines tells that the first line is no header."""
+    """Refuse a single column whose lines mostly hold another separator: the first line is then no header."""
     entries = [row[0] for _, row in rows if row]
     for other in SEPARATORS if len(header) == 1 else "":
         most = 2 * sum(other in entry for entry in entries) > len(entries)
@@ -210,16 +210,16 @@ def _decimal_mark(rows: list[list[str]], header: Sequence[str], label: str) -> s
 
 Number = Callable[[str], float | None]
 """The number that an entry stands for, NaN where it is missing; None where it is none."""
-_MEND = "expected a header line with the names of the columns; write one above it"
+_WRITE_A_HEADER = "expected a header line with the names of the columns; write one above it"
 
 
 def check_header(header: Sequence[str], number: Number, rows: Sequence[Sequence[str]], label: str) -> None:
     """Refuse a header that is made of data, or names a column twice."""
     numbers = numbers_in(header, number)
     if all(number(name) is not None for name in header):
-        raise DataError(f"{label}: the first line holds numbers, {_MEND}")
+        raise DataError(f"{label}: the first line holds numbers, {_WRITE_A_HEADER}")
     if numbers and (why := _looks_like_data(header, number, numbers, rows)):
-        raise DataError(f"{label}: the first line looks like data ({why}): {_MEND}")
+        raise DataError(f"{label}: the first line looks like data ({why}): {_WRITE_A_HEADER}")
     twice = repeated(header)
     if twice:
         raise DataError(f"{label}: the header names {listed(map(repr, twice))} twice")

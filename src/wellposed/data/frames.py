@@ -19,7 +19,7 @@ class Column(NamedTuple):
 
     values: NDArray[Any]
     nulls: NDArray[np.bool_] | None
-    """Which are null, where the table tells that from NaN."""
+    """Which entries are null, where the table distinguishes null from NaN."""
     floating: np.dtype[Any]
     """What the column becomes when it is normalised: floats keep their dtype, the others become float32."""
 

@@ -98,7 +98,7 @@ class ParquetPart(ArrowPart):
         return slices
 
     def _together(self, row_bytes: int) -> Iterator[tuple[int, ...]]:
-        """Row groups, small ones together until they are worth a piece."""
+        """Row groups; small ones that follow each other are combined until they fill a piece."""
         groups: list[int] = []
         rows = 0
         for group, more in enumerate(self._groups):

@@ -1,4 +1,4 @@
-"""Paths: which files are meant, and what tells one version of a file from another."""
+"""Which files a path, a folder or a pattern stands for, and how one version of a file is told from another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which door the training data take: an engine, a source of files or tables, or batches in this process."""
+"""Read the training data once, whatever holds them: an engine, a source of files or tables, or batches in this process."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def _in_one_array(
         "sample_weight": sample_weight,
     }
     mixing = None
-    part = _part_that_mixes(array, columns, names, axis) if options.get("covariance") else None
+    part = _named_columns(array, columns, names, axis) if options.get("covariance") else None
     if part is not None:
         mixing, options = Moments.of(part, **counted, **options), {}
     return Read(moments=Moments.of(array, **counted, **options), ndim=array.ndim, names=names, mixing=mixing)
@@ -225,7 +225,7 @@ def _in_batches(
                 raise DataError(
                     f"batches have {ndim} and {batch.ndim} dimensions: expected the same in every batch"
                 )
-            part = _part_that_mixes(batch, columns, names, axis) if options.get("covariance") else None
+            part = _named_columns(batch, columns, names, axis) if options.get("covariance") else None
             if part is not None:
                 if not ndim:
                     whole = Reduction(axis=axis)
@@ -238,7 +238,7 @@ def _in_batches(
     return Read(moments=whole.moments(), ndim=ndim, names=names, mixing=mixed if mixed.rows else None)
 
 
-def _part_that_mixes(batch: Any, columns: Sequence[Any], names: Any, axis: Any) -> Any:
+def _named_columns(batch: Any, columns: Sequence[Any], names: Any, axis: Any) -> Any:
     """The columns that are named, in the order of the data; None where that is all of them."""
     kept = kept_axes(batch.ndim, axis)
     places: list[Any] = [

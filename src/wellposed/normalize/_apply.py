@@ -38,7 +38,7 @@ def apply(n: FittedTransform, x: Any, *, inverse: bool) -> Any:
     table = as_table(x)
     if table is not None:
         return _on_table(n, table, inverse=inverse)
-    _refuse_what_has_no_rows_here(x)
+    _refuse_rows_elsewhere(x)
     names = column_names(x)
     if names is not None:
         _check_columns(n, names, table=False)
@@ -59,7 +59,7 @@ _ELSEWHERE = {
 }
 
 
-def _refuse_what_has_no_rows_here(x: Any) -> None:
+def _refuse_rows_elsewhere(x: Any) -> None:
     if type(x).__name__ == "LazyFrame":
         raise DataError("x is a LazyFrame, which has no rows yet: use x.with_columns(n.to_polars())")
     engine = None if isinstance(x, tuple | list) else engine_of(x)

@@ -340,7 +340,7 @@ def _of_shares(new: float, before: float) -> float:
 
 
 def _nats(c: ColumnDrift) -> float:
-    """How much a row tells of the change, for the order of the columns."""
+    """Size of the largest change of a column, in nats a row, by which the columns are sorted."""
     sizes = (_of_mean(c.mean_shift), _of_variance(c.variance_ratio) if c.variance_ratio >= 0 else 0.0)
     shares = (c.outside, abs(c.missing - c.missing_before))
     return max((s for s in (*sizes, *shares) if not math.isnan(s)), default=0.0)

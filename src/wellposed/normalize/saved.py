@@ -73,7 +73,7 @@ def load(path: str | PathLike[str]) -> FittedTransform:
 
 
 def digest(fields: dict[str, Any]) -> str:
-    """SHA-256 of the contents, which tells damage; it is no signature, and keeps no author out."""
+    """SHA-256 of the contents, which detects damage; it is no signature."""
     plain = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(plain.encode("ascii")).hexdigest()
 

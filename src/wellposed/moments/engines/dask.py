@@ -92,7 +92,7 @@ def _layout(data: Any, columns: Sequence[str]) -> tuple[Layout, list[Any]]:
 
 
 def _arrow_type(column: Any) -> Any:
-    """The ``pyarrow.DataType``; None where it cannot be told without reading everything."""
+    """The ``pyarrow.DataType``; None where only reading everything would show it."""
     import pyarrow as pa
 
     try:

@@ -194,7 +194,7 @@ def _sound(state: PartitionState | PartitionFault) -> PartitionState:
 
 
 def _joined(batches: Iterable[Any]) -> Iterator[Any]:
-    """The same rows in batches worth the kernel's while: engines may hand over one row at a time."""
+    """The same rows in larger batches: engines may pass one row at a time."""
     waiting: list[Any] = []
     size = 0
     for batch in batches:

@@ -86,11 +86,11 @@ class Native:
         """Machine code for this processor, from the disk where it was kept."""
         places = list(self._places())
         for place in places:
-            code = _kept(place, self._head)
+            code = _read_code(place, self._head)
             if code:
                 return code
         code = self._machine.emit_object(kernel.module(calls=C_LIBRARY))
-        _keep(places, self._head, code)
+        _write_code(places, self._head, code)
         return code
 
     @cached_property
@@ -127,7 +127,7 @@ def _show_c_library() -> None:
             llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
 
 
-def _kept(place: Path, head: bytes) -> bytes | None:
+def _read_code(place: Path, head: bytes) -> bytes | None:
     """The code in a file, None where it is not there, damaged, another one, or others could have written it."""
     try:
         if not _is_ours(place.parent.stat()):
@@ -151,7 +151,7 @@ def _is_ours(status: os.stat_result) -> bool:
     return status.st_uid in (os.getuid(), 0) and not status.st_mode & _OF_OTHERS
 
 
-def _keep(places: list[Path], head: bytes, code: bytes) -> None:
+def _write_code(places: list[Path], head: bytes, code: bytes) -> None:
     """In the first place that can be written, by this user and root alone."""
     for place in places:
         try:
