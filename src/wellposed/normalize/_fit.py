@@ -16,9 +16,9 @@ from ..data.batches import axis_for, targets_of
 from ..data.column_names import NO_NAME, listed, printable
 from ..data.held_out import check_split
 from ..errors import ArgumentError, DataError
-from ..moments.column_moments import ColumnMoments
+from ..moments.column_moments import ColumnMoments, ReadResult
 from ..moments.columns import kept_axes
-from ..moments.read import Read, read
+from ..moments.read import read
 from ..moments.resume import Checkpoint
 from ..version import __version__
 from .fitted import FittedTransform, Provenance
@@ -81,7 +81,7 @@ def fit(
     return normalizer_of(reading, asked, wanted, kept_axes(reading.ndim, axis), source, remarks)
 
 
-def _layout(reading: Read) -> list[str]:
+def _layout(reading: ReadResult) -> list[str]:
     """What the axes of an array of more than two dimensions were taken for, where nobody said it."""
     columns = reading.moments.count.size
     if reading.ndim < 3:
@@ -106,7 +106,7 @@ def _wanted(columns: Any) -> list[Any] | None:
 
 
 def normalizer_of(
-    found: Read,
+    found: ReadResult,
     method: Method,
     wanted: list[Any] | None,
     axis: tuple[int, ...],
@@ -180,7 +180,7 @@ def _labels(names: tuple[str, ...] | None) -> Callable[[int], str]:
 
 
 def _select(
-    wanted: list[Any] | None, found: Read, width: int
+    wanted: list[Any] | None, found: ReadResult, width: int
 ) -> tuple[tuple[str, ...] | None, NDArray[np.bool_]]:
     """Names of the columns, and which are to be normalised."""
     selected, names = np.zeros(width, dtype=bool), found.names
@@ -193,7 +193,7 @@ def _select(
     return names, selected
 
 
-def _index(column: Any, found: Read, width: int) -> int:
+def _index(column: Any, found: ReadResult, width: int) -> int:
     if isinstance(column, str):
         shown = repr(printable(column))
         if found.names is None:

@@ -17,9 +17,9 @@ from typing import Any
 
 from ...choices import ENGINES
 from ...errors import ArgumentError, DataError, MissingDependency
-from .partial import Reduced
+from ..column_moments import ReadResult
 
-__all__ = ["Reduced", "engine_of", "reduce_with"]
+__all__ = ["engine_of", "reduce_with"]
 
 _KINDS = {
     "dask": {"DataFrame", "Series", "Array", "Bag", "Delayed"},
@@ -56,7 +56,7 @@ def reduce_with(
     axis: int | tuple[int, ...] | None = None,
     covariance: bool = False,
     quantiles: bool = False,
-) -> Reduced:
+) -> ReadResult:
     """Moments of distributed data, to the bit what one machine gives.
 
     Parameters

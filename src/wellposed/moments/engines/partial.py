@@ -14,27 +14,10 @@ from ...data.batches import batches
 from ...data.source import PIECE_BYTES
 from ...errors import ArgumentError, DataError, WellposedError
 from ...lazy import lazy
-from ..column_moments import ColumnMoments
+from ..column_moments import ColumnMoments, ReadResult
 from ..columns import moments_of_piece, reduce_batch
 
 arrow = lazy("wellposed.data.arrow")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Reduced:
-    """The moments of a whole distributed table or array, and what is known of its columns."""
-
-    moments: ColumnMoments
-    names: tuple[str, ...] | None
-    """The columns of numbers, in order; None for arrays."""
-    integers: tuple[bool, ...]
-    """Which columns are stored as integers wherever they hold anything."""
-    left_alone: Mapping[str, str]
-    """Name of each other column, and why it is no number."""
-    ndim: int
-    """Dimensions of the data, the samples included: 2 for a table."""
-    label: str
-    """Where the data came from, for the record."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,7 +135,7 @@ def merge(states: Iterable[PartitionState | PartitionFault]) -> PartitionState |
     return total
 
 
-def table_result(state: PartitionState | PartitionFault, layout: Layout, *, label: str) -> Reduced:
+def table_result(state: PartitionState | PartitionFault, layout: Layout, *, label: str) -> ReadResult:
     """The merged state of a table; raises what its fault says."""
     state = _sound(state)
     moments = state.moments if state.integers else ColumnMoments.empty(len(layout.names))
@@ -160,7 +143,7 @@ def table_result(state: PartitionState | PartitionFault, layout: Layout, *, labe
     integers = tuple(
         said if found is None else found for found, said in zip(seen, layout.integers, strict=True)
     )
-    return Reduced(
+    return ReadResult(
         moments=moments,
         names=layout.names,
         integers=integers,
@@ -170,13 +153,13 @@ def table_result(state: PartitionState | PartitionFault, layout: Layout, *, labe
     )
 
 
-def array_result(state: PartitionState | PartitionFault, *, label: str) -> Reduced:
+def array_result(state: PartitionState | PartitionFault, *, label: str) -> ReadResult:
     """The merged state of arrays; raises what its fault says."""
     state = _sound(state)
     if not state.ndim:
         raise DataError(f"{label} holds no batches: expected at least one")
     integers = tuple(bool(flag) for flag in state.integers)
-    return Reduced(
+    return ReadResult(
         moments=state.moments, names=None, integers=integers, left_alone={}, ndim=state.ndim, label=label
     )
 
