@@ -58,8 +58,8 @@ def _of_sparse(matrix: Any, *, axis: Any = None, **options: Any) -> ColumnMoment
 
 
 def _with_quantiles(
-    found: ColumnMoments,
-    held: NDArray[Any],
+    moments: ColumnMoments,
+    array: NDArray[Any],
     weights: Weights,
     covers: NDArray[Any],
     *,
@@ -67,13 +67,15 @@ def _with_quantiles(
     **options: Any,
 ) -> ColumnMoments:
     """Quantiles of few different entries are exact, however often these count."""
-    if found.sketches is None or not options.get("quantiles"):
-        return found
-    kept = kept_axes(held.ndim, axis)
-    along = [1] * (held.ndim - 1)
+    if moments.sketches is None or not options.get("quantiles"):
+        return moments
+    kept = kept_axes(array.ndim, axis)
+    along = [1] * (array.ndim - 1)
     often = weights.reshape(-1, *along) * covers.reshape(*covers.shape, *along[covers.ndim - 1 :])
-    counts = as_columns(np.broadcast_to(often, held.shape), kept)
-    return replace(found, sketches=found.sketches.counting(list(as_columns(held, kept).T), list(counts.T)))
+    counts = as_columns(np.broadcast_to(often, array.shape), kept)
+    return replace(
+        moments, sketches=moments.sketches.counting(list(as_columns(array, kept).T), list(counts.T))
+    )
 
 
 def _checked(weight: Any, *, rows: int, entries: int) -> Weights:

@@ -106,7 +106,7 @@ def _wanted(columns: Any) -> list[Any] | None:
 
 
 def normalizer_of(
-    found: ReadResult,
+    reading: ReadResult,
     method: Method,
     wanted: list[Any] | None,
     axis: tuple[int, ...],
@@ -114,11 +114,11 @@ def normalizer_of(
     remarks: Sequence[str] = (),
 ) -> FittedTransform:
     """The normalizer of what was read; `wanted` as ``columns=`` of `Normalizer.fit`, `axis` the kept axes."""
-    moments = found.moments
-    names, selected = _select(wanted, found, moments.count.size)
-    left_alone = dict(found.left_alone)
+    moments = reading.moments
+    names, selected = _select(wanted, reading, moments.count.size)
+    left_alone = dict(reading.left_alone)
     if wanted is None:
-        codes = codes_among(moments, names, found.integers)
+        codes = codes_among(moments, names, reading.integers)
         selected[list(codes)] = False
         left_alone |= {names[i]: why for i, why in codes.items()} if names else {}
     elif names is not None:
@@ -129,7 +129,7 @@ def normalizer_of(
         raise ArgumentError(
             f"method={method.name!r} mixes columns, and the data keep axis {axis}: expected one axis"
         )
-    map_ = transform(method, moments, selected.reshape(moments.shape), label, mixing=found.mixing)
+    map_ = transform(method, moments, selected.reshape(moments.shape), label, mixing=reading.mixing)
     filled = moments.count > 0
     return FittedTransform.made(
         method=method.name,
@@ -139,7 +139,7 @@ def normalizer_of(
         with_centering=method.with_centering,
         with_scaling=method.with_scaling,
         names=names,
-        ndim=found.ndim,
+        ndim=reading.ndim,
         axis=axis,
         count=moments.count,
         mean=np.where(filled, moments.mean, 0.0),
@@ -157,7 +157,7 @@ def normalizer_of(
         rank_error=map_.rank_error,
         left_alone=left_alone,
         remarks=(*map_.remarks, *_blurred(moments, selected, label), *remarks),
-        provenance=_provenance(moments, source if source is not None else found.label),
+        provenance=_provenance(moments, source if source is not None else reading.label),
     )
 
 
@@ -180,33 +180,33 @@ def _labels(names: tuple[str, ...] | None) -> Callable[[int], str]:
 
 
 def _select(
-    wanted: list[Any] | None, found: ReadResult, width: int
+    wanted: list[Any] | None, reading: ReadResult, width: int
 ) -> tuple[tuple[str, ...] | None, NDArray[np.bool_]]:
     """Names of the columns, and which are to be normalised."""
-    selected, names = np.zeros(width, dtype=bool), found.names
+    selected, names = np.zeros(width, dtype=bool), reading.names
     if wanted is None:
         return names, ~selected
     if names is None and len(wanted) == width and all(isinstance(c, str) for c in wanted):
         return tuple(wanted), ~selected
     for column in wanted:
-        selected[_index(column, found, width)] = True
+        selected[_index(column, reading, width)] = True
     return names, selected
 
 
-def _index(column: Any, found: ReadResult, width: int) -> int:
+def _index(column: Any, reading: ReadResult, width: int) -> int:
     if isinstance(column, str):
         shown = repr(printable(column))
-        if found.names is None:
+        if reading.names is None:
             raise ArgumentError(
                 f"columns has the name {shown}, and the data have none: give numbers from 0 to {width - 1}"
             )
-        if column in found.left_alone:
-            raise ArgumentError(f"columns has {shown}, which holds no numbers: {found.left_alone[column]}")
-        if column not in found.names:
+        if column in reading.left_alone:
+            raise ArgumentError(f"columns has {shown}, which holds no numbers: {reading.left_alone[column]}")
+        if column not in reading.names:
             raise ArgumentError(
-                f"columns has {shown}, which is not in the data: there is {listed(found.names, most=12)}"
+                f"columns has {shown}, which is not in the data: there is {listed(reading.names, most=12)}"
             )
-        return found.names.index(column)
+        return reading.names.index(column)
     if isinstance(column, bool) or not isinstance(column, int | np.integer) or not 0 <= column < width:
         raise ArgumentError(f"columns has {column!r}: expected a name, or a number from 0 to {width - 1}")
     return int(column)

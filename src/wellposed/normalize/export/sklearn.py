@@ -221,9 +221,9 @@ def _of_chosen(normalizer: FittedTransform, X: Any) -> FittedTransform:
     if names is None or chosen.all():
         return normalizer
     wanted = [name for name, one in zip(names, chosen, strict=True) if one]
-    found = getattr(X, "columns", None)
+    given = getattr(X, "columns", None)
     is_narrow = len(X.T) == len(wanted) if isinstance(X, np.ndarray) and X.ndim == 2 else False
-    if not is_narrow and (found is None or [*map(str, found)] != wanted):
+    if not is_narrow and (given is None or [*map(str, given)] != wanted):
         return normalizer
     rotation, quartiles = normalizer.rotation, normalizer.quartiles
     columns = ("count", "mean", "std", "minimum", "maximum", "missing", "infinite", "constant", "selected")
