@@ -13,7 +13,7 @@ import pytest
 from wellposed import Normalizer
 from wellposed.errors import ArgumentError, DataError
 from wellposed.moments import engines
-from wellposed.moments.engines import Reduced
+from wellposed.moments.column_moments import ReadResult
 from wellposed.moments.moments import Moments
 from wellposed.normalize.drift import ColumnDrift, Drift, measure_drift
 
@@ -217,7 +217,7 @@ def test_columns_of_a_table_are_found_by_name() -> None:
 
 def test_of_an_engine_what_it_does_not_tell_stays_unknown(monkeypatch) -> None:
     new = normal(400, 2, seed=21) + np.array([0, 1])
-    reduced = Reduced(
+    reduced = ReadResult(
         moments=Moments.of(new),
         names=("a", "b"),
         integers=(False, False),

@@ -27,7 +27,7 @@ print(Moments.of(np.arange(3000.0).reshape(-1, 3)).fingerprint, accumulator._loa
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A file with the code."""
-    machine_code._keep([tmp_path / "sums.bin"], HEAD, CODE)
+    machine_code._write_code([tmp_path / "sums.bin"], HEAD, CODE)
     return tmp_path / "sums.bin"
 
 
@@ -41,34 +41,34 @@ def test_a_later_process_runs_what_was_kept_without_numba() -> None:
 
 
 def test_what_is_kept_is_given_back(place: Path) -> None:
-    assert machine_code._kept(place, HEAD) == CODE
+    assert machine_code._read_code(place, HEAD) == CODE
 
 
 def test_code_of_other_sources_or_for_another_processor_is_not_run(place: Path) -> None:
-    assert machine_code._kept(place, b'["made from that"]') is None
+    assert machine_code._read_code(place, b'["made from that"]') is None
 
 
 @pytest.mark.parametrize("end", [0, 20, 40, -1])
 def test_code_that_was_cut_is_not_run(place: Path, end: int) -> None:
     place.write_bytes(place.read_bytes()[:end])
 
-    assert machine_code._kept(place, HEAD) is None
+    assert machine_code._read_code(place, HEAD) is None
 
 
 def test_code_with_a_changed_byte_is_not_run(place: Path) -> None:
     held = place.read_bytes()
     place.write_bytes(held[:-1] + bytes([held[-1] ^ 1]))
 
-    assert machine_code._kept(place, HEAD) is None
+    assert machine_code._read_code(place, HEAD) is None
 
 
 def test_code_is_kept_in_the_first_place_that_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
     places = [tmp_path / "a file" / "sums.bin", tmp_path / "new" / "sums.bin", tmp_path / "third.bin"]
 
-    machine_code._keep(places, HEAD, CODE)
+    machine_code._write_code(places, HEAD, CODE)
 
-    assert [machine_code._kept(place, HEAD) for place in places] == [None, CODE, None]
+    assert [machine_code._read_code(place, HEAD) for place in places] == [None, CODE, None]
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owners here")
@@ -76,7 +76,7 @@ def test_code_is_kept_in_the_first_place_that_can_be_written(tmp_path: Path) -> 
 def test_code_that_others_could_have_written_is_not_run(place: Path, mode: int) -> None:
     place.chmod(mode)
 
-    assert machine_code._kept(place, HEAD) is None
+    assert machine_code._read_code(place, HEAD) is None
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owners here")
@@ -84,10 +84,10 @@ def test_code_that_others_could_have_written_is_not_run(place: Path, mode: int) 
 def test_code_in_a_folder_of_others_is_not_run_and_none_is_kept_there(place: Path, mode: int) -> None:
     place.parent.chmod(mode)
 
-    assert machine_code._kept(place, HEAD) is None
-    machine_code._keep([place.with_name("other.bin"), place.parent / "new" / "sums.bin"], HEAD, CODE)
+    assert machine_code._read_code(place, HEAD) is None
+    machine_code._write_code([place.with_name("other.bin"), place.parent / "new" / "sums.bin"], HEAD, CODE)
     assert not place.with_name("other.bin").exists()
-    assert machine_code._kept(place.parent / "new" / "sums.bin", HEAD) == CODE
+    assert machine_code._read_code(place.parent / "new" / "sums.bin", HEAD) == CODE
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owners here")
@@ -98,7 +98,7 @@ def test_code_of_another_user_is_not_run(place: Path, monkeypatch: pytest.Monkey
         other = 2
     monkeypatch.setattr(os, "getuid", lambda: other)
 
-    assert machine_code._kept(place, HEAD) is None
+    assert machine_code._read_code(place, HEAD) is None
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
@@ -106,8 +106,8 @@ def test_links_and_pipes_are_not_read(place: Path) -> None:
     place.with_name("link.bin").symlink_to(place)
     os.mkfifo(place.with_name("pipe.bin"))
 
-    assert machine_code._kept(place.with_name("link.bin"), HEAD) is None
-    assert machine_code._kept(place.with_name("pipe.bin"), HEAD) is None
+    assert machine_code._read_code(place.with_name("link.bin"), HEAD) is None
+    assert machine_code._read_code(place.with_name("pipe.bin"), HEAD) is None
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owners here")
@@ -115,14 +115,14 @@ def test_links_and_pipes_are_not_read(place: Path) -> None:
 def test_code_is_kept_so_that_it_is_run_under_any_mask(tmp_path: Path, mask: int) -> None:
     before = os.umask(mask)
     try:
-        machine_code._keep([tmp_path / "sums.bin"], HEAD, CODE)
-        machine_code._keep([tmp_path / "new" / "sums.bin"], HEAD, CODE)
+        machine_code._write_code([tmp_path / "sums.bin"], HEAD, CODE)
+        machine_code._write_code([tmp_path / "new" / "sums.bin"], HEAD, CODE)
     finally:
         os.umask(before)
 
     assert (tmp_path / "sums.bin").stat().st_mode & 0o777 == 0o644
-    assert machine_code._kept(tmp_path / "sums.bin", HEAD) == CODE
-    assert machine_code._kept(tmp_path / "new" / "sums.bin", HEAD) == CODE
+    assert machine_code._read_code(tmp_path / "sums.bin", HEAD) == CODE
+    assert machine_code._read_code(tmp_path / "new" / "sums.bin", HEAD) == CODE
 
 
 def test_the_package_is_the_first_place_and_no_home_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,12 +86,12 @@ def fit(data: tuple[str, ...], output: Path, checkpoint: Path | None, force: boo
     options["clip"] = _bounds(options["clip"], options.pop("clip_to"))
     if options["split"] is None:
         warn_of_held_out(files)
-    kept = checkpoints.Checkpoint(checkpoint) if checkpoint else None
+    resumable = checkpoints.Checkpoint(checkpoint) if checkpoint else None
     with warnings_in_one_line():
-        fitted = _fit(list(data), kept, **options)
+        fitted = _fit(list(data), resumable, **options)
     fitted.save(output, force=force)
-    if kept:  # not before the result is safe
-        kept.discard()
+    if resumable:  # not before the result is safe
+        resumable.discard()
     say(str(fitted))
     wrote(output)
 
@@ -132,9 +132,9 @@ def drift(normalizer: Path, data: tuple[str, ...], form: str, key: str | None) -
     """
     with warnings_in_one_line():
         n = normalizers.Normalizer.load(normalizer)
-        found = n.drift(_open(list(data), key, numbers=n.names or ()))
-    show(found, form)
-    return 0 if found.ok else FOUND
+        result = n.drift(_open(list(data), key, numbers=n.names or ()))
+    show(result, form)
+    return 0 if result.ok else FOUND
 
 
 def _bounds(clip: bool, clip_to: tuple[float, float] | None) -> bool | tuple[float, float]:
@@ -143,13 +143,15 @@ def _bounds(clip: bool, clip_to: tuple[float, float] | None) -> bool | tuple[flo
     return clip_to or clip
 
 
-def _fit(data: list[str], kept: Any, *, columns: tuple[str, ...], key: str | None, **options: Any) -> Any:
+def _fit(
+    data: list[str], resumable: Any, *, columns: tuple[str, ...], key: str | None, **options: Any
+) -> Any:
     if options["engine"]:
         if key:
             raise click.UsageError(f"--key {key} is for .npz files, which --engine does not read")
         paths = data[0] if len(data) == 1 else data
         return normalizers.Normalizer.fit(
-            paths, columns=separated(columns, "--columns") or None, checkpoint=kept, **options
+            paths, columns=separated(columns, "--columns") or None, checkpoint=resumable, **options
         )
     source = _open(data, key)
     if source.names is None and options["axis"] is None:
@@ -157,7 +159,7 @@ def _fit(data: list[str], kept: Any, *, columns: tuple[str, ...], key: str | Non
     with show_reading.reading_progress() as progress:
         chosen = _columns(columns, source.names)
         return normalizers.Normalizer.fit(
-            source, columns=chosen, checkpoint=kept, progress=progress, **options
+            source, columns=chosen, checkpoint=resumable, progress=progress, **options
         )
 
 
@@ -192,11 +194,11 @@ _SHOWN = 3
 
 def files_read(data: Sequence[str]) -> Files:
     """What the paths stand for; nothing for those that are not there, of which their reader says so."""
-    found: Files = []
+    files: Files = []
     for path in data:
         with suppress(WellposedError, OSError):
-            found += [(file, Path(path)) for file in data_paths.files_of(path)]
-    return found
+            files += [(file, Path(path)) for file in data_paths.files_of(path)]
+    return files
 
 
 def refuse_overwriting(files: Files, *, output: Path, checkpoint: Path | None) -> None:
@@ -216,11 +218,13 @@ def refuse_overwriting(files: Files, *, output: Path, checkpoint: Path | None) -
 
 def warn_of_held_out(files: Files) -> None:
     """Say on standard error which files have names as if they were no training data; names alone prove nothing."""
-    found = [str(file) for file, given in files if _looks_held_out(file, given)]
-    if not found:
+    held_out = [str(file) for file, given in files if _looks_held_out(file, given)]
+    if not held_out:
         return
-    which = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN:,} more" if len(found) > _SHOWN else "")
-    of_all = f" ({len(found):,} of {len(files):,} files)" if len(files) > 1 else ""
+    which = ", ".join(held_out[:_SHOWN]) + (
+        f" and {len(held_out) - _SHOWN:,} more" if len(held_out) > _SHOWN else ""
+    )
+    of_all = f" ({len(held_out):,} of {len(files):,} files)" if len(files) > 1 else ""
     note(
         f"warning: named as if held out from training: {which}{of_all}: statistics of held-out data leak "
         "into training; name the training files alone, or say --split train"

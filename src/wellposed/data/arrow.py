@@ -70,13 +70,13 @@ def columns_of(batch: Any, names: Sequence[str] | None = None) -> Columns:
     """
     numbers, integers, left_alone = kinds_of(batch.schema)
     wanted = tuple(numbers) if names is None else tuple(names)
-    found = {name: i for i, name in enumerate(batch.schema.names)}
+    places = {name: i for i, name in enumerate(batch.schema.names)}
     for name in wanted:
-        if name not in found:
-            raise DataError(f"column {name!r} is lacking: there is {listed(found)}")
+        if name not in places:
+            raise DataError(f"column {name!r} is lacking: there is {listed(places)}")
         if left_alone.get(name, EMPTY) != EMPTY:
             raise DataError(f"column {name!r} holds no numbers but {left_alone[name]}")
-    entries = [_entries(batch.column(found[name])) for name in wanted]
+    entries = [_entries(batch.column(places[name])) for name in wanted]
     stored = dict(zip(numbers, integers, strict=True))
     return Columns(
         names=wanted,
@@ -117,10 +117,10 @@ def _index_of_pandas(schema: Any) -> set[str]:
     """The columns of numbers that pandas wrote for the index of its rows, and gives back as that."""
     unnamed = {name for name in schema.names if _UNNAMED_INDEX.fullmatch(name)}
     try:
-        told = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+        index = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
     except (ValueError, AttributeError):  # not as pandas writes it
         return unnamed
-    return unnamed | {name for name in told if isinstance(name, str)}
+    return unnamed | {name for name in index if isinstance(name, str)}
 
 
 class ArrowPart(Part):
@@ -352,12 +352,12 @@ def _from_scan(data: Any) -> Any:
 def _from_dataset(data: Any) -> Any:
     pa = pyarrow()
     columns = getattr(data, "format", {}).get("columns")
-    held = data.with_format("arrow", **({"columns": columns} if columns else {})).iter(batch_size=_ROWS)
+    tables = data.with_format("arrow", **({"columns": columns} if columns else {})).iter(batch_size=_ROWS)
     try:
-        first = next(held)
+        first = next(tables)
     except StopIteration:
         raise DataError(f"the {type(data).__name__} is empty: expected at least one row") from None
-    return pa.RecordBatchReader.from_batches(first.schema, _batches_of_tables(_chain(first, held)))
+    return pa.RecordBatchReader.from_batches(first.schema, _batches_of_tables(_chain(first, tables)))
 
 
 def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

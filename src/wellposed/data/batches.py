@@ -45,12 +45,12 @@ def batches(data: Any) -> Generator[NDArray[Any]]:
         for batch in items_of(data, "the data"):
             what = f"batch {read}"
             of_list = isinstance(data, list) and is_image(batch)
-            found = as_array(batch, what)[np.newaxis] if of_list else _inputs_of_batch(batch, what)
+            inputs = as_array(batch, what)[np.newaxis] if of_list else _inputs_of_batch(batch, what)
             if first is None:
-                first = found.shape
+                first = inputs.shape
             elif read == 1 and not _gives_batches(data):
-                _refuse_rows(first, found.shape)
-            yield found
+                _refuse_rows(first, inputs.shape)
+            yield inputs
             read += 1
     if read == 0:
         used = "; an iterator that was read before gives nothing more" if _is_one_shot(data) else ""
@@ -235,10 +235,10 @@ def reading(data: Any) -> AbstractContextManager[Any]:
     # No code of the user's runs for a list; the targets of batches have a scope of their own.
     if type(data) in (list, tuple) or hasattr(data, "gives_batches"):
         return nullcontext()
-    kept = {} if _is_one_shot(data) else {"data": data}
+    shared = {} if _is_one_shot(data) else {"data": data}
     if "torch" in sys.modules:
-        return torch_tensors.reading(kept)
-    return scope.Scope({}, data=kept)
+        return torch_tensors.reading(shared)
+    return scope.Scope({}, data=shared)
 
 
 def targets_of(data: Any) -> Any:

@@ -37,8 +37,8 @@ def cut(text: str, width: int) -> str:
     ends = [0, *accumulate(map(_cell, text[:most]))]
     if len(text) <= most and ends[-1] <= width:
         return text + " " * (width - ends[-1])
-    kept = bisect_right(ends, width - 1) - 1
-    return text[:kept] + "." + " " * (width - 1 - ends[kept])
+    length = bisect_right(ends, width - 1) - 1
+    return text[:length] + "." + " " * (width - 1 - ends[length])
 
 
 def listed(names: Iterable[str], *, most: int = 5) -> str:
@@ -49,9 +49,9 @@ def listed(names: Iterable[str], *, most: int = 5) -> str:
     >>> listed("abcdefg")
     'a, b, c, d, e and 2 more'
     """
-    held = list(names)
-    more = f" and {len(held) - most:,} more" if len(held) > most else ""
-    return ", ".join(shown(str(n)) or NO_NAME for n in held[:most]) + more
+    all_names = list(names)
+    more = f" and {len(all_names) - most:,} more" if len(all_names) > most else ""
+    return ", ".join(shown(str(n)) or NO_NAME for n in all_names[:most]) + more
 
 
 def repeated(names: Iterable[str]) -> list[str]:

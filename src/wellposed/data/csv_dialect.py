@@ -113,10 +113,10 @@ def codes_with_zeros(entries: Sequence[str]) -> str | None:
     ("codes with leading zeros, such as '00123': if they are amounts, write them without these", None)
     """
     words = [entry.strip() for entry in entries]
-    found = next((word for word in words if _WITH_ZEROS.match(word)), None)
-    if found is None or not all(word.isdecimal() for word in words):  # amounts may have a sign
+    code = next((word for word in words if _WITH_ZEROS.match(word)), None)
+    if code is None or not all(word.isdecimal() for word in words):  # amounts may have a sign
         return None
-    return f"codes with leading zeros, such as {found!r}: if they are amounts, write them without these"
+    return f"codes with leading zeros, such as {code!r}: if they are amounts, write them without these"
 
 
 def dialect_of(head: str, label: str, *, tabs: bool = False) -> tuple[Dialect, list[list[str]]]:
@@ -158,7 +158,7 @@ def _separator(announced: re.Match[str] | None, first: str, label: str, *, tabs:
 def _check_separator(
     rows: Sequence[tuple[int, list[str]]], header: Sequence[str], separator: str, label: str
 ) -> None:
-    """Of a single column: another separator in most lines tells that the first line is no header."""
+    """Refuse a single column whose lines mostly hold another separator: the first line is then no header."""
     entries = [row[0] for _, row in rows if row]
     for other in SEPARATORS if len(header) == 1 else "":
         most = 2 * sum(other in entry for entry in entries) > len(entries)
@@ -210,16 +210,16 @@ def _decimal_mark(rows: list[list[str]], header: Sequence[str], label: str) -> s
 
 Number = Callable[[str], float | None]
 """The number that an entry stands for, NaN where it is missing; None where it is none."""
-_MEND = "expected a header line with the names of the columns; write one above it"
+_WRITE_A_HEADER = "expected a header line with the names of the columns; write one above it"
 
 
 def check_header(header: Sequence[str], number: Number, rows: Sequence[Sequence[str]], label: str) -> None:
     """Refuse a header that is made of data, or names a column twice."""
     numbers = numbers_in(header, number)
     if all(number(name) is not None for name in header):
-        raise DataError(f"{label}: the first line holds numbers, {_MEND}")
+        raise DataError(f"{label}: the first line holds numbers, {_WRITE_A_HEADER}")
     if numbers and (why := _looks_like_data(header, number, numbers, rows)):
-        raise DataError(f"{label}: the first line looks like data ({why}): {_MEND}")
+        raise DataError(f"{label}: the first line looks like data ({why}): {_WRITE_A_HEADER}")
     twice = repeated(header)
     if twice:
         raise DataError(f"{label}: the header names {listed(map(repr, twice))} twice")
@@ -236,8 +236,8 @@ def remark_on_header(header: Sequence[str], number: Number) -> str | None:
 
 def numbers_in(header: Sequence[str], number: Number) -> dict[int, float]:
     """The numbers among the names, by their place."""
-    found = {i: number(name) for i, name in enumerate(header)}
-    return {i: value for i, value in found.items() if value is not None and value == value}
+    values = {i: number(name) for i, name in enumerate(header)}
+    return {i: value for i, value in values.items() if value is not None and value == value}
 
 
 def _looks_like_data(

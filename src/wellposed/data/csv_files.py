@@ -37,7 +37,7 @@ from .paths import stamp
 from .source import EMPTY, ColumnEntries, Part, Piece, as_numbers
 
 _HEAD = 1 << 18
-"""Bytes that decide what a column holds; what contradicts them later is an error, not overlooked."""
+"""Bytes at the start of a file that decide the type of each column; a later entry that contradicts it is an error."""
 _HEAD_LINES = 100
 
 Rows = list[tuple[int, list[str]]]
@@ -62,8 +62,7 @@ class TextPart(Part):
         for i, name in enumerate(self.dialect.header):
             self._decide(name, [row[i] for row in rows if i < len(row)])
         self._decide_late_columns()
-        # What the start of the file tells decides how every block is read, so that a block gives the same
-        # wherever reading starts.
+        # Decided by the start of the file for all blocks, so that a block gives the same wherever reading starts.
         self._integers = frozenset(name for name, integers in self.numbers.items() if integers)
 
     def count(self, names: Sequence[str]) -> int:
@@ -84,8 +83,8 @@ class TextPart(Part):
                 yield partial(self._piece, block, size, names, number)
 
     def _piece(self, block: bytes, size: int, names: Sequence[str], number: int) -> Piece:
-        found = self._reader.columns(block, names, self._integers) if self._reader else None
-        rows, columns = found or self._columns(block, names, number)
+        parsed = self._reader.columns(block, names, self._integers) if self._reader else None
+        rows, columns = parsed or self._columns(block, names, number)
         return Piece(
             columns=[entries for entries, _ in columns],
             missing=[rows - len(entries) for entries, _ in columns],
@@ -98,7 +97,7 @@ class TextPart(Part):
     def _reader(self) -> Any:
         if not find_spec("polars"):
             return None
-        return QuickReader(self.dialect)
+        return PolarsReader(self.dialect)
 
     def rows_in_blocks(self) -> Iterator[Rows]:
         """All rows as they are written, a block at a time."""
@@ -126,7 +125,7 @@ class TextPart(Part):
         return values  # type: ignore[return-value]
 
     def _columns(self, block: bytes, names: Sequence[str], number: int) -> tuple[int, list[ColumnEntries]]:
-        """Row by row: slowly, and with the line of what is no number."""
+        """Read row by row, which is slow, and name the line of an entry that is no number."""
         try:
             rows = self._rows(block, before=0)
             return len(rows), [self._column(name, rows) for name in names]
@@ -138,8 +137,8 @@ class TextPart(Part):
     def _column(self, name: str, rows: Rows) -> ColumnEntries:
         values = self.values(name, rows)
         present = np.array([value == value for value in values], dtype=bool)
-        held = as_numbers([value for value in values if value == value], integers=name in self._integers)
-        return held, None if present.all() else present
+        entries = as_numbers([value for value in values if value == value], integers=name in self._integers)
+        return entries, None if present.all() else present
 
     def _rows(self, block: bytes, *, before: int) -> Rows:
         """Each row and the line where it ends; all have as many entries as the header."""
@@ -192,12 +191,12 @@ class TextPart(Part):
 
     def _decide(self, name: str, entries: list[str]) -> None:
         """Whether a column holds numbers, and whether these are integers."""
-        held = [entry for entry in entries if not is_missing(entry)]
-        plain = [entry for entry in held if self.dialect.number(entry) is not None]
+        filled = [entry for entry in entries if not is_missing(entry)]
+        plain = [entry for entry in filled if self.dialect.number(entry) is not None]
         numbers = [self.dialect.number(entry) for entry in plain]
         integers = all(isinstance(value, int) for value in numbers)
-        if 2 * len(numbers) <= len(held):
-            self.left_alone[name] = kind_of_text(held) if held else EMPTY
+        if 2 * len(numbers) <= len(filled):
+            self.left_alone[name] = kind_of_text(filled) if filled else EMPTY
         elif integers and (why := codes_with_zeros(plain)):
             self.left_alone[name] = why
         else:
@@ -211,20 +210,20 @@ class TextPart(Part):
             return
         line = self.dialect.header_lines
         for block, _ in self._blocks():
-            for name, entries in self._held(block, sorted(late), line).items():
+            for name, entries in self._filled_entries(block, sorted(late), line).items():
                 self._decide(name, entries)
             late = {name for name in late if self.left_alone.get(name) == EMPTY}
             if not late:
                 return
             line += block.count(b"\n")
 
-    def _held(self, block: bytes, names: Sequence[str], before: int) -> dict[str, list[str]]:
+    def _filled_entries(self, block: bytes, names: Sequence[str], before: int) -> dict[str, list[str]]:
         """Some entries of each column that are not missing, where there are any."""
-        found = self._reader.held(block, names) if self._reader else None
-        if found is None:
+        entries = self._reader.filled_entries(block, names) if self._reader else None
+        if entries is None:
             rows = [row for _, row in self._rows(block, before=before)]
-            found = {name: [row[self._places[name]] for row in rows] for name in names}
-        return found
+            entries = {name: [row[self._places[name]] for row in rows] for name in names}
+        return entries
 
 
 def _read_as(dialect: Dialect, row: Sequence[str]) -> str:
@@ -235,15 +234,15 @@ def _read_as(dialect: Dialect, row: Sequence[str]) -> str:
 _QUOTED = re.compile(rb'"[^"]*"')
 
 
-class QuickReader:
-    """Reads blocks; gives None where it cannot, and then row by row finds out why."""
+class PolarsReader:
+    """Parses blocks with polars; gives None for a block that it cannot parse, which is then read row by row."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
         self._index = {name: i for i, name in enumerate(dialect.header)}
         # With decimal_comma polars takes 1.234 for a decimal point too.
         self._odd: set[str] = set(dialect.header) if dialect.decimal == "," else set()
-        """Columns with entries that polars does not read as they stand: NA, blanks, 0.5 among integers."""
+        """Columns that are read as text and converted here: polars does not parse NA, blanks, or 0.5 among integers."""
 
     def columns(
         self, block: bytes, names: Sequence[str], integers: frozenset[str]
@@ -268,7 +267,7 @@ class QuickReader:
             return frame.height, [_entries_of_polars(column) for column in columns]
         return None
 
-    def held(self, block: bytes, names: Sequence[str]) -> dict[str, list[str]] | None:
+    def filled_entries(self, block: bytes, names: Sequence[str]) -> dict[str, list[str]] | None:
         """Some entries of each column that are not missing, as they are written."""
         import polars as pl
 
@@ -293,7 +292,7 @@ class QuickReader:
         return frame.rename({str(self._index[name]): name for name in kinds})
 
     def _numbers(self, written: Any, name: str, kind: Any) -> Any:
-        """Each entry by itself: blanks around it are stripped, and every way to write a missing one is known."""
+        """Convert the entries one by one: without blanks around them, and null for every way to write a missing one."""
         texts = _unless_missing(written)
         numbers = self._cast(texts, kind)
         if numbers.dtype != kind or texts.null_count() > written.null_count() or (texts != written).any():
@@ -313,12 +312,12 @@ class QuickReader:
         return texts.cast(pl.Float64)
 
     def _is_whole(self, block: bytes, rows: int) -> bool:
-        """Whether no row lacks entries, which polars fills: the separators outside quotes tell."""
+        """Whether no row lacks entries (polars would fill them in), by counting the separators outside quotes."""
         expected = rows * (len(self._index) - 1)
-        found = _count(block, self._dialect.separator)
-        if found != expected and b'"' in block:
-            found -= _count(b"".join(_QUOTED.findall(block)), self._dialect.separator)
-        return found == expected
+        separators = _count(block, self._dialect.separator)
+        if separators != expected and b'"' in block:
+            separators -= _count(b"".join(_QUOTED.findall(block)), self._dialect.separator)
+        return separators == expected
 
 
 def _unless_missing(written: Any) -> Any:

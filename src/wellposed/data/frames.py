@@ -19,7 +19,7 @@ class Column(NamedTuple):
 
     values: NDArray[Any]
     nulls: NDArray[np.bool_] | None
-    """Which are null, where the table tells that from NaN."""
+    """Which entries are null, where the table distinguishes null from NaN."""
     floating: np.dtype[Any]
     """What the column becomes when it is normalised: floats keep their dtype, the others become float32."""
 
@@ -199,13 +199,13 @@ class PandasPart(Part):
         places = [self._places[name] for name in names]
         for first in range(start * self._step, len(self._frame), self._step):
             rows = self._frame.iloc[first : first + self._step]
-            held = [_entries(rows.iloc[:, i], self.columns[i], first) for i in places]
+            entries = [_entries(rows.iloc[:, i], self.columns[i], first) for i in places]
             yield Piece(
-                columns=[column for column, _ in held],
-                missing=[len(rows) - len(column) for column, _ in held],
-                present=[present for _, present in held],
+                columns=[column for column, _ in entries],
+                missing=[len(rows) - len(column) for column, _ in entries],
+                present=[present for _, present in entries],
                 rows=len(rows),
-                bytes=sum(column.nbytes for column, _ in held),
+                bytes=sum(column.nbytes for column, _ in entries),
             )
 
     def _nbytes(self, name: str) -> int:
@@ -264,9 +264,9 @@ def _kind_of_objects(series: Any) -> str:
     if inferred in _INFERRED:
         return _INFERRED[inferred]
     # Numbers with an entry that is none are an error when they are read, not a column to overlook.
-    held = series.dropna()
-    numbers = sum(isinstance(entry, int | float | np.number) for entry in held)
-    return "numbers" if 2 * numbers > len(held) else f"Python objects ({inferred})"
+    entries = series.dropna()
+    numbers = sum(isinstance(entry, int | float | np.number) for entry in entries)
+    return "numbers" if 2 * numbers > len(entries) else f"Python objects ({inferred})"
 
 
 def _entries(series: Any, name: str, first: int) -> ColumnEntries:
@@ -275,11 +275,11 @@ def _entries(series: Any, name: str, first: int) -> ColumnEntries:
     if isinstance(dtype, np.dtype) and not _is_object(dtype):
         return series.to_numpy(), None
     present = series.notna().to_numpy()
-    held = series[present]
+    filled = series[present]
     if _is_object(dtype):
-        entries = _numbers_of_objects(held.tolist(), np.flatnonzero(present) + first, name)
+        entries = _numbers_of_objects(filled.tolist(), np.flatnonzero(present) + first, name)
     else:
-        entries = held.to_numpy(dtype=getattr(dtype, "numpy_dtype", None) or np.dtype(np.float64))
+        entries = filled.to_numpy(dtype=getattr(dtype, "numpy_dtype", None) or np.dtype(np.float64))
     return entries, None if present.all() else present
 
 

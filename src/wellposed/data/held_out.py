@@ -1,4 +1,4 @@
-"""What data say about the split they belong to: a declaration is believed, a mere name is remarked upon."""
+"""Whether data are held out from training: a declaration (``split="test"``) is refused, a name that looks so is remarked upon."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ def check_split(split: Any, train: Any) -> str:
         When `split` is no split that is known.
     """
     if split is not None:
-        _check_said(split)
+        _check_argument(split)
         return ""
     for what in _wrapped(train):
-        said = _declared(what)
-        if said:
+        declaration = _declaration(what)
+        if declaration:
             raise LeakageError(
-                f"the data are a {type(what).__name__} with {said}: statistics of held-out data leak it into "
+                f"the data are a {type(what).__name__} with {declaration}: statistics of held-out data leak it into "
                 "training; fit on the training split, or say split='train' if this is what you train on"
             )
     doubt = next(filter(None, map(_doubtful, _wrapped(train))), "")
     return f"{doubt}: statistics of held-out data would leak it into training" if doubt else ""
 
 
-def _check_said(split: Any) -> None:
+def _check_argument(split: Any) -> None:
     if not isinstance(split, str):
         raise ArgumentError(f"split={split!r} is a {type(split).__name__}: expected 'train'")
     if _is_held_out(split):
@@ -81,8 +81,8 @@ def _wrapped(data: Any) -> Iterator[Any]:
         data = getattr(data, "dataset", None)
 
 
-def _declared(data: Any) -> str:
-    """What the data say in plain words: ``split="test"``, or torchvision's ``train=False``."""
+def _declaration(data: Any) -> str:
+    """The declaration that the data are held out, ``split="test"`` or torchvision's ``train=False``; empty without one."""
     split = getattr(data, "split", None)
     if (isinstance(split, str) or _is_named_split(split)) and _is_held_out(str(split)):
         return f"split={printable(str(split))!r}"
@@ -103,7 +103,7 @@ def _is_held_out(split: str) -> bool:
 
 
 def _doubtful(data: Any) -> str:
-    """What may as well mean something else: a file's name, a switch that turns augmentation off."""
+    """A weaker sign, which may mean something else: a file's name, or a switch that turns augmentation off."""
     if isinstance(data, str | os.PathLike):
         return _doubtful_path(PurePath(os.fspath(data)))
     label = getattr(data, "label", None)

@@ -100,8 +100,8 @@ class Stored:
     def _whole(self) -> NDArray[Any]:
         if self.key is None:
             return np.load(self.place, mmap_mode="r", allow_pickle=False)
-        with _damage_named(self.place), np.load(self.place, allow_pickle=False) as held:
-            return held[self.key]
+        with _damage_named(self.place), np.load(self.place, allow_pickle=False) as archive:
+            return archive[self.key]
 
 
 class ArraySource(Source):
@@ -160,29 +160,29 @@ def stored(place: Path, key: str | None = None) -> Stored:
     """
     if place.suffix.lower() == ".npy":
         with _damage_named(place), place.open("rb") as file:
-            found = _header(file, place=place, key=None, others=())
-        _check_sizes(found, place.stat().st_size, at_once=found.sample_bytes)
-        return found
+            array = _header(file, place=place, key=None, others=())
+        _check_sizes(array, place.stat().st_size, at_once=array.sample_bytes)
+        return array
     with _damage_named(place), zipfile.ZipFile(place) as archive:
         names = tuple(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
         key = _choose(names, key, place)
         with archive.open(f"{key}.npy") as member:
-            found = _header(member, place=place, key=key, others=tuple(n for n in names if n != key))
+            array = _header(member, place=place, key=key, others=tuple(n for n in names if n != key))
         # An array in Fortran order is no sequence of samples, and what is packed is read from its start.
-        at_once = found.bytes if found.fortran else found.sample_bytes
-        _check_sizes(found, archive.getinfo(f"{key}.npy").file_size, at_once=at_once)
-        return found
+        at_once = array.bytes if array.fortran else array.sample_bytes
+        _check_sizes(array, archive.getinfo(f"{key}.npy").file_size, at_once=at_once)
+        return array
 
 
-def _check_sizes(found: Stored, size: int, *, at_once: int) -> None:
+def _check_sizes(array: Stored, size: int, *, at_once: int) -> None:
     """Refuse what the file cannot hold, and what memory should not, before any of it is read."""
-    expected = found.offset + found.bytes
+    expected = array.offset + array.bytes
     if size < expected:
-        raise DataError(f"{found.place}: cut off, {size} bytes where {expected} should be")
+        raise DataError(f"{array.place}: cut off, {size} bytes where {expected} should be")
     if at_once > _AT_ONCE:
-        what = "packed in Fortran order" if at_once == found.bytes and found.fortran else "one sample"
+        what = "packed in Fortran order" if at_once == array.bytes and array.fortran else "one sample"
         raise DataError(
-            f"{found.place}: {what}, {at_once:,} bytes are read at once, at most {_AT_ONCE:,} may be: save it in C "
+            f"{array.place}: {what}, {at_once:,} bytes are read at once, at most {_AT_ONCE:,} may be: save it in C "
             "order (numpy.ascontiguousarray), samples along the first axis, or as .npy"
         )
 

@@ -1,4 +1,4 @@
-"""One door to whatever holds data outside NumPy: which kind it is, and the source for it."""
+"""`open_source`: the source for files, data frames and whatever else speaks Arrow, by their kind."""
 
 from __future__ import annotations
 

@@ -61,9 +61,9 @@ class ParquetPart(ArrowPart):
         entries = [s.rows * (s.block[1] - s.block[0]) for s in slices]
         total, read = max(1, sum(entries)), sum(entries[:start])
         decoded = self._decoded(slices[start:], names)
-        for part, held, batch in zip(slices[start:], entries[start:], decoded, strict=True):
-            size = (self.bytes or 0) * (read + held) // total - (self.bytes or 0) * read // total
-            read += held
+        for part, size_of_slice, batch in zip(slices[start:], entries[start:], decoded, strict=True):
+            size = (self.bytes or 0) * (read + size_of_slice) // total - (self.bytes or 0) * read // total
+            read += size_of_slice
             yield self._piece(part, batch, names, size)
 
     def batches(self) -> Iterator[Any]:
@@ -98,17 +98,17 @@ class ParquetPart(ArrowPart):
         return slices
 
     def _together(self, row_bytes: int) -> Iterator[tuple[int, ...]]:
-        """Row groups, small ones together until they are worth a piece."""
-        held: list[int] = []
+        """Row groups; small ones that follow each other are combined until they fill a piece."""
+        groups: list[int] = []
         rows = 0
         for group, more in enumerate(self._groups):
-            held.append(group)
+            groups.append(group)
             rows += more
             if rows * row_bytes >= _LONG:
-                yield tuple(held)
-                held, rows = [], 0
-        if held:
-            yield tuple(held)
+                yield tuple(groups)
+                groups, rows = [], 0
+        if groups:
+            yield tuple(groups)
 
     def _row_bytes(self, names: Sequence[str]) -> int:
         return max(1, sum(_width(self.schema.field(name).type) for name in names))
@@ -127,17 +127,17 @@ class ParquetPart(ArrowPart):
 
     def _piece(self, part: _Slice, batch: Any, names: Sequence[str], size: int) -> Piece:
         first, last = part.block
-        held = columns_of(batch, names[first:last])
-        if len(held.names) == len(names):
-            return held.piece(bytes=size)
+        columns = columns_of(batch, names[first:last])
+        if len(columns.names) == len(names):
+            return columns.piece(bytes=size)
         # Rows are counted, and whole rows given, by the first of the blocks.
         leading = first == 0
         before, after = first, len(names) - last
         nothing = np.empty(0, dtype=np.int8)
         return Piece(
-            rows=held.rows if leading else 0,
-            columns=[*[nothing] * before, *held.arrays, *[nothing] * after],
-            missing=[*[0] * before, *held.missing, *[0] * after],
+            rows=columns.rows if leading else 0,
+            columns=[*[nothing] * before, *columns.arrays, *[nothing] * after],
+            missing=[*[0] * before, *columns.missing, *[0] * after],
             whole_rows=partial(self._whole_rows, part, names) if leading else lambda: iter(()),
             bytes=size,
         )

@@ -1,4 +1,4 @@
-"""Paths: which files are meant, and what tells one version of a file from another."""
+"""Which files a path, a folder or a pattern stands for, and how one version of a file is told from another."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def files_of(path: str | os.PathLike[str]) -> list[Path]:
             raise DataError(f"{place}: {what_it_is(place)}")
         return [place]
     if glob.has_magic(str(path)):
-        found = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
-        return _of_one_kind([p for p in found if p.is_file() and not _hidden(p.name)], f"pattern {path}")
+        matches = sorted(Path(p) for p in glob.glob(str(path), recursive=True))
+        return _of_one_kind([p for p in matches if p.is_file() and not _hidden(p.name)], f"pattern {path}")
     kind_of(place)
     raise DataError(f"no such file: {place}")
 

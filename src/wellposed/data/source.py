@@ -270,9 +270,9 @@ def _check_same_columns(first: Part, other: Part) -> None:
 def _check_chosen(
     chosen: Sequence[str], order: Sequence[str], left_alone: dict[str, str], label: str
 ) -> None:
-    held = set(order)
+    there = set(order)
     for name in chosen:
-        if name not in held:
+        if name not in there:
             raise ArgumentError(
                 f"columns has {shown(name)!r}, which is not in {label}: there is {listed(order)}"
             )

@@ -93,8 +93,8 @@ def fingerprint_leak(
     batch = _by_batch(splits)
     if batch is not None and (batch.chance or 0.0) <= _SURE:
         return batch  # then each split is exact as well, and that says less
-    found = (_by_sample(splits), batch, *_standard(splits), _range(splits), *_robust(splits))
-    return min(filter(None, found), key=lambda f: f.chance or 0.0, default=splits.fingerprint())
+    fingerprints = (_by_sample(splits), batch, *_standard(splits), _range(splits), *_robust(splits))
+    return min(filter(None, fingerprints), key=lambda f: f.chance or 0.0, default=splits.fingerprint())
 
 
 def _rows(values: Floats, samples: int, m: ColumnMoments, telling: NDArray[np.bool_]) -> _Rows:
@@ -122,13 +122,13 @@ def _by_sample(s: _Splits) -> LeakFingerprint | None:
 
 def _by_batch(s: _Splits) -> LeakFingerprint | None:
     for rows in (s.train, s.validation):
-        found = batches_by_themselves(rows.values, rows.samples)
-        if found is not None:
+        batches = batches_by_themselves(rows.values, rows.samples)
+        if batches is not None:
             return s.fingerprint(
                 fitted_on=FittedOn.EACH_BATCH,
                 columns=len(rows.mean),
-                batch=found.rows,
-                chance=found.chance,
+                batch=batches.rows,
+                chance=batches.chance,
             )
     return None
 

@@ -84,10 +84,10 @@ def profile_inputs(
         typical_rms=float(np.sqrt(lower_median(active[varying]))) if varying.any() else _rms(moments),
         largest=_largest(moments),
         non_finite=tuple(
-            found
+            non_finite
             for name, entries, x in splits
             if entries is not None and x is not None
-            if (found := _non_finite(entries, x.shape, name)) is not None
+            if (non_finite := _non_finite(entries, x.shape, name)) is not None
         ),
         conditioning=measure_conditioning(train, varying),
         contours=cost_contours(columns, moments),

@@ -65,8 +65,8 @@ def _in_shares_of(train: NDArray[Any], validation: NDArray[Any]) -> NDArray[np.i
     size = min(len(m) / share for m, share in zip(members, shares, strict=True))
     if size < _MIN_SAMPLES:
         return np.arange(len(validation))
-    taken = [m[: round(size * share)] for m, share in zip(members, shares, strict=True)]
-    return np.sort(np.concatenate(taken))
+    chosen = [m[: round(size * share)] for m, share in zip(members, shares, strict=True)]
+    return np.sort(np.concatenate(chosen))
 
 
 def _sample_means(x: NDArray[Any]) -> Floats:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, Self, cast
 
@@ -59,8 +60,8 @@ class ColumnMoments:
         return cast(type[Self], cls._public)(**parts)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for each in fields(self):
+            value = getattr(self, each.name)
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
 
@@ -183,13 +184,13 @@ class ColumnMoments:
     @cached_property
     def fingerprint(self) -> str:
         """32 hexadecimal digits that the same entries give in any order, chunking, engine or exact dtype."""
-        held = hashlib.sha256(f"{self.rows} {self.shape}".encode())
+        hasher = hashlib.sha256(f"{self.rows} {self.shape}".encode())
         for array in (self.count, self.missing, self.infinite, self.minimum, self.maximum):
-            held.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
+            hasher.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
         for sums in (self.values, self.squares):
-            held.update(f"{sums.start} {sums.digits.shape}".encode())
-            held.update(np.ascontiguousarray(sums.digits).astype("<i8").tobytes())
-        return held.hexdigest()[:32]
+            hasher.update(f"{sums.start} {sums.digits.shape}".encode())
+            hasher.update(np.ascontiguousarray(sums.digits).astype("<i8").tobytes())
+        return hasher.hexdigest()[:32]
 
     def __or__(self, other: Self) -> Self:
         if not isinstance(other, ColumnMoments):
@@ -264,3 +265,24 @@ def named(shape: tuple[int, ...]) -> str:
     if len(shape) == 1:
         return f"{shape[0]} column{'' if shape[0] == 1 else 's'}"
     return f"entries of shape {shape}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReadResult:
+    """What one reading of the data gave, here or on an engine."""
+
+    moments: ColumnMoments
+    ndim: int
+    """Dimensions of the data, the sample axis included: 2 for a table."""
+    names: tuple[str, ...] | None = None
+    """Columns of numbers, in order."""
+    integers: tuple[bool, ...] = ()
+    """Which of them are stored as integers wherever they hold anything; empty where that is not known."""
+    left_alone: Mapping[str, str] = field(default_factory=dict)
+    """Columns that hold no numbers, and why."""
+    remarks: tuple[str, ...] = ()
+    """What the reading had to decide."""
+    label: str | None = None
+    """Where the data come from, for the record."""
+    mixing: ColumnMoments | None = None
+    """Moments with the covariance of the columns that were named alone, where others were read beside them."""

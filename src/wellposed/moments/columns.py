@@ -349,9 +349,9 @@ def _wide_integers(x: NDArray[Any], column: int | None, accumulator: Accumulator
     rows = x.reshape(len(x), -1)
     parts = []
     for part in (upper, lower, upper.astype(np.float64) + lower.astype(np.float64)):
-        held = Accumulator(rows.shape[1])
-        held.add(np.ascontiguousarray(part.reshape(rows.shape), dtype=np.float64))
-        parts.append(held.sums())
+        part_sums = Accumulator(rows.shape[1])
+        part_sums.add(np.ascontiguousarray(part.reshape(rows.shape), dtype=np.float64))
+        parts.append(part_sums.sums())
     high, low, mixed = parts
     cross = mixed.squares + -high.squares + -low.squares
     none = np.zeros(rows.shape[1], dtype=np.int64)

@@ -138,6 +138,6 @@ class Moments(ColumnMoments):
         return _public(saved.from_json(text))
 
 
-def _public(found: ColumnMoments) -> Moments:
-    assert isinstance(found, Moments)
-    return found
+def _public(moments: ColumnMoments) -> Moments:
+    assert isinstance(moments, Moments)
+    return moments

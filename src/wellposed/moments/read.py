@@ -1,10 +1,10 @@
-"""Which door the training data take: an engine, a source of files or tables, or batches in this process."""
+"""Read the training data once, whatever holds them: an engine, a source of files or tables, or batches in this process."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from ..data.frames import as_table
 from ..data.open import open_source
 from ..errors import ArgumentError, DataError
 from ..lazy import lazy
-from .column_moments import ColumnMoments
+from .column_moments import ReadResult
 from .columns import Reduction, kept_axes, reduce_on_device
 from .moments import Moments
 from .resume import reduce_source
@@ -30,26 +30,6 @@ if TYPE_CHECKING:
     from .resume import Checkpoint
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Read:
-    """What one reading of the data gave."""
-
-    moments: ColumnMoments
-    ndim: int
-    """Dimensions of the data, the sample axis included: 2 for a table."""
-    names: tuple[str, ...] | None = None
-    """Columns of numbers, in order."""
-    integers: tuple[bool, ...] = ()
-    """Which of them are stored as integers; empty where that is not known."""
-    left_alone: dict[str, str] = field(default_factory=dict)
-    """Columns that hold no numbers, and why."""
-    remarks: tuple[str, ...] = ()
-    """What the reading had to decide."""
-    label: str | None = None
-    mixing: ColumnMoments | None = None
-    """Moments with the covariance of the columns that were named alone, where others were read beside them."""
-
-
 def read(
     data: Any,
     *,
@@ -61,7 +41,7 @@ def read(
     checkpoint: str | PathLike[str] | Checkpoint | None = None,
     progress: Progress | None = None,
     **options: Any,
-) -> Read:
+) -> ReadResult:
     """Read everything once; `options` are those of `Moments.of`.
 
     Of files, only the `columns` that are named are read; a covariance is of these alone, so that entries that
@@ -72,12 +52,12 @@ def read(
         check_axis(axis, mask, entries)
         _refuse(checkpoint=checkpoint, where="in memory")
         if sample_weight is not None:
-            return Read(moments=reduce_weighted(data, sample_weight, **options), ndim=2)
-        return Read(moments=reduce_sparse(entries, **options), ndim=2)
-    engine = _engine(data, engine)
+            return ReadResult(moments=reduce_weighted(data, sample_weight, **options), ndim=2)
+        return ReadResult(moments=reduce_sparse(entries, **options), ndim=2)
+    engine = engines.engine_of(data) if engine is None else engine
     if engine is not None:
         _refuse(mask=mask, sample_weight=sample_weight, checkpoint=checkpoint, where=f"read by {engine}")
-        return _by_engine(engine, data, columns=_texts(columns), axis=axis, **options)
+        return engines.reduce_with(engine, data, columns=_texts(columns), axis=axis, **options)
     source = _source(data)
     if source is not None:
         _refuse(mask=mask, sample_weight=sample_weight, where="a table or in files")
@@ -104,22 +84,6 @@ def _refuse(*, where: str, **arguments: Any) -> None:
     for name, value in arguments.items():
         if value is not None:
             raise ArgumentError(f"{why[name]}, and these data are {where}: leave {name} out")
-
-
-def _engine(data: Any, engine: str | None) -> str | None:
-    return engine if engine is not None else engines.engine_of(data)
-
-
-def _by_engine(engine: str, data: Any, **options: Any) -> Read:
-    found = engines.reduce_with(engine, data, **options)
-    return Read(
-        moments=found.moments,
-        ndim=found.ndim,
-        names=found.names,
-        integers=tuple(found.integers or ()),
-        left_alone=dict(found.left_alone),
-        label=found.label,
-    )
 
 
 def _source(data: Any) -> Any:
@@ -149,20 +113,20 @@ def _is_frame(data: Any) -> bool:
     return as_table(data[0] if isinstance(data, tuple) else data) is not None
 
 
-def _by_frame(source: Any, named: Sequence[str], *, covariance: bool = False, **options: Any) -> Read:
-    found = _by_source(source, **options)
+def _by_frame(source: Any, named: Sequence[str], *, covariance: bool = False, **options: Any) -> ReadResult:
+    whole = _by_source(source, **options)
     if not covariance:
-        return found
-    return replace(found, mixing=_by_source(source.select(named), covariance=True, **options).moments)
+        return whole
+    return replace(whole, mixing=_by_source(source.select(named), covariance=True, **options).moments)
 
 
-def _by_source(source: Any, *, axis: Any, **options: Any) -> Read:
+def _by_source(source: Any, *, axis: Any, **options: Any) -> ReadResult:
     if source.names is None:
         options["axis"] = axis
     elif axis not in (None, 1, -1):
         raise ArgumentError(f"axis={axis!r} is for arrays: a table has its statistics by column")
     moments = reduce_source(source, **options)
-    return Read(
+    return ReadResult(
         moments=moments,
         ndim=source.ndim,
         names=source.names,
@@ -175,7 +139,7 @@ def _by_source(source: Any, *, axis: Any, **options: Any) -> Read:
 
 def _in_one_array(
     data: Any, mask: Any, sample_weight: Any, columns: Sequence[Any], *, axis: Any, **options: Any
-) -> Read:
+) -> ReadResult:
     inputs = data[0] if isinstance(data, tuple) and len(data) == 2 else data
     if isinstance(inputs, str | bytes) or (hasattr(inputs, "__iter__") and not hasattr(inputs, "shape")):
         name, mend = (
@@ -193,39 +157,41 @@ def _in_one_array(
         "sample_weight": sample_weight,
     }
     mixing = None
-    part = _part_that_mixes(array, columns, names, axis) if options.get("covariance") else None
+    part = _named_columns(array, columns, names, axis) if options.get("covariance") else None
     if part is not None:
         mixing, options = Moments.of(part, **counted, **options), {}
-    return Read(moments=Moments.of(array, **counted, **options), ndim=array.ndim, names=names, mixing=mixing)
+    return ReadResult(
+        moments=Moments.of(array, **counted, **options), ndim=array.ndim, names=names, mixing=mixing
+    )
 
 
 def _as_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    held = as_array(mask, "mask")
-    if held.dtype.kind != "b":
-        raise ArgumentError(f"mask has dtype {held.dtype}: expected booleans, True where an entry counts")
-    if held.shape != shape[: held.ndim]:
+    flags = as_array(mask, "mask")
+    if flags.dtype.kind != "b":
+        raise ArgumentError(f"mask has dtype {flags.dtype}: expected booleans, True where an entry counts")
+    if flags.shape != shape[: flags.ndim]:
         raise ArgumentError(
-            f"mask has shape {held.shape}, the data {shape}: expected the data's leading axes, such as "
+            f"mask has shape {flags.shape}, the data {shape}: expected the data's leading axes, such as "
             f"{shape[: max(1, len(shape) - 1)]}"
         )
-    return held
+    return flags
 
 
 def _in_batches(
     data: Any, columns: Sequence[Any], *, axis: Any, progress: Progress | None, **options: Any
-) -> Read:
+) -> ReadResult:
     on_device = reduce_on_device(data, axis=axis, **{"covariance": False, "quantiles": False, **options})
     if on_device is not None:
-        return Read(moments=on_device, ndim=data.ndim)
+        return ReadResult(moments=on_device, ndim=data.ndim)
     names, ndim, size, rows = column_names(data), 0, 0, 0
     whole, mixing = Reduction(axis=axis, **options), Reduction(axis=axis, **options)
-    with closing(batches(data)) as held:
-        for batch in held:
+    with closing(batches(data)) as arrays:
+        for batch in arrays:
             if ndim and batch.ndim != ndim:
                 raise DataError(
                     f"batches have {ndim} and {batch.ndim} dimensions: expected the same in every batch"
                 )
-            part = _part_that_mixes(batch, columns, names, axis) if options.get("covariance") else None
+            part = _named_columns(batch, columns, names, axis) if options.get("covariance") else None
             if part is not None:
                 if not ndim:
                     whole = Reduction(axis=axis)
@@ -235,16 +201,18 @@ def _in_batches(
             if progress is not None:
                 progress(size, None, rows)
     mixed = mixing.moments()
-    return Read(moments=whole.moments(), ndim=ndim, names=names, mixing=mixed if mixed.rows else None)
+    return ReadResult(moments=whole.moments(), ndim=ndim, names=names, mixing=mixed if mixed.rows else None)
 
 
-def _part_that_mixes(batch: Any, columns: Sequence[Any], names: Any, axis: Any) -> Any:
+def _named_columns(batch: Any, columns: Sequence[Any], names: Any, axis: Any) -> Any:
     """The columns that are named, in the order of the data; None where that is all of them."""
     kept = kept_axes(batch.ndim, axis)
-    found: list[Any] = [names.index(c) if isinstance(c, str) and names and c in names else c for c in columns]
-    if len(kept) != 1 or not found or not all(isinstance(c, int | np.integer) for c in found):
+    places: list[Any] = [
+        names.index(c) if isinstance(c, str) and names and c in names else c for c in columns
+    ]
+    if len(kept) != 1 or not places or not all(isinstance(c, int | np.integer) for c in places):
         return None
     width = batch.shape[kept[0]]
-    if len(found) == width or not all(0 <= c < width for c in found):
+    if len(places) == width or not all(0 <= c < width for c in places):
         return None
-    return batch[(slice(None),) * kept[0] + (sorted(int(c) for c in found),)]
+    return batch[(slice(None),) * kept[0] + (sorted(int(c) for c in places),)]

@@ -76,26 +76,26 @@ def reduce_source(
     """
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise ArgumentError(f"threads={threads!r}: expected a whole number from 1")
-    keeper = _Keeper(checkpoint, source, options)
-    done = keeper.done_before()
+    writer = _CheckpointWriter(checkpoint, source, options)
+    done = writer.done_before()
     _recall(source, done)
     report = progress or (lambda *_: None)
     report(done.bytes, source.bytes, done.moments.rows)
     try:
         with closing(_steps(source, done, threads, options)) as steps:
             for done in steps:
-                keeper.keep(done)
+                writer.write_if_due(done)
                 report(done.bytes, source.bytes, done.moments.rows)
     except BaseException as error:
-        keeper.rescue(done, error)
+        writer.write_before(done, error)
         raise
     _check_whole(source, done)
-    keeper.finish(done)
+    writer.finish(done)
     return done.moments
 
 
 def _recall(source: Source, done: Done) -> None:
-    """Tell the source what the pieces that are not read again told: of text, which columns are no integers."""
+    """Restore in the source what the pieces that are not read again showed: of text, which columns are no integers."""
     if not done.pieces or source.integers == done.integers:
         return
     source.recall(done.integers)
@@ -153,8 +153,8 @@ def _check_whole(source: Source, done: Done) -> None:
         )
 
 
-class _Keeper:
-    """When the checkpoint is written; without one, nothing."""
+class _CheckpointWriter:
+    """Writes the checkpoint when it is due; without one it does nothing."""
 
     def __init__(
         self, given: str | PathLike[str] | Checkpoint | None, source: Source, options: dict[str, Any]
@@ -166,11 +166,11 @@ class _Keeper:
         self._warned = False
 
     def done_before(self) -> Done:
-        found = self._file.read(self._begun) if self._file else None
-        return found or Done(pieces=0, bytes=0, moments=ColumnMoments.empty())
+        done = self._file.read(self._begun) if self._file else None
+        return done or Done(pieces=0, bytes=0, moments=ColumnMoments.empty())
 
-    def keep(self, done: Done) -> None:
-        """Write when it is time; a full disk is told once, and the work goes on."""
+    def write_if_due(self, done: Done) -> None:
+        """Write when it is due; a write that fails (a full disk) is warned of once and does not end the reading."""
         start = time.monotonic()
         if self._file is None or start < self._next:
             return
@@ -183,7 +183,7 @@ class _Keeper:
         end = time.monotonic()
         self._next = end + max(EVERY_SECONDS, SHARE * (end - start))
 
-    def rescue(self, done: Done, error: BaseException) -> None:
+    def write_before(self, done: Done, error: BaseException) -> None:
         """Write what is done before `error` ends the work, and say in a note of it how to go on."""
         if self._file is None or not done.pieces:
             return
@@ -202,7 +202,7 @@ class _Keeper:
             self._file.discard()
         else:
             self._next = 0.0
-            self.keep(done)
+            self.write_if_due(done)
 
 
 def _not_written(file: Checkpoint, error: OSError) -> str:
@@ -285,7 +285,7 @@ class Checkpoint:
         body = self._body()
         self._check_same(body.get("begun"), begun)
         try:
-            return _done(body)
+            return _done_from(body)
         except (DataError, ArgumentError, ArtifactError, KeyError, TypeError, ValueError) as error:
             raise ArtifactError(f"{self.path}: damaged ({error}): delete it to start again") from None
 
@@ -307,16 +307,16 @@ class Checkpoint:
 
     def _body(self) -> dict[str, Any]:
         with self.path.open("rb") as file:
-            # Whatever was named by mistake may be large and dear, and is neither read nor to be deleted.
+            # A file that was named by mistake may be large and valuable: it is not read, nor called one to delete.
             if file.read(len(_HEAD)) != _HEAD.encode():
                 raise ArtifactError(f"{self.path}: not a checkpoint of ours: name a file of its own")
             rest = file.read()
         try:
-            held = json.loads(_HEAD + rest.decode())
+            content = json.loads(_HEAD + rest.decode())
         except (ValueError, RecursionError) as error:
             raise ArtifactError(f"{self.path}: damaged ({error}): delete it to start again") from None
-        body = held.get("body")
-        if not isinstance(body, dict) or held.get("digest") != _digest(body):
+        body = content.get("body")
+        if not isinstance(body, dict) or content.get("digest") != _digest(body):
             raise ArtifactError(f"{self.path}: damaged: delete it to start again")
         return body
 
@@ -330,7 +330,7 @@ class Checkpoint:
                 )
 
 
-def _done(body: dict[str, Any]) -> Done:
+def _done_from(body: dict[str, Any]) -> Done:
     for key in ("pieces", "bytes"):
         if isinstance(body[key], bool) or not isinstance(body[key], int) or body[key] < 0:
             raise ValueError(f"{key} holds {str(body[key])[:40]}, expected a whole number from 0")
@@ -347,7 +347,7 @@ def _digest(body: dict[str, Any]) -> str:
 
 
 def _difference(key: str, then: Any, now: Any) -> str:
-    """In words, and as short as it goes."""
+    """What differs, in a few words."""
     if key == "identity":
         return "data of the same name and size that have changed since (or were written anew)"
     if key == "version":

@@ -49,7 +49,7 @@ class _SavedMoments(msgspec.Struct, forbid_unknown_fields=True):
 def to_json(m: ColumnMoments) -> str:
     """See `Moments.to_json`."""
     p = m.products
-    held = _SavedMoments(
+    state = _SavedMoments(
         format=FORMAT,
         schema=SCHEMA,
         shape=list(m.shape),
@@ -65,41 +65,45 @@ def to_json(m: ColumnMoments) -> str:
         products=None if p is None else _SavedProducts(p.rows, _plain(p.values), _plain(p.products)),
         sketches=None if m.sketches is None else m.sketches.to_text(),
     )
-    return json.dumps(msgspec.to_builtins(held), allow_nan=False)
+    return json.dumps(msgspec.to_builtins(state), allow_nan=False)
 
 
 def from_json(text: str | bytes) -> ColumnMoments:
     """See `Moments.from_json`."""
     try:
-        held = msgspec.json.decode(text, type=_SavedMoments)
+        state = msgspec.json.decode(text, type=_SavedMoments)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise DataError(f"saved moments are damaged, or truncated ({error})") from None
-    if held.format != FORMAT or held.schema != SCHEMA:
+    if state.format != FORMAT or state.schema != SCHEMA:
         raise DataError(
-            f"found {held.format!r} of schema {held.schema}: expected {FORMAT!r} of schema {SCHEMA}"
+            f"found {state.format!r} of schema {state.schema}: expected {FORMAT!r} of schema {SCHEMA}"
         )
-    shape = tuple(held.shape)
+    shape = tuple(state.shape)
     if not 1 <= len(shape) <= 32 or min(shape) < 0:
         raise DataError(f"saved moments have shape {shape}: expected the shape of the kept axes")
-    size = len(held.count)
+    size = len(state.count)
     if int(np.prod([int(s) for s in shape], dtype=object)) != size:
         raise DataError(f"saved moments of shape {shape} have {size} columns")
-    if not 0 <= held.rows < 1 << 62 or not 0 <= held.precision < 1:
-        raise DataError(f"saved moments have {held.rows} rows and precision {held.precision}")
+    if not 0 <= state.rows < 1 << 62 or not 0 <= state.precision < 1:
+        raise DataError(f"saved moments have {state.rows} rows and precision {state.precision}")
     count, missing, infinite = (
         _counts(numbers, name, size).reshape(shape)
-        for name, numbers in (("count", held.count), ("missing", held.missing), ("infinite", held.infinite))
+        for name, numbers in (
+            ("count", state.count),
+            ("missing", state.missing),
+            ("infinite", state.infinite),
+        )
     )
     minimum, maximum = (
         _numbers(numbers, name, size).reshape(shape)
-        for name, numbers in (("minimum", held.minimum), ("maximum", held.maximum))
+        for name, numbers in (("minimum", state.minimum), ("maximum", state.maximum))
     )
     for numbers in (minimum, maximum):
         if not np.array_equal(np.isnan(numbers), count == 0) or np.isinf(numbers).any():
             raise DataError("saved moments have minima and maxima that do not fit their counts")
     if (minimum > maximum).any():
         raise DataError("saved moments have minima above their maxima")
-    if held.rows == 0 and (count + missing + infinite).any():
+    if state.rows == 0 and (count + missing + infinite).any():
         raise DataError("saved moments have entries, and 0 rows")
     moments = ColumnMoments.made(
         count=count,
@@ -107,12 +111,12 @@ def from_json(text: str | bytes) -> ColumnMoments:
         infinite=infinite,
         minimum=minimum,
         maximum=maximum,
-        rows=held.rows,
-        precision=held.precision,
-        values=_sums(held.values, size, VALUE_BIAS, VALUE_LIMBS),
-        squares=_sums(held.squares, size, SQUARE_BIAS, SQUARE_LIMBS),
-        products=_products(held.products, size),
-        sketches=None if held.sketches is None else Sketches.from_text(held.sketches),
+        rows=state.rows,
+        precision=state.precision,
+        values=_sums(state.values, size, VALUE_BIAS, VALUE_LIMBS),
+        squares=_sums(state.squares, size, SQUARE_BIAS, SQUARE_LIMBS),
+        products=_products(state.products, size),
+        sketches=None if state.sketches is None else Sketches.from_text(state.sketches),
     )
     _check_possible(moments)
     return moments

@@ -42,12 +42,12 @@ def entries_of(data: Any, what: str = "the data") -> SparseEntries | None:
     """The entries of a sparse matrix, or of the inputs of a pair ``(matrix, targets)``; None for anything else."""
     if isinstance(data, tuple) and len(data) == 2:
         inputs, targets = data
-        found = None if isinstance(inputs, tuple) else entries_of(inputs, "the inputs")
-        if found is not None and targets is not None and rows_of(targets) != found.shape[0]:
+        entries = None if isinstance(inputs, tuple) else entries_of(inputs, "the inputs")
+        if entries is not None and targets is not None and rows_of(targets) != entries.shape[0]:
             raise DataError(
-                f"a tuple is a pair (inputs, targets), and these have {found.shape[0]} and {rows_of(targets)} rows"
+                f"a tuple is a pair (inputs, targets), and these have {entries.shape[0]} and {rows_of(targets)} rows"
             )
-        return found
+        return entries
     if is_sparse(data):
         return _of_scipy(data, what)
     if not is_tensor(data):
@@ -128,8 +128,8 @@ def some_rows(matrix: Any) -> Callable[[NDArray[np.intp]], Any]:
     """From numbers of rows to these rows of a sparse matrix or tensor, as sparse as it is."""
     if is_tensor(matrix):
         return torch_tensors.rows_of_sparse(matrix)
-    held = canonical(matrix)
-    return lambda rows: held[rows]
+    by_rows = canonical(matrix)
+    return lambda rows: by_rows[rows]
 
 
 def filled_in(matrix: Any) -> NDArray[Any]:
@@ -149,25 +149,25 @@ def canonical(matrix: Any) -> Any:
 
 def _of_scipy(matrix: Any, what: str) -> SparseEntries:
     _check_form(matrix.ndim, matrix.dtype, what)
-    held = canonical(matrix)
+    by_rows = canonical(matrix)
     return SparseEntries(
         kind=type(matrix).__name__,
         dense="a dense array, as .toarray() gives",
-        shape=tuple(held.shape),
-        column=held.indices,
-        values=held.data,
+        shape=tuple(by_rows.shape),
+        column=by_rows.indices,
+        values=by_rows.data,
     )
 
 
 def _of_tensor(tensor: Any, what: str) -> SparseEntries:
-    held = torch_tensors.coalesced(tensor)
-    values = torch_tensors.to_numpy(held.values(), what=what)
-    _check_form(tensor.ndim if held.dense_dim() == 0 else 0, values.dtype, what)
+    coalesced = torch_tensors.coalesced(tensor)
+    values = torch_tensors.to_numpy(coalesced.values(), what=what)
+    _check_form(tensor.ndim if coalesced.dense_dim() == 0 else 0, values.dtype, what)
     return SparseEntries(
         kind=f"{tensor.layout} tensor",
         dense="a dense one, as .to_dense() gives",
         shape=tuple(tensor.shape),
-        column=torch_tensors.to_numpy(held.indices()[1]),
+        column=torch_tensors.to_numpy(coalesced.indices()[1]),
         values=values,
     )
 

@@ -31,24 +31,24 @@ def reduce_weighted(data: Any, sample_weight: Any, *, mask: Any = None, **option
         check_axis(options.get("axis"), mask, entries)
         take = some_rows(inputs)
         return weighted(lambda some: _of_sparse(take(some), **options), weights)
-    held = whole_array(data)
-    if held is None or isinstance(data, Mapping):
+    array = whole_array(data)
+    if array is None or isinstance(data, Mapping):
         raise ArgumentError(
             f"sample_weight is for one array, tensor or sparse matrix in memory, found {told(inputs)}: repeat rows "
             "of batches, or put them into one array"
         )
-    rows = held.shape[0]
-    weights = _checked(sample_weight, rows=rows, entries=held.size // max(rows, 1))
+    rows = array.shape[0]
+    weights = _checked(sample_weight, rows=rows, entries=array.size // max(rows, 1))
     if mask is None:
-        found = weighted(lambda some: reduce_batch(held[some], **options), weights)
-        return _with_quantiles(found, held, weights, np.ones(rows, dtype=bool), **options)
+        moments = weighted(lambda some: reduce_batch(array[some], **options), weights)
+        return _with_quantiles(moments, array, weights, np.ones(rows, dtype=bool), **options)
     covers = as_array(mask, "mask")
     if covers.shape[0] != rows:
         raise ArgumentError(
             f"mask has shape {covers.shape}, and the data have {rows} rows: expected one for each"
         )
-    found = weighted(lambda some: reduce_batch(held[some], mask=covers[some], **options), weights)
-    return _with_quantiles(found, held, weights, covers, **options)
+    moments = weighted(lambda some: reduce_batch(array[some], mask=covers[some], **options), weights)
+    return _with_quantiles(moments, array, weights, covers, **options)
 
 
 def _of_sparse(matrix: Any, *, axis: Any = None, **options: Any) -> ColumnMoments:
@@ -58,8 +58,8 @@ def _of_sparse(matrix: Any, *, axis: Any = None, **options: Any) -> ColumnMoment
 
 
 def _with_quantiles(
-    found: ColumnMoments,
-    held: NDArray[Any],
+    moments: ColumnMoments,
+    array: NDArray[Any],
     weights: Weights,
     covers: NDArray[Any],
     *,
@@ -67,41 +67,43 @@ def _with_quantiles(
     **options: Any,
 ) -> ColumnMoments:
     """Quantiles of few different entries are exact, however often these count."""
-    if found.sketches is None or not options.get("quantiles"):
-        return found
-    kept = kept_axes(held.ndim, axis)
-    along = [1] * (held.ndim - 1)
+    if moments.sketches is None or not options.get("quantiles"):
+        return moments
+    kept = kept_axes(array.ndim, axis)
+    along = [1] * (array.ndim - 1)
     often = weights.reshape(-1, *along) * covers.reshape(*covers.shape, *along[covers.ndim - 1 :])
-    counts = as_columns(np.broadcast_to(often, held.shape), kept)
-    return replace(found, sketches=found.sketches.counting(list(as_columns(held, kept).T), list(counts.T)))
+    counts = as_columns(np.broadcast_to(often, array.shape), kept)
+    return replace(
+        moments, sketches=moments.sketches.counting(list(as_columns(array, kept).T), list(counts.T))
+    )
 
 
 def _checked(weight: Any, *, rows: int, entries: int) -> Weights:
     """`weight` as whole numbers, one for each of `rows`, each of which holds `entries`."""
     try:
-        held = as_array(weight, "sample_weight")
+        numbers = as_array(weight, "sample_weight")
     except DataError:
         raise ArgumentError(f"sample_weight is {told(weight)}: expected {_EXPECTED}") from None
-    if held.dtype.kind not in "iuf":
-        raise ArgumentError(f"sample_weight has dtype {held.dtype}: expected {_EXPECTED}")
-    if held.shape != (rows,):
+    if numbers.dtype.kind not in "iuf":
+        raise ArgumentError(f"sample_weight has dtype {numbers.dtype}: expected {_EXPECTED}")
+    if numbers.shape != (rows,):
         raise ArgumentError(
-            f"sample_weight has shape {held.shape}, and the data have {rows} rows: expected {_EXPECTED}"
+            f"sample_weight has shape {numbers.shape}, and the data have {rows} rows: expected {_EXPECTED}"
         )
-    wrong = held[~np.isfinite(held) | (held < 0)]
+    wrong = numbers[~np.isfinite(numbers) | (numbers < 0)]
     if wrong.size:
         raise ArgumentError(f"sample_weight holds {wrong[0]}: expected {_EXPECTED}")
-    fractions = held[held != np.floor(held)]
+    fractions = numbers[numbers != np.floor(numbers)]
     if fractions.size:
         raise ArgumentError(
             f"sample_weight holds {fractions[0]:g}: rows are counted exactly, so expected {_EXPECTED}; multiply "
             "fractions by one number and round them, such as np.rint(1000 * sample_weight)"
         )
-    if sum(map(int, held.tolist())) * max(entries, 1) >= _MOST:
+    if sum(map(int, numbers.tolist())) * max(entries, 1) >= _MOST:
         raise ArgumentError("sample_weight counts 2**62 entries or more: divide the weights by one number")
-    if not held.any():
+    if not numbers.any():
         raise ArgumentError("sample_weight is zero in every row: expected one row that counts")
-    return held.astype(np.int64)
+    return numbers.astype(np.int64)
 
 
 def weighted(moments_of_rows: Callable[[NDArray[np.intp]], ColumnMoments], weights: Weights) -> ColumnMoments:

@@ -38,10 +38,10 @@ def apply(n: FittedTransform, x: Any, *, inverse: bool) -> Any:
     table = as_table(x)
     if table is not None:
         return _on_table(n, table, inverse=inverse)
-    _refuse_what_has_no_rows_here(x)
-    found = column_names(x)
-    if found is not None:
-        _check_columns(n, found, table=False)
+    _refuse_rows_elsewhere(x)
+    names = column_names(x)
+    if names is not None:
+        _check_columns(n, names, table=False)
     entries = None if isinstance(x, tuple) else entries_of(x, "x")
     if entries is not None:
         return _on_sparse(n, x, entries, inverse=inverse)
@@ -59,7 +59,7 @@ _ELSEWHERE = {
 }
 
 
-def _refuse_what_has_no_rows_here(x: Any) -> None:
+def _refuse_rows_elsewhere(x: Any) -> None:
     if type(x).__name__ == "LazyFrame":
         raise DataError("x is a LazyFrame, which has no rows yet: use x.with_columns(n.to_polars())")
     engine = None if isinstance(x, tuple | list) else engine_of(x)
@@ -88,20 +88,20 @@ def spread_over(n: FittedTransform, values: NDArray[Any], shape: tuple[int, ...]
     return values.reshape(full[dropped:])
 
 
-def _check_columns(n: FittedTransform, found: Sequence[str], *, table: bool) -> None:
+def _check_columns(n: FittedTransform, given: Sequence[str], *, table: bool) -> None:
     """In a table, columns that are not normalised may be absent; in an array every column has its place."""
     if n.names is None:
-        if table and (n.ndim != 2 or (n.axis and len(found) != n.mean.size)):
+        if table and (n.ndim != 2 or (n.axis and len(given) != n.mean.size)):
             expected = f"{n.mean.size} columns" if n.ndim == 2 else f"arrays of {n.ndim} dimensions"
-            raise DataError(f"x is a table of {len(found)} columns: the normalizer was fitted on {expected}")
+            raise DataError(f"x is a table of {len(given)} columns: the normalizer was fitted on {expected}")
         return
     known = {*n.names, *n.left_alone} if table else {*n.names}
-    there = set(found)
+    there = set(given)
     needed = [name for i, name in enumerate(n.names) if not table or n.selected.flat[i]]
     lacking = [name for name in needed if name not in there]
-    extra = [name for name in found if name not in known]
-    shared = set(found) & set(n.names)
-    moved = [x for x in found if x in shared] != [x for x in n.names if x in shared]
+    extra = [name for name in given if name not in known]
+    shared = set(given) & set(n.names)
+    moved = [x for x in given if x in shared] != [x for x in n.names if x in shared]
     if lacking or extra or moved:
         what = [f"{word} {listed(names)}" for word, names in (("lacks", lacking), ("adds", extra)) if names]
         raise DataError(

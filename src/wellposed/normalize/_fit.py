@@ -16,9 +16,9 @@ from ..data.batches import axis_for, targets_of
 from ..data.column_names import NO_NAME, listed, printable
 from ..data.held_out import check_split
 from ..errors import ArgumentError, DataError
-from ..moments.column_moments import ColumnMoments
+from ..moments.column_moments import ColumnMoments, ReadResult
 from ..moments.columns import kept_axes
-from ..moments.read import Read, read
+from ..moments.read import read
 from ..moments.resume import Checkpoint
 from ..version import __version__
 from .fitted import FittedTransform, Provenance
@@ -64,7 +64,7 @@ def fit(
     wanted = _wanted(columns)
     data = targets_of(train) if of == "targets" else train
     refuse_filling(asked, data)
-    found = read(
+    reading = read(
         data,
         axis=axis,
         mask=mask,
@@ -75,21 +75,21 @@ def fit(
         progress=progress,
         **options_for(method),
     )
-    if found.moments.rows == 0:
+    if reading.moments.rows == 0:
         raise DataError("the training data have no rows: expected at least one")
-    remarks = [*found.remarks, *([] if axis is not None else _layout(found)), *([doubt] if doubt else [])]
-    return normalizer_of(found, asked, wanted, kept_axes(found.ndim, axis), source, remarks)
+    remarks = [*reading.remarks, *([] if axis is not None else _layout(reading)), *([doubt] if doubt else [])]
+    return normalizer_of(reading, asked, wanted, kept_axes(reading.ndim, axis), source, remarks)
 
 
-def _layout(found: Read) -> list[str]:
+def _layout(reading: ReadResult) -> list[str]:
     """What the axes of an array of more than two dimensions were taken for, where nobody said it."""
-    columns = found.moments.count.size
-    if found.ndim < 3:
+    columns = reading.moments.count.size
+    if reading.ndim < 3:
         return []
-    if found.ndim == 3:
-        taken = f"read as (N, T, F), with {columns} features along axis 2"
-        return [f"{taken}; for (N, C, T) say axis=1, for images without channels axis=()"]
-    last = ", H, W" if found.ndim == 4 else ", ..."
+    if reading.ndim == 3:
+        form = f"read as (N, T, F), with {columns} features along axis 2"
+        return [f"{form}; for (N, C, T) say axis=1, for images without channels axis=()"]
+    last = ", H, W" if reading.ndim == 4 else ", ..."
     channels_last = f"(N{last}, C)"
     return [f"read as (N, C{last}), with {columns} channels along axis 1; for {channels_last} say axis=-1"]
 
@@ -106,7 +106,7 @@ def _wanted(columns: Any) -> list[Any] | None:
 
 
 def normalizer_of(
-    found: Read,
+    reading: ReadResult,
     method: Method,
     wanted: list[Any] | None,
     axis: tuple[int, ...],
@@ -114,11 +114,11 @@ def normalizer_of(
     remarks: Sequence[str] = (),
 ) -> FittedTransform:
     """The normalizer of what was read; `wanted` as ``columns=`` of `Normalizer.fit`, `axis` the kept axes."""
-    moments = found.moments
-    names, selected = _select(wanted, found, moments.count.size)
-    left_alone = dict(found.left_alone)
+    moments = reading.moments
+    names, selected = _select(wanted, reading, moments.count.size)
+    left_alone = dict(reading.left_alone)
     if wanted is None:
-        codes = codes_among(moments, names, found.integers)
+        codes = codes_among(moments, names, reading.integers)
         selected[list(codes)] = False
         left_alone |= {names[i]: why for i, why in codes.items()} if names else {}
     elif names is not None:
@@ -129,7 +129,7 @@ def normalizer_of(
         raise ArgumentError(
             f"method={method.name!r} mixes columns, and the data keep axis {axis}: expected one axis"
         )
-    map_ = transform(method, moments, selected.reshape(moments.shape), label, mixing=found.mixing)
+    map_ = transform(method, moments, selected.reshape(moments.shape), label, mixing=reading.mixing)
     filled = moments.count > 0
     return FittedTransform.made(
         method=method.name,
@@ -139,7 +139,7 @@ def normalizer_of(
         with_centering=method.with_centering,
         with_scaling=method.with_scaling,
         names=names,
-        ndim=found.ndim,
+        ndim=reading.ndim,
         axis=axis,
         count=moments.count,
         mean=np.where(filled, moments.mean, 0.0),
@@ -157,7 +157,7 @@ def normalizer_of(
         rank_error=map_.rank_error,
         left_alone=left_alone,
         remarks=(*map_.remarks, *_blurred(moments, selected, label), *remarks),
-        provenance=_provenance(moments, source if source is not None else found.label),
+        provenance=_provenance(moments, source if source is not None else reading.label),
     )
 
 
@@ -180,33 +180,33 @@ def _labels(names: tuple[str, ...] | None) -> Callable[[int], str]:
 
 
 def _select(
-    wanted: list[Any] | None, found: Read, width: int
+    wanted: list[Any] | None, reading: ReadResult, width: int
 ) -> tuple[tuple[str, ...] | None, NDArray[np.bool_]]:
     """Names of the columns, and which are to be normalised."""
-    selected, names = np.zeros(width, dtype=bool), found.names
+    selected, names = np.zeros(width, dtype=bool), reading.names
     if wanted is None:
         return names, ~selected
     if names is None and len(wanted) == width and all(isinstance(c, str) for c in wanted):
         return tuple(wanted), ~selected
     for column in wanted:
-        selected[_index(column, found, width)] = True
+        selected[_index(column, reading, width)] = True
     return names, selected
 
 
-def _index(column: Any, found: Read, width: int) -> int:
+def _index(column: Any, reading: ReadResult, width: int) -> int:
     if isinstance(column, str):
         shown = repr(printable(column))
-        if found.names is None:
+        if reading.names is None:
             raise ArgumentError(
                 f"columns has the name {shown}, and the data have none: give numbers from 0 to {width - 1}"
             )
-        if column in found.left_alone:
-            raise ArgumentError(f"columns has {shown}, which holds no numbers: {found.left_alone[column]}")
-        if column not in found.names:
+        if column in reading.left_alone:
+            raise ArgumentError(f"columns has {shown}, which holds no numbers: {reading.left_alone[column]}")
+        if column not in reading.names:
             raise ArgumentError(
-                f"columns has {shown}, which is not in the data: there is {listed(found.names, most=12)}"
+                f"columns has {shown}, which is not in the data: there is {listed(reading.names, most=12)}"
             )
-        return found.names.index(column)
+        return reading.names.index(column)
     if isinstance(column, bool) or not isinstance(column, int | np.integer) or not 0 <= column < width:
         raise ArgumentError(f"columns has {column!r}: expected a name, or a number from 0 to {width - 1}")
     return int(column)
@@ -258,8 +258,8 @@ def codes_among(m: ColumnMoments, names: Sequence[str] | None, integers: Sequenc
     """
     if names is None:
         return {}
-    found = {i: _why(m, i) for i, stored in enumerate(integers) if stored and m.count.flat[i]}
-    return {i: why for i, why in found.items() if why}
+    reasons = {i: _why(m, i) for i, stored in enumerate(integers) if stored and m.count.flat[i]}
+    return {i: why for i, why in reasons.items() if why}
 
 
 def _why(m: ColumnMoments, i: int) -> str:

@@ -69,9 +69,9 @@ def affine_map(normalizer: Any) -> AffineMap:
     normalizer
         Anything with `center`, `scale`, `offset`, `rotation`, `mixed`, `bounds`, `axis`, `ndim` and `names`, as `wellposed.Normalizer` has.
     """
-    kept = tuple(axis - normalizer.ndim for axis in normalizer.axis)
+    kept_axes = tuple(axis - normalizer.ndim for axis in normalizer.axis)
     shape = [1] * (normalizer.ndim - 1)
-    for axis, size in zip(kept, np.shape(normalizer.center), strict=False):
+    for axis, size in zip(kept_axes, np.shape(normalizer.center), strict=False):
         shape[axis] = size
 
     def spread(values: Any) -> Floats:
@@ -85,7 +85,7 @@ def affine_map(normalizer: Any) -> AffineMap:
         scale=spread(normalizer.scale),
         rotation=rotation,
         mixed=mixed,
-        kept=kept,
+        kept=kept_axes,
         names=normalizer.names,
         offset=None if normalizer.offset is None else spread(normalizer.offset),
         least=least,
@@ -106,10 +106,10 @@ def misfit(shape: list[int], sizes: list[int]) -> str:
             + "expected samples, or one sample, of the training data's form"
         )
     for axis in range(dropped, ndim):
-        found, size = shape[axis - dropped], sizes[axis]
-        if size >= 0 and found != size:
+        columns, size = shape[axis - dropped], sizes[axis]
+        if size >= 0 and columns != size:
             return (
-                f"x has {found} columns along axis {axis - dropped}, the normalizer has {size}: "
+                f"x has {columns} columns along axis {axis - dropped}, the normalizer has {size}: "
                 + "expected the columns it was fitted on"
             )
     return ""

@@ -111,8 +111,8 @@ def _wanted_of(normalizer: FittedTransform, columns: Sequence[str], label: str) 
             f"the normalizer has no names of columns, {label} has: fit it on a table, or give columns="
         )
     wanted = tuple(n for n, chosen in zip(normalizer.names, normalizer.selected.flat, strict=True) if chosen)
-    held = set(columns)
-    lacking = [name for name in wanted if name not in held]
+    there = set(columns)
+    lacking = [name for name in wanted if name not in there]
     if lacking:
         raise DataError(
             f"{label} lacks {listed(lacking)}: expected the columns that the normalizer was fitted on"
@@ -183,8 +183,8 @@ def _copy(old: zipfile.ZipFile, info: zipfile.ZipInfo, member: Any) -> None:
 def _text(part: TextPart, normalizer: FittedTransform, target: Path) -> tuple[str, ...]:
     header, comma = part.columns, part.dialect.decimal == ","
     wanted = _wanted_of(normalizer, header, part.label)
-    held = places_of(header)
-    places = {name: held[name] for name in wanted}
+    place = places_of(header)
+    places = {name: place[name] for name in wanted}
     with replacing(target) as temporary, _opened(temporary, packed=compressed(target)) as file:
         lines = io.TextIOWrapper(
             file, encoding="utf-8", errors="surrogateescape", newline="", write_through=True

@@ -135,13 +135,13 @@ def measure_drift(n: FittedTransform, data: Any, *, chance: float = _CHANCE) -> 
     (False, [('1', ('mean',))])
     """
     chance = number(chance, "chance", above=0, below=1, expected="a probability between 0 and 1")
-    found = compare_columns(n, data)
-    share = chance / (_CHANGES * max(len(found.columns), 1))
+    compared = compare_columns(n, data)
+    share = chance / (_CHANGES * max(len(compared.columns), 1))
     return Drift(
-        rows=found.rows,
+        rows=compared.rows,
         train_rows=n.provenance.rows,
         chance=chance,
-        columns=tuple(_column(n, found, i, share) for i in range(len(found.columns))),
+        columns=tuple(_column(n, compared, i, share) for i in range(len(compared.columns))),
     )
 
 
@@ -183,7 +183,7 @@ def _moved(n: FittedTransform, t: ComparedColumns, i: int, chance: float) -> dic
             math.nan,
         )
     spread = float(np.sqrt(t.variance[i])) / std
-    found = _Compared(
+    statistics = _Compared(
         shift=(float(t.mean[i]) - mean) / std,
         ratio=spread * spread * _unbiased(new) / _unbiased(trained),
         low=(mean - float(n.minimum.flat[c])) / std,
@@ -195,12 +195,12 @@ def _moved(n: FittedTransform, t: ComparedColumns, i: int, chance: float) -> dic
         squares=None if t.kurtosis is None else float(t.kurtosis[i]) - 1,
     )
     return {
-        "mean_shift": found.shift,
-        "mean_error": math.sqrt(found.ratio / new + 1 / trained),
-        "mean_noise": _noise_of_mean(found, chance),
-        "variance_ratio": found.ratio if new > 1 else math.nan,
-        "variance_error": _error_of_variance(found),
-        "variance_noise": _noise_of_variance(found, chance),
+        "mean_shift": statistics.shift,
+        "mean_error": math.sqrt(statistics.ratio / new + 1 / trained),
+        "mean_noise": _noise_of_mean(statistics, chance),
+        "variance_ratio": statistics.ratio if new > 1 else math.nan,
+        "variance_error": _error_of_variance(statistics),
+        "variance_noise": _noise_of_variance(statistics, chance),
     }
 
 
@@ -267,10 +267,10 @@ def _variance_of_squares(c: _Compared, *, far: float, train_far: float, chance: 
     most = max(far - 1, 0.0) * max(c.ratio, 1.0)
     if c.squares is None or c.new < 2:
         return most
-    seen = c.squares
+    measured = c.squares
     if c.ratio < 1:
-        seen = (math.sqrt(seen) + far * math.sqrt(2 * math.log(2 / chance) / (c.new - 1))) ** 2
-    return min(max(seen, train_far * train_far / c.trained), most)
+        measured = (math.sqrt(measured) + far * math.sqrt(2 * math.log(2 / chance) / (c.new - 1))) ** 2
+    return min(max(measured, train_far * train_far / c.trained), most)
 
 
 def _error_of_variance(c: _Compared) -> float:
@@ -340,7 +340,7 @@ def _of_shares(new: float, before: float) -> float:
 
 
 def _nats(c: ColumnDrift) -> float:
-    """How much a row tells of the change, for the order of the columns."""
+    """Size of the largest change of a column, in nats a row, by which the columns are sorted."""
     sizes = (_of_mean(c.mean_shift), _of_variance(c.variance_ratio) if c.variance_ratio >= 0 else 0.0)
     shares = (c.outside, abs(c.missing - c.missing_before))
     return max((s for s in (*sizes, *shares) if not math.isnan(s)), default=0.0)
@@ -447,26 +447,26 @@ def _total(parts: Iterator[_Part], columns: Counts, places: Counts) -> ComparedC
     return _compared(moments, columns, places, rows=rows, below=below, above=above, kurtosis=kurtosis)
 
 
-def _compared(m: ColumnMoments, columns: Counts, places: Counts, **found: Any) -> ComparedColumns:
-    taken = {
+def _compared(m: ColumnMoments, columns: Counts, places: Counts, **rest: Any) -> ComparedColumns:
+    statistics = {
         name: getattr(m, name).ravel()[places]
         for name in ("count", "missing", "infinite", "mean", "variance", "minimum", "maximum")
     }
-    return ComparedColumns(columns=columns, **taken, **found)
+    return ComparedColumns(columns=columns, **statistics, **rest)
 
 
 def _by_engine(n: FittedTransform, data: Any, engine: str, columns: Counts) -> ComparedColumns:
     """Engines give moments and nothing else: what they do not tell stays unknown."""
-    found = engines.reduce_with(engine, data, axis=None if n.ndim == 2 else n.axis or None)
-    places = _places(n, found.names, found.moments.count.size, columns)
+    reduced = engines.reduce_with(engine, data, axis=None if n.ndim == 2 else n.axis or None)
+    places = _places(n, reduced.names, reduced.moments.count.size, columns)
     return _compared(
-        found.moments, columns, places, rows=found.moments.rows, below=None, above=None, kurtosis=None
+        reduced.moments, columns, places, rows=reduced.moments.rows, below=None, above=None, kurtosis=None
     )
 
 
 def _of_batches(n: FittedTransform, data: Any, columns: Counts) -> Iterator[_Part]:
-    with closing(batches(data)) as held:
-        for batch in held:
+    with closing(batches(data)) as arrays:
+        for batch in arrays:
             yield from _chunks(n, batch, columns)
 
 
@@ -500,11 +500,11 @@ def _of_array(n: FittedTransform, array: NDArray[Any], columns: Counts) -> _Part
     return _Part(rows=len(array), moments=moments, sums=sums)
 
 
-def _of_source(n: FittedTransform, source: Source, found: Sequence[str], columns: Counts) -> ComparedColumns:
-    if n.names is not None and {n.names[i] for i in columns} <= {*found}:
+def _of_source(n: FittedTransform, source: Source, names: Sequence[str], columns: Counts) -> ComparedColumns:
+    if n.names is not None and {n.names[i] for i in columns} <= {*names}:
         source = source.select([n.names[i] for i in columns])
-        found = source.names or ()  # in the order of the source
-    places = _places(n, found, len(found), columns)
+        names = source.names or ()  # in the order of the source
+    places = _places(n, names, len(names), columns)
     return _total(_of_table(n, source, columns, places), columns, places)
 
 
@@ -519,21 +519,21 @@ def _of_table(n: FittedTransform, source: Source, columns: Counts, places: Count
         yield _Part(rows=piece.rows, moments=moments_of_piece(piece), sums=(squares, fourths, below, above))
 
 
-def _places(n: FittedTransform, found: Sequence[str] | None, width: int, columns: Counts) -> Counts:
+def _places(n: FittedTransform, there: Sequence[str] | None, width: int, columns: Counts) -> Counts:
     """Where the columns that are compared stand in the new data; without names, their order counts."""
-    if n.names is None or found is None:
+    if n.names is None or there is None:
         if width != n.mean.size:
             raise DataError(
                 f"the data have {width} columns of numbers, the normalizer {n.mean.size}: expected the same"
             )
         return columns
     names = [n.names[i] for i in columns]
-    places = places_of(found)
+    places = places_of(there)
     lacking = [name for name in names if name not in places]
     if lacking:
         raise DataError(
             f"the data have no column of numbers {listed(lacking)}, which the normalizer was fitted on; they "
-            f"have {listed(found, most=8)}"
+            f"have {listed(there, most=8)}"
         )
     return np.array([places[name] for name in names], dtype=np.int64)
 

@@ -80,14 +80,14 @@ def _numbers(value: Any, name: str) -> Floats:
             f"{name} has {np.ma.count_masked(value)} masked entries: expected {expected}; what is masked is not known"
         )
     try:
-        held = np.asarray(_on_host(value, name))
+        array = np.asarray(_on_host(value, name))
     except Exception:  # whatever its own conversion raises
         raise refused(name, value, expected) from None
-    if held.dtype.kind not in "iuf":
+    if array.dtype.kind not in "iuf":
         raise refused(name, value, expected)
-    if held.size == 0:
+    if array.size == 0:
         raise ArgumentError(f"{name} is empty: expected {expected}")
-    numbers = held.astype(np.float64) + 0.0
+    numbers = array.astype(np.float64) + 0.0
     wrong = numbers[~np.isfinite(numbers)]
     if wrong.size:
         raise ArgumentError(f"{name} holds {wrong[0]}: expected {expected}")
@@ -133,25 +133,25 @@ def _names(names: Any, size: int, *, is_table: bool) -> tuple[str, ...] | None:
     if names is None:
         return None
     expected = f"{size} names of columns"
-    found = several(names, "names", str, expected=expected)
+    given = several(names, "names", str, expected=expected)
     if not is_table:
         raise ArgumentError(f"names is {told(names)}, and the data are no table: leave names out")
-    if len(found) != size:
-        raise ArgumentError(f"names has {len(found)} entries: expected {expected}, one for each of mean")
-    if twice := repeated(found):
+    if len(given) != size:
+        raise ArgumentError(f"names has {len(given)} entries: expected {expected}, one for each of mean")
+    if twice := repeated(given):
         raise ArgumentError(f"names has {shown(repr(twice[0]))} twice: expected {expected}")
-    return found
+    return given
 
 
 def _provenance(mean: Floats, std: Floats, source: str | None) -> Provenance:
-    held = hashlib.sha256(f"{SPLIT} {mean.shape}".encode())
+    hasher = hashlib.sha256(f"{SPLIT} {mean.shape}".encode())
     for values in (mean, std):
-        held.update(values.astype("<f8").tobytes())
+        hasher.update(values.astype("<f8").tobytes())
     return Provenance(
         rows=0,
         source=source,
         split=SPLIT,
-        fingerprint=held.hexdigest()[:32],
+        fingerprint=hasher.hexdigest()[:32],
         version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

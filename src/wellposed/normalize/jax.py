@@ -65,8 +65,8 @@ class JaxNormalize:
             return z
         last = jnp.moveaxis(z, self.axis, -1)
         # Columns that the rotation leaves alone must not spread their NaN: 0 times NaN is NaN.
-        held = jnp.where(self.mixed, last, 0.0)
-        out = jnp.matmul(held, self.rotation, precision=jax.lax.Precision.HIGHEST)
+        filled = jnp.where(self.mixed, last, 0.0)
+        out = jnp.matmul(filled, self.rotation, precision=jax.lax.Precision.HIGHEST)
         return jnp.moveaxis(jnp.where(self.mixed, out, last), -1, self.axis)
 
 

@@ -175,27 +175,27 @@ def transform(
     """
     # Entries for columns without a finite value are never used: they cannot be selected.
     if method.name == "standard":
-        found = Transform(center=m.mean, scale=_std(m))
+        made = Transform(center=m.mean, scale=_std(m))
     elif method.feature_range is not None:
-        found = _minmax(m, *method.feature_range)
+        made = _minmax(m, *method.feature_range)
     elif method.name == "maxabs":
         largest = np.maximum(np.abs(m.minimum), np.abs(m.maximum))
-        found = Transform(center=np.zeros(m.shape), scale=np.where(largest > 0, largest, 1.0))
+        made = Transform(center=np.zeros(m.shape), scale=np.where(largest > 0, largest, 1.0))
     elif method.quantile_range is not None:
-        found = _robust(m, method, selected, label)
+        made = _robust(m, method, selected, label)
     else:
         rotation, remarks = rotation_of(
             m, _std(m), selected=selected, mixing=mixing or m, zca=method.name == "zca", label=label
         )
-        found = Transform(center=m.mean, scale=_std(m), rotation=rotation, remarks=tuple(remarks))
-    _check_span(m, found, selected, label)
+        made = Transform(center=m.mean, scale=_std(m), rotation=rotation, remarks=tuple(remarks))
+    _check_span(m, made, selected, label)
     return Transform(
-        center=np.where(selected & method.with_centering, found.center, 0.0),
-        scale=np.where(selected & method.with_scaling, found.scale, 1.0),
-        rotation=found.rotation,
-        quartiles=found.quartiles,
-        rank_error=found.rank_error,
-        remarks=found.remarks,
+        center=np.where(selected & method.with_centering, made.center, 0.0),
+        scale=np.where(selected & method.with_scaling, made.scale, 1.0),
+        rotation=made.rotation,
+        quartiles=made.quartiles,
+        rank_error=made.rank_error,
+        remarks=made.remarks,
     )
 
 
@@ -233,12 +233,10 @@ def _robust(m: ColumnMoments, method: Method, selected: Flags, label: Callable[[
     )
 
 
-def _check_span(m: ColumnMoments, found: Transform, selected: Flags, label: Callable[[int], str]) -> None:
+def _check_span(m: ColumnMoments, made: Transform, selected: Flags, label: Callable[[int], str]) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
-        ends = np.maximum(np.abs(m.minimum - found.center), np.abs(m.maximum - found.center))
-        beyond = np.flatnonzero(
-            selected & ~(np.isfinite(ends) & np.isfinite(found.scale) & (found.scale > 0))
-        )
+        ends = np.maximum(np.abs(m.minimum - made.center), np.abs(m.maximum - made.center))
+        beyond = np.flatnonzero(selected & ~(np.isfinite(ends) & np.isfinite(made.scale) & (made.scale > 0)))
     if beyond.size:
         low, high = (float(v.flat[beyond[0]]) for v in (m.minimum, m.maximum))
         raise DataError(

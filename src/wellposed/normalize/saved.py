@@ -35,10 +35,10 @@ _HEAD = re.compile(rb'\s*\{\s*"format"\s*:\s*"' + FORMAT.encode() + b'"')
 
 def save(n: FittedTransform, path: str | PathLike[str], *, force: bool = False) -> None:
     """Write whole or not at all, and in the place of an older normalizer alone unless `force` is set."""
-    held = _plain(n)
-    held[_DIGEST] = digest(held)
+    fields = _plain(n)
+    fields[_DIGEST] = digest(fields)
     # A line a key: a person can read it, and a million numbers are not a million lines.
-    lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in held.items())
+    lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in fields.items())
     content = ("{\n" + ",\n".join(lines) + "\n}\n").encode("ascii")
     place = path_of(path)
     if len(content) > MAX_BYTES:
@@ -59,20 +59,22 @@ def load(path: str | PathLike[str]) -> FittedTransform:
     """Read and check every field; see `Normalizer.load`."""
     content = read_bounded(path)
     try:
-        held = _parse(_text(content))
-        found = normalizer_from(held)
-        if held["schema"] > 1 and held[_DIGEST] != digest({k: v for k, v in held.items() if k != _DIGEST}):
+        fields = _parse(_text(content))
+        fitted = normalizer_from(fields)
+        if fields["schema"] > 1 and fields[_DIGEST] != digest(
+            {k: v for k, v in fields.items() if k != _DIGEST}
+        ):
             raise ArtifactError(
                 "the contents do not match their digest: damaged, or edited by hand; fit again"
             )
     except ArtifactError as error:
         raise ArtifactError(f"{printable(str(path))}: {printable(str(error))}") from None
-    return found
+    return fitted
 
 
-def digest(held: dict[str, Any]) -> str:
-    """SHA-256 of the contents, which tells damage; it is no signature, and keeps no author out."""
-    plain = json.dumps(held, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def digest(fields: dict[str, Any]) -> str:
+    """SHA-256 of the contents, which detects damage; it is no signature."""
+    plain = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(plain.encode("ascii")).hexdigest()
 
 
@@ -124,23 +126,23 @@ def _parse(text: str) -> dict[str, Any]:
         raise ValueError(f"{token} is no JSON number")
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        held = dict(pairs)
-        if len(held) < len(pairs):
+        fields = dict(pairs)
+        if len(fields) < len(pairs):
             raise ValueError("a key stands twice")
-        return held
+        return fields
 
     try:
-        held = json.loads(text, parse_constant=refuse, object_pairs_hook=once)
+        fields = json.loads(text, parse_constant=refuse, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"not a saved normalizer, or truncated ({error})") from None
-    if not isinstance(held, dict) or held.get("format") != FORMAT:
+    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
         raise ArtifactError(f"not a saved normalizer: expected format {FORMAT!r}")
-    if held.get("schema") not in READS or type(held.get("schema")) is not int:
+    if fields.get("schema") not in READS or type(fields.get("schema")) is not int:
         raise ArtifactError(
-            f"schema {str(held.get('schema'))[:40]}, this version reads {', '.join(map(str, READS))}: use the "
+            f"schema {str(fields.get('schema'))[:40]}, this version reads {', '.join(map(str, READS))}: use the "
             "version that wrote it"
         )
-    return held
+    return fields
 
 
 # Checks of what was read.
@@ -167,20 +169,20 @@ _PROVENANCE = {"rows", "source", "split", "fingerprint", "version", "created"}
 _LARGEST = 1.7976931348623157e308
 
 
-def normalizer_from(held: dict[str, Any]) -> FittedTransform:
+def normalizer_from(fields: dict[str, Any]) -> FittedTransform:
     """A normalizer from parsed JSON, or an `ArtifactError` that names the field."""
-    _check_keys(held, _KEYS - _LATER.get(held["schema"], set()), "the file")
-    provenance = _provenance(held["provenance"])
-    if held["schema"] == 1:
-        held = _upgraded(held, provenance.rows)
-    method = _method(held)
-    ndim, axis, shape = _form(held)
+    _check_keys(fields, _KEYS - _LATER.get(fields["schema"], set()), "the file")
+    provenance = _provenance(fields["provenance"])
+    if fields["schema"] == 1:
+        fields = _upgraded(fields, provenance.rows)
+    method = _method(fields)
+    ndim, axis, shape = _form(fields)
     size = math.prod(shape)
-    columns: dict[str, Any] = {key: _numbers(held[key], key, size) for key in NUMBERS}
-    columns |= {key: _counts(held[key], key, size) for key in COUNTS}
-    columns |= {key: _flags(held[key], key, size) for key in FLAGS}
-    rotation = _optional(held, "rotation", size * size, needed=held["method"] in WHITENING)
-    quartiles = _optional(held, "quartiles", 3 * size, needed=held["method"] == "robust")
+    columns: dict[str, Any] = {key: _numbers(fields[key], key, size) for key in NUMBERS}
+    columns |= {key: _counts(fields[key], key, size) for key in COUNTS}
+    columns |= {key: _flags(fields[key], key, size) for key in FLAGS}
+    rotation = _optional(fields, "rotation", size * size, needed=fields["method"] in WHITENING)
+    quartiles = _optional(fields, "quartiles", 3 * size, needed=fields["method"] == "robust")
     _check_consistent(columns)
     _check_steps(columns, method)
     if provenance.rows == 0:
@@ -194,42 +196,42 @@ def normalizer_from(held: dict[str, Any]) -> FittedTransform:
     return FittedTransform.made(
         method=method.name,
         **{option: getattr(method, option) for option in OPTIONS},
-        names=_names(held["names"], size),
+        names=_names(fields["names"], size),
         ndim=ndim,
         axis=axis,
         **{key: value.reshape(shape) for key, value in columns.items()},
         rotation=rotation,
         quartiles=quartiles,
-        rank_error=_share(held["rank_error"]),
-        left_alone=_reasons(held["left_alone"]),
-        remarks=tuple(_texts(held["remarks"], "remarks")),
+        rank_error=_share(fields["rank_error"]),
+        left_alone=_reasons(fields["left_alone"]),
+        remarks=tuple(_texts(fields["remarks"], "remarks")),
         provenance=provenance,
     )
 
 
-def _upgraded(held: dict[str, Any], rows: int) -> dict[str, Any]:
+def _upgraded(fields: dict[str, Any], rows: int) -> dict[str, Any]:
     """Schema 1 knew one method, and counted nothing but what was missing."""
-    if held["method"] != "standard":
-        raise ArtifactError(f"method {str(held['method'])[:40]!r}, expected 'standard' of schema 1")
-    held = {**held, "rotation": None, "quartiles": None, "rank_error": 0, "left_alone": {}, "remarks": []}
-    size = len(_list(held["mean"], "mean"))
-    lost = [_counts(held[key], key, size) for key in ("missing", "infinite")]
+    if fields["method"] != "standard":
+        raise ArtifactError(f"method {str(fields['method'])[:40]!r}, expected 'standard' of schema 1")
+    fields = {**fields, "rotation": None, "quartiles": None, "rank_error": 0, "left_alone": {}, "remarks": []}
+    size = len(_list(fields["mean"], "mean"))
+    lost = [_counts(fields[key], key, size) for key in ("missing", "infinite")]
     # Exact for tables; where a row gives a column several entries, the fewest there can be.
-    held["count"] = [max(0, rows - int(a) - int(b)) for a, b in zip(*lost, strict=True)]
-    selected, constant = (_flags(held[key], key, size) for key in ("selected", "constant"))
-    mean, std = (_numbers(held[key], key, size) for key in ("mean", "std"))
-    held["center"] = np.where(selected, mean, 0.0).tolist()
-    held["scale"] = np.where(selected & ~constant, std, 1.0).tolist()
-    return held
+    fields["count"] = [max(0, rows - int(a) - int(b)) for a, b in zip(*lost, strict=True)]
+    selected, constant = (_flags(fields[key], key, size) for key in ("selected", "constant"))
+    mean, std = (_numbers(fields[key], key, size) for key in ("mean", "std"))
+    fields["center"] = np.where(selected, mean, 0.0).tolist()
+    fields["scale"] = np.where(selected & ~constant, std, 1.0).tolist()
+    return fields
 
 
-def _method(held: dict[str, Any]) -> Method:
-    name = held["method"]
+def _method(fields: dict[str, Any]) -> Method:
+    name = fields["method"]
     if name not in METHODS:
         raise ArtifactError(f"method {str(name)[:40]!r}, expected one of {', '.join(METHODS)}")
-    if held["schema"] < 3:
+    if fields["schema"] < 3:
         return method_of(name)
-    pairs = {key: held[key] for key in ("clip", "feature_range", "quantile_range")}
+    pairs = {key: fields[key] for key in ("clip", "feature_range", "quantile_range")}
     for key, value in pairs.items():
         if not isinstance(value, list | None):
             raise ArtifactError(f"{key} holds {_shown(value)}, expected two numbers or null")
@@ -237,8 +239,8 @@ def _method(held: dict[str, Any]) -> Method:
         return method_of(
             name,
             **{**pairs, "clip": False if pairs["clip"] is None else pairs["clip"]},
-            with_centering=held["with_centering"],
-            with_scaling=held["with_scaling"],
+            with_centering=fields["with_centering"],
+            with_scaling=fields["with_scaling"],
         )
     except ArgumentError as error:
         raise ArtifactError(str(error)) from None
@@ -265,23 +267,23 @@ def _check_order(quartiles: np.ndarray, method: Method) -> None:
         raise ArtifactError("quartiles are out of order")
 
 
-def _form(held: dict[str, Any]) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
-    ndim = _whole(held["ndim"], "ndim", least=1)
-    axis = tuple(_whole(a, "axis", least=1) for a in _list(held["axis"], "axis"))
-    shape = tuple(_whole(s, "shape", least=1) for s in _list(held["shape"], "shape"))
+def _form(fields: dict[str, Any]) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    ndim = _whole(fields["ndim"], "ndim", least=1)
+    axis = tuple(_whole(a, "axis", least=1) for a in _list(fields["axis"], "axis"))
+    shape = tuple(_whole(s, "shape", least=1) for s in _list(fields["shape"], "shape"))
     if list(axis) != sorted(set(axis)) or any(a >= ndim for a in axis) or ndim > 32:
         raise ArtifactError(f"axis {str(list(axis))[:40]} does not fit {ndim} dimensions")
     if len(shape) != max(len(axis), 1) or (not axis and shape != (1,)):
         raise ArtifactError(f"shape {str(list(shape))[:40]} does not fit axis {list(axis)}")
-    if held["method"] in WHITENING and len(axis) != 1:
-        raise ArtifactError(f"method {held['method']!r} does not fit axis {list(axis)}")
+    if fields["method"] in WHITENING and len(axis) != 1:
+        raise ArtifactError(f"method {fields['method']!r} does not fit axis {list(axis)}")
     return ndim, axis, shape
 
 
-def _check_keys(held: Any, expected: set[str], where: str) -> None:
-    if not isinstance(held, dict):
-        raise ArtifactError(f"{where} is a {type(held).__name__}, expected an object")
-    for word, keys in (("lacks", expected - set(held)), ("has unknown", set(held) - expected)):
+def _check_keys(fields: Any, expected: set[str], where: str) -> None:
+    if not isinstance(fields, dict):
+        raise ArtifactError(f"{where} is a {type(fields).__name__}, expected an object")
+    for word, keys in (("lacks", expected - set(fields)), ("has unknown", set(fields) - expected)):
         if keys:
             raise ArtifactError(f"{where} {word} {', '.join(k[:40] for k in sorted(keys)[:5])}")
 
@@ -313,12 +315,12 @@ def _numbers(value: Any, key: str, size: int) -> np.ndarray:
     return np.array([float(v) for v in value], dtype=np.float64)
 
 
-def _optional(held: dict[str, Any], key: str, size: int, *, needed: bool) -> np.ndarray | None:
-    if (held[key] is not None) != needed:
+def _optional(fields: dict[str, Any], key: str, size: int, *, needed: bool) -> np.ndarray | None:
+    if (fields[key] is not None) != needed:
         raise ArtifactError(
-            f"method {held['method']!r} {'needs' if needed else 'has no'} {key}, found {_shown(held[key])}"
+            f"method {fields['method']!r} {'needs' if needed else 'has no'} {key}, found {_shown(fields[key])}"
         )
-    return _numbers(held[key], key, size) if needed else None
+    return _numbers(fields[key], key, size) if needed else None
 
 
 def _counts(value: Any, key: str, size: int) -> np.ndarray:

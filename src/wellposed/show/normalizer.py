@@ -132,10 +132,10 @@ def _notes(n: FittedTransform) -> Iterator[str]:
 
 def _left_alone(n: FittedTransform) -> dict[str, list[str]]:
     """Names by the reason; a reason that names numbers of its own stays by itself."""
-    found: dict[str, list[str]] = {}
+    names_by_reason: dict[str, list[str]] = {}
     for name, why in n.left_alone.items():
-        found.setdefault(printable(why), []).append(name)
-    return found
+        names_by_reason.setdefault(printable(why), []).append(name)
+    return names_by_reason
 
 
 def _columns(n: FittedTransform, flags: np.ndarray) -> str:
@@ -153,19 +153,19 @@ def _wrapped(label: str, text: str) -> list[str]:
 
 
 def _drift_lines(d: Drift) -> list[str]:
-    found, width = d.drifted, len(d.columns)
+    drifted, width = d.drifted, len(d.columns)
     counted = f"{width:,} column{'' if width == 1 else 's'}"
     head = f"{d.rows:,} rows against {d.train_rows:,} training rows:"
-    if not found:
+    if not drifted:
         return [f"{head} none of {counted} drifted"]
     lines = [
-        f"{head} {len(found):,} of {counted} drifted",
+        f"{head} {len(drifted):,} of {counted} drifted",
         "",
         f"{cut('column', _DRIFT_NAME)}{'mean shift':>17}{'variance':>16}{'outside':>10}{'missing':>10}",
     ]
-    lines += [_drift_line(c) for c in found[:_SHOWN]]
-    if len(found) > _SHOWN:
-        lines.append(f"... {len(found) - _SHOWN:,} more")
+    lines += [_drift_line(c) for c in drifted[:_SHOWN]]
+    if len(drifted) > _SHOWN:
+        lines.append(f"... {len(drifted) - _SHOWN:,} more")
     return [
         *lines,
         "",

@@ -17,9 +17,9 @@ from typing import Any
 
 from ...choices import ENGINES
 from ...errors import ArgumentError, DataError, MissingDependency
-from .partial import Reduced
+from ..column_moments import ReadResult
 
-__all__ = ["Reduced", "engine_of", "reduce_with"]
+__all__ = ["engine_of", "reduce_with"]
 
 _KINDS = {
     "dask": {"DataFrame", "Series", "Array", "Bag", "Delayed"},
@@ -56,7 +56,7 @@ def reduce_with(
     axis: int | tuple[int, ...] | None = None,
     covariance: bool = False,
     quantiles: bool = False,
-) -> Reduced:
+) -> ReadResult:
     """Moments of distributed data, to the bit what one machine gives.
 
     Parameters
@@ -119,13 +119,13 @@ def _workers_that_have_us(engine: str) -> Iterator[None]:
 
 
 def _check_held(engine: str, data: Any) -> None:
-    found = engine_of(data)
-    if found == engine:
+    holder = engine_of(data)
+    if holder == engine:
         return
     kind = type(data).__name__
     raise ArgumentError(
-        f"engine={engine!r}: found a {kind} of {found}; leave engine out, the data decide"
-        if found
+        f"engine={engine!r}: found a {kind} of {holder}; leave engine out, the data decide"
+        if holder
         else f"engine={engine!r}: found a {kind}, expected what {engine} holds, or the path of Parquet files; "
         "leave engine out for data on this machine"
     )
@@ -153,10 +153,10 @@ def _paths(data: Any) -> list[str] | None:
 def _existing(path: str) -> list[str]:
     if "://" in path:
         return [path]
-    found = sorted(glob(path)) if has_magic(path) and not Path(path).exists() else [path]
-    if not found or not Path(found[0]).exists():
+    paths = sorted(glob(path)) if has_magic(path) and not Path(path).exists() else [path]
+    if not paths or not Path(paths[0]).exists():
         raise DataError(f"no such file or folder: {path}")
-    for one in found:
+    for one in paths:
         if Path(one).is_file() and Path(one).suffix not in (".parquet", ".pq"):
             raise ArgumentError(f"{one}: an engine opens Parquet files; read others without engine")
-    return found
+    return paths

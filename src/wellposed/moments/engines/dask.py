@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ArgumentError, DataError
+from ..column_moments import ReadResult
 from .partial import (
     OBJECTS,
     Layout,
     PartitionFault,
     PartitionState,
-    Reduced,
     array_result,
     array_state,
     check_table_axis,
@@ -30,7 +30,7 @@ _FAN_IN = 8
 """States that one task merges: a tree, so that no worker receives the states of all partitions."""
 
 
-def reduce(data: Any, *, columns: Sequence[str], axis: Any, options: Mapping[str, Any]) -> Reduced:
+def reduce(data: Any, *, columns: Sequence[str], axis: Any, options: Mapping[str, Any]) -> ReadResult:
     """Moments of a Dask collection; runs on the current client, or the scheduler that Dask is set to."""
     from dask.array import Array
     from dask.bag import Bag
@@ -64,7 +64,7 @@ def frame_state(
     return table_state(_record_batches(frame, layout.read, labels), layout, where=where, options=options)
 
 
-def _reduce_frame(data: Any, columns: Sequence[str], axis: Any, options: Mapping[str, Any]) -> Reduced:
+def _reduce_frame(data: Any, columns: Sequence[str], axis: Any, options: Mapping[str, Any]) -> ReadResult:
     check_table_axis(axis)
     layout, labels = _layout(data, columns)
     states = [
@@ -92,7 +92,7 @@ def _layout(data: Any, columns: Sequence[str]) -> tuple[Layout, list[Any]]:
 
 
 def _arrow_type(column: Any) -> Any:
-    """The ``pyarrow.DataType``; None where it cannot be told without reading everything."""
+    """The ``pyarrow.DataType``; None where only reading everything would show it."""
     import pyarrow as pa
 
     try:
@@ -118,7 +118,7 @@ def _arrow(column: Any, name: str) -> Any:
         raise DataError(f"column {name!r}: {error}") from None
 
 
-def _reduce_array(data: Any, axis: Any, options: Mapping[str, Any]) -> Reduced:
+def _reduce_array(data: Any, axis: Any, options: Mapping[str, Any]) -> ReadResult:
     if data.dtype.kind not in "biuf":
         raise DataError(f"the Dask array has dtype {data.dtype}: expected real numbers")
     if data.ndim == 0:
@@ -131,7 +131,7 @@ def _reduce_array(data: Any, axis: Any, options: Mapping[str, Any]) -> Reduced:
 
 def _reduce_batches(
     parts: Sequence[Any], axis: Any, options: Mapping[str, Any], *, label: str, holds_many: bool
-) -> Reduced:
+) -> ReadResult:
     for i, part in enumerate(parts):
         if not hasattr(part, "dask"):
             raise ArgumentError(f"entry {i} of the list is a {type(part).__name__}: expected delayed batches")

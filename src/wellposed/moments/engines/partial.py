@@ -14,27 +14,10 @@ from ...data.batches import batches
 from ...data.source import PIECE_BYTES
 from ...errors import ArgumentError, DataError, WellposedError
 from ...lazy import lazy
-from ..column_moments import ColumnMoments
+from ..column_moments import ColumnMoments, ReadResult
 from ..columns import moments_of_piece, reduce_batch
 
 arrow = lazy("wellposed.data.arrow")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Reduced:
-    """The moments of a whole distributed table or array, and what is known of its columns."""
-
-    moments: ColumnMoments
-    names: tuple[str, ...] | None
-    """The columns of numbers, in order; None for arrays."""
-    integers: tuple[bool, ...]
-    """Which columns are stored as integers wherever they hold anything."""
-    left_alone: Mapping[str, str]
-    """Name of each other column, and why it is no number."""
-    ndim: int
-    """Dimensions of the data, the samples included: 2 for a table."""
-    label: str
-    """Where the data came from, for the record."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,8 +82,8 @@ def layout_of(schema: Any, *, columns: Sequence[str] = (), others: Mapping[str, 
     left_alone |= others or {}
     whole = {name: flag for name, flag in zip(numbers, integers, strict=True) if name not in left_alone}
     if not whole:
-        found = ", ".join(f"{name!r} ({why})" for name, why in list(left_alone.items())[:5])
-        raise DataError(f"no column holds numbers: there is {found or 'none'}")
+        others_listed = ", ".join(f"{name!r} ({why})" for name, why in list(left_alone.items())[:5])
+        raise DataError(f"no column holds numbers: there is {others_listed or 'none'}")
     for name in columns:
         if name not in whole:
             why = f"holds no numbers: {left_alone[name]}" if name in left_alone else "is not in the table"
@@ -152,7 +135,7 @@ def merge(states: Iterable[PartitionState | PartitionFault]) -> PartitionState |
     return total
 
 
-def table_result(state: PartitionState | PartitionFault, layout: Layout, *, label: str) -> Reduced:
+def table_result(state: PartitionState | PartitionFault, layout: Layout, *, label: str) -> ReadResult:
     """The merged state of a table; raises what its fault says."""
     state = _sound(state)
     moments = state.moments if state.integers else ColumnMoments.empty(len(layout.names))
@@ -160,7 +143,7 @@ def table_result(state: PartitionState | PartitionFault, layout: Layout, *, labe
     integers = tuple(
         said if found is None else found for found, said in zip(seen, layout.integers, strict=True)
     )
-    return Reduced(
+    return ReadResult(
         moments=moments,
         names=layout.names,
         integers=integers,
@@ -170,13 +153,13 @@ def table_result(state: PartitionState | PartitionFault, layout: Layout, *, labe
     )
 
 
-def array_result(state: PartitionState | PartitionFault, *, label: str) -> Reduced:
+def array_result(state: PartitionState | PartitionFault, *, label: str) -> ReadResult:
     """The merged state of arrays; raises what its fault says."""
     state = _sound(state)
     if not state.ndim:
         raise DataError(f"{label} holds no batches: expected at least one")
     integers = tuple(bool(flag) for flag in state.integers)
-    return Reduced(
+    return ReadResult(
         moments=state.moments, names=None, integers=integers, left_alone={}, ndim=state.ndim, label=label
     )
 
@@ -194,17 +177,17 @@ def _sound(state: PartitionState | PartitionFault) -> PartitionState:
 
 
 def _joined(batches: Iterable[Any]) -> Iterator[Any]:
-    """The same rows in batches worth the kernel's while: engines may hand over one row at a time."""
-    held: list[Any] = []
+    """The same rows in larger batches: engines may pass one row at a time."""
+    waiting: list[Any] = []
     size = 0
     for batch in batches:
         if batch.num_rows:
-            held.append(batch)
+            waiting.append(batch)
             size += batch.nbytes
         if size >= PIECE_BYTES:
-            yield from _as_one(held)
-            held, size = [], 0
-    yield from _as_one(held)
+            yield from _as_one(waiting)
+            waiting, size = [], 0
+    yield from _as_one(waiting)
 
 
 def _as_one(batches: Sequence[Any]) -> Sequence[Any]:
@@ -221,11 +204,11 @@ def _batch_state(batch: Any, layout: Layout, options: Mapping[str, Any]) -> Part
                 f"column {name!r} holds {types[name]}, and the table's schema says that it holds nulls "
                 "alone: give it one type throughout"
             )
-    held = arrow.columns_of(batch, layout.names)
+    numbers = arrow.columns_of(batch, layout.names)
     integers = tuple(
-        flag if len(array) else None for flag, array in zip(held.integers, held.arrays, strict=True)
+        flag if len(array) else None for flag, array in zip(numbers.integers, numbers.arrays, strict=True)
     )
-    return PartitionState(moments=moments_of_piece(held.piece(), **options), integers=integers, ndim=2)
+    return PartitionState(moments=moments_of_piece(numbers.piece(), **options), integers=integers, ndim=2)
 
 
 def _array_state(batch: Any, axis: Any, options: Mapping[str, Any]) -> PartitionState:

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...errors import DataError
+from ..column_moments import ReadResult
 from .partial import (
     OBJECTS,
     Layout,
     PartitionFault,
     PartitionState,
-    Reduced,
     array_result,
     array_state,
     check_table_axis,
@@ -29,7 +29,7 @@ from .partial import (
 _STATES_A_TASK = 64
 
 
-def reduce(data: Any, *, columns: Sequence[str], axis: Any, options: Mapping[str, Any]) -> Reduced:
+def reduce(data: Any, *, columns: Sequence[str], axis: Any, options: Mapping[str, Any]) -> ReadResult:
     """Moments of a Ray Dataset; runs on the cluster that Ray is connected to."""
     schema = data.schema()
     if schema is None:
@@ -67,7 +67,7 @@ def opened(paths: Sequence[str]) -> Iterator[Any]:
             ray.shutdown()
 
 
-def _reduce_tensors(data: Any, name: str, axis: Any, options: Mapping[str, Any]) -> Reduced:
+def _reduce_tensors(data: Any, name: str, axis: Any, options: Mapping[str, Any]) -> ReadResult:
     states = data.map_batches(
         _tensor_state,
         fn_kwargs={"name": name, "axis": axis, "options": dict(options)},

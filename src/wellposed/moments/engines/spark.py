@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from ...data.column_names import places_of
+from ..column_moments import ReadResult
 from .partial import (
     Layout,
     PartitionFault,
     PartitionState,
-    Reduced,
     check_table_axis,
     environment,
     failing_to_open,
@@ -28,14 +28,14 @@ _MERGERS = 4
 """Tasks that merge the partitions' states, so that the driver receives a few, however many there are."""
 
 
-def reduce(data: Any, *, columns: Sequence[str], axis: Any, options: Mapping[str, Any]) -> Reduced:
+def reduce(data: Any, *, columns: Sequence[str], axis: Any, options: Mapping[str, Any]) -> ReadResult:
     """Moments of a Spark DataFrame; runs in the DataFrame's own session."""
     check_table_axis(axis)
     if hasattr(data, "to_spark"):  # pandas on Spark
         data = data.to_spark()
     layout = _layout(data, columns)
-    held = places_of(data.columns)
-    places = [held[name] for name in layout.read]
+    place = places_of(data.columns)
+    places = [place[name] for name in layout.read]
     # By place: names may hold dots and backticks, or differ in their capitals only.
     numbered = data.toDF(*(f"c{i}" for i in range(len(data.columns)))).select(*(f"c{i}" for i in places))
     states = numbered.mapInArrow(_mapper(layout, options), _STATE)

@@ -1,4 +1,4 @@
-"""Rows in, exact sums out: whichever of the two paths is worth it, block by block, with the same result."""
+"""Exact sums of blocks of rows: by NumPy for few entries and by compiled code for many, with the same result."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def _load_compiled() -> Native | None:
 
 
 def load_ahead(entries: int) -> None:
-    """Load the compiled path now, for all of so many entries that are to come, where that is worth it."""
+    """Load the compiled code now, if so many entries are still to come that it pays."""
     if is_worth_compiling(entries):
         _compiled(entries)
 

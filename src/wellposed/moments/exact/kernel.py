@@ -87,7 +87,7 @@ def _block(x, rows, stride, start, stop, lanes, scratch):
     scan_block(x, rows, stride, n, scratch.seen)
     bottom = lanes.bottom[start:stop] if short else lanes.least[start:stop]
     if outside(n, scratch.seen, lanes.top[start:stop], bottom):
-        _judge(scratch.seen, start, stop, SHORT if short else LONG, lanes, dirty)
+        _mark_unsplittable(scratch.seen, start, stop, SHORT if short else LONG, lanes, dirty)
     cuts = lanes.cuts[0, start:stop], lanes.cuts[1, start:stop], lanes.cuts[2, start:stop]
     sum_block(x, rows, stride, n, cuts, sums)
     spoilt = count_spoilt(n, sums, dirty)
@@ -96,7 +96,7 @@ def _block(x, rows, stride, start, stop, lanes, scratch):
     else:
         if spoilt:
             _set_aside(x, rows, stride, start, stop, True, lanes, scratch)
-        keep(start, stop, 0 if short else 3, 3 if short else 8, sums, lanes)
+        add_to_running(start, stop, 0 if short else 3, 3 if short else 8, sums, lanes)
         keep_range(n, scratch.seen, lanes.minimum[start:stop], lanes.maximum[start:stop])
     if spoilt:
         dirty[:n] = 0
@@ -122,15 +122,15 @@ def _clean_block(x, rows, stride, start, stop, lanes, scratch):
     clean(x, rows, stride, n, cleaned, seen, lanes.missing[start:stop], lanes.infinite[start:stop])
     keep_range(n, seen, lanes.minimum[start:stop], lanes.maximum[start:stop])
     scratch.dirty[:n] = 0
-    _judge(seen, start, stop, LONG, lanes, scratch.dirty)
+    _mark_unsplittable(seen, start, stop, LONG, lanes, scratch.dirty)
     cuts = lanes.cuts[0, start:stop], lanes.cuts[1, start:stop], lanes.cuts[2, start:stop]
     sum_long(cleaned, rows, W, n, cuts, scratch.sums)
     _set_aside(cleaned, rows, W, start, stop, False, lanes, scratch)
-    keep(start, stop, 3, 8, scratch.sums, lanes)
+    add_to_running(start, stop, 3, 8, scratch.sums, lanes)
 
 
 @_compiled
-def _judge(seen, start, stop, kept, lanes, dirty):
+def _mark_unsplittable(seen, start, stop, kept, lanes, dirty):
     """Mark the lanes whose block cannot be split at their scale, after moving the scale where that helps."""
     for lane in range(start, stop):
         at = lane - start
@@ -284,16 +284,16 @@ def module(*, calls: Sequence[str]) -> Any:
     """
     whole, long, floats = types.int64, types.CPointer(types.int64), types.CPointer(types.float64)
     lanes = whole, whole, floats, long, long, long
-    found = llvm.parse_assembly(_assembly(_flush, lanes, "flush"))
+    made = llvm.parse_assembly(_assembly(_flush, lanes, "flush"))
     for entry, digits in ((types.float32, 24), (types.float64, 53)):
         of_entries = types.CPointer(entry)
         room = of_entries, floats, types.CPointer(types.uint8), floats, floats
         arguments = (of_entries, whole, whole, whole, whole, *lanes, *room)
-        found.link_in(llvm.parse_assembly(_assembly(_reducer(digits), arguments, f"reduce_{entry}")))
-    others = set(_CALLED.findall(str(found))) - set(calls)
+        made.link_in(llvm.parse_assembly(_assembly(_reducer(digits), arguments, f"reduce_{entry}")))
+    others = set(_CALLED.findall(str(made))) - set(calls)
     if others:
         raise RuntimeError(f"the compiled sums call {', '.join(sorted(others))}")
-    return found
+    return made
 
 
 def _assembly(function: Any, arguments: tuple[Any, ...], name: str) -> str:
@@ -396,7 +396,7 @@ def set_scale(lane, exponent, lanes):
 
 
 @_compiled
-def keep(start, stop, first, parts, sums, lanes):
+def add_to_running(start, stop, first, parts, sums, lanes):
     """Add a block's sums, cut in two, to the running sums."""
     n = stop - start
     for part in range(parts):

@@ -86,11 +86,11 @@ class Native:
         """Machine code for this processor, from the disk where it was kept."""
         places = list(self._places())
         for place in places:
-            kept = _kept(place, self._head)
-            if kept:
-                return kept
+            code = _read_code(place, self._head)
+            if code:
+                return code
         code = self._machine.emit_object(kernel.module(calls=C_LIBRARY))
-        _keep(places, self._head, code)
+        _write_code(places, self._head, code)
         return code
 
     @cached_property
@@ -127,7 +127,7 @@ def _show_c_library() -> None:
             llvm.add_symbol(name, ctypes.cast(getattr(library, name), ctypes.c_void_p).value)
 
 
-def _kept(place: Path, head: bytes) -> bytes | None:
+def _read_code(place: Path, head: bytes) -> bytes | None:
     """The code in a file, None where it is not there, damaged, another one, or others could have written it."""
     try:
         if not _is_ours(place.parent.stat()):
@@ -136,11 +136,11 @@ def _kept(place: Path, head: bytes) -> bytes | None:
             status = os.fstat(file.fileno())
             if not (stat.S_ISREG(status.st_mode) and _is_ours(status)):
                 return None
-            held = file.read(_MOST_BYTES)
+            content = file.read(_MOST_BYTES)
     except OSError:
         return None
-    digest, code = held[:32], held[32:].removeprefix(head)
-    whole = len(code) + len(head) == len(held) - 32 and hashlib.sha256(held[32:]).digest() == digest
+    digest, code = content[:32], content[32:].removeprefix(head)
+    whole = len(code) + len(head) == len(content) - 32 and hashlib.sha256(content[32:]).digest() == digest
     return code if whole else None
 
 
@@ -151,7 +151,7 @@ def _is_ours(status: os.stat_result) -> bool:
     return status.st_uid in (os.getuid(), 0) and not status.st_mode & _OF_OTHERS
 
 
-def _keep(places: list[Path], head: bytes, code: bytes) -> None:
+def _write_code(places: list[Path], head: bytes, code: bytes) -> None:
     """In the first place that can be written, by this user and root alone."""
     for place in places:
         try:

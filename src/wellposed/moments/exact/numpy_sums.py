@@ -18,8 +18,8 @@ from .rounding import nearest
 from .sums import SQUARE_BIAS, VALUE_BIAS, Digits, ExactSums, Floats, total
 
 ROWS = 1024
-_FIRST, _NEXT = 21, 22  # bits: 2 * 21 + log2(1024) = 52; rounding to nearest saves a bit from the second on
-_BAND = 60  # bits between the largest and the least entry that are cut together
+FIRST, NEXT = 21, 22  # bits: 2 * 21 + log2(1024) = 52; rounding to nearest saves a bit from the second on
+BAND = 60  # bits between the largest and the least entry that are cut together
 
 
 class Digit(NamedTuple):
@@ -35,19 +35,19 @@ def split(x: Floats) -> list[Digit]:
     rest = x
     while rest.any():
         exponent = np.frexp(np.abs(rest).max(axis=0))[1].astype(np.int64)
-        band = np.abs(rest) >= np.ldexp(1.0, exponent - _BAND)
+        band = np.abs(rest) >= np.ldexp(1.0, exponent - BAND)
         digits += [Digit(values, exponent) for values in _cut(np.ldexp(np.where(band, rest, 0.0), -exponent))]
         rest = np.where(band, 0.0, rest)
     return digits
 
 
 def _cut(y: Floats) -> list[Floats]:
-    digits, place = [], _FIRST
+    digits, place = [], FIRST
     while y.any():
         constant = np.ldexp(1.5, 52 - place)
         digits.append((y + constant) - constant)
         y = y - digits[-1]
-        place += _NEXT
+        place += NEXT
     return digits
 
 

@@ -17,11 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from ...runtime.torch.tensors import is_tensor
+from .numpy_sums import BAND, FIRST, NEXT, ROWS
 
-# The first four are those of `wellposed.moments.exact.numpy_sums`, which this layer does not import.
-ROWS = 1024
-_BAND = 60
-_FIRST, _NEXT = 21, 22
 _LEAST = -1022  # exponent of the least normal float64
 _BLOCKS = 256  # of `ROWS` rows, added in one go
 _ENTRIES = 1 << 24  # that are cut at a time: each takes some 75 bytes meanwhile
@@ -119,15 +116,15 @@ def _split(x: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
     digits, rest = [], x
     while bool(rest.any()):
         power = torch.frexp(rest.abs().amax(dim=(0, 1)))[1].to(torch.int64)
-        least = torch.where(power - _BAND < _LEAST, 0.0, _power_of_two((power - _BAND).clamp(min=_LEAST)))
+        least = torch.where(power - BAND < _LEAST, 0.0, _power_of_two((power - BAND).clamp(min=_LEAST)))
         band = rest.abs() >= least
         y = _scaled(torch.where(band, rest, 0.0), -power)
-        place = _FIRST
+        place = FIRST
         while bool(y.any()):
             cut = 1.5 * 2.0 ** (52 - place)
             digit = (y + cut) - cut
             digits.append((digit, power))
-            y, place = y - digit, place + _NEXT
+            y, place = y - digit, place + NEXT
         rest = torch.where(band, 0.0, rest)
     return digits
 

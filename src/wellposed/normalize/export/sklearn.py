@@ -12,8 +12,8 @@ import numpy as np
 from ...data.batches import is_sparse
 from ...data.column_names import listed
 from ...errors import ArgumentError, DataError, MissingDependency
+from ...moments.column_moments import ReadResult
 from ...moments.moments import Moments
-from ...moments.read import Read
 from .._apply import apply
 from .._fit import normalizer_of
 from ..fitted import FittedTransform
@@ -131,7 +131,7 @@ class NormalizerTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         self._moments = batch if first else self._moments | batch
         names = getattr(self, "feature_names_in_", None)
         self.normalizer_ = normalizer_of(
-            Read(moments=self._moments, ndim=2, names=None if names is None else tuple(names)),
+            ReadResult(moments=self._moments, ndim=2, names=None if names is None else tuple(names)),
             method,
             [*range(x.shape[1])] if self.columns is None else list(self.columns),
             (1,),
@@ -221,9 +221,9 @@ def _of_chosen(normalizer: FittedTransform, X: Any) -> FittedTransform:
     if names is None or chosen.all():
         return normalizer
     wanted = [name for name, one in zip(names, chosen, strict=True) if one]
-    found = getattr(X, "columns", None)
+    given = getattr(X, "columns", None)
     is_narrow = len(X.T) == len(wanted) if isinstance(X, np.ndarray) and X.ndim == 2 else False
-    if not is_narrow and (found is None or [*map(str, found)] != wanted):
+    if not is_narrow and (given is None or [*map(str, given)] != wanted):
         return normalizer
     rotation, quartiles = normalizer.rotation, normalizer.quartiles
     columns = ("count", "mean", "std", "minimum", "maximum", "missing", "infinite", "constant", "selected")

@@ -169,13 +169,13 @@ def _quoted_table(table: str | Sequence[str], speak: _Dialect) -> str:
 
 def _check_names(names: Sequence[str]) -> None:
     """SQL compares names without their case; what it would mix up is refused, not guessed."""
-    seen: dict[str, str] = {}
+    first: dict[str, str] = {}
     for name in names:
         if not name or "\0" in name or any("\ud800" <= c <= "\udfff" for c in name):
             raise ArgumentError(
                 f"the column name {printable(repr(name))} cannot be written in SQL: rename it"
             )
-        other = seen.setdefault(name.casefold(), name)
+        other = first.setdefault(name.casefold(), name)
         if other is not name:
             raise ArgumentError(
                 f"columns {printable(other)} and {printable(name)} differ in case only, which SQL does not tell "

@@ -30,8 +30,8 @@ _INSTEAD = "put to_torch() in front instead"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Seen:
-    """A layer with weights that was given entries of the input."""
+class _InputLayer:
+    """A layer with weights that receives entries of the input."""
 
     name: str
     layer: nn.Module
@@ -99,8 +99,8 @@ def fold_into(normalizer: Any, model: Any, *, input: str | None = None, example:
         )
     with preserved(model), torch.no_grad():
         plain = _float64_copy(model)
-        trial, seen = _first_that_runs(plain, affine, input, example)
-        folds = _layers_to_fold(plain, seen)
+        trial, input_layers = _first_that_runs(plain, affine, input, example)
+        folds = _layers_to_fold(plain, input_layers)
         _check_same_function(plain, affine, trial, folds)
         _check_on_training_range(plain, affine, trial, folds, rows_of_training(normalizer, affine, trial))
     folded = copy.deepcopy(model)
@@ -114,13 +114,13 @@ def _check_model(model: Any) -> None:
     if isinstance(model, torch.jit.ScriptModule) or hasattr(model, "_orig_mod"):
         raise ArgumentError("the model is compiled: fold into the module that it was made from")
     for name, layer in model.named_modules():
-        held = list(layer._parameters.values())
-        if any(p is not None and is_lazy(p) for p in held):
+        parameters = list(layer._parameters.values())
+        if any(p is not None and is_lazy(p) for p in parameters):
             raise ArgumentError(
                 f"{name or 'the layer'} is a {type(layer).__name__} without weights yet: call the model once "
                 "on a normalised batch first"
             )
-        if any(p is not None and p.is_meta for p in held):
+        if any(p is not None and p.is_meta for p in parameters):
             raise ArgumentError(
                 f"{name or 'the layer'} is on the meta device, which holds no weights to fold into"
             )
@@ -139,27 +139,27 @@ def _float64_copy(model: nn.Module) -> nn.Module:
 
 def _first_that_runs(
     model: nn.Module, affine: AffineMap, input: str | None, example: Any
-) -> tuple[ModelTrial, list[_Seen]]:
+) -> tuple[ModelTrial, list[_InputLayer]]:
     failed: Exception | None = None
     shape: tuple[int, ...] = ()
     for trial in trials(model, affine, input=input, example=example):
-        seen: list[_Seen] = []
+        input_layers: list[_InputLayer] = []
         try:
-            _watched(model.eval(), affine, trial, seen)
+            _watched(model.eval(), affine, trial, input_layers)
         except Exception as error:  # whatever the user's model raises
-            _check_width(seen, affine, error)
+            _check_width(input_layers, affine, error)
             failed, shape = failed or error, shape or trial.shape
         else:
-            return trial, seen
+            return trial, input_layers
     raise ArgumentError(
         f"the model cannot be tried on inputs of shape {shape}, so folding cannot be checked "
         f"({type(failed).__name__}: {failed}): give example= inputs, or {_INSTEAD}"
     ) from failed
 
 
-def _check_width(seen: list[_Seen], affine: AffineMap, error: Exception) -> None:
+def _check_width(input_layers: list[_InputLayer], affine: AffineMap, error: Exception) -> None:
     """Where the inputs themselves do not fit a layer, say so in the layer's terms."""
-    for one in seen:
+    for one in input_layers:
         axis = feature_axis(one.layer) if type(one.layer) in FOLDABLE else 0
         if one.reshaped or one.columns is None or axis not in affine.kept:
             continue
@@ -170,14 +170,14 @@ def _check_width(seen: list[_Seen], affine: AffineMap, error: Exception) -> None
             ) from error
 
 
-def _watched(model: nn.Module, affine: AffineMap, trial: ModelTrial, seen: list[_Seen]) -> None:
+def _watched(model: nn.Module, affine: AffineMap, trial: ModelTrial, input_layers: list[_InputLayer]) -> None:
     """Run the model once, and note which layers with weights are given entries of the input."""
     x = trial.rows(seed=0)
     origin = _Origin(x, affine, trial)
     hooks = []
     for name, layer in model.named_modules():
         if next(layer.parameters(recurse=False), None) is not None:
-            note = partial(_note, name=name, origin=origin, seen=seen)
+            note = partial(_note, name=name, origin=origin, input_layers=input_layers)
             hooks.append(layer.register_forward_pre_hook(note, with_kwargs=True))
     try:
         seed_everything(0)
@@ -187,21 +187,25 @@ def _watched(model: nn.Module, affine: AffineMap, trial: ModelTrial, seen: list[
             hook.remove()
 
 
-def _note(layer: nn.Module, args: Any, kwargs: Any, *, name: str, origin: _Origin, seen: list[_Seen]) -> None:
+def _note(
+    layer: nn.Module, args: Any, kwargs: Any, *, name: str, origin: _Origin, input_layers: list[_InputLayer]
+) -> None:
     given = next((v for v in (*args, *kwargs.values()) if isinstance(v, torch.Tensor)), None)
-    if given is None or not given.is_floating_point() or any(s.layer is layer for s in seen):
+    if given is None or not given.is_floating_point() or any(s.layer is layer for s in input_layers):
         return
     columns = origin.columns(given)
     if (columns < 0).all():
         return
     axis = feature_axis(layer) if type(layer) in FOLDABLE else -1
-    seen.append(
-        _Seen(name=name, layer=layer, columns=_per_feature(columns, axis), reshaped=given.ndim != origin.ndim)
+    input_layers.append(
+        _InputLayer(
+            name=name, layer=layer, columns=_per_feature(columns, axis), reshaped=given.ndim != origin.ndim
+        )
     )
 
 
 class _Origin:
-    """Which column of the input an entry is, told by its value."""
+    """Finds the input column that an entry came from by the entry's value, which no other has."""
 
     def __init__(self, x: torch.Tensor, affine: AffineMap, trial: ModelTrial) -> None:
         numbers = np.arange(affine.columns).reshape(affine.center.shape)
@@ -223,10 +227,10 @@ def _per_feature(columns: NDArray[np.int_], axis: int) -> NDArray[np.int_] | Non
     return first if (by_feature == first[:, None]).all() else None
 
 
-def _layers_to_fold(model: nn.Module, seen: list[_Seen]) -> list[_Seen]:
-    chosen = [one for one in seen if one.foldable]
+def _layers_to_fold(model: nn.Module, input_layers: list[_InputLayer]) -> list[_InputLayer]:
+    chosen = [one for one in input_layers if one.foldable]
     if not chosen:
-        raise ArgumentError(_why_none(seen))
+        raise ArgumentError(_why_none(input_layers))
     for one in chosen:
         layer: Any = model.get_submodule(one.name)
         if any(getattr(layer, kind) for kind in vars(layer) if kind.endswith("_hooks") and "forward" in kind):
@@ -248,13 +252,13 @@ def _shares(module: nn.Module, layer: nn.Module) -> bool:
     return any(id(p) in own for p in module._parameters.values())
 
 
-def _why_none(seen: list[_Seen]) -> str:
-    if not seen:
+def _why_none(input_layers: list[_InputLayer]) -> str:
+    if not input_layers:
         return (
             "no layer with weights is given the inputs as they are, so folding changes the model's outputs: "
             f"something changes the inputs first; {_INSTEAD}"
         )
-    one = seen[0]
+    one = input_layers[0]
     if type(one.layer) not in FOLDABLE:
         return (
             f"the first layer, {one.where}, is a {type(one.layer).__name__}, expected nn.Linear or nn.Conv1d to "
@@ -268,13 +272,15 @@ def _why_none(seen: list[_Seen]) -> str:
     )
 
 
-def _fold(model: nn.Module, affine: AffineMap, folds: list[_Seen]) -> None:
+def _fold(model: nn.Module, affine: AffineMap, folds: list[_InputLayer]) -> None:
     for one in folds:
         assert one.columns is not None
         fold_layer(model.get_submodule(one.name), layer_map(affine, one.columns, one.where), one.where)
 
 
-def _check_same_function(plain: nn.Module, affine: AffineMap, trial: ModelTrial, folds: list[_Seen]) -> None:
+def _check_same_function(
+    plain: nn.Module, affine: AffineMap, trial: ModelTrial, folds: list[_InputLayer]
+) -> None:
     """Refuse unless folding is exact here, whatever the statistics and the weights.
 
     So it is tried with harmless statistics, and with disturbed weights too: a branch that starts at zero
@@ -290,12 +296,12 @@ def _check_same_function(plain: nn.Module, affine: AffineMap, trial: ModelTrial,
         for training in (False, True):
             mode = f"{'train' if training else 'eval'} mode"
             expected = _outputs(first.train(training), trial, normalize(raw), mode)
-            found = _outputs(second.train(training), trial, raw, mode, watched=folds)
+            actual = _outputs(second.train(training), trial, raw, mode, watched=folds)
             if not all(map(_finite, expected)) and disturbed:
                 continue
-            _check_equal(expected, found, folds, mode)
-        elsewhere = _outputs(first, trial, normalize(other), mode) if disturbed else []
-        if disturbed and same_outputs(expected, elsewhere, tolerance=_TOLERANCE):
+            _check_equal(expected, actual, folds, mode)
+        outputs_of_others = _outputs(first, trial, normalize(other), mode) if disturbed else []
+        if disturbed and same_outputs(expected, outputs_of_others, tolerance=_TOLERANCE):
             raise ArgumentError(
                 f"the outputs do not change with the inputs, so folding cannot be checked: {_INSTEAD}"
             )
@@ -305,7 +311,7 @@ def _check_on_training_range(
     plain: nn.Module,
     affine: AffineMap,
     trial: ModelTrial,
-    folds: list[_Seen],
+    folds: list[_InputLayer],
     batches: Iterable[torch.Tensor],
 ) -> None:
     """The same with the statistics as they are; far from 0 the rounding of raw inputs counts so much more."""
@@ -325,13 +331,13 @@ def _check_on_training_range(
 
 def _check_equal(
     expected: list[torch.Tensor],
-    found: list[torch.Tensor],
-    folds: list[_Seen],
+    actual: list[torch.Tensor],
+    folds: list[_InputLayer],
     mode: str,
     *,
     tolerance: float = _TOLERANCE,
 ) -> None:
-    if not same_outputs(expected, found, tolerance=tolerance):
+    if not same_outputs(expected, actual, tolerance=tolerance):
         names = ", ".join(one.where for one in folds)
         raise ArgumentError(
             f"folding into {names} changes the model's outputs in {mode}: something else sees "
@@ -367,7 +373,7 @@ def _disturbed(model: nn.Module) -> nn.Module:
 
 
 def _outputs(
-    model: nn.Module, trial: ModelTrial, x: torch.Tensor, mode: str, *, watched: Sequence[_Seen] = ()
+    model: nn.Module, trial: ModelTrial, x: torch.Tensor, mode: str, *, watched: Sequence[_InputLayer] = ()
 ) -> list[torch.Tensor]:
     """What the model returns; where layers are watched, nothing else may compute with the inputs."""
     seed_everything(0)

@@ -121,8 +121,8 @@ def fold_layer(layer: Any, m: LayerMap, where: str) -> None:
     shift = (stored.double() * _per_weight(layer, m.center)).flatten(1).sum(1)
     bias = -shift if layer.bias is None else layer.bias.detach().cpu().double() - shift
     pads_center = _pads_with_zeros(layer) and bool((m.center != 0).any())
-    held = {"weights": weight, "bias": bias, **({"padding": m.center} if pads_center else {})}
-    _check_fits(kind, held, m, where)
+    tensors = {"weights": weight, "bias": bias, **({"padding": m.center} if pads_center else {})}
+    _check_fits(kind, tensors, m, where)
     trained = layer.weight if layer.bias is None else layer.bias
     device = layer.weight.device
     layer.bias = nn.Parameter(bias.to(device, kind), requires_grad=trained.requires_grad)
@@ -159,9 +159,9 @@ def _pads_with_zeros(layer: Any) -> bool:
     return any(layer._reversed_padding_repeated_twice)
 
 
-def _check_fits(kind: torch.dtype, held: dict[str, torch.Tensor], m: LayerMap, where: str) -> None:
+def _check_fits(kind: torch.dtype, tensors: dict[str, torch.Tensor], m: LayerMap, where: str) -> None:
     """Refuse what the layer's type cannot hold, or would blur: raw inputs are rounded, then centred."""
-    for what, values in held.items():
+    for what, values in tensors.items():
         if not bool(torch.isfinite(values.to(kind)).all()):
             raise ArgumentError(
                 f"the folded {what} of {where} do not fit {kind}: use to_torch(), or a wider type"

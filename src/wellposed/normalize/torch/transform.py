@@ -23,13 +23,13 @@ def scaled_sparse(
     inverse: bool,
 ) -> torch.Tensor:
     """The stored entries divided by `scale` or multiplied by it, one number each, then held within the bounds."""
-    held = coalesced(x)
+    entries = coalesced(x)
     dtype = x.dtype if x.is_floating_point() else getattr(torch, integers_become)
     s = torch.tensor(scale, dtype=torch.float64, device=x.device)
-    z = (held.values().double() * s if inverse else held.values().double() / s).to(dtype)
+    z = (entries.values().double() * s if inverse else entries.values().double() / s).to(dtype)
     if bounds is not None:
         z = clipped(z, bounds[0], bounds[1])
-    made = torch.sparse_coo_tensor(held.indices(), z, x.shape, is_coalesced=True, check_invariants=False)
+    made = torch.sparse_coo_tensor(entries.indices(), z, x.shape, is_coalesced=True, check_invariants=False)
     return made if x.layout is torch.sparse_coo else made.to_sparse(layout=x.layout)
 
 
@@ -98,7 +98,7 @@ class Normalize(nn.Module):
 
     def __init__(self, affine: AffineMap) -> None:
         super().__init__()
-        held = {
+        statistics = {
             "center": affine.center,
             "scale": affine.scale,
             "offset": affine.offset,
@@ -108,8 +108,8 @@ class Normalize(nn.Module):
             "most": affine.most,
         }
         # What there is not comes last: torch.export counts buffers, and one that is None throws it off.
-        for name in sorted(held, key=lambda name: held[name] is None):
-            values = held[name]
+        for name in sorted(statistics, key=lambda name: statistics[name] is None):
+            values = statistics[name]
             self.register_buffer(name, None if values is None else torch.tensor(values))
         self.axis = affine.kept[0] if affine.kept else -1
         self.sizes = affine.sizes

@@ -51,8 +51,8 @@ class ModelTrial:
         """Which entry of `rows` each value is, in order of size; -1 for a value that is none of them."""
         size = math.prod(self.shape)
         ranks = (values / _spacing(size) - 1) / 2 + size // 2
-        held = (ranks == np.floor(ranks)) & (ranks >= 0) & (ranks < size)
-        return np.where(held, ranks, -1).astype(np.int_)
+        known = (ranks == np.floor(ranks)) & (ranks >= 0) & (ranks < size)
+        return np.where(known, ranks, -1).astype(np.int_)
 
 
 def _spacing(size: int) -> float:
@@ -251,21 +251,21 @@ def _wide(value: Any) -> Any:
     return value.double() if value.is_floating_point() else value
 
 
-def same_outputs(expected: list[torch.Tensor], found: list[torch.Tensor], *, tolerance: float) -> bool:
+def same_outputs(expected: list[torch.Tensor], actual: list[torch.Tensor], *, tolerance: float) -> bool:
     """Whether two runs gave the same tensors, each within the tolerance of its largest number."""
-    if [e.shape for e in expected] != [f.shape for f in found]:
+    if [e.shape for e in expected] != [f.shape for f in actual]:
         return False
-    return all(_close(e.double(), f.double(), tolerance) for e, f in zip(expected, found, strict=True))
+    return all(_close(e.double(), f.double(), tolerance) for e, f in zip(expected, actual, strict=True))
 
 
-def _close(expected: torch.Tensor, found: torch.Tensor, tolerance: float) -> bool:
+def _close(expected: torch.Tensor, actual: torch.Tensor, tolerance: float) -> bool:
     """With NaN and infinities in the same places."""
-    held = torch.isfinite(expected)
-    if not torch.equal(expected[~held].nan_to_num(), found[~held].nan_to_num()):
+    finite = torch.isfinite(expected)
+    if not torch.equal(expected[~finite].nan_to_num(), actual[~finite].nan_to_num()):
         return False
-    if not torch.equal(expected.isnan(), found.isnan()):
+    if not torch.equal(expected.isnan(), actual.isnan()):
         return False
-    expected, found = expected[held], found[held]
+    expected, actual = expected[finite], actual[finite]
     if not expected.numel():
         return True
-    return bool((found - expected).abs().max() <= tolerance * expected.abs().max().clamp_min(1e-300))
+    return bool((actual - expected).abs().max() <= tolerance * expected.abs().max().clamp_min(1e-300))
