@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.jax.calls import Outputs
-from ..output_weights import random_weights
+from ..objective import random_weights
 from .arrays import Array, as_double, complex_of, epsilon, is_complex, real_dtype, real_shape, real_view
 
 

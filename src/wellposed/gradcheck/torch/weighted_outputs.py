@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...arguments import told
 from ...errors import ArgumentError
 from ...runtime.torch.tensors import WITHOUT_FLOAT64
-from ..output_weights import random_weights
+from ..objective import random_weights
 from ..result import OutputsChangedError
 
 _DEEPEST = 8
