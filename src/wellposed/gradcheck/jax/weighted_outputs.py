@@ -15,7 +15,7 @@ from .arrays import Array, as_double, complex_of, epsilon, is_complex, real_dtyp
 
 
 def parts(terms: Sequence[Array]) -> tuple[Array, ...]:
-    """The terms of F added up but for the first axis, and but for the second; of several outputs where they share that axis."""
+    """F as a sum over the first axis of the outputs, and as one over the second; of several outputs where they share that axis."""
     found = []
     for axis in (0, 1):
         lengths = {t.shape[axis] if t.ndim > axis else 0 for t in terms}
