@@ -18,7 +18,8 @@ import wellposed as wp
 from tests.cases.conformance_gradients import CASES, CORRECT, Bug, Case, bugs
 from wellposed.gradcheck.directions import random_direction, signs_of
 from wellposed.gradcheck.jax import objective as of_jax
-from wellposed.gradcheck.objective import NumpyObjective, Objective
+from wellposed.gradcheck.numpy_functions import NumpyObjective
+from wellposed.gradcheck.objective import Objective
 from wellposed.gradcheck.result import GradientCheck
 from wellposed.gradcheck.torch import objective as of_torch
 from wellposed.runtime.jax.calls import enable_x64

@@ -318,7 +318,11 @@ def test_the_repr_of_a_failure_names_the_place_and_the_bug():
 
 
 def test_no_value_is_left_out_by_accident():
-    shown = {f.name for f in fields(GradientCheck)} - {"tensors", "worst"}
+    shown = {f.name for f in fields(GradientCheck)} - {
+        "tensors",
+        "worst",
+        "reasons",
+    }  # the detail has the texts of the reasons
     check = replace(
         FAILED,
         relative_error=0.123,

@@ -167,6 +167,6 @@ def _distance_from(tableau: Tableau, value: Array) -> tuple[Array, NDArray[np.in
 
 
 def _slope_noise(tableau: Tableau) -> Array:
-    """Standard deviation of each rung's slope, times the same."""
+    """Standard deviation of the noise of each rung's slope, times the step to the power of the derivative."""
     steps = np.stack(tableau.steps)[:, :, None]
     return np.stack([row[0] for row in tableau.deviations]) * steps**tableau.power

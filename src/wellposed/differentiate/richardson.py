@@ -46,7 +46,7 @@ class Tableau:
     spread: float | None = None
     """Standard deviation of the noise of a slope times that power of the step, for noise of f of 1; None for a first difference."""
     second_difference_spread: float = 1.0
-    """Standard deviation of a bend's noise, times that power of the step but one, in units of that of f(x+h) + f(x-h) - 2 f(x)."""
+    """Standard deviation of the noise of a second difference times the step to the power - 1, in units of that of f(x+h) + f(x-h) - 2 f(x)."""
     steps: list[Array] = field(default_factory=list)
     values: list[Array] = field(default_factory=list)
     truncations: list[Array] = field(default_factory=list)

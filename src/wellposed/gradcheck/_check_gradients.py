@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
-from ..arguments import choice, flag, number, refused, told, whole
+from ..arguments import choice, flag, number, refused, whole
 from ..arguments import seed as checked_seed
 from ..errors import ArgumentError, UserCodeError
 from ..lazy import lazy
@@ -20,9 +19,8 @@ from ..runtime.isolation import isolated
 from ..runtime.scope import Scope, exclusive
 from .directional_error import ROUNDINGS_OF_ZERO
 from .directions import Array
-from .jacobians import transposed, uneven_sizes, with_worst_output
-from .objective import NumpyObjective, Objective
-from .parameter_dicts import ParameterDicts
+from .numpy_functions import check_numpy
+from .objective import Objective, input_names
 from .result import GradientCheck, Reason
 from .verdict import judge
 
@@ -157,7 +155,7 @@ def _checked(
                 f"mode={mode!r}, order={order}: a NumPy function has its hand-written gradient alone"
             )
         with Scope({"f": f, "gradient": gradient}):
-            return _check_numpy(f, inputs, gradient=gradient, seed=seed, resolution=resolution)
+            return check_numpy(f, inputs, gradient=gradient, seed=seed, resolution=resolution)
     if gradient is not None:
         raise ArgumentError(
             f"gradient= goes with a NumPy function: a {framework} function brings its own backward pass"
@@ -229,49 +227,6 @@ def _leaves(value: Any, depth: int = 0) -> Iterator[Any]:
         yield value
 
 
-def _check_numpy(
-    f: Any, inputs: tuple[Any, ...], *, gradient: Any, seed: int, resolution: float
-) -> GradientCheck:
-    if not inputs:
-        raise ArgumentError("no inputs: pass the point at which to check, check_gradients(f, x, gradient=g)")
-    for i, x in enumerate(inputs):
-        if hasattr(x, "__next__"):
-            raise ArgumentError(
-                f"input {i} is a one-shot {type(x).__name__}: reading it would use it up; pass an array"
-            )
-    if gradient is None:
-        raise ArgumentError(
-            f"no input is a tensor ({', '.join(map(told, inputs))}), and gradient= is missing: "
-            "pass the gradient of a NumPy function, or tensors"
-        )
-    names = input_names(f, len(inputs))
-    if any(isinstance(x, Mapping) for x in inputs):
-        dicts = ParameterDicts.of(inputs, names)
-        f, gradient = dicts.by_entry(f), dicts.gradient_by_entry(gradient)
-        inputs, names = dicts.values, list(dicts.entry_names)
-    objective = NumpyObjective(f, inputs, gradient, names, seed=seed)
-    check = judge(objective, seed=seed, resolution=resolution)
-    if not objective.output_weights:
-        return check
-    sizes = uneven_sizes(objective.jacobians, objective.output_weights[0].shape)
-    if check.verdict == "pass" and sizes is not None:
-        # In the sum a small output hides behind large ones.
-        balanced = NumpyObjective(f, inputs, gradient, names, seed=seed, sizes=sizes)
-        again = judge(balanced, seed=seed, resolution=resolution)
-        if again.verdict == "fail":
-            objective, check = balanced, again
-    if check.verdict == "fail" and check.cause is None:
-        turned = transposed(objective.jacobians, objective.points)
-        if turned is not None and judge(
-            NumpyObjective(objective.outputs, objective.points, turned, objective.names, seed=seed),
-            seed=seed,
-            resolution=resolution,
-        ):
-            text = "the axes of the outputs and of the input are swapped"
-            check = check.with_reasons(Reason(code="cause", text=text), cause="transposed")
-    return with_worst_output(check, objective.outputs, objective.points, objective.jacobians, objective.names)
-
-
 class Checker:
     """Checks one torch or JAX function, replayed in float64 or in its own precision."""
 
@@ -292,60 +247,60 @@ class Checker:
 
     def order(self, order: int) -> GradientCheck:
         names = input_names(getattr(self.f, "forward", self.f), len(self.inputs))
-        checked = self.adapter.opened(self.f, self.inputs, names=names, seed=self.seed, order=order)
-        return replace(self._checked(checked), mode=self.mode, order=order)
+        opened = self.adapter.opened(self.f, self.inputs, names=names, seed=self.seed, order=order)
+        return replace(self._checked(opened), mode=self.mode, order=order)
 
-    def _checked(self, checked: Any) -> GradientCheck:
-        if self.replay is False or not self.adapter.needs_replay(checked):
-            return self._judged(checked)
+    def _checked(self, opened: Any) -> GradientCheck:
+        if self.replay is False or not self.adapter.needs_replay(opened):
+            return self._judged(opened)
         try:
             # Before the native pass: what code keeps from its first call is then in float64 too.
-            with self._opened_objective(checked, replay=True) as objective:
+            with self._opened_objective(opened, replay=True) as objective:
                 replayed = judge(objective, seed=self.seed, resolution=self.resolution)
         except (UserCodeError, ArgumentError) as error:
             if self.replay is True:
                 raise type(error)(f"replayed in float64, as replay=True asks: {error}") from error
-            return self._natively(checked, why=f"it does not run in float64 ({_first_line(error)})")
-        with self._opened_objective(checked, replay=False) as native:
+            return self._natively(opened, why=f"it does not run in float64 ({_first_line(error)})")
+        with self._opened_objective(opened, replay=False) as native:
             if native.undefined and not objective.undefined:
-                return self._natively(checked, why="in float64 it is finite")
+                return self._natively(opened, why="in float64 it is finite")
             differences = _differences(native, objective)
         counted = replace(
             replayed,
             n_forward=replayed.n_forward + native.n_forward,
             n_backward=replayed.n_backward + native.n_backward,
         )
-        return self._settled(checked, counted, differences)
+        return self._settled(opened, counted, differences)
 
-    def _settled(self, checked: Any, replayed: GradientCheck, differences: dict[str, float]) -> GradientCheck:
+    def _settled(self, opened: Any, replayed: GradientCheck, differences: dict[str, float]) -> GradientCheck:
         """Where the replay passed and training would use another gradient than the one replayed, look at that one itself."""
         name = max(differences, key=lambda n: differences[n])
         distance = differences[name]
         if replayed.verdict == "inconclusive":
-            own = self._natively(checked, why="in float64 it cannot be told")
+            own = self._natively(opened, why="in float64 it cannot be told")
             tells_more = own.verdict != "inconclusive" or own.resolution < replayed.resolution
             return own if tells_more else replayed
         if replayed.verdict != "pass" or distance <= self.resolution:
             # What training would use is known to be as far off as it is from the one in float64.
             seen = max(replayed.resolution, distance) if replayed.verdict == "pass" else replayed.resolution
             return replace(replayed, low_precision_error=distance, resolution=seen)
-        own = self._natively(checked, why=f"its gradient of {name} is {distance:.1%} off the one in float64")
+        own = self._natively(opened, why=f"its gradient of {name} is {distance:.1%} off the one in float64")
         if own.verdict == "pass":
             return own  # another function than the one that was replayed: its random numbers or its code depend on the precision
         return replace(own, low_precision_error=distance, resolution=max(own.resolution, distance))
 
-    def _natively(self, checked: Any, *, why: str) -> GradientCheck:
-        check = self._judged(checked)
+    def _natively(self, opened: Any, *, why: str) -> GradientCheck:
+        check = self._judged(opened)
         reason = Reason(code="own-precision", text=f"checked in {check.precision}: {why}")
         return check.with_reasons(*check.reasons, reason)
 
-    def _judged(self, checked: Any) -> GradientCheck:
-        with self._opened_objective(checked, replay=False) as objective:
+    def _judged(self, opened: Any) -> GradientCheck:
+        with self._opened_objective(opened, replay=False) as objective:
             return judge(objective, seed=self.seed, resolution=self.resolution)
 
     @contextmanager
-    def _opened_objective(self, checked: Any, *, replay: bool) -> Iterator[Objective]:
-        with self.adapter.checking(checked, seed=self.seed, replay=replay, mode=self.mode) as objective:
+    def _opened_objective(self, opened: Any, *, replay: bool) -> Iterator[Objective]:
+        with self.adapter.checking(opened, seed=self.seed, replay=replay, mode=self.mode) as objective:
             yield objective
 
 
@@ -372,29 +327,3 @@ def _distance(a: Array, b: Array) -> float:
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-
-
-def input_names(f: Any, count: int) -> list[str]:
-    """The names of a function's positional parameters, or ``P[0]``, ``P[1]`` for ``*P``."""
-    names: list[str] = []
-    if not callable(f):  # a problem
-        return [f"inputs[{i}]" for i in range(count)]
-    try:
-        for p in _parameters(f):
-            if p.kind is p.VAR_POSITIONAL:
-                names += [f"{p.name}[{k}]" for k in range(count - len(names))]
-            elif p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
-                names.append(p.name)
-    except (TypeError, ValueError):
-        pass  # a builtin without a signature
-    return (names + [f"inputs[{i}]" for i in range(len(names), count)])[:count]
-
-
-def _parameters(f: Any) -> Iterable[inspect.Parameter]:
-    """Those of f; for the ``apply`` of an ``autograd.Function``, which takes ``*args``, those of its forward pass."""
-    owner = getattr(f, "__self__", None)
-    if not (isinstance(owner, type) and getattr(f, "__name__", "") == "apply" and hasattr(owner, "forward")):
-        return inspect.signature(f).parameters.values()
-    written = [k for k in owner.__mro__ if not k.__module__.startswith("torch.")]
-    takes_ctx = not any("setup_context" in vars(k) for k in written)
-    return list(inspect.signature(owner.forward).parameters.values())[takes_ctx:]  # pyright: ignore[reportAttributeAccessIssue]

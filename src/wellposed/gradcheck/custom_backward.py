@@ -19,9 +19,9 @@ BUDGET_SECONDS = 30.0
 """What the checks of one loss may take together: about as long as the rest of `wellposed.check`. A call of a millisecond takes a tenth of a
 second to check, so this is reached by slow kernels only."""
 _ROUNDED = 0.1
-"""Relative error that rounding a gradient to the coarsest formats in use (two bits of mantissa) stays below."""
+"""Largest relative error from rounding a gradient to the coarsest formats in use, with two bits of mantissa."""
 _CALLS_A_CHECK = 100
-"""Forward passes, backward passes and copies that one check is counted for, before it is known whether it fails."""
+"""Assumed cost of one check in forward calls, before it is known whether it fails."""
 
 
 def check_custom_functions(
@@ -83,7 +83,7 @@ class _Clock:
 
 
 def _in_turns(calls: Sequence[Any]) -> list[Any]:
-    """The first call of every Function, then the second of every one: a budget that ends leaves none out altogether."""
+    """The first call of every Function, then the second of every one, so that each is checked at least once before the budget ends."""
     turn: dict[str, int] = {}
     ranked = []
     for call in calls:
@@ -109,13 +109,13 @@ def _outcome(call: Any, clock: _Clock, *, seed: int) -> CustomBackward:
 
 
 def _checked(call: Any, blank: CustomBackward, *, seed: int) -> CustomBackward:
-    """By itself, and then whether it did the same in the model."""
+    """The check of one call by itself, and whether its gradient was the same in the model."""
     alone = _checked_alone(call, blank, seed=seed)
     if alone.check is None or alone.check.verdict != "pass" or not call.flows:
         return alone
     try:
         strayed = call.strayed(seed=seed)
-    except Exception:  # of the user's code, which has been run by itself already: then nothing is known
+    except Exception:  # raised by the user's code: nothing is known
         return alone
     return replace(alone, strayed=strayed) if strayed > PASS_RESOLUTION else alone
 
@@ -123,7 +123,7 @@ def _checked(call: Any, blank: CustomBackward, *, seed: int) -> CustomBackward:
 def _checked_alone(call: Any, blank: CustomBackward, *, seed: int) -> CustomBackward:
     real = check_gradients(call.with_recorded_upstream(), *call.inputs, seed=seed) if call.flows else None
     if real is not None and real.verdict == "fail" and _exact(real):
-        meant = _meant(call, real, seed)
+        meant = _intended(call, real, seed)
         return replace(blank, check=real, deliberate=meant, note="" if meant else _hint(call, seed))
     other = check_gradients(call.outputs(), *call.inputs, seed=seed)
     right_here = (
@@ -133,7 +133,7 @@ def _checked_alone(call: Any, blank: CustomBackward, *, seed: int) -> CustomBack
     )
     worse = real if real is not None and not right_here and other.verdict != "fail" else other
     if worse.verdict != "pass":
-        meant = _meant(call, worse, seed)
+        meant = _intended(call, worse, seed)
         elsewhere = other.verdict == "fail" and real is not None and right_here and not meant
         note = _ignored(call, seed) if elsewhere else ""
         return replace(blank, check=worse, deliberate=meant, elsewhere=elsewhere, note=note)
@@ -143,12 +143,12 @@ def _checked_alone(call: Any, blank: CustomBackward, *, seed: int) -> CustomBack
 
 
 def _exact(check: GradientCheck) -> bool:
-    """Whether it was made in double precision: in less, the sum over all outputs that it is made of hides their rounding."""
+    """Whether the check was made in double precision; in less, the rounding of the outputs may look like an error of their sum."""
     return check.precision.startswith("float64")
 
 
 def _carries_over(call: Any, other: GradientCheck, seed: int) -> bool:
-    """Whether a backward pass that is right for a random gradient is so for the real one too, being linear between them."""
+    """Whether a backward pass that is right for a random upstream gradient is right for the recorded one too, because it is linear."""
     nonlinearity = _nonlinearity(call, seed)
     return nonlinearity is not None and nonlinearity <= max(other.resolution, PASS_RESOLUTION)
 
@@ -156,12 +156,12 @@ def _carries_over(call: Any, other: GradientCheck, seed: int) -> bool:
 def _nonlinearity(call: Any, seed: int) -> float | None:
     try:
         return call.nonlinearity(seed=seed)
-    except Exception:  # of the user's code, at a gradient that it did not expect: then nothing is known
+    except Exception:  # raised by the user's code: nothing is known
         return None
 
 
-def _meant(call: Any, check: GradientCheck, seed: int) -> str:
-    """Why a mismatch looks meant; empty when it does not."""
+def _intended(call: Any, check: GradientCheck, seed: int) -> str:
+    """Why a mismatch looks intended; empty when it does not."""
     reason = torch_intended.reason_intended(call, seed=seed)
     if reason or not call.flows or check.verdict != "fail":
         return reason
@@ -174,20 +174,20 @@ def _meant(call: Any, check: GradientCheck, seed: int) -> str:
 
 
 def _hint(call: Any, seed: int) -> str:
-    """What is wrong, where a few more runs show it."""
+    """What is wrong, if a few more runs show it."""
     return _ignored(call, seed) or _by_strides(call, seed=seed)
 
 
 def _ignored(call: Any, seed: int) -> str:
     try:
         ignores = call.ignores_gradient(seed=seed)
-    except Exception:  # of the user's code, as above
+    except Exception:  # raised by the user's code: nothing is known
         return ""
     return "it does not use the grad_output that it is given" if ignores else ""
 
 
 def _by_strides(call: Any, *, seed: int) -> str:
-    """Whether the gradient is right as soon as what comes in lies dense in memory: a common fault of kernels."""
+    """Which tensors must be contiguous for the gradient to be right, a common bug of kernels; empty where that is not the cause."""
     loose = [(n, x) for n, x in zip(call.names, call.inputs, strict=True) if not x.is_contiguous()]
     strided = [("grad_output", c) for c in call.cotangents if c is not None and not c.is_contiguous()]
     for suspects, where in (
@@ -202,7 +202,7 @@ def _by_strides(call: Any, *, seed: int) -> str:
 
 
 def _summed(outcomes: Sequence[CustomBackward], calls: int, unlike: int) -> CustomBackward:
-    """One entry for all calls of a Function that were looked at: the worst of them."""
+    """One entry for all checked calls of a Function: the worst of them."""
     checked = sum(o.checked for o in outcomes)
     worst = min(outcomes, key=_rank)
     left = []
@@ -214,7 +214,7 @@ def _summed(outcomes: Sequence[CustomBackward], calls: int, unlike: int) -> Cust
 
 
 def _rank(outcome: CustomBackward) -> int:
-    """From an error over what is not known to what is right."""
+    """The order of outcomes, from an error to a pass."""
     check = outcome.check
     if check is None:
         return 4
@@ -248,7 +248,7 @@ def _hook(group: Sequence[Any]) -> GradientHook:
 
 
 def _kind_of_change(words: Sequence[str]) -> str:
-    """What several changes have in common: the numbers differ from tensor to tensor."""
+    """What several changes with different numbers have in common."""
     verbs = {w.split()[0] for w in words}
     usual = {
         "moves": "moves it",

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import inspect
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
 
-from ..arguments import told
-from ..differentiate.noise import UNIT_ROUNDOFF
-from ..errors import ArgumentError, users_code
-from ..runtime.reachable import reach
 from .directions import Array, Direction
-from .jacobians import Outputs
-from .result import OutputsChangedError, Sample, Undefined
+from .result import Sample, Undefined
 
 
 class Objective(Protocol):
@@ -90,237 +85,42 @@ class Objective(Protocol):
         ...
 
 
-@dataclass
-class Counts:
-    """Evaluations so far; an objective and those at other points share one."""
-
-    forward: int = 0
-    backward: int = 0
-
-
-class NumpyObjective:
-    """A NumPy function and its hand-written gradient; of several outputs, their weighted sum and Jacobian."""
-
-    precision = "float64"
-    claims_gradient = True
-    remarks = ()
-
-    def __init__(
-        self,
-        f: Callable[..., Any],
-        inputs: Sequence[Any],
-        gradient: Any,
-        names: Sequence[str],
-        *,
-        seed: int = 0,
-        sizes: Array | None = None,
-    ) -> None:
-        """`sizes`, one for each output, are what the outputs are divided by before they are summed."""
-        self._f, self._gradient, self._seed, self._sizes = f, gradient, seed, sizes
-        self._outputs: Outputs | None = None
-        self.output_weights: tuple[Array, ...] = ()
-        self._shape: tuple[int, ...] | None = None
-        self._inputs = list(inputs)
-        for i, x in enumerate(inputs):
-            if np.asarray(x).dtype.kind == "c":
-                raise ArgumentError(
-                    f"input {names[i]} is complex: with gradient= expected float arrays; pass real and imaginary part by themselves"
-                )
-        self._checked = [i for i, x in enumerate(inputs) if np.asarray(x).dtype.kind == "f"]
-        if not self._checked:
-            raise ArgumentError(
-                "no input holds floats: there is nothing to differentiate by; pass float arrays"
-            )
-        self.names = tuple(names[i] for i in self._checked)
-        self._points = tuple(np.array(inputs[i], dtype=np.float64) for i in self._checked)
-        self.shapes = tuple(p.shape for p in self._points)
-        _refuse_non_finite(self.names, self._points, what="input")
-        self._counts = Counts()
-        held = list(reach([f, gradient]).of(np.ndarray))
-        shapes = [
-            *self.shapes,
-            *(x.shape for x in inputs if isinstance(x, np.ndarray)),
-            *(a.shape for a in held),
-        ]
-        self.batch_sizes = frozenset(s[0] for s in shapes if s) | {int(np.prod(s)) for s in shapes if s}
-        self.data_sizes = frozenset(a.shape[0] for a in held if a.ndim)
-        self.roundoff = UNIT_ROUNDOFF
-        self._claim()
-
-    def _claim(self) -> None:
-        self._single = False
-        values = self.outputs(*self._points)
-        self._centre = self._summed(values)
-        if not np.isfinite(self._centre):
-            said = f"{self._centre}" if self._outputs is None else "values that are not finite"
-            raise ArgumentError(f"f returned {said} at these inputs: expected a finite number")
-        # Each output is rounded by itself.
-        self._size = float(np.linalg.norm(values if self._outputs is None else self._outputs.terms(values)))
-        self.jacobians = self._claimed()
-        claimed = self._pulled_back(self.jacobians)
-        self.undefined = tuple(filter(None, (Undefined.among(i, g) for i, g in enumerate(claimed))))
-        self._gradients = tuple(np.where(np.isfinite(g), g, 0.0) for g in claimed)
-
-    def _pulled_back(self, claimed: tuple[Array, ...]) -> tuple[Array, ...]:
-        return claimed if self._outputs is None else tuple(map(self._outputs.pulled_back, claimed))
-
-    @property
-    def points(self) -> tuple[Array, ...]:
-        return self._points
-
-    @property
-    def n_forward(self) -> int:
-        return self._counts.forward
-
-    @property
-    def n_backward(self) -> int:
-        return self._counts.backward
-
-    def point(self, tensor: int) -> Array:
-        return self._points[tensor]
-
-    def gradient(self, tensor: int) -> Array:
-        return self._gradients[tensor]
-
-    def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
-        points, claimed_change = list(self._points), 0.0
-        for i in direction.tensors if direction else ():
-            points[i] = self._points[i] + step * direction.move(i)  # type: ignore[union-attr]
-            claimed_change += float(np.vdot(self._gradients[i], points[i] - self._points[i]))
-        values = self.outputs(*points)
-        parts = self._outputs.parts(values) if split and self._outputs is not None else ()
-        return Sample(self._summed(values), claimed_change, parts)
-
-    def moved(
-        self, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
-    ) -> NumpyObjective | None:
-        if not callable(self._gradient) or afresh:
-            return None
-        other = object.__new__(NumpyObjective)
-        other.__dict__.update(self.__dict__)
-        moved = set(direction.tensors) if direction else set()
-        other._points = tuple(
-            p + step * direction.move(i) if i in moved and direction else p
-            for i, p in enumerate(self._points)
-        )
-        other._claim()
-        if other.undefined:
-            return None
-        same = all(np.array_equal(a, b) for a, b in zip(self._gradients, other._gradients, strict=True))
-        # A function that returns a stored gradient is only valid at the given point.
-        return None if direction and same else other
-
-    def gradient_repeat_error(self) -> float:
-        if not callable(self._gradient):
-            return 0.0
-        other = self._pulled_back(self._claimed())
-        apart = [np.linalg.norm(a - b) for a, b in zip(self._gradients, other, strict=True)]
-        return float(np.linalg.norm(apart)) / (
-            float(np.linalg.norm([np.linalg.norm(g) for g in self._gradients])) or 1.0
-        )
-
-    def settled(self) -> None:
-        """A NumPy function keeps no state that is known here."""
-
-    def floor(self) -> float:
-        return float(np.finfo(np.float32).eps) * self._size / 12**0.5 if self._single else 0.0
-
-    def outputs(self, *points: Array) -> Array:
-        """What f returns there, in float64."""
-        self._counts.forward += 1
-        with np.errstate(all="ignore"):
-            result = _call(self._f, self._arguments(points), "f")
-        try:
-            plain = np.asarray(result)
-        except ValueError:  # arrays of several shapes
-            plain = np.empty(0)
-        if plain.size == 0 or plain.dtype.kind not in "fiu":
-            raise ArgumentError(
-                f"f returned {told(result)} of shape {plain.shape}: a NumPy function must return one real number, or an array of them"
-            )
-        if self._shape is None:
-            self._shape = plain.shape
-            if plain.size > 1:
-                self._outputs = Outputs.like(plain, seed=self._seed, sizes=self._sizes)
-                self.output_weights = (self._outputs.weights,)
-        if plain.shape != self._shape:
-            raise OutputsChangedError(
-                f"f returned shape {self._shape} at these inputs and {plain.shape} beside them: expected one shape, whatever the values"
-            )
-        if plain.dtype.kind == "f" and plain.dtype.itemsize < 8:
-            self._single = True
-        return plain.astype(np.float64)
-
-    def _summed(self, values: Array) -> float:
-        return (
-            float(values.reshape(())) if self._outputs is None else float(self._outputs.terms(values).sum())
-        )
-
-    def _arguments(self, points: Sequence[Array]) -> list[Any]:
-        """Fresh copies, so that a function that writes into its arguments writes into ours."""
-        arguments = [x.copy() if isinstance(x, np.ndarray) else x for x in self._inputs]
-        for i, values in zip(self._checked, points, strict=True):
-            arguments[i] = values.copy() if isinstance(self._inputs[i], np.ndarray | list) else float(values)
-        return arguments
-
-    def _claimed(self) -> tuple[Array, ...]:
-        claimed, points = self._gradient, self._points
-        if callable(claimed):
-            claimed = _call(claimed, self._arguments(points), "gradient")
-            self._counts.backward += 1
-        listed = list(claimed) if isinstance(claimed, tuple | list) else [claimed]
-        whole = () if self._outputs is None else self._outputs.shape
-        if isinstance(claimed, list) and len(points) == 1 and np.shape(claimed) == whole + points[0].shape:
-            listed = [claimed]
-        if len(listed) == len(self._inputs) > len(points):
-            for i, g in enumerate(listed):
-                if g is not None and i not in self._checked and np.any(g):
-                    raise ArgumentError(
-                        f"gradient holds one of input {i}, a {type(self._inputs[i]).__name__}: expected None there, or a float array as the input"
-                    )
-            listed = [listed[i] for i in self._checked]
-        if len(listed) != len(points):
-            raise ArgumentError(
-                f"gradient holds {len(listed)} arrays for {len(points)} float inputs ({', '.join(self.names)}): give one for each"
-            )
-        return tuple(
-            _as_gradient(g, name, x, outputs=self._shape or ())
-            for g, name, x in zip(listed, self.names, points, strict=True)
-        )
+FEW, MANY = 8, 2**19
+"""The weights are multiples of 1 over this. Few for half precision, which represents them exactly. Many otherwise, so that a backward pass
+that rounds the upstream gradient to half precision is found; float32 represents five times such a number exactly."""
+COARSE = 1e-6
+"""A spacing next to 1 above this is that of half precision."""
 
 
-def _as_gradient(value: Any, name: str, point: Array, *, outputs: tuple[int, ...]) -> Array:
-    plain = np.asarray(value)
-    if plain.dtype.kind not in "biuf":
-        what = f"an array of dtype {plain.dtype}" if plain.ndim else told(value)
-        raise ArgumentError(f"gradient of {name} is {what}: expected an array of floats")
-    array = np.array(plain, dtype=np.float64)
-    alone = int(np.prod(outputs)) == 1
-    if alone and array.shape == outputs + point.shape:  # the Jacobian of one output
-        array = array.reshape(point.shape)
-    expected = point.shape if alone else outputs + point.shape
-    if array.shape != expected:
-        meaning = (
-            f"the shape of {name}"
-            if alone
-            else f"that of the output of f and then that of {name}: its Jacobian"
-        )
-        raise ArgumentError(f"gradient of {name} has shape {array.shape}: expected {expected}, {meaning}")
-    return array
+def random_weights(shape: Sequence[int], key: Sequence[int], *, spacing: float) -> Array:
+    """Numbers of either sign and size 1/2 to 3/2 for code whose numbers have this spacing next to 1; the same for the same key."""
+    parts = FEW if spacing > COARSE else MANY
+    rng = np.random.default_rng(tuple(key))
+    signs = rng.integers(0, 2, size=tuple(shape), dtype=np.int8) * 2 - 1
+    return np.asarray(signs * rng.integers(parts // 2, 3 * parts // 2 + 1, size=tuple(shape)) / parts)
 
 
-def _refuse_non_finite(names: Sequence[str], points: Sequence[Array], *, what: str) -> None:
-    for name, values in zip(names, points, strict=True):
-        if values.size == 0:
-            raise ArgumentError(
-                f"{what} {name} is empty (shape {values.shape}): expected at least one element"
-            )
-        if not np.isfinite(values).all():
-            raise ArgumentError(
-                f"{what} {name} holds {int((~np.isfinite(values)).sum())} values that are not finite"
-            )
+def input_names(f: Any, count: int) -> list[str]:
+    """The names of a function's positional parameters, or ``P[0]``, ``P[1]`` for ``*P``."""
+    names: list[str] = []
+    if not callable(f):  # a problem
+        return [f"inputs[{i}]" for i in range(count)]
+    try:
+        for p in _parameters(f):
+            if p.kind is p.VAR_POSITIONAL:
+                names += [f"{p.name}[{k}]" for k in range(count - len(names))]
+            elif p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
+                names.append(p.name)
+    except (TypeError, ValueError):
+        pass  # a builtin without a signature
+    return (names + [f"inputs[{i}]" for i in range(len(names), count)])[:count]
 
 
-def _call(function: Callable[..., Any], arguments: Sequence[Any], what: str) -> Any:
-    with users_code(what):
-        return function(*arguments)
+def _parameters(f: Any) -> Iterable[inspect.Parameter]:
+    """Those of f; for the ``apply`` of an ``autograd.Function``, which takes ``*args``, those of its forward pass."""
+    owner = getattr(f, "__self__", None)
+    if not (isinstance(owner, type) and getattr(f, "__name__", "") == "apply" and hasattr(owner, "forward")):
+        return inspect.signature(f).parameters.values()
+    written = [k for k in owner.__mro__ if not k.__module__.startswith("torch.")]
+    takes_ctx = not any("setup_context" in vars(k) for k in written)
+    return list(inspect.signature(owner.forward).parameters.values())[takes_ctx:]  # pyright: ignore[reportAttributeAccessIssue]

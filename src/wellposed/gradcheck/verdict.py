@@ -121,7 +121,8 @@ def _judged(objective: Objective, *, seed: int, resolution: float, here_alone: b
     check = _explained(estimator, outcomes, note=note, resolution=resolution)
     if check.verdict != "pass" or here_alone:
         return check
-    return _at_another_point(estimator, resolution=resolution) or check
+    elsewhere = _at_another_point(estimator, resolution=resolution)
+    return check if elsewhere is None else elsewhere
 
 
 def _at_another_point(estimator: ErrorEstimator, *, resolution: float) -> GradientCheck | None:

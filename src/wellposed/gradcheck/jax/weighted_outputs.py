@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.jax.calls import Outputs
-from ..output_weights import random_weights
+from ..objective import random_weights
 from .arrays import Array, as_double, complex_of, epsilon, is_complex, real_dtype, real_shape, real_view
 
 
 def parts(terms: Sequence[Array]) -> tuple[Array, ...]:
-    """The terms of F added up but for the first axis, and but for the second; of several outputs where they share that axis."""
+    """F as a sum over the first axis of the outputs, and as one over the second; of several outputs where they share that axis."""
     found = []
     for axis in (0, 1):
         lengths = {t.shape[axis] if t.ndim > axis else 0 for t in terms}

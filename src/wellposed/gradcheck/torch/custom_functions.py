@@ -22,7 +22,7 @@ from torch.autograd.function import FunctionMeta
 
 from ...errors import ArgumentError
 from ...runtime.torch.restore import preserved
-from .gradient_hooks import Watched, watching_hooks
+from .gradient_hooks import WatchedHook, watching_hooks
 from .recorded_call import RecordedCall, copied, differentiable
 
 _SETTINGS = 4
@@ -41,7 +41,7 @@ class CustomCode:
     """How often each Function, by name, ran with a gradient coming back."""
     unlike: Mapping[str, int] = field(default_factory=dict)
     """How many of those calls had settings that no kept call has."""
-    hooks: tuple[Watched, ...] = ()
+    hooks: tuple[WatchedHook, ...] = ()
     """What each hook on a gradient did to it."""
 
 
@@ -77,11 +77,11 @@ class _Run:
     calls: list[WatchedCall]
     graph: list[Any]
     failure: str
-    hooks: tuple[Watched, ...]
+    hooks: tuple[WatchedHook, ...]
 
 
 def _run(run: Callable[[], Any], names: Mapping[nn.Module, str], *, keep: Collection[Key]) -> _Run:
-    """One forward and one backward pass of the loss under watch."""
+    """One recorded forward and backward pass of the loss."""
     with preserved(run), _eager(), recording_calls(names, keep) as recorder:
         with watching_hooks(run, names, recorder.place) as hooks:
             loss = run()
@@ -177,7 +177,7 @@ def _name(kind: Any) -> str:
 
 
 def _eager() -> Any:
-    """Compiled parts run as they are written, where their Functions can be seen; without it when nothing is compiled."""
+    """A scope in which compiled parts run uncompiled, so that their Functions can be watched; no scope where nothing is compiled."""
     if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
         return nullcontext()
     return torch.compiler.set_stance("force_eager")
@@ -213,7 +213,7 @@ def _kinds_in(graph: Collection[Any]) -> list[Any]:
 
 
 def _backward(loss: torch.Tensor, graph: Collection[Any]) -> str:
-    """The backward pass of the loss, whose gradients nobody keeps; what it raised, in words."""
+    """Run the backward pass of the loss without keeping gradients; what it raised, in words."""
     if not loss.requires_grad:
         return ""
     leaves = [node.variable for node in graph if hasattr(node, "variable")]

@@ -13,7 +13,7 @@ import torch
 import torch.autograd.forward_ad as forward_ad
 
 from ...errors import ArgumentError, users_code
-from ..output_weights import random_weights
+from ..objective import random_weights
 from .arguments import Cast, CheckedFunction, CheckedTensor, coarsest, usable
 from .moved_tensors import real_view
 from .per_sample_loss import LossForms

@@ -186,7 +186,7 @@ class Evaluator:
         start: Rewind | None = None,
         upstream: int = 1,
     ) -> ClaimedGradient:
-        """The gradient at the places.
+        """The gradient at the locations.
 
         Parameters
         ----------

@@ -20,8 +20,8 @@ _ROUNDING = 64
 
 
 @dataclass(eq=False, kw_only=True)
-class Watched:
-    """One hook, and what it did to the gradients that came by."""
+class WatchedHook:
+    """One hook, and the changes that it made to gradients."""
 
     hook: str
     """Its name and the line that it is written on."""
@@ -43,10 +43,10 @@ class Change:
 @contextmanager
 def watching_hooks(
     run: Callable[[], Any], names: Mapping[nn.Module, str], place: Callable[[], str]
-) -> Iterator[list[Watched]]:
-    """Watch every hook on a gradient that the run has or makes; the hooks and what they hold are as they were on the way out."""
+) -> Iterator[list[WatchedHook]]:
+    """Watch every hook on a gradient that exists or is registered meanwhile; the hooks and their state are restored at the end."""
     found = reach([run], wide=False)
-    watched: list[Watched] = []
+    watched: list[WatchedHook] = []
     with ExitStack() as undo:
         held = [hook for table in _tables(found) for hook in table.values()]
         undo.enter_context(preserved(*held))
@@ -85,27 +85,29 @@ def _named_tensors(found: Reached, names: Mapping[nn.Module, str]) -> Iterator[t
 
 
 def _watch_table(
-    undo: ExitStack, watched: list[Watched], table: dict[int, Any] | None, kind: str, where: str
+    undo: ExitStack, watched: list[WatchedHook], table: dict[int, Any] | None, kind: str, where: str
 ) -> None:
-    """Put a watcher in the place of each hook of a table; the table keeps its order, and gets its own hooks back."""
+    """Replace each hook of a table by one that records its changes; `undo` restores them, in the same order."""
     for key, hook in list((table or {}).items()):
         if table is None or _is_torchs(hook):
             continue
-        entry = Watched(hook=_called(hook), kind=kind, where=where)
+        entry = WatchedHook(hook=_called(hook), kind=kind, where=where)
         watched.append(entry)
         undo.callback(table.__setitem__, key, hook)
         table[key] = _watcher(hook, entry)
 
 
 @contextmanager
-def _watching_new(watched: list[Watched], place: Callable[[], str]) -> Iterator[None]:
-    """Watch what a forward pass hangs on its own tensors."""
+def _watching_new(watched: list[WatchedHook], place: Callable[[], str]) -> Iterator[None]:
+    """Watch hooks that a forward pass registers on its own tensors."""
     register = torch.Tensor.register_hook
 
     def registering(self: torch.Tensor, hook: Callable[..., Any]) -> Any:
         if _is_torchs(hook) or self.is_leaf:
             return register(self, hook)
-        entry = Watched(hook=_called(hook), kind="the gradient of a tensor in", where=place() or "the loss")
+        entry = WatchedHook(
+            hook=_called(hook), kind="the gradient of a tensor in", where=place() or "the loss"
+        )
         watched.append(entry)
         return register(self, _watcher(hook, entry))
 
@@ -116,8 +118,8 @@ def _watching_new(watched: list[Watched], place: Callable[[], str]) -> Iterator[
         torch.Tensor.register_hook = register  # type: ignore[method-assign]
 
 
-def _watcher(hook: Callable[..., Any], entry: Watched) -> Callable[..., Any]:
-    """The hook, with a look at what it was given before and after."""
+def _watcher(hook: Callable[..., Any], entry: WatchedHook) -> Callable[..., Any]:
+    """The hook, recording what it changes in its arguments."""
 
     @functools.wraps(hook)
     def watcher(*args: Any) -> Any:
@@ -134,7 +136,7 @@ def _watcher(hook: Callable[..., Any], entry: Watched) -> Callable[..., Any]:
 
 
 def _shown(arguments: Sequence[Any]) -> list[Any]:
-    """What a hook can change: a tensor's is given the gradient alone, a module's the module and then the gradients."""
+    """The gradients among the arguments of a hook: a tensor's gets the gradient alone, a module's the module first."""
     return _gradients(arguments[min(1, len(arguments) - 1)])
 
 
@@ -167,7 +169,7 @@ def _change(before: Any, after: Any) -> Change | None:
 
 
 def _in_words(old: torch.Tensor, new: torch.Tensor, rounding: float) -> str:
-    """What the change does, where it is one of the usual."""
+    """The change in words if it is a usual one, else empty."""
     if not bool(new.any()):
         return "sets it to zero"
     square = float((old.abs() ** 2).sum())

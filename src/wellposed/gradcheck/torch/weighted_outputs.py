@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...arguments import told
 from ...errors import ArgumentError
 from ...runtime.torch.tensors import WITHOUT_FLOAT64
-from ..output_weights import random_weights
+from ..objective import random_weights
 from ..result import OutputsChangedError
 
 _DEEPEST = 8
@@ -143,7 +143,7 @@ def rounding(terms: Sequence[Term]) -> float:
 
 
 def parts(terms: Sequence[Term]) -> tuple[NDArray[np.float64], ...]:
-    """F split along the first axis and along the second, where all outputs share it."""
+    """F as a sum over the first axis of the outputs, and as one over the second, where all outputs share that axis."""
     found = []
     for axis in (0, 1):
         sizes = {t.tensor.shape[axis] if t.tensor.ndim > axis else 0 for t in terms}
