@@ -19,7 +19,12 @@ from .results import Fix, Remedy
 from .runtime.interrupts import unbroken
 from .runtime.scope import exclusive
 from .runtime.torch.batches import calibration_batch, inputs_tensor, targets_tensor
-from .runtime.torch.copies import copy_problem, with_transformed_inputs, with_transformed_targets, write_back
+from .runtime.torch.changed_problem import (
+    copy_problem,
+    with_transformed_inputs,
+    with_transformed_targets,
+    write_back,
+)
 from .runtime.torch.problem_forms import read_problem
 from .runtime.torch.restore import refuse_sharded
 from .signals.result import Change, TrainingProfile

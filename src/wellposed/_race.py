@@ -10,7 +10,7 @@ from .arguments import callable_or_none, flag, told, whole
 from .errors import ArgumentError, ProblemError
 from .objective.torch_loss_probes import constant_loss
 from .problem import Problem, as_problem
-from .results import Lane, Race
+from .results import RATE_FACTORS, Lane, Race
 from .runtime.isolation import isolated
 from .runtime.scope import exclusive
 from .runtime.torch.batches import training_and_held_out
@@ -19,8 +19,6 @@ from .runtime.torch.restore import preserved_problem
 from .runtime.torch.session import Runner
 from .runtime.torch.training import held_out_curve, optimizer_facts, scale_rate
 
-RATE_FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-"""Both sides search the same multiples of their own optimizer's rate."""
 _POINTS = 20
 
 

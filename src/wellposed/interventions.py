@@ -12,7 +12,7 @@ from .inputs.result import InputEffect, InputProfile
 from .limits import Limits
 from .objective.result import ObjectiveProfile, Targets
 from .rules.updates import diverged
-from .runtime.torch import standardized as transforms
+from .runtime.torch import changed_problem as transforms
 from .runtime.torch import training as training_runs
 from .runtime.torch.batch import Batch
 from .runtime.torch.session import Runner

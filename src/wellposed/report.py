@@ -7,9 +7,8 @@ Nothing here measures or judges, and nothing here knows how a report looks.
 from __future__ import annotations
 
 import json
-import math
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from numbers import Real
 from typing import Any, Literal, get_args
@@ -19,6 +18,7 @@ import msgspec
 from . import shown
 from .arguments import choice, refused, several, text, told
 from .errors import ArtifactError, FindingsError
+from .plain import to_json
 from .safe_text import printable
 from .shown import Shown
 
@@ -335,16 +335,13 @@ class Report(Shown):
 
     def to_json(self) -> str:
         """The whole report as JSON; `Report.from_json` reads it back."""
-        plain = msgspec.to_builtins(self, enc_hook=_plain, str_keys=True)
-        plain["measurements"] = {
-            name: {"unmeasured": plain["measurements"][name]}
-            if isinstance(value, Unmeasured)
-            else plain["measurements"][name]
+        measurements = {
+            name: {"unmeasured": value} if isinstance(value, Unmeasured) else value
             for name, value in self.measurements.items()
         }
-        plain |= {"verdict": self.verdict, "unexamined": msgspec.to_builtins(self.unexamined)}
-        # In ASCII: no name in it drives a terminal.
-        return json.dumps(_finite(plain), indent=2, allow_nan=False)
+        whole = {f.name: getattr(self, f.name) for f in fields(self)}
+        whole |= {"measurements": measurements, "verdict": self.verdict, "unexamined": self.unexamined}
+        return to_json(whole)  # in ASCII: no name in it drives a terminal
 
     @staticmethod
     def from_json(text: str | bytes) -> Report:
@@ -372,19 +369,3 @@ class Report(Shown):
     def __repr__(self) -> str:
         """One line: what a failed assertion shows of it."""
         return printable(f"<Report {self._in_words()}>")
-
-
-def _plain(value: Any) -> Any:
-    """Lists and numbers for the arrays and scalars of NumPy."""
-    return value.tolist() if hasattr(value, "tolist") else repr(value)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN or infinity: they travel as the strings ``"nan"``, ``"inf"``, ``"-inf"``; limits stay numbers."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .containers import ARRAY, BUFFER
-from .kind import MISSING, Kind
-from .positions import random_state, set_random_state, try_copy
+from .kinds import ARRAY, BUFFER, MISSING, Kind, random_state, set_random_state, try_copy
 from .reachable import Reached
 
 MOST_BYTES = 1 << 28

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ..facts import LayerFacts, Next
+from ..result import LayerFacts, Next
 
 _IN_PLACE = ("relu", "leaky_relu", "elu", "celu", "selu", "hardtanh", "sigmoid", "tanh", "exp", "clamp")
 _OUT_OF_PLACE = (

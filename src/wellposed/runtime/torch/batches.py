@@ -14,10 +14,9 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 from ...errors import DataError, items_of
 from ...problem import Problem
 from .batch import Batch, as_batch, is_dense, row_count, take
-from .problem_forms import read
-from .random_state import seed_everything
+from .problem_forms import BATCH_ROWS, read
 from .restore import preserved
-from .samples import BATCH_ROWS
+from .session import seed_everything
 
 _ROWS_READ = 50_000
 _NUMBERS_READ = 20_000_000

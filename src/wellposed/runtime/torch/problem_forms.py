@@ -1,23 +1,26 @@
 """The forms in which people give a problem's data and optimizers, recognised once.
 
 Whatever `train` is, it is read as rows (a `Batch` that holds all of them, from which batches are drawn) or as
-something that can be iterated again and gives batches.
+something that can be iterated again and gives batches: samples are gathered into batches here, and data that a function
+makes afresh for every pass are made again. Several optimizers that step together are read as one.
 """
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils._pytree import tree_map
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from ...arguments import takes_nothing
-from ...errors import DataError, WellposedError, items_of, users_code
+from ...errors import DataError, ProblemError, WellposedError, items_of, users_code
 from ...problem import Problem
 from .batch import (
     Batch,
@@ -32,10 +35,160 @@ from .batch import (
     take,
     tensors_in,
 )
-from .optimizers import together
 from .restore import preserved
-from .samples import Passes, Samples, collate, drawn_from, graph_collate, refuse_ragged
 from .session import Runner
+
+BATCH_ROWS = 64
+
+
+def drawn_from(data: Any, name: str) -> Any:
+    """Batches of samples: drawn in random order where each can be had by its number."""
+    if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+        return Samples(data, name)
+    with users_code(f"reading {name}"):
+        count = len(data)
+        first = data[0] if count else None
+    if count == 0:
+        raise DataError(f"{name} is empty: it has no samples")
+    size = min(BATCH_ROWS, count)
+    own = graph_collate(first) is not None or not isinstance(data, Dataset)
+    gather = _Collate(name) if own else default_collate
+    return DataLoader(data, batch_size=size, shuffle=True, drop_last=True, collate_fn=gather)
+
+
+class _Collate:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, samples: Sequence[Any]) -> Any:
+        return collate(samples, self.name)
+
+
+def collate(samples: Sequence[Any], name: str) -> Any:
+    """Samples as one batch, as torch's own collate function makes it; graphs as their library does."""
+    together = graph_collate(samples[0])
+    if together is not None:
+        return together(list(samples))
+    read = [
+        tree_map(lambda v: torch.tensor(v) if isinstance(v, float) else v, as_tensors(s, name))
+        for s in samples
+    ]
+    for place in zip(*(list(tensors_in(s)) for s in read), strict=False):
+        refuse_ragged(place, f"{name} has samples")
+    try:
+        return default_collate(read)
+    except (TypeError, RuntimeError, KeyError) as error:
+        raise DataError(
+            f"{name} gives samples like {describe(samples[0])}, of which torch's default_collate makes no batch ({error}): "
+            "give a DataLoader with a collate_fn of your own"
+        ) from None
+
+
+def graph_collate(sample: Any) -> Callable[[list[Any]], Any] | None:
+    """How PyTorch Geometric joins graphs, for one graph that is not joined already."""
+    library = sys.modules.get("torch_geometric.data")
+    if library is None or not isinstance(sample, library.data.BaseData) or isinstance(sample, library.Batch):
+        return None
+    return library.Batch.from_data_list
+
+
+class Passes:
+    """Iterates over what a function makes, afresh each time."""
+
+    def __init__(self, function: Callable[[], Any], name: str) -> None:
+        self.function, self.name = function, name
+
+    def made(self) -> Any:
+        with users_code(f"{self.name} is a function, and calling it without arguments"):
+            return self.function()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.made())
+
+
+class Samples:
+    """Batches of the samples that an iterable gives, in its own order."""
+
+    def __init__(self, data: Iterable[Any], name: str) -> None:
+        self.data, self.name = data, name
+
+    def __iter__(self) -> Iterator[Any]:
+        samples = iter(self.data)
+        while some := list(islice(samples, BATCH_ROWS)):
+            yield collate(some, self.name)
+
+
+def refuse_ragged(tensors: Sequence[torch.Tensor], what: str) -> None:
+    shapes = sorted({tuple(t.shape) for t in tensors})
+    if len(shapes) > 1:
+        raise DataError(
+            f"{what} of {len(shapes)} different shapes, {', '.join(map(str, shapes[:4]))}{', ...' if len(shapes) > 4 else ''}: "
+            "pad them to one, or give a DataLoader whose collate_fn pads or packs them"
+        )
+
+
+_EXPECTED = "expected a torch.optim.Optimizer made from model.parameters(), or a list of them"
+
+
+class Optimizers:
+    """Optimizers of different parameters of one model, as a training loop steps them: one after the other.
+
+    Not a ``torch.optim.Optimizer``, whose own state it would have: the groups and the state are those of its parts.
+    """
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+        self.parts = list(parts)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The very groups of the parts: a rate that is set here is set there."""
+        return [group for part in self.parts for group in part.param_groups]
+
+    @property
+    def name(self) -> str:
+        return " and ".join(dict.fromkeys(type(part).__name__ for part in self.parts))
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none=set_to_none)
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+
+def together(given: Any, judged: Sequence[torch.Tensor]) -> Any:
+    """Of several optimizers, those that hold parameters of the model, as one; a single one as it is.
+
+    The others, such as a discriminator's beside its generator, do not step when this model does.
+
+    Raises
+    ------
+    ProblemError
+        When one of them is no optimizer, or they cannot step together.
+    """
+    if given is None or isinstance(given, torch.optim.Optimizer | Optimizers):
+        return given
+    if not isinstance(given, list | tuple | Mapping):
+        raise ProblemError(f"optimizer is a {type(given).__name__} ({str(given)[:60]!r}): {_EXPECTED}")
+    parts = list(given.values()) if isinstance(given, Mapping) else list(given)
+    for part in parts:
+        if not isinstance(part, torch.optim.Optimizer):
+            raise ProblemError(f"optimizer holds a {type(part).__name__} ({str(part)[:60]!r}): {_EXPECTED}")
+    ours = {id(p) for p in judged}
+    used = [o for o in parts if any(id(p) in ours for group in o.param_groups for p in group["params"])]
+    if not used:
+        raise ProblemError(
+            f"none of the {len(parts)} optimizers holds a parameter of the model: make them from model.parameters()"
+        )
+    if len(used) == 1:
+        return used[0]
+    if any(isinstance(o, torch.optim.LBFGS) for o in used):
+        raise ProblemError(
+            "optimizer holds LBFGS beside others: it calls the loss itself, and cannot step with them; give one of them"
+        )
+    return Optimizers(used)
+
 
 _ASKED_ROWS = 4
 _NUMBERS_STACKED = 20_000_000

@@ -19,8 +19,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from ...errors import ProblemError
 from ...problem import Problem
 from ..reachable import Reached, reach
-from ..scope import Scope
-from ..settings import RANDOM_STATES, SWITCHES, Setting
+from ..scope import RANDOM_STATES, SWITCHES, Scope, Setting
 from .sharded import fully_sharded, is_sharded, unshard
 
 Cast = Callable[[torch.Tensor], torch.Tensor]

@@ -1,8 +1,12 @@
-"""Calling the user's model and loss on a batch, and training them for a few steps. Use inside `restore.preserved`."""
+"""Calling the user's model and loss on a batch, and training them for a few steps. Use inside `restore.preserved`.
+
+Every random state that a model, a loss or a sampler may draw from is fixed first.
+"""
 
 from __future__ import annotations
 
 import inspect
+import random
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,8 +22,18 @@ from ...arguments import told
 from ...errors import DataError, ProblemError, UserCodeError, users_code
 from ...problem import Problem
 from .batch import TARGET_KEYS, Batch, describe
-from .random_state import seed_everything
 from .restore import modules_of
+
+
+def seed_everything(seed: int) -> None:
+    """Fix the global random states; `restore.preserved` gives the user's states back."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the user's code may draw from the global state
+    # Not torch.manual_seed: where CUDA has not started yet, that leaves a seed queued for when it does.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+
 
 Value = TypeVar("Value")
 
