@@ -14,7 +14,7 @@ from torch import nn
 
 from ..errors import WellposedError
 from ..runtime.torch.batch import Batch
-from ..runtime.torch.session import Evaluation, Runner, main_tensor, seed_everything
+from ..runtime.torch.session import ForwardPass, Runner, main_tensor, seed_everything
 from .result import ObjectiveProfile, OutputRange, Targets
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
@@ -193,7 +193,7 @@ def _with_attributes(value: Any, attributes: dict[str, Any]) -> Any:
 
 
 def _profile_own_loss(
-    runner: Runner, batch: Batch, evaluation: Evaluation, common: dict[str, Any], *, seed: int
+    runner: Runner, batch: Batch, evaluation: ForwardPass, common: dict[str, Any], *, seed: int
 ) -> ObjectiveProfile:
     """A loss that the model computes itself, as a function of the outputs: a few values, since each is a forward pass."""
     o = evaluation.tensor

@@ -73,12 +73,16 @@ def _far_targets(profile: TrainingProfile, limits: Limits) -> Defect:
     )
 
 
-def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
+def _no_verdict_on_the_rate(profile: TrainingProfile) -> NoVerdict | None:
     if not profile.given:
-        yield NO_OPTIMIZER
-        return
-    if profile.warming_up:
-        yield NoVerdict(reason="a schedule is in its warm-up")
+        return NO_OPTIMIZER
+    return NoVerdict(reason="a schedule is in its warm-up") if profile.warming_up else None
+
+
+def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
+    unclear = _no_verdict_on_the_rate(profile)
+    if unclear is not None:
+        yield unclear
         return
     base = profile.outcome
     if not diverged(base, profile.constant_loss):
@@ -123,11 +127,9 @@ def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
 
 
 def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
-    if not profile.given:
-        yield NO_OPTIMIZER
-        return
-    if profile.warming_up:
-        yield NoVerdict(reason="a schedule is in its warm-up")
+    unclear = _no_verdict_on_the_rate(profile)
+    if unclear is not None:
+        yield unclear
         return
     tried = [(i.factor, i.outcome) for i in profile.under(Change.LARGER_RATE) if math.isfinite(i.outcome.end)]
     moved = [u.movement for u in profile.updates if u.dimensions >= 2 and math.isfinite(u.movement)]

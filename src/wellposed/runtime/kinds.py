@@ -38,7 +38,7 @@ from typing import Any
 
 import numpy as np
 
-Held = Iterator[tuple[Any, Any]]
+References = Iterator[tuple[Any, Any]]
 """Pairs of a label and what is held under it: ``".name"`` for an attribute, any other key for an item."""
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "<missing>"})()
@@ -55,7 +55,7 @@ class Kind:
     """How one kind of thing is walked, kept, compared and given back."""
 
     name: str
-    held: Callable[[Any], Held]
+    references: Callable[[Any], References]
     take: Callable[[Any], Any] | None = None
     """A copy of what it holds; None for what cannot change."""
     same: Callable[[Any, Any], bool] = is_
@@ -66,7 +66,7 @@ class Kind:
     """Hold something else under a label for a while; None where nothing can be replaced."""
 
 
-def nothing(value: Any) -> Held:
+def nothing(value: Any) -> References:
     return iter(())
 
 
@@ -74,7 +74,7 @@ def all_same(a: Any, b: Any) -> bool:
     return all(map(is_, a, b))
 
 
-def referents(value: Any) -> Held:
+def referents(value: Any) -> References:
     """What an object made in C tells the garbage collector that it holds."""
     for item in gc.get_referents(value):
         if not isinstance(item, type | types.ModuleType):
@@ -182,7 +182,7 @@ def _same_list(value: Any, kept: list[Any]) -> bool:
     return list.__len__(value) == len(kept) and all_same(list.__iter__(value), kept)
 
 
-def _held_by_list(value: Any) -> Held:
+def _references_of_list(value: Any) -> References:
     return iter(enumerate(list.copy(value)))
 
 
@@ -206,7 +206,7 @@ def put_dict(value: Any, kept: dict[Any, Any]) -> None:
     dict.update(value, kept)
 
 
-def _held_by_dict(value: Any) -> Held:
+def _references_of_dict(value: Any) -> References:
     for key, item in dict.copy(value).items():
         yield key, item
         if type(key) not in ATOMS:
@@ -246,14 +246,24 @@ def _put_deque(value: Any, kept: list[Any]) -> None:
 
 
 LIST = Kind(
-    name="a list", held=_held_by_list, take=list.copy, same=_same_list, put=_put_list, lend=list.__setitem__
+    name="a list",
+    references=_references_of_list,
+    take=list.copy,
+    same=_same_list,
+    put=_put_list,
+    lend=list.__setitem__,
 )
 DICT = Kind(
-    name="a dict", held=_held_by_dict, take=dict.copy, same=same_dict, put=put_dict, lend=dict.__setitem__
+    name="a dict",
+    references=_references_of_dict,
+    take=dict.copy,
+    same=same_dict,
+    put=put_dict,
+    lend=dict.__setitem__,
 )
 ORDERED = Kind(
     name="an OrderedDict",
-    held=_held_by_dict,
+    references=_references_of_dict,
     take=lambda v: list(OrderedDict.items(v)),
     same=_same_ordered,
     put=_put_ordered,
@@ -261,21 +271,21 @@ ORDERED = Kind(
 )
 SET = Kind(
     name="a set",
-    held=lambda v: iter([("an element", e) for e in set.__iter__(v)]),
+    references=lambda v: iter([("an element", e) for e in set.__iter__(v)]),
     take=lambda v: list(set.__iter__(v)),
     same=_same_set,
     put=_put_set,
 )
 DEQUE = Kind(
     name="a deque",
-    held=lambda v: iter(list(enumerate(deque.__iter__(v)))),
+    references=lambda v: iter(list(enumerate(deque.__iter__(v)))),
     take=lambda v: list(deque.__iter__(v)),
     same=_same_deque,
     put=_put_deque,
     lend=deque.__setitem__,
 )
-TUPLE = Kind(name="a tuple", held=lambda v: enumerate(tuple.__iter__(v)))
-FROZENSET = Kind(name="a frozenset", held=lambda v: (("an element", e) for e in frozenset.__iter__(v)))
+TUPLE = Kind(name="a tuple", references=lambda v: enumerate(tuple.__iter__(v)))
+FROZENSET = Kind(name="a frozenset", references=lambda v: (("an element", e) for e in frozenset.__iter__(v)))
 
 
 def _put_buffer(value: Any, kept: Any) -> None:
@@ -284,14 +294,14 @@ def _put_buffer(value: Any, kept: Any) -> None:
 
 BUFFER = Kind(
     name="a buffer",
-    held=nothing,
+    references=nothing,
     take=lambda v: v[:],
     same=lambda v, kept: len(v) == len(kept) and memoryview(v).cast("B") == memoryview(kept).cast("B"),
     put=_put_buffer,
 )
 
 
-def _held_by_array(value: np.ndarray) -> Held:
+def _references_of_array(value: np.ndarray) -> References:
     yield ".base", value.base
     if value.dtype.hasobject:
         flat = np.ndarray.ravel(value)
@@ -325,7 +335,9 @@ def _put_array(value: np.ndarray, kept: tuple[Any, ...]) -> None:
     np.asarray(value)[...] = contents
 
 
-ARRAY = Kind(name="an array", held=_held_by_array, take=_take_array, same=_same_array, put=_put_array)
+ARRAY = Kind(
+    name="an array", references=_references_of_array, take=_take_array, same=_same_array, put=_put_array
+)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -355,7 +367,7 @@ def _slot(descriptor: Any, value: Any) -> Any:
         return MISSING
 
 
-def _held_by_object(value: Any) -> Held:
+def _references_of_object(value: Any) -> References:
     for name, item in dict.copy(dict_of(value) or {}).items():
         yield f".{name}" if type(name) is str else name, item
     for name, descriptor in slots_of(type(value)):
@@ -405,7 +417,7 @@ def _lend_attribute(value: Any, label: Any, item: Any) -> None:
 
 OBJECT = Kind(
     name="an object",
-    held=_held_by_object,
+    references=_references_of_object,
     take=_take_attributes,
     same=_same_attributes,
     put=_put_attributes,
@@ -415,7 +427,7 @@ OBJECT = Kind(
 _OWN_TO_CLASSES = frozenset({"__dict__", "__weakref__", "__abstractmethods__", "_abc_impl"})
 
 
-def _held_by_class(value: type) -> Held:
+def _references_of_class(value: type) -> References:
     for name, item in dict(vars(value)).items():
         if not name.startswith("__") or isinstance(
             item, types.FunctionType | staticmethod | classmethod | property
@@ -443,7 +455,7 @@ def _put_class(value: type, kept: dict[str, Any]) -> None:
 
 CLASS = Kind(
     name="a class",
-    held=_held_by_class,
+    references=_references_of_class,
     take=lambda v: dict(vars(v)),
     same=_same_class,
     put=_put_class,
@@ -471,7 +483,7 @@ def _lend_cell(cell: types.CellType, label: Any, item: Any) -> None:
 
 CELL = Kind(
     name="a closure's variable",
-    held=lambda c: iter((("", cell_contents(c)),)),
+    references=lambda c: iter((("", cell_contents(c)),)),
     take=cell_contents,
     same=lambda c, kept: cell_contents(c) is kept,
     put=_put_cell,
@@ -479,7 +491,7 @@ CELL = Kind(
 )
 
 
-def _held_by_function(value: types.FunctionType) -> Held:
+def _references_of_function(value: types.FunctionType) -> References:
     yield "its defaults", value.__defaults__
     yield "its defaults", value.__kwdefaults__
     yield from zip((f".{n}" for n in value.__code__.co_freevars), value.__closure__ or (), strict=True)
@@ -495,50 +507,50 @@ def _put_function(value: types.FunctionType, kept: tuple[Any, ...]) -> None:
 
 FUNCTION = Kind(
     name="a function",
-    held=_held_by_function,
+    references=_references_of_function,
     take=_take_function,
     same=lambda v, kept: all_same(_take_function(v), kept),
     put=_put_function,
 )
 
 
-def _held_by_bound(value: Any) -> Held:
+def _references_of_bound(value: Any) -> References:
     holder = value.__self__
     if not isinstance(holder, types.ModuleType):
         yield "", holder
     yield "", getattr(value, "__func__", None)
 
 
-BOUND = Kind(name="a method", held=_held_by_bound)
+BOUND = Kind(name="a method", references=_references_of_bound)
 
 
-def _held_by_partial(value: functools.partial[Any]) -> Held:
+def _references_of_partial(value: functools.partial[Any]) -> References:
     yield "", value.func
     yield "", value.args
     yield "", value.keywords
 
 
-PARTIAL = Kind(name="a partial", held=_held_by_partial)
+PARTIAL = Kind(name="a partial", references=_references_of_partial)
 
 
-def _held_by_descriptor(value: Any) -> Held:
+def _references_of_descriptor(value: Any) -> References:
     for name in ("__func__", "fget", "fset", "fdel", "func", "__wrapped__"):
         yield "", getattr(value, name, None)
 
 
-DESCRIPTOR = Kind(name="a descriptor", held=_held_by_descriptor)
+DESCRIPTOR = Kind(name="a descriptor", references=_references_of_descriptor)
 
 
-def _held_by_opaque(value: Any) -> Held:
+def _references_of_opaque(value: Any) -> References:
     yield "", getattr(value, "__wrapped__", None)
     yield from referents(value)
 
 
-OPAQUE = Kind(name="an object", held=_held_by_opaque)
-LEAF = Kind(name="a leaf", held=nothing)
+OPAQUE = Kind(name="an object", references=_references_of_opaque)
+LEAF = Kind(name="a leaf", references=nothing)
 
 
-def _held_by_logger(value: logging.Logger) -> Held:
+def _references_of_logger(value: logging.Logger) -> References:
     """The handlers that the user wrote; the others write somewhere, which nobody can take back."""
     logger: logging.Logger | None = value
     while logger is not None:
@@ -546,8 +558,8 @@ def _held_by_logger(value: logging.Logger) -> Held:
         logger = logger.parent if logger.propagate else None
 
 
-LOGGER = Kind(name="a logger", held=_held_by_logger)
-REFERENCE = Kind(name="a weak reference", held=lambda v: iter((("", weakref.ref.__call__(v)),)))
+LOGGER = Kind(name="a logger", references=_references_of_logger)
+REFERENCE = Kind(name="a weak reference", references=lambda v: iter((("", weakref.ref.__call__(v)),)))
 
 
 def _put_cache(value: Any, kept: Any) -> None:
@@ -557,7 +569,7 @@ def _put_cache(value: Any, kept: Any) -> None:
 
 CACHE = Kind(
     name="a cache (lru_cache)",
-    held=lambda v: iter([("", v.__wrapped__), *referents(v)]),
+    references=lambda v: iter([("", v.__wrapped__), *referents(v)]),
     take=lambda v: v.cache_info(),
     same=lambda v, kept: v.cache_info() == kept,
     put=_put_cache,
@@ -590,14 +602,14 @@ def _put_variable(value: contextvars.ContextVar[Any], kept: tuple[Any, Any]) -> 
 
 VARIABLE = Kind(
     name="a context variable",
-    held=lambda v: iter((("", _read_variable(v)),)),
+    references=lambda v: iter((("", _read_variable(v)),)),
     take=_take_variable,
     same=lambda v, kept: _read_variable(v) is (kept[0] if kept[1] is None else MISSING),
     put=_put_variable,
 )
 
 
-def _held_by_tensor(value: Any) -> Held:
+def _references_of_tensor(value: Any) -> References:
     for name in ("_backward_hooks", "_post_accumulate_grad_hooks"):
         yield "its hooks", getattr(value, name, None)
     # The plain tensors that hold the numbers of a wrapper, such as a quantised tensor.
@@ -606,15 +618,15 @@ def _held_by_tensor(value: Any) -> Held:
             yield f".{name}", getattr(value, name)
 
 
-TENSOR = Kind(name="a tensor", held=_held_by_tensor)
+TENSOR = Kind(name="a tensor", references=_references_of_tensor)
 
 
-def _held_by_script(module: Any) -> Held:
+def _references_of_script(module: Any) -> References:
     yield from module.named_parameters()
     yield from module.named_buffers()
 
 
-SCRIPT = Kind(name="a TorchScript module", held=_held_by_script)
+SCRIPT = Kind(name="a TorchScript module", references=_references_of_script)
 """Its parameters and buffers live in C++, and only its methods tell them."""
 
 
@@ -739,10 +751,18 @@ def try_copy(value: Any, made: dict[int, Any]) -> Any:
 
 
 ITERATOR = Kind(
-    name="an iterator", held=referents, take=position, same=lambda v, kept: position(v) == kept, put=None
+    name="an iterator",
+    references=referents,
+    take=position,
+    same=lambda v, kept: position(v) == kept,
+    put=None,
 )
 GENERATOR = Kind(
-    name="a generator", held=referents, take=position, same=lambda v, kept: position(v) == kept, put=None
+    name="a generator",
+    references=referents,
+    take=position,
+    same=lambda v, kept: position(v) == kept,
+    put=None,
 )
 
 
@@ -776,24 +796,24 @@ def _put_file(value: Any, kept: tuple[Any, Any]) -> None:
 
 FILE = Kind(
     name="a file",
-    held=nothing,
+    references=nothing,
     take=_take_file,
     same=lambda v, kept: _file_position(v) == kept[0],
     put=_put_file,
 )
 QUEUE = Kind(
     name="a queue",
-    held=nothing,
+    references=nothing,
     take=lambda v: v.qsize(),
     same=lambda v, kept: v.qsize() == kept,
 )
 SPAWNING = Kind(
     name="a seed sequence",
-    held=nothing,
+    references=nothing,
     take=lambda v: v.n_children_spawned,
     same=lambda v, kept: v.n_children_spawned == kept,
 )
-RANDOM = Kind(name="a random generator", held=lambda v: iter((("", _seed_sequence(v)),)))
+RANDOM = Kind(name="a random generator", references=lambda v: iter((("", _seed_sequence(v)),)))
 
 
 def _seed_sequence(value: Any) -> Any:

@@ -171,7 +171,7 @@ class _Walk:
             inner: list[tuple[Any, Any, Any, int]] = []
             for part in parts:
                 self._note(part, value)
-                for key, item in part.held(value):
+                for key, item in part.references(value):
                     if type(item) not in ATOMS:
                         inner.append((item, value, key, depth))
                         if self._is_iterator(item):

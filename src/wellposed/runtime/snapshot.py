@@ -126,7 +126,7 @@ def _digest(value: Any) -> tuple[Any, ...]:
 
 
 _DIGESTED = Kind(
-    name="large data", held=lambda v: iter(()), take=_digest, same=lambda v, kept: _digest(v) == kept
+    name="large data", references=lambda v: iter(()), take=_digest, same=lambda v, kept: _digest(v) == kept
 )
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..report import FAMILIES, Coverage, Finding, Report, Severity, Skipped
 from .lines import STYLES, clean, head, labelled, to_text, wrap
-from .tally import Tally, not_examined, verdict, verdict_line
+from .tally import RuleCounts, not_examined, verdict, verdict_line
 
 _IN_FULL = 6
 """Findings shown in full; what follows is mostly their consequences and takes one line each."""
@@ -109,10 +109,10 @@ def _findings(report: Report, width: int, *, verbose: bool) -> Iterator[Text]:
 
 def _families(report: Report, width: int) -> Iterator[Text]:
     """One line a family: how many of its rules gave a verdict, and what they found."""
-    tally = Tally.of(report)
+    counts = RuleCounts.of(report)
     prefixes = {family: prefix for prefix, family in FAMILIES.items()}
     for covered in report.coverage:
-        marks = _marks(tally.within(prefixes[covered.family]))
+        marks = _marks(counts.within(prefixes[covered.family]))
         first, *rest = wrap(marks, width - _COLUMN - 10)
         counts = f"{covered.judged} of {covered.chosen}"
         remark = "" if marks else _remark(covered)
@@ -128,9 +128,9 @@ def _remark(covered: Coverage) -> str:
     return "does not apply" if not covered.judged and nothing_to_judge else ""
 
 
-def _marks(tally: Tally) -> str:
+def _marks(counts: RuleCounts) -> str:
     signs = {"failed": "x", "warned": "!", "noted": "note"}
-    found = {sign: tally.codes(word) for word, sign in signs.items()}
+    found = {sign: counts.codes(word) for word, sign in signs.items()}
     return "  ".join(f"{sign} {' '.join(codes)}" for sign, codes in found.items() if codes)
 
 

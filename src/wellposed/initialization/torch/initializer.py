@@ -16,11 +16,11 @@ from torch import nn
 
 from ...arguments import told
 from ...errors import ArgumentError, DataError, users_code
-from ...runtime.torch.batch import Batch, take
+from ...runtime.torch.batch import Batch, take, tensors_in
 from ...runtime.torch.restore import modules_of, preserved, refuse_sharded
 from ...runtime.torch.session import refuse_what_cannot_be_trained, scalar_loss, seed_everything
 from ..result import Draw, LayerFacts, ModelFacts, ParameterFacts, SignalSummary
-from .signal_path import Flow, Product, follow, std_over_samples, tensors_in
+from .signal_path import Flow, Product, follow, std_over_samples
 
 _LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
@@ -161,7 +161,7 @@ def elementwise(activation: Callable[[Any], Any]) -> Callable[[np.ndarray], np.n
     return evaluate
 
 
-class Weights:
+class TorchInitializer:
     """The parameters of one model, and what can be done to them.
 
     Parameters
@@ -339,7 +339,7 @@ class Weights:
         """
         generator = torch.Generator().manual_seed(self._seed % 2**63)
         total: Any = 0.0
-        for output in tensors_in(result):
+        for output in tensors_in(result, objects=False):
             if output.requires_grad and output.is_floating_point():
                 direction = torch.randn(output.shape, generator=generator, dtype=torch.float64)
                 total = total + (output * direction.to(output)).sum() if output.ndim else total + output
@@ -429,7 +429,7 @@ def _as_batch(inputs: Any, targets: Any, device: torch.device) -> Batch:
         )
     if not batch.tensors:
         raise ArgumentError(f"inputs is {told(inputs)} without a tensor in it: expected one batch of rows")
-    lengths = {len(t) if t.ndim else 0 for t in tensors_in((batch.tensors, batch.targets))}
+    lengths = {len(t) if t.ndim else 0 for t in tensors_in((batch.tensors, batch.targets), objects=False)}
     if len(lengths) > 1:
         raise DataError(f"inputs and targets have different numbers of rows: {sorted(lengths)}")
     if batch.rows < 4:

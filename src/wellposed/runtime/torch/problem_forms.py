@@ -198,7 +198,7 @@ Ask = Callable[[Batch, bool], str]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Given:
+class GivenData:
     """What the user gave as `train` or `validation`."""
 
     data: Any
@@ -211,7 +211,7 @@ class Given:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Reading:
+class ReadData:
     """One way to read the data."""
 
     data: Any
@@ -227,7 +227,7 @@ class Form:
     """One form of data: what it is called, and how it is read; None when the data do not have it."""
 
     words: str
-    read: Callable[[Given], Reading | None]
+    read: Callable[[GivenData], ReadData | None]
 
 
 def read_problem(problem: Problem) -> Problem:
@@ -291,7 +291,7 @@ def read(data: Any, *, name: str, has_loss: bool, ask: Ask | None = None) -> Any
         raise DataError(
             f"{name} is None: give a DataLoader, an iterable of batches, or a pair (inputs, targets) of tensors"
         )
-    given = Given(data=data, name=name, has_loss=has_loss, ask=ask)
+    given = GivenData(data=data, name=name, has_loss=has_loss, ask=ask)
     refused = []
     for form in FORMS:
         reading = form.read(given)
@@ -312,7 +312,7 @@ def read(data: Any, *, name: str, has_loss: bool, ask: Ask | None = None) -> Any
 # --- all rows at once
 
 
-def _rows(given: Given) -> Reading | None:
+def _rows(given: GivenData) -> ReadData | None:
     data: Any = given.data
     if not isinstance(data, Mapping | torch.Tensor) and not is_array(data):
         return None
@@ -322,10 +322,10 @@ def _rows(given: Given) -> Reading | None:
             f"{given.name} is given as {describe(data)} with columns {columns} and no targets: "
             "give a pair (table of inputs, column of targets)"
         )
-    return Reading(data=whole_rows(given.batch(data), given.name))
+    return ReadData(data=whole_rows(given.batch(data), given.name))
 
 
-def _pair(given: Given) -> Reading | None:
+def _pair(given: GivenData) -> ReadData | None:
     """``(inputs, targets)``, as a tuple; as a list where both are tensors and there is a loss that needs both."""
     data, name = given.data, given.name
     if not isinstance(data, tuple | list) or is_object(data) or len(data) < 2:
@@ -342,9 +342,9 @@ def _pair(given: Given) -> Reading | None:
         return None  # as two batches of inputs would be
     if len(parts) > 2:  # (first, second, …, targets)
         same = all(axes) and len({row_count(part) for part in parts}) == 1
-        return Reading(data=whole_rows(given.batch(tuple(parts)), name)) if same and given.has_loss else None
+        return ReadData(data=whole_rows(given.batch(tuple(parts)), name)) if same and given.has_loss else None
     if is_per_sample(*parts):
-        return Reading(data=[data])
+        return ReadData(data=[data])
     inputs, targets = _stacked_lists(parts[0], parts[1], name)
     if not _is_tensors(inputs) or not (targets is None or _is_tensors(targets)):
         if not any(axes):
@@ -355,10 +355,10 @@ def _pair(given: Given) -> Reading | None:
         )
     whole = as_batch(inputs, has_loss=False) if targets is None else as_batch((inputs, targets), name=name)
     if isinstance(inputs, torch.Tensor) or targets is None or isinstance(targets, torch.Tensor):
-        return Reading(data=whole_rows(whole, name))
+        return ReadData(data=whole_rows(whole, name))
     if len({row_count(t) for t in tensors_in((inputs, targets))}) > 1:
         return None  # two batches
-    return Reading(data=whole, example=take(whole, torch.arange(min(whole.rows, _ASKED_ROWS))))
+    return ReadData(data=whole, example=take(whole, torch.arange(min(whole.rows, _ASKED_ROWS))))
 
 
 def _has_axis(value: Any) -> bool:
@@ -422,28 +422,28 @@ def whole_rows(batch: Batch, name: str) -> Batch:
 # --- one batch
 
 
-def _object(given: Given) -> Reading | None:
+def _object(given: GivenData) -> ReadData | None:
     """A graph, a packed sequence or another object that a model takes whole, alone or in a pair with its targets."""
     data = given.data
     if isinstance(data, Dataset | DataLoader):
         return None
     paired = isinstance(data, tuple) and len(data) == 2 and is_object(data[0]) and not is_object(data[1])
-    return Reading(data=[data]) if is_object(data) or paired else None
+    return ReadData(data=[data]) if is_object(data) or paired else None
 
 
 # --- what gives batches, or samples
 
 
-def _dataset(given: Given) -> Reading | None:
+def _dataset(given: GivenData) -> ReadData | None:
     data = given.data
     if not isinstance(data, Dataset) or isinstance(data, IterableDataset):
         return None
     if isinstance(data, TensorDataset) and len(data.tensors) > 1:
-        return Reading(data=whole_rows(given.batch(data.tensors), given.name))
-    return Reading(data=drawn_from(data, given.name))
+        return ReadData(data=whole_rows(given.batch(data.tensors), given.name))
+    return ReadData(data=drawn_from(data, given.name))
 
 
-def _function(given: Given) -> Reading | None:
+def _function(given: GivenData) -> ReadData | None:
     """A function that makes a fresh iterator, or the data, each time it is called."""
     data, name = given.data, given.name
     if not callable(data) or isinstance(data, Iterable | nn.Module):
@@ -458,10 +458,10 @@ def _function(given: Given) -> Reading | None:
             f"{name} is a function that returns the same {type(made).__name__} each time: make a new one in it"
         )
     fresh = Passes(data, name) if isinstance(made, Iterator) else made
-    return Reading(data=read(fresh, name=name, has_loss=given.has_loss, ask=given.ask))
+    return ReadData(data=read(fresh, name=name, has_loss=given.has_loss, ask=given.ask))
 
 
-def _samples_first(given: Given) -> Reading | None:
+def _samples_first(given: GivenData) -> ReadData | None:
     """Items that are samples for sure, or rather than batches: their target is a single number."""
     first = _first(given)
     if first is None or not (_is_sample(first) or _has_single_target(given.batch(first))):
@@ -469,26 +469,26 @@ def _samples_first(given: Given) -> Reading | None:
     return _samples(given, sure=_is_sample(first))
 
 
-def _batches(given: Given) -> Reading | None:
+def _batches(given: GivenData) -> ReadData | None:
     first = _first(given)
     if first is None:
         return None
     batch = given.batch(first)
-    return Reading(data=given.data, example=None if _is_batch(batch) else batch, any_rows=True)
+    return ReadData(data=given.data, example=None if _is_batch(batch) else batch, any_rows=True)
 
 
-def _batches_of_a_size(given: Given) -> Reading | None:
+def _batches_of_a_size(given: GivenData) -> ReadData | None:
     """Batches whose rows belong together, as the nodes of a graph do: the model takes them as they are, or not at all."""
     reading = _batches(given)
     return None if reading is None else replace(reading, any_rows=False)
 
 
-def _samples_last(given: Given) -> Reading | None:
+def _samples_last(given: GivenData) -> ReadData | None:
     first = _first(given)
     return None if first is None or _has_single_target(given.batch(first)) else _samples(given, sure=False)
 
 
-def _first(given: Given) -> Any:
+def _first(given: GivenData) -> Any:
     """The first item; None where the data give none."""
     data, name = given.data, given.name
     if isinstance(data, str | bytes) or not hasattr(type(data), "__iter__") | hasattr(
@@ -544,7 +544,7 @@ def _is_batch(batch: Batch) -> bool:
     return len(held) > 1 and any(t.ndim > 1 for t in inputs) and len({row_count(t) for t in held} - {0}) == 1
 
 
-def _samples(given: Given, *, sure: bool) -> Reading:
+def _samples(given: GivenData, *, sure: bool) -> ReadData:
     few = list(islice(items_of(given.data, given.name), _ASKED_ROWS))
     example = given.batch(collate(few, given.name))
     in_memory = isinstance(given.data, list | tuple) and example.rows > 0 and not is_object(few[0])
@@ -553,7 +553,7 @@ def _samples(given: Given, *, sure: bool) -> Reading:
         data: Any = given.batch(collate(given.data, given.name))
     else:
         data = drawn_from(given.data, given.name)
-    return Reading(data=data, example=None if sure else example)
+    return ReadData(data=data, example=None if sure else example)
 
 
 FORMS = (

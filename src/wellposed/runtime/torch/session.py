@@ -43,7 +43,7 @@ _ROUNDINGS = 16  # of the largest output: what sums in another order may differ 
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Evaluation:
+class ForwardPass:
     """What one call of model and loss gave."""
 
     loss: torch.Tensor | None
@@ -208,16 +208,16 @@ class Runner:
             except Exception as error:
                 raise self._users_error(error, batch, "the model") from error
 
-    def evaluate(self, batch: Batch) -> Evaluation:
+    def evaluate(self, batch: Batch) -> ForwardPass:
         """Run the model and the loss on a batch."""
         outputs = self.outputs(batch)
         if self.problem.loss is None:
-            return Evaluation(loss=own_loss(outputs), outputs=outputs)
+            return ForwardPass(loss=own_loss(outputs), outputs=outputs)
         if batch.targets is None:
             raise DataError(
                 "train gives batches without targets, and the loss needs them: give pairs (inputs, targets)"
             )
-        return Evaluation(loss=self.loss_of(outputs, batch), outputs=outputs)
+        return ForwardPass(loss=self.loss_of(outputs, batch), outputs=outputs)
 
     def loss_of(self, outputs: Any, batch: Batch) -> torch.Tensor:
         """The user's loss of given outputs on a batch's targets."""
