@@ -131,8 +131,8 @@ class _Side:
         return 1e-3 if self.problem.optimizer is None else optimizer_facts(self.problem.optimizer)[1]
 
     def _batches(self, seed: int, steps: int) -> tuple[list[Any], list[Any]]:
-        fit, held = training_and_held_out(self.problem, count=steps, seed=seed)
-        return [b.to(self.runner.device) for b in fit], [b.to(self.runner.device) for b in held]
+        fit, held_out = training_and_held_out(self.problem, count=steps, seed=seed)
+        return [b.to(self.runner.device) for b in fit], [b.to(self.runner.device) for b in held_out]
 
     def _train(self, factor: float, at: Sequence[int], *, seed: int) -> list[float]:
         batches, held_out = self._batches(seed, at[-1])

@@ -18,6 +18,7 @@ import msgspec
 from . import shown
 from .arguments import choice, refused, several, text, told
 from .errors import ArtifactError, FindingsError
+from .limits import Limits
 from .plain import to_json
 from .safe_text import printable
 from .shown import Shown
@@ -190,8 +191,8 @@ class Report(Shown):
     def __post_init__(self) -> None:
         for name, kind in (("findings", Finding), ("passed", str), ("skipped", Skipped)):
             what = "codes" if kind is str else f"objects of the class {kind.__name__}"
-            held = several(getattr(self, name), name, kind, expected=f"a tuple of {what}")
-            object.__setattr__(self, name, held)
+            members = several(getattr(self, name), name, kind, expected=f"a tuple of {what}")
+            object.__setattr__(self, name, members)
 
     @property
     def verdict(self) -> Verdict:
@@ -254,8 +255,8 @@ class Report(Shown):
     def _unexamined(self, family: Coverage) -> Unexamined:
         """With the reason of a core rule, of one that says what it needs where there is one."""
         core = [s for s in family.left if s.code in self.core and s.outcome != "not applicable"]
-        said = min(core or family.left, key=lambda s: not s.needs)
-        return Unexamined(family=family.family, reason=said.reason, needs=said.needs)
+        skipped = min(core or family.left, key=lambda s: not s.needs)
+        return Unexamined(family=family.family, reason=skipped.reason, needs=skipped.needs)
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -290,7 +291,7 @@ class Report(Shown):
         )
         return replace(self, findings=findings, problem=spec)
 
-    def judged(self, limits: Any = None) -> Report:
+    def judged(self, limits: Limits | None = None) -> Report:
         """The same measurements judged again by the rules of this report, without the model.
 
         Parameters

@@ -261,9 +261,9 @@ def explain(key: str) -> None:
 def rules(key: str | None, form: str) -> None:
     """List the rules: code, name, severity."""
     fields = ("code", "name", "severity")
-    found = rule_pages.matching(key or "WP")
-    listed = [{field: getattr(rule, field) for field in fields} for rule in found]
-    show(listed, form, text=lambda _: rule_pages.listing(found))
+    chosen = rule_pages.matching(key or "WP")
+    listed = [{field: getattr(rule, field) for field in fields} for rule in chosen]
+    show(listed, form, text=lambda _: rule_pages.listing(chosen))
 
 
 @commands.command()

@@ -232,8 +232,8 @@ def _fraction(divisor: int) -> str:
 
 
 def median(values: Iterable[float], *, default: float) -> float:
-    found = list(values)
-    return _median(found) if found else default
+    numbers = list(values)
+    return _median(numbers) if numbers else default
 
 
 def _share(value: float) -> str:

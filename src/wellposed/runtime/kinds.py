@@ -131,27 +131,27 @@ def is_users(value: Any) -> bool:
 @lru_cache(maxsize=8192)
 def names_in(code: CodeType) -> frozenset[str]:
     """Every name that code and the code inside it looks up, and the words among its constants, as in ``globals()["count"]``."""
-    found = set(code.co_names)
+    names = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            found |= names_in(constant)
+            names |= names_in(constant)
         elif isinstance(constant, str) and len(constant) < 100 and constant.replace(".", "_").isidentifier():
-            found.add(constant)
-    return frozenset(found)
+            names.add(constant)
+    return frozenset(names)
 
 
 @lru_cache(maxsize=8192)
 def names_set_in(code: CodeType) -> frozenset[str]:
     """The names that code and the code inside it sets, as globals or as attributes."""
-    found = {
+    values = {
         i.argval
         for i in dis.get_instructions(code)
         if i.opname in ("STORE_GLOBAL", "STORE_ATTR", "STORE_NAME")
     }
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            found |= names_set_in(constant)
-    return frozenset(found)
+            values |= names_set_in(constant)
+    return frozenset(values)
 
 
 def namespaces(function: FunctionType) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -354,10 +354,10 @@ def slots_of(kind: type) -> tuple[tuple[str, Any], ...]:
 
 def dict_of(value: Any) -> dict[str, Any] | None:
     try:
-        found = object.__getattribute__(value, "__dict__")
+        attributes = object.__getattribute__(value, "__dict__")
     except (AttributeError, TypeError):
         return None
-    return found if isinstance(found, dict) else None
+    return attributes if isinstance(attributes, dict) else None
 
 
 def _slot(descriptor: Any, value: Any) -> Any:

@@ -11,7 +11,7 @@ from rich.text import Text
 from ..plain import to_json
 from ..results import RATE_FACTORS
 from .lines import STYLES, clean, head, labelled, to_text, wrap
-from .tally import verdict, verdict_line
+from .rule_counts import verdict, verdict_line
 from .text import heading, title
 
 

@@ -85,7 +85,7 @@ def parameters_of(model: nn.Module, unit_axes: Mapping[str, int]) -> tuple[Param
     for prefix, module in model.named_modules():
         for key, parameter in module.named_parameters(recurse=False):
             owners.setdefault(id(parameter), []).append((f"{prefix}.{key}" if prefix else key, module))
-    found = []
+    facts = []
     for name, parameter in model.named_parameters():
         held = owners[id(parameter)]
         table = next(
@@ -94,7 +94,7 @@ def parameters_of(model: nn.Module, unit_axes: Mapping[str, int]) -> tuple[Param
         )
         owner = held[0][1]
         kind = "attention" if id(owner) in attention else _kind(name, parameter, owner)
-        found.append(
+        facts.append(
             ParameterFacts(
                 name=name,
                 kind=kind,
@@ -106,7 +106,7 @@ def parameters_of(model: nn.Module, unit_axes: Mapping[str, int]) -> tuple[Param
                 prior=kind == "bias" and _is_prior(parameter, owner),
             )
         )
-    return tuple(found)
+    return tuple(facts)
 
 
 def _kind(name: str, parameter: nn.Parameter, owner: nn.Module) -> Any:

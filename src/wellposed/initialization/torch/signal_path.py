@@ -288,12 +288,12 @@ class _Fate:
         self.joined = False
         self._nodes = nodes
         self._start = nodes[start]
-        pending, seen = [start], {start}
+        pending, visited = [start], {start}
         while pending:
             at = pending.pop(0)
             for reader in readers.get(at, []):
-                if self._passes(at, reader) and reader not in seen:
-                    seen.add(reader)
+                if self._passes(at, reader) and reader not in visited:
+                    visited.add(reader)
                     pending.append(reader)
 
     def _passes(self, at: int, reader: int) -> bool:

@@ -68,8 +68,8 @@ def split_rows(whole: Batch, *, seed: int, share: float = 0.2, at_least: int = 4
     if rows < at_least:
         return whole, whole
     order = torch.from_numpy(np.random.default_rng(seed + 1).permutation(rows))
-    kept = min(int(rows * share), _HELD_OUT_ROWS)
-    return take(whole, order[kept:]), take(whole, order[:kept])
+    held_out = min(int(rows * share), _HELD_OUT_ROWS)
+    return take(whole, order[held_out:]), take(whole, order[:held_out])
 
 
 def training_and_held_out(

@@ -375,26 +375,28 @@ def _all_finite(tensors: tuple[Any, ...]) -> bool:
 def _made_in(node: Any, taps: _Taps) -> str | None:
     """The leaf in whose forward a node was made: between the node of its output and those of its inputs."""
     for module, end, entered in taps.spans:
-        front, seen = [end], {end}
-        while front and len(seen) < _GRAPH_NODES:
+        front, visited = [end], {end}
+        while front and len(visited) < _GRAPH_NODES:
             current = front.pop()
             if current is node:
                 return taps.names[module]
             fresh = [
-                n for n, _ in current.next_functions if n is not None and n not in entered and n not in seen
+                n
+                for n, _ in current.next_functions
+                if n is not None and n not in entered and n not in visited
             ]
-            seen.update(fresh)
+            visited.update(fresh)
             front += fresh
     return None
 
 
 def _nearest(node: Any, names: dict[Any, str]) -> str:
     """The module whose output feeds this node, nearest first."""
-    front, seen = [node], {node}
+    front, visited = [node], {node}
     while front:
         for n in front:
             if n in names:
                 return names[n]
-        front = [m for n in front for m, _ in n.next_functions if m is not None and m not in seen]
-        seen.update(front)
+        front = [m for n in front for m, _ in n.next_functions if m is not None and m not in visited]
+        visited.update(front)
     return "inputs"

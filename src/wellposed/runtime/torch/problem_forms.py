@@ -529,19 +529,23 @@ def _is_list_of_numbers(item: Any) -> bool:
 
 
 def _has_single_target(batch: Batch) -> bool:
-    held = [*(batch.kwargs or {}).values(), *tensors_in(batch.targets)]
-    return any(isinstance(t, torch.Tensor) and t.ndim == 0 for t in held)
+    tensors = [*(batch.kwargs or {}).values(), *tensors_in(batch.targets)]
+    return any(isinstance(t, torch.Tensor) and t.ndim == 0 for t in tensors)
 
 
 def _is_batch(batch: Batch) -> bool:
     """Whether an item is a batch for sure: an object, or inputs and targets that agree in a first axis beside others."""
     inputs, targets = list(tensors_in((batch.args, batch.kwargs))), list(tensors_in(batch.targets))
-    held = [*inputs, *targets]
+    tensors = [*inputs, *targets]
     if len(inputs) > 1 and targets:  # others may relate the rows to each other, as the edges of a graph do
-        held = [inputs[0], *targets]
+        tensors = [inputs[0], *targets]
     if not batch.tensors:  # an object, lists of images or of text
-        return all(t.ndim > 0 for t in held)
-    return len(held) > 1 and any(t.ndim > 1 for t in inputs) and len({row_count(t) for t in held} - {0}) == 1
+        return all(t.ndim > 0 for t in tensors)
+    return (
+        len(tensors) > 1
+        and any(t.ndim > 1 for t in inputs)
+        and len({row_count(t) for t in tensors} - {0}) == 1
+    )
 
 
 def _samples(given: GivenData, *, sure: bool) -> ReadData:

@@ -147,9 +147,9 @@ class Runner:
             inside = set(self.model.modules())
         else:
             inside = set()
-        held = [m for m in self.all_modules if m not in inside]
-        children = {c for m in held for c in m.children()}
-        tops = [m for m in held if m not in children]
+        outer = [m for m in self.all_modules if m not in inside]
+        children = {c for m in outer for c in m.children()}
+        tops = [m for m in outer if m not in children]
         for i, module in enumerate(tops):
             label = "loss" if module not in self.modules else type(module).__name__.lower()
             yield f"{label}{i if len(tops) > 1 and label != 'loss' else ''}.", module
@@ -185,9 +185,9 @@ class Runner:
             except UserCodeError:
                 pass  # raised again below where the mode is not the reason
         with torch.enable_grad():
-            found = evaluation()
+            value = evaluation()
         self._differentiates = True
-        return found
+        return value
 
     def outputs(self, batch: Batch) -> Any:
         """What the model returns for a batch."""
@@ -251,9 +251,9 @@ class Runner:
     def _users_error(self, error: Exception, batch: Batch, what: str) -> Exception:
         data = {t.device for t in batch.tensors if not t.is_meta}
         if data and self.parameters and data != {self.device} and "device" in str(error):
-            found = ", ".join(sorted(map(str, data)))
+            names = ", ".join(sorted(map(str, data)))
             return ProblemError(
-                f"the model is on {self.device} and the data on {found}: move one of them, for example model.to({found!r})"
+                f"the model is on {self.device} and the data on {names}: move one of them, for example model.to({names!r})"
             )
         if batch.rows == 1 and "more than 1 value per channel" in str(error):
             return ProblemError(
