@@ -27,7 +27,7 @@ from .runtime.torch.changed_problem import (
 )
 from .runtime.torch.problem_forms import read_problem
 from .runtime.torch.restore import refuse_sharded
-from .signals.result import Change, TrainingProfile
+from .signals.result import TrainingChange, TrainingProfile
 
 _RACE_STEPS = 60
 _RACE_SEEDS = 3
@@ -107,7 +107,9 @@ def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str
     candidate = accepted
     withheld: list[Remedy] = []
     training = before.measurements["training"]
-    together = isinstance(training, TrainingProfile) and bool(training.under(Change.STANDARDISED_BOTH))
+    together = isinstance(training, TrainingProfile) and bool(
+        training.under(TrainingChange.STANDARDISED_BOTH)
+    )
     nothing_trains = "WP610" in before.codes
     for i, (codes, propose) in enumerate(() if nothing_trains else _REMEDIES):
         called_for = tuple(f.code for f in candidate.report.findings if f.code in codes)
