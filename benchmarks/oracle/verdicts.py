@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+import msgspec
+
 import wellposed as wp
 from benchmarks import healthy, training_problems
 
@@ -54,7 +56,11 @@ def described(report: wp.Report) -> Answer:
         numbers = f"{rounded(finding.measured)} against {rounded(finding.limit)} ({finding.quantity})"
         answer[place] = f"{finding.severity.value}, {finding.confidence}, {numbers}"
         answer[f"{place}: words"] = words(f"{finding.summary} | {finding.fix}")
-    return answer | _skipped(report) | {f"measured {k}": _summary(v) for k, v in report.measurements.items()}
+    return (
+        answer
+        | _skipped(report)
+        | {f"measured {k}": _summary(_plain(v)) for k, v in report.measurements.items()}
+    )
 
 
 def _unused(answer: Answer, name: str) -> str:
@@ -79,6 +85,11 @@ def _summary(measurement: Any) -> str:
     """How many values a measurement holds, and a hash of them: rounded, and sorted, so that the names of fields do not matter."""
     values = sorted(json.dumps(value) for value in _leaves(measurement))
     return f"{len(values)} values {hashlib.sha256(' '.join(values).encode()).hexdigest()[:12]}"
+
+
+def _plain(measurement: Any) -> Any:
+    """Dicts, lists and numbers."""
+    return msgspec.to_builtins(measurement, enc_hook=lambda array: array.tolist(), str_keys=True)
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -19,10 +19,15 @@ from .results import Fix, Remedy
 from .runtime.interrupts import unbroken
 from .runtime.scope import exclusive
 from .runtime.torch.batches import calibration_batch, inputs_tensor, targets_tensor
-from .runtime.torch.copies import copy_problem, with_transformed_inputs, with_transformed_targets, write_back
+from .runtime.torch.changed_problem import (
+    copy_problem,
+    with_transformed_inputs,
+    with_transformed_targets,
+    write_back,
+)
 from .runtime.torch.problem_forms import read_problem
 from .runtime.torch.restore import refuse_sharded
-from .signals.result import Change, TrainingProfile
+from .signals.result import TrainingChange, TrainingProfile
 
 _RACE_STEPS = 60
 _RACE_SEEDS = 3
@@ -98,58 +103,56 @@ def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str
     tell = progress or (lambda stage: None)
     before = check(given, seed=seed, progress=progress)
     problem = read_problem(given)
-    kept = _State(problem, before, (), {})
-    tried = kept
+    accepted = _Attempt(problem, before, (), {})
+    candidate = accepted
     withheld: list[Remedy] = []
     training = before.measurements["training"]
-    together = isinstance(training, TrainingProfile) and bool(training.under(Change.STANDARDISED_BOTH))
+    together = isinstance(training, TrainingProfile) and bool(
+        training.under(TrainingChange.STANDARDISED_BOTH)
+    )
     nothing_trains = "WP610" in before.codes
     for i, (codes, propose) in enumerate(() if nothing_trains else _REMEDIES):
-        called_for = tuple(f.code for f in tried.report.findings if f.code in codes)
-        pending = tried.applied[len(kept.applied) :]
+        called_for = tuple(f.code for f in candidate.report.findings if f.code in codes)
+        pending = candidate.applied[len(accepted.applied) :]
         if together and propose is _normalise_targets and pending:
             called_for = called_for or pending[-1].codes
-        nothing_counts = not tried.report.errors and not tried.report.warnings
+        nothing_counts = not candidate.report.errors and not candidate.report.warnings
         if (nothing_counts and not pending) or not called_for:
             continue  # a note alone asks for nothing; beside an error it may be its cause
-        proposal = propose(tried.problem, seed)
+        proposal = propose(candidate.problem, seed)
         remedy = Remedy(name=proposal.name, codes=tuple(dict.fromkeys(called_for)), summary=proposal.summary)
         if proposal.refused:
             withheld.append(replace(remedy, reason=proposal.refused))
             continue
         tell(f"trying to {proposal.name}")
         after = check(proposal.problem, seed=seed)
-        tried = _State(proposal.problem, after, (*tried.applied, remedy), tried.extras | proposal.extras)
+        candidate = _Attempt(
+            proposal.problem, after, (*candidate.applied, remedy), candidate.extras | proposal.extras
+        )
         later = frozenset[str]().union(*(c for c, _ in _REMEDIES[i + 1 :]))
         if later & {f.code for f in after.errors} or (together and propose is _normalise_inputs):
             continue  # what it uncovered, or what goes with it, has a remedy of its own: judge the two together
-        reason = _no_better(kept, tried, seed)
-        if reason:
-            withheld += [replace(r, reason=reason) for r in tried.applied[len(kept.applied) :]]
-            tried = kept
-        else:
-            kept = tried
-    if tried is not kept:  # nothing came after it
-        reason = _no_better(kept, tried, seed)
-        if reason:
-            withheld += [replace(r, reason=reason) for r in tried.applied[len(kept.applied) :]]
-        else:
-            kept = tried
-    withheld += _left_to_the_author(kept.report, handled={c for r in withheld for c in r.codes})
+        accepted, refused = _settled(accepted, candidate, seed)
+        candidate = accepted
+        withheld += refused
+    if candidate is not accepted:  # nothing came after it
+        accepted, refused = _settled(accepted, candidate, seed)
+        withheld += refused
+    withheld += _left_to_the_author(accepted.report, handled={c for r in withheld for c in r.codes})
     if nothing_trains:
         withheld = [r if "WP610" in r.codes else replace(r, reason=_NOTHING_TRAINS) for r in withheld]
-    result = _with_data_as_given(kept.problem, problem, given)
-    if in_place and "recipe" in kept.extras:
+    result = _with_data_as_given(accepted.problem, problem, given)
+    if in_place and "recipe" in accepted.extras:
         with unbroken():
             write_back(result, given)
         result = replace(result, model=given.model, optimizer=given.optimizer, loss=given.loss)
     return Fix(
         problem=result,
-        applied=kept.applied,
+        applied=accepted.applied,
         withheld=tuple(withheld),
         before=before,
-        after=kept.report,
-        **kept.extras,
+        after=accepted.report,
+        **accepted.extras,
     )
 
 
@@ -164,7 +167,7 @@ def _with_data_as_given(fixed: Problem, read: Problem, given: Problem) -> Proble
 
 
 @dataclass(frozen=True, eq=False)
-class _State:
+class _Attempt:
     """A problem on its way: what was done to it, and what the check says of it."""
 
     problem: Problem
@@ -173,7 +176,15 @@ class _State:
     extras: dict[str, Any]
 
 
-def _no_better(old: _State, new: _State, seed: int) -> str:
+def _settled(old: _Attempt, new: _Attempt, seed: int) -> tuple[_Attempt, list[Remedy]]:
+    """The new attempt where it is better; else the old one, and the remedies that are withheld."""
+    reason = _no_better(old, new, seed)
+    if not reason:
+        return new, []
+    return old, [replace(r, reason=reason) for r in new.applied[len(old.applied) :]]
+
+
+def _no_better(old: _Attempt, new: _Attempt, seed: int) -> str:
     """Why the change is not kept; empty when it is."""
     fresh = {f.code for f in new.report.errors} - {f.code for f in old.report.errors}
     if fresh and len(new.report.errors) >= len(old.report.errors):

@@ -10,7 +10,7 @@ from .arguments import callable_or_none, flag, told, whole
 from .errors import ArgumentError, ProblemError
 from .objective.torch_loss_probes import constant_loss
 from .problem import Problem, as_problem
-from .results import Lane, Race
+from .results import RATE_FACTORS, Lane, Race
 from .runtime.isolation import isolated
 from .runtime.scope import exclusive
 from .runtime.torch.batches import training_and_held_out
@@ -19,8 +19,6 @@ from .runtime.torch.restore import preserved_problem
 from .runtime.torch.session import Runner
 from .runtime.torch.training import held_out_curve, optimizer_facts, scale_rate
 
-RATE_FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-"""Both sides search the same multiples of their own optimizer's rate."""
 _POINTS = 20
 
 
@@ -133,8 +131,8 @@ class _Side:
         return 1e-3 if self.problem.optimizer is None else optimizer_facts(self.problem.optimizer)[1]
 
     def _batches(self, seed: int, steps: int) -> tuple[list[Any], list[Any]]:
-        fit, held = training_and_held_out(self.problem, count=steps, seed=seed)
-        return [b.to(self.runner.device) for b in fit], [b.to(self.runner.device) for b in held]
+        fit, held_out = training_and_held_out(self.problem, count=steps, seed=seed)
+        return [b.to(self.runner.device) for b in fit], [b.to(self.runner.device) for b in held_out]
 
     def _train(self, factor: float, at: Sequence[int], *, seed: int) -> list[float]:
         batches, held_out = self._batches(seed, at[-1])

@@ -12,12 +12,12 @@ from .inputs.result import InputEffect, InputProfile
 from .limits import Limits
 from .objective.result import ObjectiveProfile, Targets
 from .rules.updates import diverged
-from .runtime.torch import standardized as transforms
+from .runtime.torch import changed_problem as transforms
 from .runtime.torch import training as training_runs
 from .runtime.torch.batch import Batch
 from .runtime.torch.session import Runner
 from .signals._measure import STEPS
-from .signals.result import Change, Intervention, TrainingOutcome, TrainingProfile
+from .signals.result import Intervention, TrainingChange, TrainingOutcome, TrainingProfile
 
 # Whether standardising could matter at all; wider than the rules' limits, so that a near miss is measured too.
 _SUSPECT_RMS = (0.2, 5.0)
@@ -83,14 +83,18 @@ def of_scales(
         of_inputs = transforms.standardise_inputs(inputs.train.mean, inputs.train.std)
     if of_inputs is not None:
         progress("trying standardised inputs")
-        yield Intervention(change=Change.STANDARDISED_INPUTS, outcome=short.outcome(transform=of_inputs))
+        yield Intervention(
+            change=TrainingChange.STANDARDISED_INPUTS, outcome=short.outcome(transform=of_inputs)
+        )
     if of_targets is not None:
         progress("trying standardised targets")
         outcome = _in_raw_units(short.outcome(transform=of_targets), targets.std)
-        yield Intervention(change=Change.STANDARDISED_TARGETS, outcome=outcome)
+        yield Intervention(change=TrainingChange.STANDARDISED_TARGETS, outcome=outcome)
     if of_inputs is not None and of_targets is not None:
         outcome = short.outcome(transform=lambda batch: of_targets(of_inputs(batch)))
-        yield Intervention(change=Change.STANDARDISED_BOTH, outcome=_in_raw_units(outcome, targets.std))
+        yield Intervention(
+            change=TrainingChange.STANDARDISED_BOTH, outcome=_in_raw_units(outcome, targets.std)
+        )
 
 
 def input_effect(
@@ -98,7 +102,9 @@ def input_effect(
 ) -> InputEffect | None:
     """What standardising the inputs changes, alone or together with the targets; None where it was not tried."""
     ends = [
-        i.outcome.end for i in tried if i.change in (Change.STANDARDISED_INPUTS, Change.STANDARDISED_BOTH)
+        i.outcome.end
+        for i in tried
+        if i.change in (TrainingChange.STANDARDISED_INPUTS, TrainingChange.STANDARDISED_BOTH)
     ]
     if not ends:
         return None
@@ -125,15 +131,15 @@ def of_the_optimizer(
     if not training.warming_up:
         if diverged(training.outcome, training.constant_loss):
             for factor, outcome in _until_it_learns(short, _SMALLER_RATES, lambda f: 1 / f, limits):
-                yield Intervention(change=Change.SMALLER_RATE, factor=factor, outcome=outcome)
+                yield Intervention(change=TrainingChange.SMALLER_RATE, factor=factor, outcome=outcome)
         moved = [u.movement for u in training.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
         if moved and max(moved) < limits.small_movement:
             for factor, outcome in _until_it_learns(short, _LARGER_RATES, float, limits):
-                yield Intervention(change=Change.LARGER_RATE, factor=factor, outcome=outcome)
+                yield Intervention(change=TrainingChange.LARGER_RATE, factor=factor, outcome=outcome)
     shares = sorted(u.decay_share for u in training.updates if u.dimensions >= 2)
     if shares and shares[len(shares) // 2] > limits.decay_share / 10:
         outcome = short.outcome(change=training_runs.without_decay)
-        yield Intervention(change=Change.NO_WEIGHT_DECAY, outcome=outcome)
+        yield Intervention(change=TrainingChange.NO_WEIGHT_DECAY, outcome=outcome)
 
 
 def _until_it_learns(

@@ -7,9 +7,8 @@ Nothing here measures or judges, and nothing here knows how a report looks.
 from __future__ import annotations
 
 import json
-import math
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from numbers import Real
 from typing import Any, Literal, get_args
@@ -19,6 +18,8 @@ import msgspec
 from . import shown
 from .arguments import choice, refused, several, text, told
 from .errors import ArtifactError, FindingsError
+from .limits import Limits
+from .plain import to_json
 from .safe_text import printable
 from .shown import Shown
 
@@ -190,8 +191,8 @@ class Report(Shown):
     def __post_init__(self) -> None:
         for name, kind in (("findings", Finding), ("passed", str), ("skipped", Skipped)):
             what = "codes" if kind is str else f"objects of the class {kind.__name__}"
-            held = several(getattr(self, name), name, kind, expected=f"a tuple of {what}")
-            object.__setattr__(self, name, held)
+            members = several(getattr(self, name), name, kind, expected=f"a tuple of {what}")
+            object.__setattr__(self, name, members)
 
     @property
     def verdict(self) -> Verdict:
@@ -254,8 +255,8 @@ class Report(Shown):
     def _unexamined(self, family: Coverage) -> Unexamined:
         """With the reason of a core rule, of one that says what it needs where there is one."""
         core = [s for s in family.left if s.code in self.core and s.outcome != "not applicable"]
-        said = min(core or family.left, key=lambda s: not s.needs)
-        return Unexamined(family=family.family, reason=said.reason, needs=said.needs)
+        skipped = min(core or family.left, key=lambda s: not s.needs)
+        return Unexamined(family=family.family, reason=skipped.reason, needs=skipped.needs)
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -290,7 +291,7 @@ class Report(Shown):
         )
         return replace(self, findings=findings, problem=spec)
 
-    def judged(self, limits: Any = None) -> Report:
+    def judged(self, limits: Limits | None = None) -> Report:
         """The same measurements judged again by the rules of this report, without the model.
 
         Parameters
@@ -335,16 +336,13 @@ class Report(Shown):
 
     def to_json(self) -> str:
         """The whole report as JSON; `Report.from_json` reads it back."""
-        plain = msgspec.to_builtins(self, enc_hook=_plain, str_keys=True)
-        plain["measurements"] = {
-            name: {"unmeasured": plain["measurements"][name]}
-            if isinstance(value, Unmeasured)
-            else plain["measurements"][name]
+        measurements = {
+            name: {"unmeasured": value} if isinstance(value, Unmeasured) else value
             for name, value in self.measurements.items()
         }
-        plain |= {"verdict": self.verdict, "unexamined": msgspec.to_builtins(self.unexamined)}
-        # In ASCII: no name in it drives a terminal.
-        return json.dumps(_finite(plain), indent=2, allow_nan=False)
+        whole = {f.name: getattr(self, f.name) for f in fields(self)}
+        whole |= {"measurements": measurements, "verdict": self.verdict, "unexamined": self.unexamined}
+        return to_json(whole)  # in ASCII: no name in it drives a terminal
 
     @staticmethod
     def from_json(text: str | bytes) -> Report:
@@ -372,19 +370,3 @@ class Report(Shown):
     def __repr__(self) -> str:
         """One line: what a failed assertion shows of it."""
         return printable(f"<Report {self._in_words()}>")
-
-
-def _plain(value: Any) -> Any:
-    """Lists and numbers for the arrays and scalars of NumPy."""
-    return value.tolist() if hasattr(value, "tolist") else repr(value)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN or infinity: they travel as the strings ``"nan"``, ``"inf"``, ``"-inf"``; limits stay numbers."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return value

@@ -11,6 +11,9 @@ from .problem import Problem
 from .report import Report, Verdict
 from .shown import Shown
 
+RATE_FACTORS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Both sides search the same multiples of their own optimizer's rate."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Remedy:

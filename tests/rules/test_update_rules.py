@@ -15,7 +15,13 @@ from wellposed.limits import Limits
 from wellposed.report import Severity
 from wellposed.rules import updates
 from wellposed.rules.table import NO_OPTIMIZER, Defect
-from wellposed.signals.result import Change, Intervention, ParameterUpdate, TrainingOutcome, TrainingProfile
+from wellposed.signals.result import (
+    Intervention,
+    ParameterUpdate,
+    TrainingChange,
+    TrainingOutcome,
+    TrainingProfile,
+)
 
 from .problems import problem, regression, sgd
 
@@ -55,17 +61,17 @@ def training(
 
 def smaller_rates(outcomes: dict[int, TrainingOutcome]) -> tuple[Intervention, ...]:
     return tuple(
-        Intervention(change=Change.SMALLER_RATE, factor=factor, outcome=outcome)
+        Intervention(change=TrainingChange.SMALLER_RATE, factor=factor, outcome=outcome)
         for factor, outcome in outcomes.items()
     )
 
 
 def larger_rate(factor: int, outcome: TrainingOutcome) -> tuple[Intervention, ...]:
-    return (Intervention(change=Change.LARGER_RATE, factor=factor, outcome=outcome),)
+    return (Intervention(change=TrainingChange.LARGER_RATE, factor=factor, outcome=outcome),)
 
 
 def standardised_targets(outcome: TrainingOutcome) -> tuple[Intervention, ...]:
-    return (Intervention(change=Change.STANDARDISED_TARGETS, outcome=outcome),)
+    return (Intervention(change=TrainingChange.STANDARDISED_TARGETS, outcome=outcome),)
 
 
 def judged(rule: Rule, profile: TrainingProfile) -> list[Any]:
@@ -181,7 +187,7 @@ def decayed(*, share: float, remaining: float, free: float = 0.5) -> TrainingPro
         outcome(1.0, 0.9),
         updated=pulled,
         weight_decay=10.0,
-        what_if=(Intervention(change=Change.NO_WEIGHT_DECAY, outcome=outcome(1.0, free)),),
+        what_if=(Intervention(change=TrainingChange.NO_WEIGHT_DECAY, outcome=outcome(1.0, free)),),
     )
 
 

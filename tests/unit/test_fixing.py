@@ -13,7 +13,7 @@ from wellposed import Problem, Report
 from wellposed._fix import _redraw_weights
 from wellposed.report import Skipped
 from wellposed.results import Fix, Lane, Race
-from wellposed.show.fixed import render_fix
+from wellposed.show.fix_and_race import render_fix
 
 
 def problem(build: Callable[[], nn.Module]) -> Problem:

@@ -19,8 +19,7 @@ from wellposed import Problem
 from wellposed.errors import DataError, ProblemError, UserCodeError
 from wellposed.runtime.torch.batch import Batch, as_batch, describe
 from wellposed.runtime.torch.batches import batches, holds_all_rows, training_and_held_out
-from wellposed.runtime.torch.optimizers import Optimizers
-from wellposed.runtime.torch.problem_forms import read, read_problem
+from wellposed.runtime.torch.problem_forms import Optimizers, read, read_problem
 
 X = torch.randn(80, 6, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(80) % 3

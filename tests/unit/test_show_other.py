@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from wellposed.errors import DataError, UserCodeError
+from wellposed.plain import to_json
 from wellposed.report import Finding, Report, Severity, Skipped
 from wellposed.show.crash import account
-from wellposed.show.fixed import fix_json, render_fix
+from wellposed.show.fix_and_race import fix_json, render_fix
 from wellposed.show.notebook import report_html
-from wellposed.show.plain import to_json
 
 FINDING = Finding(
     code="WP201",

@@ -22,7 +22,7 @@ from ..errors import ArgumentError, ArtifactError, WellposedError
 from ..lazy import lazy
 from ..own_files import read_bounded, save
 from ..version import __version__
-from . import arguments
+from . import arguments, printing
 from .arguments import refuse_overwriting_code
 from .gradients import gradcheck
 from .normalizing import normalize
@@ -38,8 +38,7 @@ reports = lazy("wellposed.report")
 rule_pages = lazy("wellposed.rules.explain")
 saved_reports = lazy("wellposed.rules.saved")
 show_crash = lazy("wellposed.show.crash")
-show_fixed = lazy("wellposed.show.fixed")
-show_streams = lazy("wellposed.show.streams")
+show_fixed = lazy("wellposed.show.fix_and_race")
 show_text = lazy("wellposed.show.text")
 signal_profiles = lazy("wellposed.signals")
 torch_batches = lazy("wellposed.runtime.torch.batches")
@@ -165,10 +164,10 @@ def check(spec: str, form: str, output: Path | None, force: bool, verbose: bool,
     """
     arguments.refuse_other_formats(output)
     arguments.refuse_replacing(output, force=force, result=arguments.REPORT)
-    with show_streams.users_code(spec, machine=form == "json"):
+    with printing.users_code(spec, machine=form == "json"):
         problem = _load(spec)
         refuse_overwriting_code(output, spec)
-        with show_streams.progress() as tell:
+        with printing.progress() as tell:
             report = _check.check(
                 problem, progress=tell, **{k: v for k, v in options.items() if v is not None}
             )
@@ -196,18 +195,18 @@ def fix(spec: str, seed: int, form: str, output: Path | None, force: bool) -> in
     )
     for place in places.values():
         arguments.refuse_replacing(place, force=force, result=arguments.NORMALIZER)
-    with show_streams.users_code(spec, machine=form == "json"):
+    with printing.users_code(spec, machine=form == "json"):
         problem = _load(spec)
         for place in places.values():
             refuse_overwriting_code(place, spec)
-        with show_streams.progress() as tell:
+        with printing.progress() as tell:
             fixed = _fix.fix(problem, seed=seed, progress=tell)
     for name, place in places.items():
         _save_normalizer(getattr(fixed, name), place, name, force=force)
     show(
         fixed,
         form,
-        text=partial(show_fixed.render_fix, width=show_streams.width(), color=None),
+        text=partial(show_fixed.render_fix, width=printing.width(), color=None),
         json=show_fixed.fix_json,
     )
     return EXIT_CODES[fixed.verdict]
@@ -222,7 +221,7 @@ commands.add_command(gradcheck)
 @arguments.form
 def signals(spec: str, seed: int, form: str) -> None:
     """Show signal and gradient over the layers."""
-    with show_streams.users_code(spec, machine=form == "json"):
+    with printing.users_code(spec, machine=form == "json"):
         problem = _load(spec)
         profile = signal_profiles.measure_signals(problem.model, problem.loss, problem.train, seed=seed)
     show(profile, form)
@@ -237,7 +236,7 @@ def init(spec: str, scheme: str, seed: int, form: str) -> None:
     """Show how the weights would be drawn, on a copy."""
     from copy import deepcopy
 
-    with show_streams.users_code(spec, machine=form == "json"):
+    with printing.users_code(spec, machine=form == "json"):
         problem = _load(spec)
         inputs, judged_by = _first_batch(problem)
         recipe = initialization.initialize(
@@ -262,9 +261,9 @@ def explain(key: str) -> None:
 def rules(key: str | None, form: str) -> None:
     """List the rules: code, name, severity."""
     fields = ("code", "name", "severity")
-    found = rule_pages.matching(key or "WP")
-    listed = [{field: getattr(rule, field) for field in fields} for rule in found]
-    show(listed, form, text=lambda _: rule_pages.listing(found))
+    chosen = rule_pages.matching(key or "WP")
+    listed = [{field: getattr(rule, field) for field in fields} for rule in chosen]
+    show(listed, form, text=lambda _: rule_pages.listing(chosen))
 
 
 @commands.command()
@@ -322,6 +321,6 @@ def _save_normalizer(normalizer: Any, path: Path, name: str, *, force: bool) -> 
 
 
 def _show_report(report: Any, form: str, *, verbose: bool) -> int:
-    text = partial(show_text.render, width=show_streams.width(), color=None, verbose=verbose)
+    text = partial(show_text.render, width=printing.width(), color=None, verbose=verbose)
     show(report, form, text=text, json=type(report).to_json)
     return EXIT_CODES[report.verdict]

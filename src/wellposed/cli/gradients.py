@@ -10,13 +10,12 @@ import click
 
 from ..errors import ProblemError, UserCodeError
 from ..lazy import lazy
-from . import arguments
+from . import arguments, printing
 from .printing import FOUND, show
 
 gradient_checks = lazy("wellposed.gradcheck")
 problems = lazy("wellposed.problem")
 show_gradient = lazy("wellposed.show.gradient")
-show_streams = lazy("wellposed.show.streams")
 
 MODES = ("reverse", "forward", "forward-reverse")
 _KEYS = ("f", "inputs", "gradient")
@@ -58,13 +57,13 @@ def gradcheck(spec: str, form: str, order: str, no_replay: bool, **options: Any)
     f is a Problem, a tuple (function, *inputs), dict(f=, inputs=, gradient=), or a function without
     arguments that returns one of these. Inconclusive counts as a finding: exit 1.
     """
-    with show_streams.users_code(spec, machine=form == "json"):
+    with printing.users_code(spec, machine=form == "json"):
         f, inputs, claimed = what_to_check(spec)
         replay = False if no_replay else "auto"
         found = gradient_checks.check_gradients(
             f, *inputs, order=2 if order == "2" else 1, replay=replay, **options, **claimed
         )
-    show(found, form, text=partial(show_gradient.render_gradients, width=show_streams.width(), color=None))
+    show(found, form, text=partial(show_gradient.render_gradients, width=printing.width(), color=None))
     return 0 if found.verdict == "pass" else FOUND
 
 

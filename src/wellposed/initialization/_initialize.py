@@ -13,7 +13,7 @@ from ..errors import ArgumentError, MissingDependency
 from ..lazy import lazy
 from ..runtime.interrupts import unbroken
 from ..runtime.scope import exclusive
-from .policy import SCHEMES, Rule, plan
+from .policy import SCHEMES, SchemeOptions, plan
 from .result import Initialization, ParameterRecipe, SignalSummary
 
 torch_initializer = lazy("wellposed.initialization.torch.initializer")
@@ -96,7 +96,7 @@ def initialize(
     (True, 1.414)
     """
     scheme, seed = choice(scheme, "scheme", SCHEMES), checked_seed(seed)
-    rule = _rule(scheme, gain, mode)
+    options = _scheme_options(scheme, gain, mode)
     callable_or_none(loss, "loss", expected="a function of outputs and targets, or None")
     if (loss is None) != (targets is None):
         raise ArgumentError(
@@ -105,10 +105,10 @@ def initialize(
     if loss is not None and inputs is None:
         raise ArgumentError("inputs is None: loss and targets need the inputs that they belong to")
     with exclusive("wp.initialize", model, loss):
-        return _initialized(model, inputs, rule=rule, seed=seed, loss=loss, targets=targets)
+        return _initialized(model, inputs, options=options, seed=seed, loss=loss, targets=targets)
 
 
-def _rule(scheme: str, gain: Any, mode: Any) -> Rule:
+def _scheme_options(scheme: str, gain: Any, mode: Any) -> SchemeOptions:
     mode = choice(mode, "mode", ("fan_in", "fan_out"))
     if gain is not None:
         gain = number(
@@ -123,11 +123,11 @@ def _rule(scheme: str, gain: Any, mode: Any) -> Rule:
             )
     if mode == "fan_out" and scheme not in ("he", "lecun"):
         raise ArgumentError(f"mode='fan_out' goes with scheme='he' or 'lecun', not with {scheme!r}")
-    return Rule(scheme=scheme, gain=gain, mode=mode)
+    return SchemeOptions(scheme=scheme, gain=gain, mode=mode)
 
 
 def _initialized(
-    model: Any, inputs: Any, *, rule: Rule, seed: int, loss: Any, targets: Any
+    model: Any, inputs: Any, *, options: SchemeOptions, seed: int, loss: Any, targets: Any
 ) -> Initialization:
     weights = _weights()(model, inputs=inputs, targets=targets, loss=loss, seed=seed)
     before = after = None
@@ -135,7 +135,7 @@ def _initialized(
     stds_after: dict[str, float] = {}
     with weights.borrowed():
         facts = weights.facts()
-        draws, zeroed, recipe = plan(facts, rule)
+        draws, zeroed, recipe = plan(facts, options)
         if inputs is not None:
             before, stds_before = weights.measure(facts.layers)
         weights.redraw(draws, zeroed)
@@ -143,13 +143,13 @@ def _initialized(
             weights.calibrate(draws)
             after, stds_after = weights.measure(facts.layers)
         new = weights.values(set(draws) | zeroed)
-    _refuse_overflow(new, rule)
-    kept, reason = _judge(before, after, scheme=rule.scheme, drawn=len(draws))
+    _refuse_overflow(new, options)
+    kept, reason = _judge(before, after, scheme=options.scheme, drawn=len(draws))
     if kept:
         with unbroken():
             weights.assign(new)
     return Initialization(
-        scheme=rule.scheme,
+        scheme=options.scheme,
         seed=seed,
         kept=kept,
         reason=reason,
@@ -159,17 +159,17 @@ def _initialized(
     )
 
 
-def _refuse_overflow(new: Mapping[str, Any], rule: Rule) -> None:
+def _refuse_overflow(new: Mapping[str, Any], options: SchemeOptions) -> None:
     for name, value in new.items():
-        if rule.gain is not None and not value.isfinite().all():
+        if options.gain is not None and not value.isfinite().all():
             raise ArgumentError(
-                f"gain={rule.gain:g} draws values of {name} beyond what {value.dtype} holds: expected a smaller one"
+                f"gain={options.gain:g} draws values of {name} beyond what {value.dtype} holds: expected a smaller one"
             )
 
 
 def _weights() -> Any:
     try:
-        return torch_initializer.Weights
+        return torch_initializer.TorchInitializer
     except ImportError as error:
         raise MissingDependency("initialize needs torch: pip install 'wellposed[torch]'") from error
 

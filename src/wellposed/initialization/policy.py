@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ArgumentError
-from .facts import Draw, LayerFacts, ModelFacts, ParameterFacts
 from .gains import Gain, gain
-from .result import ParameterRecipe
+from .result import Draw, LayerFacts, ModelFacts, ParameterFacts, ParameterRecipe
 
 SCHEMES = ("auto", "he", "glorot", "lecun", "orthogonal")
 # Depth 10 to 50 tanh nets on digits train better at 1.5 than at 2 or without a bound.
@@ -29,7 +28,7 @@ _LEFT_BY_KIND = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class SchemeOptions:
     """How a scheme is to be read."""
 
     scheme: str
@@ -38,9 +37,11 @@ class Rule:
     mode: str = "fan_in"
 
 
-def plan(model: ModelFacts, rule: Rule) -> tuple[dict[str, Draw], set[str], dict[str, ParameterRecipe]]:
+def plan(
+    model: ModelFacts, options: SchemeOptions
+) -> tuple[dict[str, Draw], set[str], dict[str, ParameterRecipe]]:
     """What to draw, which biases to zero, and the recipe with a reason for every parameter."""
-    scheme = rule.scheme
+    scheme = options.scheme
     facts = {p.name: p for p in model.parameters}
     layers = {layer.name: layer for layer in model.layers if layer.name in facts}
     draws: dict[str, Draw] = {}
@@ -51,7 +52,7 @@ def plan(model: ModelFacts, rule: Rule) -> tuple[dict[str, Draw], set[str], dict
         if reason is not None:
             recipe[name] = _left(name, _role(layer), reason)
             continue
-        draws[name], recipe[name] = _drawn(layer, facts[name].shape, model, rule)
+        draws[name], recipe[name] = _drawn(layer, facts[name].shape, model, options)
         if layer.bias in facts:
             bias = _bias(facts[layer.bias], layer)
             recipe[layer.bias] = bias
@@ -109,29 +110,29 @@ def _bias(bias: ParameterFacts, layer: LayerFacts) -> ParameterRecipe:
 
 
 def _drawn(
-    layer: LayerFacts, shape: tuple[int, ...], model: ModelFacts, rule: Rule
+    layer: LayerFacts, shape: tuple[int, ...], model: ModelFacts, options: SchemeOptions
 ) -> tuple[Draw, ParameterRecipe]:
-    scheme = rule.scheme
+    scheme = options.scheme
     if scheme == "auto":
         return _auto(layer, model)
     found, why = _gain_of(layer)
     if scheme == "glorot":
-        factor = (rule.gain or 1.0) * math.sqrt(2 * layer.fan_in / (layer.fan_in + layer.fan_out))
+        factor = (options.gain or 1.0) * math.sqrt(2 * layer.fan_in / (layer.fan_in + layer.fan_out))
         why = "Glorot and Bengio 2010, equation 12"
     elif scheme == "orthogonal":
         # Rows or columns, whichever are fewer, become orthonormal times the gain.
         longest = max(shape[0], math.prod(shape[1:]))
         own = 1.0 if layer.next == "output" else found.forward
-        factor = (rule.gain or own) * math.sqrt(layer.fan_in / longest)
+        factor = (options.gain or own) * math.sqrt(layer.fan_in / longest)
         why = f"Saxe et al. 2014, {why}"
     else:
         own, why = _he(layer, found) if scheme == "he" else (1.0, "LeCun et al. 1998, equation 16")
-        factor = rule.gain or own
-        if rule.mode == "fan_out":
+        factor = options.gain or own
+        if options.mode == "fan_out":
             factor *= math.sqrt(layer.fan_in / layer.fan_out)
             why += ", by fan_out"
-    if rule.gain is not None:
-        why += f", with the gain {rule.gain:g} that was given"
+    if options.gain is not None:
+        why += f", with the gain {options.gain:g} that was given"
     return _draw_and_recipe(layer, factor=factor, why=why, orthogonal=scheme == "orthogonal")
 
 

@@ -38,7 +38,9 @@ def unreached(
     """Trainable parameters whose gradient was absent or exactly zero on every batch, before and after the steps."""
     found = []
     optimizer = runner.problem.optimizer
-    held = None if optimizer is None else {id(p) for group in optimizer.param_groups for p in group["params"]}
+    in_optimizer = (
+        None if optimizer is None else {id(p) for group in optimizer.param_groups for p in group["params"]}
+    )
     behind: set[int] | None = None
     for name, parameter in runner.trainable.items():
         squares = first.gradient_squares.get(name, []) + (
@@ -53,7 +55,7 @@ def unreached(
                     name=name,
                     absent=absent,
                     loss_depends=_loss_depends(runner, parameter, batch, seed=seed),
-                    in_optimizer=held is None or id(parameter) in held,
+                    in_optimizer=in_optimizer is None or id(parameter) in in_optimizer,
                     softmax_of_one=behind is not None and id(parameter) in behind,
                 )
             )
@@ -66,16 +68,16 @@ def _behind_a_softmax_of_one(runner: Runner, batch: Batch, *, seed: int) -> set[
     loss = runner.evaluate(batch).loss
     waiting: list[Any] = [] if loss is None else list(filter(_is_softmax_of_one, graph_nodes(loss)))
     seen: set[Any] = set()
-    found = set()
+    behind = set()
     while waiting:
         node = waiting.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
         if hasattr(node, "variable"):
-            found.add(id(node.variable))
+            behind.add(id(node.variable))
         waiting.extend(n for n, _ in node.next_functions)
-    return found
+    return behind
 
 
 def _is_softmax_of_one(node: Any) -> bool:
@@ -89,19 +91,19 @@ def _is_softmax_of_one(node: Any) -> bool:
 
 def _loss_depends(runner: Runner, parameter: nn.Parameter, batch: Batch, *, seed: int) -> bool:
     """Whether the loss changes when the parameter is shaken by its own size."""
-    kept = parameter.detach().clone()
+    original = parameter.detach().clone()
     generator = torch.Generator(device=parameter.device).manual_seed(seed)
-    size = float(kept.double().square().mean()) ** 0.5 if kept.numel() else 0.0
+    size = float(original.double().square().mean()) ** 0.5 if original.numel() else 0.0
     values = []
     for shake in (0.0, 0.5):
-        noise = torch.randn(kept.shape, generator=generator, device=kept.device).to(kept.dtype)
+        noise = torch.randn(original.shape, generator=generator, device=original.device).to(original.dtype)
         with torch.no_grad():
-            parameter.copy_(kept + shake * (size or 0.1) * noise)
+            parameter.copy_(original + shake * (size or 0.1) * noise)
         values.append(mean_loss(runner, [batch], seed=seed))
     with torch.no_grad():
-        parameter.copy_(kept)
+        parameter.copy_(original)
     before, after = values
-    rounding = _ROUNDINGS * torch.finfo(kept.dtype).eps
+    rounding = _ROUNDINGS * torch.finfo(original.dtype).eps
     return abs(after - before) > rounding * abs(before) + 1e-12  # not of a loss that is not a number
 
 
@@ -113,17 +115,21 @@ def outside_optimizer(
 
     `order` has the names of the layers as they run.
     """
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    in_optimizer = {id(p) for group in optimizer.param_groups for p in group["params"]}
     ours = {id(p) for p in runner.parameters.values()}
     # Modules that only the loss's closure holds (a discriminator, a perceptual net) have optimizers of their own.
     judged = {id(p) for p in runner.judged_parameters()}
     outside = {
         id(p): n
         for n, p in runner.trainable.items()
-        if id(p) not in held and n in reached and id(p) in judged
+        if id(p) not in in_optimizer and n in reached and id(p) in judged
     }
-    apart = _passed_through(runner, held, order) if outside and held & ours else set()
-    return tuple(outside.values()), tuple(n for i, n in outside.items() if i in apart), len(held - ours)
+    apart = _passed_through(runner, in_optimizer, order) if outside and in_optimizer & ours else set()
+    return (
+        tuple(outside.values()),
+        tuple(n for i, n in outside.items() if i in apart),
+        len(in_optimizer - ours),
+    )
 
 
 def _passed_through(runner: Runner, held: set[int], order: Sequence[str]) -> set[int]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..errors import WellposedError
 from ..runtime.torch.batch import Batch
-from ..runtime.torch.session import Evaluation, Runner, main_tensor, seed_everything
+from ..runtime.torch.session import ForwardPass, Runner, main_tensor, seed_everything
 from .result import ObjectiveProfile, OutputRange, Targets
 
 Loss = Callable[[torch.Tensor], torch.Tensor]
@@ -85,12 +85,12 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
         return ObjectiveProfile(**common)
     if free.reason is not None:
         return ObjectiveProfile(**common)
-    found = _probe(free.loss, o, given.targets, targets, free.confined)
+    probes = _probe(free.loss, o, given.targets, targets, free.confined)
     if (
         not free.alone
     ):  # which output the targets belong to is told from shapes alone: too little to accuse by
-        found |= {"at_targets": None, "away": None}
-    return ObjectiveProfile(**common, pairing_ignored=_ignores_pairing(runner, free, given, seed), **found)
+        probes |= {"at_targets": None, "away": None}
+    return ObjectiveProfile(**common, pairing_ignored=_ignores_pairing(runner, free, given, seed), **probes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,19 +123,21 @@ def _free_outputs(runner: Runner, outputs: Any, batch: Batch, y: Any, *, seed: i
     fitting = [p for p in used if describe_targets(y, p).kind != "other"]
     main = used[0] if len(used) == 1 else fitting[0] if len(fitting) == 1 else main_tensor(outputs)
     at = next((i for i, p in enumerate(parts) if p is main), None)
-    kept = [p.detach() for p in parts]
+    originals = [p.detach() for p in parts]
     if at is not None:
         tensor, confined, reason = parts[at], range_of(parts[at]), None
 
         def put_back(values: torch.Tensor) -> Any:
-            return build(iter([*kept[:at], values, *kept[at + 1 :]]))
+            return build(iter([*originals[:at], values, *originals[at + 1 :]]))
     else:
         tensor, confined = torch.cat([p.flatten() for p in parts]), None
         reason = f"the model's output holds {len(parts)} tensors, and none stands out as the one that the targets belong to"
 
         def put_back(values: torch.Tensor) -> Any:
-            pieces = values.split([p.numel() for p in kept])
-            return build(iter([v.reshape(p.shape).to(p.dtype) for v, p in zip(pieces, kept, strict=True)]))
+            pieces = values.split([p.numel() for p in originals])
+            return build(
+                iter([v.reshape(p.shape).to(p.dtype) for v, p in zip(pieces, originals, strict=True)])
+            )
 
     return _FreeOutputs(
         tensor=tensor.detach(), loss=lambda values: loss_of(put_back(values)), put_back=put_back, confined=confined,
@@ -193,7 +195,7 @@ def _with_attributes(value: Any, attributes: dict[str, Any]) -> Any:
 
 
 def _profile_own_loss(
-    runner: Runner, batch: Batch, evaluation: Evaluation, common: dict[str, Any], *, seed: int
+    runner: Runner, batch: Batch, evaluation: ForwardPass, common: dict[str, Any], *, seed: int
 ) -> ObjectiveProfile:
     """A loss that the model computes itself, as a function of the outputs: a few values, since each is a forward pass."""
     o = evaluation.tensor
@@ -209,9 +211,9 @@ def _profile_own_loss(
 
     def evaluated() -> torch.Tensor:
         seed_everything(seed)
-        found = runner.evaluate(batch).loss
-        assert found is not None
-        return found
+        loss = runner.evaluate(batch).loss
+        assert loss is not None
+        return loss
 
     def loss(values: torch.Tensor) -> torch.Tensor:
         with _returning(maker, values):

@@ -29,7 +29,7 @@ def feature_scale_imbalance(profile: InputProfile, limits: Limits) -> Iterator[J
     """WP101: a few columns in large units drown the others."""
     if profile.dominance <= limits.feature_dominance or _invariant(profile.effect):
         return
-    severity, confidence, seen = _weigh(profile.effect, limits)
+    severity, confidence, effect_words = _weigh(profile.effect, limits)
     far_apart = profile.spread > limits.feature_spread
     if not far_apart and confidence != "confirmed":
         return
@@ -41,7 +41,7 @@ def feature_scale_imbalance(profile: InputProfile, limits: Limits) -> Iterator[J
         why=(
             f"the loss curves about {profile.dominance:.2g} times more along {profile.label(worst)} than "
             f"along the typical {profile.kind} (E[x²]): a step that is stable there hardly moves the other "
-            f"{profile.kind}s{_cost(profile)}{seen}"
+            f"{profile.kind}s{_cost(profile)}{effect_words}"
         ),
         fix=_FIT,
         command="fix",
@@ -58,18 +58,18 @@ def input_scale(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     small = 0 < profile.largest < limits.input_largest
     if not large and not small:
         return
-    severity, confidence, seen = _weigh(profile.effect, limits)
+    severity, confidence, effect_words = _weigh(profile.effect, limits)
     if large:
         summary = f"inputs have rms {profile.rms:.3g} (limit {limits.input_rms:g})"
         why = (
             "initial weights assume inputs of about 1: the first layer's outputs and gradients are "
-            f"{profile.rms:.3g} times too large{seen}"
+            f"{profile.rms:.3g} times too large{effect_words}"
         )
     else:
         summary = f"no input is larger than {profile.largest:.3g} (limit {limits.input_largest:g})"
         why = (
             f"initial weights assume inputs of about 1: with rms {profile.rms:.2g} the first layer sees "
-            f"little but its biases, and its gradients are as small{seen}"
+            f"little but its biases, and its gradients are as small{effect_words}"
         )
     yield Defect(
         where="inputs",
@@ -196,24 +196,24 @@ def non_finite_data(profile: InputProfile, limits: Limits) -> Iterator[Judgement
 
 def ill_conditioned_inputs(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     """WP107: standardised columns that are almost functions of each other."""
-    found = profile.conditioning
-    if isinstance(found, str):
-        yield NoVerdict(reason=found)
+    conditioning = profile.conditioning
+    if isinstance(conditioning, str):
+        yield NoVerdict(reason=conditioning)
         return
-    if found.standardised <= limits.correlation_condition:
+    if conditioning.standardised <= limits.correlation_condition:
         return
     yield Defect(
         where="inputs",
         summary=(
-            f"the correlation matrix of the {profile.kind}s has condition number {found.standardised:.1e} "
+            f"the correlation matrix of the {profile.kind}s has condition number {conditioning.standardised:.1e} "
             f"(limit {limits.correlation_condition:.0e})"
         ),
         quantity="condition number of the correlation matrix",
-        measured=found.standardised,
+        measured=conditioning.standardised,
         limit=limits.correlation_condition,
         why=(
             f"some {profile.kind}s nearly repeat others: also after standardising, gradient descent needs "
-            f"about {found.standardised_steps:.1e} steps for a digit along their difference"
+            f"about {conditioning.standardised_steps:.1e} steps for a digit along their difference"
         ),
         fix="drop or combine the near copies, or whiten (PCA fitted on the training rows)",
     )
@@ -221,29 +221,29 @@ def ill_conditioned_inputs(profile: InputProfile, limits: Limits) -> Iterator[Ju
 
 def duplicate_across_splits(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     """WP108: validation rows that were trained on."""
-    found = profile.duplicates
-    if found is None:
+    duplicates = profile.duplicates
+    if duplicates is None:
         yield _NO_VALIDATION
         return
-    copied = found.copies_chance <= limits.duplicate_chance
-    if found.chance > limits.duplicate_chance and not copied:
+    copied = duplicates.copies_chance <= limits.duplicate_chance
+    if duplicates.chance > limits.duplicate_chance and not copied:
         return
-    count = found.copies if copied else found.across
-    within = found.within_train / found.train_rows
+    count = duplicates.copies if copied else duplicates.across
+    within = duplicates.within_train / duplicates.train_rows
     alone = (
         "no other row equals them in half of their columns, so they are copies of one record"
         if copied
-        else f"a random split of these rows would share {found.expected:.3g} distinct rows, not {found.shared:,}"
+        else f"a random split of these rows would share {duplicates.expected:.3g} distinct rows, not {duplicates.shared:,}"
     )
     yield Defect(
         where="inputs",
         summary=(
-            f"{count:,} of {found.validation_rows:,} validation rows ({count / found.validation_rows:.0%}) also "
+            f"{count:,} of {duplicates.validation_rows:,} validation rows ({count / duplicates.validation_rows:.0%}) also "
             "stand in the training rows, bit for bit"
         ),
         quantity="validation rows that also stand in the training rows",
         measured=float(count),
-        limit=0.0 if copied else found.expected,
+        limit=0.0 if copied else duplicates.expected,
         why=f"{within:.0%} of the training rows have a copy among themselves, and {alone}: the validation loss flatters the model",
         fix="drop repeated rows before splitting, oversample after it, or split by their group (patient, file, day)",
     )
@@ -265,10 +265,10 @@ def _spread_words(profile: InputProfile, limits: Limits) -> dict[str, Any]:
 
 def _cost(profile: InputProfile) -> str:
     """What the raw inputs cost gradient descent, where it was measured, and standardising helps."""
-    found = profile.conditioning
-    if isinstance(found, str) or not 1 < found.steps_ratio < math.inf:
+    conditioning = profile.conditioning
+    if isinstance(conditioning, str) or not 1 < conditioning.steps_ratio < math.inf:
         return ""
-    return f"; gradient descent on a linear layer needs {found.steps_ratio:.2g} times the steps that it would standardised"
+    return f"; gradient descent on a linear layer needs {conditioning.steps_ratio:.2g} times the steps that it would standardised"
 
 
 def _offset_words(profile: InputProfile, limits: Limits, worst: int) -> dict[str, Any]:

@@ -362,21 +362,21 @@ def unseen_labels(profile: TargetProfile, limits: Limits) -> Iterator[Judgement]
 
 
 def uninformative_labels(profile: LabelProfile, limits: Limits) -> Iterator[Judgement]:
-    seen = profile.chance + limits.label_deviations * profile.chance_std
+    resolution = profile.chance + limits.label_deviations * profile.chance_std
     if not math.isfinite(profile.score):
         yield NoVerdict(reason="the skill of the probes is not a number", outcome="inconclusive")
-    elif seen > limits.label_resolution:
+    elif resolution > limits.label_resolution:
         yield NoVerdict(
-            reason=f"{profile.rows} rows would only show a correlation above {seen:.2f}",
+            reason=f"{profile.rows} rows would only show a correlation above {resolution:.2f}",
             outcome="inconclusive",
         )
-    elif profile.score < seen and not profile.learned > limits.label_learned:
+    elif profile.score < resolution and not profile.learned > limits.label_learned:
         yield Defect(
             where="targets",
             summary=f"three probes predict the targets no better than shuffled ones: held-out correlation {profile.score:.3f} (shuffled {profile.chance:.3f} ± {profile.chance_std:.3f})",
             quantity="held-out correlation of the best probe",
             measured=profile.score,
-            limit=seen,
+            limit=resolution,
             why=f"neighbours, a linear map and random features all fail on {profile.rows} rows: inputs and targets may be out of step, or the targets noise",
             fix="look at some rows with their targets; check that inputs and targets are shuffled together",
         )

@@ -9,14 +9,17 @@ from statistics import median as _median
 
 from ..limits import Limits
 from ..report import Severity
-from ..signals.result import Change, TrainingOutcome, TrainingProfile
+from ..signals.result import TrainingChange, TrainingOutcome, TrainingProfile
 from .table import NO_OPTIMIZER, Defect, Judgement, NoVerdict
 
 _SMOOTHED = 5  # steps over which a loss is averaged, so that one batch tells little
 
 
 def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
-    tried = [i.outcome for i in profile.under(Change.STANDARDISED_TARGETS, Change.STANDARDISED_BOTH)]
+    tried = [
+        i.outcome
+        for i in profile.under(TrainingChange.STANDARDISED_TARGETS, TrainingChange.STANDARDISED_BOTH)
+    ]
     if not profile.constant_loss:
         yield NoVerdict(reason="no constant prediction to compare with")
         return
@@ -73,12 +76,16 @@ def _far_targets(profile: TrainingProfile, limits: Limits) -> Defect:
     )
 
 
-def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
+def _no_verdict_on_the_rate(profile: TrainingProfile) -> NoVerdict | None:
     if not profile.given:
-        yield NO_OPTIMIZER
-        return
-    if profile.warming_up:
-        yield NoVerdict(reason="a schedule is in its warm-up")
+        return NO_OPTIMIZER
+    return NoVerdict(reason="a schedule is in its warm-up") if profile.warming_up else None
+
+
+def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
+    unclear = _no_verdict_on_the_rate(profile)
+    if unclear is not None:
+        yield unclear
         return
     base = profile.outcome
     if not diverged(base, profile.constant_loss):
@@ -89,7 +96,7 @@ def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
             outcome="inconclusive",
         )
         return
-    smaller = [(i.factor, i.outcome) for i in profile.under(Change.SMALLER_RATE)]
+    smaller = [(i.factor, i.outcome) for i in profile.under(TrainingChange.SMALLER_RATE)]
     better = [
         (k, o) for k, o in smaller if math.isfinite(o.end) and o.end < o.start and not base.end <= o.end
     ]
@@ -123,13 +130,15 @@ def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
 
 
 def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
-    if not profile.given:
-        yield NO_OPTIMIZER
+    unclear = _no_verdict_on_the_rate(profile)
+    if unclear is not None:
+        yield unclear
         return
-    if profile.warming_up:
-        yield NoVerdict(reason="a schedule is in its warm-up")
-        return
-    tried = [(i.factor, i.outcome) for i in profile.under(Change.LARGER_RATE) if math.isfinite(i.outcome.end)]
+    tried = [
+        (i.factor, i.outcome)
+        for i in profile.under(TrainingChange.LARGER_RATE)
+        if math.isfinite(i.outcome.end)
+    ]
     moved = [u.movement for u in profile.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
     if not moved:
         yield NoVerdict(reason="no weight moved by a finite amount")
@@ -173,7 +182,7 @@ def weight_decay_dominates(profile: TrainingProfile, limits: Limits) -> Iterator
     if not profile.given:
         yield NO_OPTIMIZER
         return
-    without = profile.under(Change.NO_WEIGHT_DECAY)
+    without = profile.under(TrainingChange.NO_WEIGHT_DECAY)
     if not without:
         return
     base, free = profile.outcome, without[0].outcome
@@ -230,8 +239,8 @@ def _fraction(divisor: int) -> str:
 
 
 def median(values: Iterable[float], *, default: float) -> float:
-    found = list(values)
-    return _median(found) if found else default
+    numbers = list(values)
+    return _median(numbers) if numbers else default
 
 
 def _share(value: float) -> str:

@@ -13,12 +13,28 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import FunctionType
 from typing import Any
 
-from .code import is_users, names_in, names_set_in, namespaces
-from .containers import DEQUE, DICT, LIST, ORDERED, SET, TUPLE
-from .kind import ATOMS, MISSING, Kind
-from .kinds import kinds_of
-from .objects import CLASS, FUNCTION, OBJECT, TENSOR
-from .positions import ITERATOR, RANDOM
+from .kinds import (
+    ATOMS,
+    CLASS,
+    DEQUE,
+    DICT,
+    FUNCTION,
+    ITERATOR,
+    LIST,
+    MISSING,
+    OBJECT,
+    ORDERED,
+    RANDOM,
+    SET,
+    TENSOR,
+    TUPLE,
+    Kind,
+    is_users,
+    kinds_of,
+    names_in,
+    names_set_in,
+    namespaces,
+)
 
 MOST_OBJECTS = 1_000_000
 """A walk ends after so many; `Reached.unseen` then says where."""
@@ -155,7 +171,7 @@ class _Walk:
             inner: list[tuple[Any, Any, Any, int]] = []
             for part in parts:
                 self._note(part, value)
-                for key, item in part.held(value):
+                for key, item in part.references(value):
                     if type(item) not in ATOMS:
                         inner.append((item, value, key, depth))
                         if self._is_iterator(item):

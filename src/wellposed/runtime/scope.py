@@ -1,7 +1,10 @@
 """The scope in which the user's code may run, and that leaves no trace.
 
-What the roots reach is kept on the way in and given back on the way out, whatever happens inside: an exception, Ctrl-C, a second one.
-What could not be given back is found by comparison and said, in `Scope.traces` or as a `TraceWarning`.
+What the roots reach, and the random states and switches of the process, are kept on the way in and given back on the way out,
+whatever happens inside: an exception, Ctrl-C, a second one. What could not be given back is found by comparison and said, in
+`Scope.traces` or as a `TraceWarning`. Files that are written, made or removed are not given back, so they are said too: Python
+announces every opening of a file to its audit hooks (PEP 578). A hook stays for good, so there is one, and it does nothing but
+while a scope is open in its thread.
 
 Random states are those of the process, so scopes are too: a second one waits in its thread until the first is closed.
 """
@@ -9,20 +12,162 @@ Random states are those of the process, so scopes are too: a second one waits in
 from __future__ import annotations
 
 import os
+import random
+import stat
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 from ..errors import ProblemError, TraceWarning
-from .files import FileWatch
 from .interrupts import Interrupts
 from .reachable import Reached, reach
-from .settings import RANDOM_STATES, SWITCHES, kept_random_states, kept_settings
 from .snapshot import RandomStates, Snapshot
+
+_Known = tuple[int, int, int] | None
+"""Time of the last change, size and inode; None where nothing is there."""
+_MADE_BY_TOOLS = ("__pycache__", "torchinductor", "triton", ".cache")
+"""Beginnings of the names of folders that compilers and interpreters keep for themselves."""
+_CHANGING = frozenset(
+    {"os.remove", "os.rename", "os.link", "os.symlink", "os.mkdir", "os.rmdir", "os.truncate"}
+)
+"""Events that begin with one path or two; a mode or a length in the second place is no path."""
+_MOST = 1000
+
+
+class _Open(threading.local):
+    watch: FileWatch | None = None
+
+
+_open = _Open()
+_hooked = False
+
+
+class FileWatch:
+    """What stood under each name before it was first written to."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, _Known] = {}
+        self._more = False
+
+    def start(self) -> None:
+        global _hooked
+        if not _hooked:
+            sys.addaudithook(_heard)
+            _hooked = True
+        _open.watch = self
+
+    def stop(self) -> None:
+        _open.watch = None
+
+    def note(self, path: Any) -> None:
+        try:
+            name = os.path.abspath(os.fsdecode(path))
+        except (TypeError, ValueError):  # the number of an open file
+            return
+        if name in self._before or _of_a_tool(name):
+            return
+        if len(self._before) < _MOST:
+            self._before[name] = _known(name)
+        else:
+            self._more = True
+
+    def changes(self) -> Iterator[str]:
+        """One sentence for each file that is not what it was."""
+        for name, before in self._before.items():
+            after = _known(name)
+            if before != after:
+                what = "made" if before is None else "removed" if after is None else "written to"
+                yield f"{name}: was {what} by the code that ran; files are not given back"
+        if self._more:
+            yield f"more than {_MOST:,} files were opened to write by the code that ran; the others were not looked at"
+
+
+def _heard(event: str, arguments: tuple[Any, ...]) -> None:
+    watch = _open.watch
+    if watch is None:
+        return
+    if event == "open":
+        path, mode, flags = arguments
+        if mode is None and isinstance(flags, int):
+            writes = bool(flags & (os.O_WRONLY | os.O_RDWR))
+        else:
+            writes = not set("wax+").isdisjoint(mode or "")
+        if writes:
+            watch.note(path)
+    elif event in _CHANGING:
+        for path in arguments[:2]:
+            watch.note(path)
+
+
+def _known(name: str) -> _Known:
+    try:
+        status = os.stat(name)
+    except (OSError, ValueError):
+        return None
+    if stat.S_ISREG(status.st_mode):
+        return status.st_mtime_ns, status.st_size, status.st_ino
+    # A folder changes with what is in it, which is told by itself; a device or a pipe is not there to be changed.
+    return (0, 0, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
+
+
+def _of_a_tool(name: str) -> bool:
+    return any(part.startswith(_MADE_BY_TOOLS) for part in name.split(os.sep))
+
+
+Setting = tuple[Callable[[], Any], Callable[[Any], Any]]
+"""What reads it, and what sets it to what was read."""
+
+RANDOM_STATES: tuple[Setting, ...] = (
+    (random.getstate, random.setstate),
+    # The state that the user's code may draw from.
+    (lambda: np.random.get_state(legacy=False), np.random.set_state),  # noqa: NPY002
+)
+
+
+def _set_environment(kept: dict[str, str]) -> None:
+    for name in os.environ.keys() - kept.keys():
+        del os.environ[name]
+    os.environ.update({name: value for name, value in kept.items() if os.environ.get(name) != value})
+
+
+def _set_filters(kept: list[Any]) -> None:
+    warnings.filters[:] = kept  # type: ignore[index]
+    warnings._filters_mutated()  # type: ignore[attr-defined]
+
+
+SWITCHES: tuple[Setting, ...] = (
+    (lambda: dict(os.environ), _set_environment),
+    (np.geterr, lambda kept: np.seterr(**kept)),
+    (lambda: list(warnings.filters), _set_filters),
+)
+
+
+def kept_settings(settings: Sequence[Setting]) -> list[Callable[[], None]]:
+    """Calls that set each back to what it is now, where it is something else by then."""
+    return [_setter(read, write, read()) for read, write in settings]
+
+
+def _setter(read: Callable[[], Any], write: Callable[[Any], Any], kept: Any) -> Callable[[], None]:
+    def back() -> None:
+        if read() != kept:
+            write(kept)
+
+    return back
+
+
+def kept_random_states(settings: Sequence[Setting]) -> list[Callable[[], Any]]:
+    return [_writer(write, read()) for read, write in settings]
+
+
+def _writer(write: Callable[[Any], Any], kept: Any) -> Callable[[], Any]:
+    return lambda: write(kept)
+
 
 _PACKAGE = str(Path(__file__).resolve().parents[1])
 _POLL = 0.05

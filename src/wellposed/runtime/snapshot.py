@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .containers import ARRAY, BUFFER
-from .kind import MISSING, Kind
-from .positions import random_state, set_random_state, try_copy
+from .kinds import ARRAY, BUFFER, MISSING, Kind, random_state, set_random_state, try_copy
 from .reachable import Reached
 
 MOST_BYTES = 1 << 28
@@ -128,7 +126,7 @@ def _digest(value: Any) -> tuple[Any, ...]:
 
 
 _DIGESTED = Kind(
-    name="large data", held=lambda v: iter(()), take=_digest, same=lambda v, kept: _digest(v) == kept
+    name="large data", references=lambda v: iter(()), take=_digest, same=lambda v, kept: _digest(v) == kept
 )
 
 

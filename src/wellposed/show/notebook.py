@@ -6,7 +6,7 @@ from html import escape
 
 from ..report import Finding, Report, Severity
 from .lines import clean
-from .tally import not_examined, verdict, verdict_line
+from .rule_counts import not_examined, verdict, verdict_line
 
 _COLORS = {Severity.ERROR: "#c62828", Severity.WARNING: "#b26a00", Severity.NOTE: "#1565c0"}
 _CELL = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"

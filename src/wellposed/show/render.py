@@ -6,12 +6,12 @@ from typing import Any
 
 from ..lazy import lazy
 
-fixed = lazy("wellposed.show.fixed")
+fixed = lazy("wellposed.show.fix_and_race")
 gradient = lazy("wellposed.show.gradient")
 gradient_html = lazy("wellposed.show.gradient_html")
 normalizer = lazy("wellposed.show.normalizer")
 notebook = lazy("wellposed.show.notebook")
-race = lazy("wellposed.show.race")
+race = lazy("wellposed.show.fix_and_race")
 text = lazy("wellposed.show.text")
 
 

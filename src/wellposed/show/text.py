@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..report import FAMILIES, Coverage, Finding, Report, Severity, Skipped
 from .lines import STYLES, clean, head, labelled, to_text, wrap
-from .tally import Tally, not_examined, verdict, verdict_line
+from .rule_counts import RuleCounts, not_examined, verdict, verdict_line
 
 _IN_FULL = 6
 """Findings shown in full; what follows is mostly their consequences and takes one line each."""
@@ -109,10 +109,10 @@ def _findings(report: Report, width: int, *, verbose: bool) -> Iterator[Text]:
 
 def _families(report: Report, width: int) -> Iterator[Text]:
     """One line a family: how many of its rules gave a verdict, and what they found."""
-    tally = Tally.of(report)
+    outcomes = RuleCounts.of(report)
     prefixes = {family: prefix for prefix, family in FAMILIES.items()}
     for covered in report.coverage:
-        marks = _marks(tally.within(prefixes[covered.family]))
+        marks = _marks(outcomes.within(prefixes[covered.family]))
         first, *rest = wrap(marks, width - _COLUMN - 10)
         counts = f"{covered.judged} of {covered.chosen}"
         remark = "" if marks else _remark(covered)
@@ -128,16 +128,18 @@ def _remark(covered: Coverage) -> str:
     return "does not apply" if not covered.judged and nothing_to_judge else ""
 
 
-def _marks(tally: Tally) -> str:
+def _marks(outcomes: RuleCounts) -> str:
     signs = {"failed": "x", "warned": "!", "noted": "note"}
-    found = {sign: tally.codes(word) for word, sign in signs.items()}
+    found = {sign: outcomes.codes(word) for word, sign in signs.items()}
     return "  ".join(f"{sign} {' '.join(codes)}" for sign, codes in found.items() if codes)
 
 
 def _without_verdict(report: Report, width: int, *, verbose: bool) -> Iterator[Text]:
     """Why rules said nothing. What was measured and could not be told is always listed; what does not apply, briefly."""
-    told = () if verbose else report.unexamined
-    others = [s for s in report.skipped if (s.reason, s.needs) not in {(u.reason, u.needs) for u in told}]
+    unexamined = () if verbose else report.unexamined
+    others = [
+        s for s in report.skipped if (s.reason, s.needs) not in {(u.reason, u.needs) for u in unexamined}
+    ]
     unsure, skipped, idle = (
         _by_reason([s for s in others if s.outcome == outcome])
         for outcome in ("inconclusive", "skip", "not applicable")

@@ -144,7 +144,7 @@ class TrainingOutcome:
     """Held-out loss after the last step; NaN or inf when training blew up."""
 
 
-class Change(StrEnum):
+class TrainingChange(StrEnum):
     """What an intervention changes before the same steps are taken."""
 
     STANDARDISED_INPUTS = "standardised inputs"
@@ -159,7 +159,7 @@ class Change(StrEnum):
 class Intervention:
     """A short training with one thing changed, and how it went."""
 
-    change: Change
+    change: TrainingChange
     factor: int = 1
     """By which a rate was divided or multiplied; 1 for other changes."""
     outcome: TrainingOutcome
@@ -187,6 +187,6 @@ class TrainingProfile:
     def given(self) -> bool:
         return self.optimizer != "reference"
 
-    def under(self, *changes: Change) -> tuple[Intervention, ...]:
+    def under(self, *changes: TrainingChange) -> tuple[Intervention, ...]:
         """The interventions of these kinds, in the order in which they were tried."""
         return tuple(tried for tried in self.what_if if tried.change in changes)

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from ...runtime.torch.random_state import seed_everything
 from ...runtime.torch.restore import preserved
+from ...runtime.torch.session import seed_everything
 from .recorded_call import RecordedCall
 
 Tensors = tuple[torch.Tensor, ...]

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map
 
-from ...runtime.torch.random_state import seed_everything
 from ...runtime.torch.restore import preserved
+from ...runtime.torch.session import seed_everything
 
 Function = Callable[..., Any]
 Tensors = list[torch.Tensor]

@@ -8,7 +8,7 @@ layers are followed as well as modules are.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -16,7 +16,8 @@ from typing import Any, Literal
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ..facts import LayerFacts, Next
+from ...runtime.torch.batch import tensors_in
+from ..result import LayerFacts, Next
 
 _IN_PLACE = ("relu", "leaky_relu", "elu", "celu", "selu", "hardtanh", "sigmoid", "tanh", "exp", "clamp")
 _OUT_OF_PLACE = (
@@ -106,7 +107,7 @@ class Flow(TorchFunctionMode):
 
     def start(self, inputs: Any) -> None:
         """Make the model's inputs the first node."""
-        for tensor in tensors_in(inputs):
+        for tensor in tensors_in(inputs, objects=False):
             self._remember(tensor, 0)
         self.nodes.append(Node(name="input", inputs=(), ancestors=1, depth=0, product=None, elementwise=None))
 
@@ -120,14 +121,16 @@ class Flow(TorchFunctionMode):
             return args[0] if args else kwargs["input"]
         product = read_product(name, args, kwargs, self._parameters)
         inputs = tuple(
-            dict.fromkeys(n for t in tensors_in((args, kwargs)) if (n := self.node_of(t)) is not None)
+            dict.fromkeys(
+                n for t in tensors_in((args, kwargs), objects=False) if (n := self.node_of(t)) is not None
+            )
         )
         output = func(*args, **kwargs)
         if product is not None and id(product.weight) not in self._used and self._at_product is not None:
             self._used.add(id(product.weight))
             changed = self._at_product(product, output, partial(func, *args, **kwargs))
             output = output if changed is None else changed
-        outputs = list(tensors_in(output))
+        outputs = list(tensors_in(output, objects=False))
         if inputs and outputs:
             self._add(name, inputs, product, outputs, _elementwise(name, func, args, kwargs))
         return output
@@ -173,18 +176,6 @@ def std_over_samples(output: torch.Tensor) -> float:
     std = float(values.var(dim=0).mean().sqrt()) if len(values) > 1 else math.nan
     rounding = 4 * torch.finfo(output.dtype).eps * float(values.square().mean().sqrt())
     return 0.0 if std <= rounding else std
-
-
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """Every tensor in nested tuples, lists and dicts."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from tensors_in(item)
 
 
 def read_product(name: str, args: Any, kwargs: Any, parameters: Mapping[int, str]) -> Product | None:
@@ -254,7 +245,7 @@ def _elementwise(name: str, func: Any, args: Any, kwargs: Any) -> Callable[[Any]
 def follow(flow: Flow, outputs: Any, parameters: Mapping[int, str]) -> tuple[tuple[LayerFacts, ...], int]:
     """What becomes of every product, in execution order; and the number of residual branches."""
     reached = 0
-    for tensor in tensors_in(outputs):
+    for tensor in tensors_in(outputs, objects=False):
         node = flow.node_of(tensor)
         reached |= flow.nodes[node].ancestors if node is not None else 0
     readers: dict[int, list[int]] = {}
@@ -297,12 +288,12 @@ class _Fate:
         self.joined = False
         self._nodes = nodes
         self._start = nodes[start]
-        pending, seen = [start], {start}
+        pending, visited = [start], {start}
         while pending:
             at = pending.pop(0)
             for reader in readers.get(at, []):
-                if self._passes(at, reader) and reader not in seen:
-                    seen.add(reader)
+                if self._passes(at, reader) and reader not in visited:
+                    visited.add(reader)
                     pending.append(reader)
 
     def _passes(self, at: int, reader: int) -> bool:

@@ -16,8 +16,8 @@ from torch.nn.parameter import is_lazy
 
 from ...arguments import told
 from ...errors import ArgumentError
-from ...runtime.torch.random_state import seed_everything
 from ...runtime.torch.restore import preserved, refuse_sharded
+from ...runtime.torch.session import seed_everything
 from ..affine import AffineMap, affine_map
 from .folded_layers import FOLDABLE, feature_axis, fold_layer, layer_map
 from .raw_input_guard import watched_call

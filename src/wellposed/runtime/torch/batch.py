@@ -158,17 +158,14 @@ def take(batch: Batch, rows: torch.Tensor) -> Batch:
     return _changed(batch, taken)
 
 
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """Every tensor in nested tuples, lists and dicts, and in objects that are batches."""
+def tensors_in(value: Any, *, objects: bool = True) -> Iterator[torch.Tensor]:
+    """Every tensor in nested tuples, lists and dicts, and in objects that are batches unless those are left out."""
     if isinstance(value, torch.Tensor):
         yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from tensors_in(item)
-    elif is_object(value):
+    elif isinstance(value, Mapping | tuple | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from tensors_in(item, objects=objects)
+    elif objects and is_object(value):
         yield from tensors_in(getattr(value, "__dict__", {}))
 
 

@@ -14,10 +14,9 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 from ...errors import DataError, items_of
 from ...problem import Problem
 from .batch import Batch, as_batch, is_dense, row_count, take
-from .problem_forms import read
-from .random_state import seed_everything
+from .problem_forms import BATCH_ROWS, read
 from .restore import preserved
-from .samples import BATCH_ROWS
+from .session import seed_everything
 
 _ROWS_READ = 50_000
 _NUMBERS_READ = 20_000_000
@@ -69,8 +68,8 @@ def split_rows(whole: Batch, *, seed: int, share: float = 0.2, at_least: int = 4
     if rows < at_least:
         return whole, whole
     order = torch.from_numpy(np.random.default_rng(seed + 1).permutation(rows))
-    kept = min(int(rows * share), _HELD_OUT_ROWS)
-    return take(whole, order[kept:]), take(whole, order[:kept])
+    held_out = min(int(rows * share), _HELD_OUT_ROWS)
+    return take(whole, order[held_out:]), take(whole, order[:held_out])
 
 
 def training_and_held_out(

@@ -34,7 +34,7 @@ _OUTPUT_OPERATIONS = (
 
 
 @dataclass
-class _Sums:
+class _LayerSums:
     """What one layer's taps add up over calls and batches."""
 
     order: int
@@ -136,7 +136,7 @@ class _Taps:
         self.runner = runner
         self.flush_below = flush_below
         self.names = runner.names()
-        self.sums: dict[nn.Module, _Sums] = {}
+        self.sums: dict[nn.Module, _LayerSums] = {}
         self.rows = 1
         self.listening = False
         self.output: str | None = None
@@ -163,7 +163,7 @@ class _Taps:
         out = first_float(output)
         if out is None or out.ndim == 0 or out.numel() == 0 or out.is_nested:
             return
-        sums = self.sums.setdefault(module, _Sums(order=len(self.sums), module=module))
+        sums = self.sums.setdefault(module, _LayerSums(order=len(self.sums), module=module))
         values = _unwrapped(out).detach().double()
         if self.first_nonfinite is None and not bool(torch.isfinite(values).all()):
             given = [_unwrapped(t) for t in inputs if isinstance(t, torch.Tensor) and t.is_floating_point()]
@@ -188,7 +188,7 @@ class _Taps:
         finally:
             self.listening = False
 
-    def _backward(self, sums: _Sums, gradient: torch.Tensor, axis: int) -> None:
+    def _backward(self, sums: _LayerSums, gradient: torch.Tensor, axis: int) -> None:
         if not self.listening:
             return
         g = gradient.detach()
@@ -247,7 +247,7 @@ class _Taps:
             self._layer(module, sums) for module, sums in ordered if not isinstance(module, _PASSIVE)
         )
 
-    def _layer(self, module: nn.Module, sums: _Sums) -> LayerSignal:
+    def _layer(self, module: nn.Module, sums: _LayerSums) -> LayerSignal:
         dead = 0.0 if sums.alive is None else 1.0 - float(sums.alive.double().mean())
         return LayerSignal(
             name=self.names[module],
@@ -324,7 +324,7 @@ def graph_nodes(loss: torch.Tensor) -> Iterator[Any]:
         stack.extend(n for n, _ in node.next_functions)
 
 
-def _add_squashing(sums: _Sums, kind: str, result: torch.Tensor) -> None:
+def _add_squashing(sums: _LayerSums, kind: str, result: torch.Tensor) -> None:
     y = result.detach()
     slope = 1 - y * y if kind == "tanh" else 4 * y * (1 - y)
     sums.squashing = kind
@@ -375,26 +375,28 @@ def _all_finite(tensors: tuple[Any, ...]) -> bool:
 def _made_in(node: Any, taps: _Taps) -> str | None:
     """The leaf in whose forward a node was made: between the node of its output and those of its inputs."""
     for module, end, entered in taps.spans:
-        front, seen = [end], {end}
-        while front and len(seen) < _GRAPH_NODES:
+        front, visited = [end], {end}
+        while front and len(visited) < _GRAPH_NODES:
             current = front.pop()
             if current is node:
                 return taps.names[module]
             fresh = [
-                n for n, _ in current.next_functions if n is not None and n not in entered and n not in seen
+                n
+                for n, _ in current.next_functions
+                if n is not None and n not in entered and n not in visited
             ]
-            seen.update(fresh)
+            visited.update(fresh)
             front += fresh
     return None
 
 
 def _nearest(node: Any, names: dict[Any, str]) -> str:
     """The module whose output feeds this node, nearest first."""
-    front, seen = [node], {node}
+    front, visited = [node], {node}
     while front:
         for n in front:
             if n in names:
                 return names[n]
-        front = [m for n in front for m, _ in n.next_functions if m is not None and m not in seen]
-        seen.update(front)
+        front = [m for n in front for m, _ in n.next_functions if m is not None and m not in visited]
+        visited.update(front)
     return "inputs"

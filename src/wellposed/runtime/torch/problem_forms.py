@@ -1,23 +1,26 @@
 """The forms in which people give a problem's data and optimizers, recognised once.
 
 Whatever `train` is, it is read as rows (a `Batch` that holds all of them, from which batches are drawn) or as
-something that can be iterated again and gives batches.
+something that can be iterated again and gives batches: samples are gathered into batches here, and data that a function
+makes afresh for every pass are made again. Several optimizers that step together are read as one.
 """
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils._pytree import tree_map
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from ...arguments import takes_nothing
-from ...errors import DataError, WellposedError, items_of, users_code
+from ...errors import DataError, ProblemError, WellposedError, items_of, users_code
 from ...problem import Problem
 from .batch import (
     Batch,
@@ -32,10 +35,160 @@ from .batch import (
     take,
     tensors_in,
 )
-from .optimizers import together
 from .restore import preserved
-from .samples import Passes, Samples, collate, drawn_from, graph_collate, refuse_ragged
 from .session import Runner
+
+BATCH_ROWS = 64
+
+
+def drawn_from(data: Any, name: str) -> Any:
+    """Batches of samples: drawn in random order where each can be had by its number."""
+    if not hasattr(data, "__getitem__") or not hasattr(data, "__len__"):
+        return Samples(data, name)
+    with users_code(f"reading {name}"):
+        count = len(data)
+        first = data[0] if count else None
+    if count == 0:
+        raise DataError(f"{name} is empty: it has no samples")
+    size = min(BATCH_ROWS, count)
+    own = graph_collate(first) is not None or not isinstance(data, Dataset)
+    gather = _Collate(name) if own else default_collate
+    return DataLoader(data, batch_size=size, shuffle=True, drop_last=True, collate_fn=gather)
+
+
+class _Collate:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, samples: Sequence[Any]) -> Any:
+        return collate(samples, self.name)
+
+
+def collate(samples: Sequence[Any], name: str) -> Any:
+    """Samples as one batch, as torch's own collate function makes it; graphs as their library does."""
+    together = graph_collate(samples[0])
+    if together is not None:
+        return together(list(samples))
+    read = [
+        tree_map(lambda v: torch.tensor(v) if isinstance(v, float) else v, as_tensors(s, name))
+        for s in samples
+    ]
+    for place in zip(*(list(tensors_in(s)) for s in read), strict=False):
+        refuse_ragged(place, f"{name} has samples")
+    try:
+        return default_collate(read)
+    except (TypeError, RuntimeError, KeyError) as error:
+        raise DataError(
+            f"{name} gives samples like {describe(samples[0])}, of which torch's default_collate makes no batch ({error}): "
+            "give a DataLoader with a collate_fn of your own"
+        ) from None
+
+
+def graph_collate(sample: Any) -> Callable[[list[Any]], Any] | None:
+    """How PyTorch Geometric joins graphs, for one graph that is not joined already."""
+    library = sys.modules.get("torch_geometric.data")
+    if library is None or not isinstance(sample, library.data.BaseData) or isinstance(sample, library.Batch):
+        return None
+    return library.Batch.from_data_list
+
+
+class Passes:
+    """Iterates over what a function makes, afresh each time."""
+
+    def __init__(self, function: Callable[[], Any], name: str) -> None:
+        self.function, self.name = function, name
+
+    def made(self) -> Any:
+        with users_code(f"{self.name} is a function, and calling it without arguments"):
+            return self.function()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.made())
+
+
+class Samples:
+    """Batches of the samples that an iterable gives, in its own order."""
+
+    def __init__(self, data: Iterable[Any], name: str) -> None:
+        self.data, self.name = data, name
+
+    def __iter__(self) -> Iterator[Any]:
+        samples = iter(self.data)
+        while some := list(islice(samples, BATCH_ROWS)):
+            yield collate(some, self.name)
+
+
+def refuse_ragged(tensors: Sequence[torch.Tensor], what: str) -> None:
+    shapes = sorted({tuple(t.shape) for t in tensors})
+    if len(shapes) > 1:
+        raise DataError(
+            f"{what} of {len(shapes)} different shapes, {', '.join(map(str, shapes[:4]))}{', ...' if len(shapes) > 4 else ''}: "
+            "pad them to one, or give a DataLoader whose collate_fn pads or packs them"
+        )
+
+
+_EXPECTED = "expected a torch.optim.Optimizer made from model.parameters(), or a list of them"
+
+
+class Optimizers:
+    """Optimizers of different parameters of one model, as a training loop steps them: one after the other.
+
+    Not a ``torch.optim.Optimizer``, whose own state it would have: the groups and the state are those of its parts.
+    """
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+        self.parts = list(parts)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The very groups of the parts: a rate that is set here is set there."""
+        return [group for part in self.parts for group in part.param_groups]
+
+    @property
+    def name(self) -> str:
+        return " and ".join(dict.fromkeys(type(part).__name__ for part in self.parts))
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none=set_to_none)
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+
+def together(given: Any, judged: Sequence[torch.Tensor]) -> Any:
+    """Of several optimizers, those that hold parameters of the model, as one; a single one as it is.
+
+    The others, such as a discriminator's beside its generator, do not step when this model does.
+
+    Raises
+    ------
+    ProblemError
+        When one of them is no optimizer, or they cannot step together.
+    """
+    if given is None or isinstance(given, torch.optim.Optimizer | Optimizers):
+        return given
+    if not isinstance(given, list | tuple | Mapping):
+        raise ProblemError(f"optimizer is a {type(given).__name__} ({str(given)[:60]!r}): {_EXPECTED}")
+    parts = list(given.values()) if isinstance(given, Mapping) else list(given)
+    for part in parts:
+        if not isinstance(part, torch.optim.Optimizer):
+            raise ProblemError(f"optimizer holds a {type(part).__name__} ({str(part)[:60]!r}): {_EXPECTED}")
+    ours = {id(p) for p in judged}
+    used = [o for o in parts if any(id(p) in ours for group in o.param_groups for p in group["params"])]
+    if not used:
+        raise ProblemError(
+            f"none of the {len(parts)} optimizers holds a parameter of the model: make them from model.parameters()"
+        )
+    if len(used) == 1:
+        return used[0]
+    if any(isinstance(o, torch.optim.LBFGS) for o in used):
+        raise ProblemError(
+            "optimizer holds LBFGS beside others: it calls the loss itself, and cannot step with them; give one of them"
+        )
+    return Optimizers(used)
+
 
 _ASKED_ROWS = 4
 _NUMBERS_STACKED = 20_000_000
@@ -45,7 +198,7 @@ Ask = Callable[[Batch, bool], str]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Given:
+class GivenData:
     """What the user gave as `train` or `validation`."""
 
     data: Any
@@ -58,7 +211,7 @@ class Given:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Reading:
+class ReadData:
     """One way to read the data."""
 
     data: Any
@@ -74,7 +227,7 @@ class Form:
     """One form of data: what it is called, and how it is read; None when the data do not have it."""
 
     words: str
-    read: Callable[[Given], Reading | None]
+    read: Callable[[GivenData], ReadData | None]
 
 
 def read_problem(problem: Problem) -> Problem:
@@ -138,7 +291,7 @@ def read(data: Any, *, name: str, has_loss: bool, ask: Ask | None = None) -> Any
         raise DataError(
             f"{name} is None: give a DataLoader, an iterable of batches, or a pair (inputs, targets) of tensors"
         )
-    given = Given(data=data, name=name, has_loss=has_loss, ask=ask)
+    given = GivenData(data=data, name=name, has_loss=has_loss, ask=ask)
     refused = []
     for form in FORMS:
         reading = form.read(given)
@@ -159,7 +312,7 @@ def read(data: Any, *, name: str, has_loss: bool, ask: Ask | None = None) -> Any
 # --- all rows at once
 
 
-def _rows(given: Given) -> Reading | None:
+def _rows(given: GivenData) -> ReadData | None:
     data: Any = given.data
     if not isinstance(data, Mapping | torch.Tensor) and not is_array(data):
         return None
@@ -169,10 +322,10 @@ def _rows(given: Given) -> Reading | None:
             f"{given.name} is given as {describe(data)} with columns {columns} and no targets: "
             "give a pair (table of inputs, column of targets)"
         )
-    return Reading(data=whole_rows(given.batch(data), given.name))
+    return ReadData(data=whole_rows(given.batch(data), given.name))
 
 
-def _pair(given: Given) -> Reading | None:
+def _pair(given: GivenData) -> ReadData | None:
     """``(inputs, targets)``, as a tuple; as a list where both are tensors and there is a loss that needs both."""
     data, name = given.data, given.name
     if not isinstance(data, tuple | list) or is_object(data) or len(data) < 2:
@@ -189,9 +342,9 @@ def _pair(given: Given) -> Reading | None:
         return None  # as two batches of inputs would be
     if len(parts) > 2:  # (first, second, …, targets)
         same = all(axes) and len({row_count(part) for part in parts}) == 1
-        return Reading(data=whole_rows(given.batch(tuple(parts)), name)) if same and given.has_loss else None
+        return ReadData(data=whole_rows(given.batch(tuple(parts)), name)) if same and given.has_loss else None
     if is_per_sample(*parts):
-        return Reading(data=[data])
+        return ReadData(data=[data])
     inputs, targets = _stacked_lists(parts[0], parts[1], name)
     if not _is_tensors(inputs) or not (targets is None or _is_tensors(targets)):
         if not any(axes):
@@ -202,10 +355,10 @@ def _pair(given: Given) -> Reading | None:
         )
     whole = as_batch(inputs, has_loss=False) if targets is None else as_batch((inputs, targets), name=name)
     if isinstance(inputs, torch.Tensor) or targets is None or isinstance(targets, torch.Tensor):
-        return Reading(data=whole_rows(whole, name))
+        return ReadData(data=whole_rows(whole, name))
     if len({row_count(t) for t in tensors_in((inputs, targets))}) > 1:
         return None  # two batches
-    return Reading(data=whole, example=take(whole, torch.arange(min(whole.rows, _ASKED_ROWS))))
+    return ReadData(data=whole, example=take(whole, torch.arange(min(whole.rows, _ASKED_ROWS))))
 
 
 def _has_axis(value: Any) -> bool:
@@ -269,28 +422,28 @@ def whole_rows(batch: Batch, name: str) -> Batch:
 # --- one batch
 
 
-def _object(given: Given) -> Reading | None:
+def _object(given: GivenData) -> ReadData | None:
     """A graph, a packed sequence or another object that a model takes whole, alone or in a pair with its targets."""
     data = given.data
     if isinstance(data, Dataset | DataLoader):
         return None
     paired = isinstance(data, tuple) and len(data) == 2 and is_object(data[0]) and not is_object(data[1])
-    return Reading(data=[data]) if is_object(data) or paired else None
+    return ReadData(data=[data]) if is_object(data) or paired else None
 
 
 # --- what gives batches, or samples
 
 
-def _dataset(given: Given) -> Reading | None:
+def _dataset(given: GivenData) -> ReadData | None:
     data = given.data
     if not isinstance(data, Dataset) or isinstance(data, IterableDataset):
         return None
     if isinstance(data, TensorDataset) and len(data.tensors) > 1:
-        return Reading(data=whole_rows(given.batch(data.tensors), given.name))
-    return Reading(data=drawn_from(data, given.name))
+        return ReadData(data=whole_rows(given.batch(data.tensors), given.name))
+    return ReadData(data=drawn_from(data, given.name))
 
 
-def _function(given: Given) -> Reading | None:
+def _function(given: GivenData) -> ReadData | None:
     """A function that makes a fresh iterator, or the data, each time it is called."""
     data, name = given.data, given.name
     if not callable(data) or isinstance(data, Iterable | nn.Module):
@@ -305,10 +458,10 @@ def _function(given: Given) -> Reading | None:
             f"{name} is a function that returns the same {type(made).__name__} each time: make a new one in it"
         )
     fresh = Passes(data, name) if isinstance(made, Iterator) else made
-    return Reading(data=read(fresh, name=name, has_loss=given.has_loss, ask=given.ask))
+    return ReadData(data=read(fresh, name=name, has_loss=given.has_loss, ask=given.ask))
 
 
-def _samples_first(given: Given) -> Reading | None:
+def _samples_first(given: GivenData) -> ReadData | None:
     """Items that are samples for sure, or rather than batches: their target is a single number."""
     first = _first(given)
     if first is None or not (_is_sample(first) or _has_single_target(given.batch(first))):
@@ -316,26 +469,26 @@ def _samples_first(given: Given) -> Reading | None:
     return _samples(given, sure=_is_sample(first))
 
 
-def _batches(given: Given) -> Reading | None:
+def _batches(given: GivenData) -> ReadData | None:
     first = _first(given)
     if first is None:
         return None
     batch = given.batch(first)
-    return Reading(data=given.data, example=None if _is_batch(batch) else batch, any_rows=True)
+    return ReadData(data=given.data, example=None if _is_batch(batch) else batch, any_rows=True)
 
 
-def _batches_of_a_size(given: Given) -> Reading | None:
+def _batches_of_a_size(given: GivenData) -> ReadData | None:
     """Batches whose rows belong together, as the nodes of a graph do: the model takes them as they are, or not at all."""
     reading = _batches(given)
     return None if reading is None else replace(reading, any_rows=False)
 
 
-def _samples_last(given: Given) -> Reading | None:
+def _samples_last(given: GivenData) -> ReadData | None:
     first = _first(given)
     return None if first is None or _has_single_target(given.batch(first)) else _samples(given, sure=False)
 
 
-def _first(given: Given) -> Any:
+def _first(given: GivenData) -> Any:
     """The first item; None where the data give none."""
     data, name = given.data, given.name
     if isinstance(data, str | bytes) or not hasattr(type(data), "__iter__") | hasattr(
@@ -376,22 +529,26 @@ def _is_list_of_numbers(item: Any) -> bool:
 
 
 def _has_single_target(batch: Batch) -> bool:
-    held = [*(batch.kwargs or {}).values(), *tensors_in(batch.targets)]
-    return any(isinstance(t, torch.Tensor) and t.ndim == 0 for t in held)
+    tensors = [*(batch.kwargs or {}).values(), *tensors_in(batch.targets)]
+    return any(isinstance(t, torch.Tensor) and t.ndim == 0 for t in tensors)
 
 
 def _is_batch(batch: Batch) -> bool:
     """Whether an item is a batch for sure: an object, or inputs and targets that agree in a first axis beside others."""
     inputs, targets = list(tensors_in((batch.args, batch.kwargs))), list(tensors_in(batch.targets))
-    held = [*inputs, *targets]
+    tensors = [*inputs, *targets]
     if len(inputs) > 1 and targets:  # others may relate the rows to each other, as the edges of a graph do
-        held = [inputs[0], *targets]
+        tensors = [inputs[0], *targets]
     if not batch.tensors:  # an object, lists of images or of text
-        return all(t.ndim > 0 for t in held)
-    return len(held) > 1 and any(t.ndim > 1 for t in inputs) and len({row_count(t) for t in held} - {0}) == 1
+        return all(t.ndim > 0 for t in tensors)
+    return (
+        len(tensors) > 1
+        and any(t.ndim > 1 for t in inputs)
+        and len({row_count(t) for t in tensors} - {0}) == 1
+    )
 
 
-def _samples(given: Given, *, sure: bool) -> Reading:
+def _samples(given: GivenData, *, sure: bool) -> ReadData:
     few = list(islice(items_of(given.data, given.name), _ASKED_ROWS))
     example = given.batch(collate(few, given.name))
     in_memory = isinstance(given.data, list | tuple) and example.rows > 0 and not is_object(few[0])
@@ -400,7 +557,7 @@ def _samples(given: Given, *, sure: bool) -> Reading:
         data: Any = given.batch(collate(given.data, given.name))
     else:
         data = drawn_from(given.data, given.name)
-    return Reading(data=data, example=None if sure else example)
+    return ReadData(data=data, example=None if sure else example)
 
 
 FORMS = (

@@ -19,8 +19,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from ...errors import ProblemError
 from ...problem import Problem
 from ..reachable import Reached, reach
-from ..scope import Scope
-from ..settings import RANDOM_STATES, SWITCHES, Setting
+from ..scope import RANDOM_STATES, SWITCHES, Scope, Setting
 from .sharded import fully_sharded, is_sharded, unshard
 
 Cast = Callable[[torch.Tensor], torch.Tensor]
@@ -61,9 +60,9 @@ def preserved_problem(problem: Problem, *, says: bool = True) -> TorchScope:
 
 def modules_of(*roots: Any) -> tuple[nn.Module, ...]:
     """Every module that takes part: the roots, their children, and what their closures and attributes hold."""
-    found = reach(roots, wide=False)
-    _refuse_unusable(found)
-    return tuple(found.of(nn.Module))
+    reached = reach(roots, wide=False)
+    _refuse_unusable(reached)
+    return tuple(reached.of(nn.Module))
 
 
 def refuse_sharded(*roots: Any) -> None:
@@ -110,7 +109,7 @@ class TorchScope(Scope):
         )
 
     def _changes(self) -> list[str]:
-        said = [
+        changes = [
             f"{self.found.place(t)}: a tensor was written to; it is too large to be kept"
             for t, version in self._watched
             if _version(t) != version
@@ -118,11 +117,11 @@ class TorchScope(Scope):
         cut = _in_usable_graphs(self._cut)
         if cut:
             first = self.found.place(cut[0])
-            said.append(
+            changes.append(
                 f"{first}{f' and {len(cut) - 1} more' if cut[1:] else ''}: a graph that was built before holds this "
                 "tensor, and autograd.grad no longer finds it there (backward does); del what is not needed of it before the call"
             )
-        return [*super()._changes(), *said]
+        return [*super()._changes(), *changes]
 
     def _lend_storage(self, tensors: list[torch.Tensor]) -> None:
         """Point every tensor at a copy of its storage; tensors that share a storage go on sharing the copy, unless they are cast."""

@@ -42,14 +42,14 @@ class Rewind:
         written = {key for key, kept in self._tensors.items() if kept.is_written()}
         if not written and not self._python.is_changed():
             return None
-        found = reach(roots)
+        reached = reach(roots)
         sources = [
             t.detach().clone()
             if id(t) in written or id(t) not in self._tensors
             else self._tensors[id(t)].source
-            for t in found.tensors
+            for t in reached.tensors
         ]
-        left = Rewind(found, sources)
+        left = Rewind(reached, sources)
         left._generators = self._generators  # random states are the same at every evaluation
         return left
 

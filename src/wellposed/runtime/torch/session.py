@@ -1,8 +1,12 @@
-"""Calling the user's model and loss on a batch, and training them for a few steps. Use inside `restore.preserved`."""
+"""Calling the user's model and loss on a batch, and training them for a few steps. Use inside `restore.preserved`.
+
+Every random state that a model, a loss or a sampler may draw from is fixed first.
+"""
 
 from __future__ import annotations
 
 import inspect
+import random
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,8 +23,18 @@ from ...errors import DataError, ProblemError, UserCodeError, users_code
 from ...problem import Problem
 from ..batch_keys import TARGET_KEYS
 from .batch import Batch, describe
-from .random_state import seed_everything
 from .restore import modules_of
+
+
+def seed_everything(seed: int) -> None:
+    """Fix the global random states; `restore.preserved` gives the user's states back."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the user's code may draw from the global state
+    # Not torch.manual_seed: where CUDA has not started yet, that leaves a seed queued for when it does.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+
 
 Value = TypeVar("Value")
 
@@ -30,7 +44,7 @@ _ROUNDINGS = 16  # of the largest output: what sums in another order may differ 
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Evaluation:
+class ForwardPass:
     """What one call of model and loss gave."""
 
     loss: torch.Tensor | None
@@ -134,9 +148,9 @@ class Runner:
             inside = set(self.model.modules())
         else:
             inside = set()
-        held = [m for m in self.all_modules if m not in inside]
-        children = {c for m in held for c in m.children()}
-        tops = [m for m in held if m not in children]
+        outer = [m for m in self.all_modules if m not in inside]
+        children = {c for m in outer for c in m.children()}
+        tops = [m for m in outer if m not in children]
         for i, module in enumerate(tops):
             label = "loss" if module not in self.modules else type(module).__name__.lower()
             yield f"{label}{i if len(tops) > 1 and label != 'loss' else ''}.", module
@@ -172,9 +186,9 @@ class Runner:
             except UserCodeError:
                 pass  # raised again below where the mode is not the reason
         with torch.enable_grad():
-            found = evaluation()
+            value = evaluation()
         self._differentiates = True
-        return found
+        return value
 
     def outputs(self, batch: Batch) -> Any:
         """What the model returns for a batch."""
@@ -195,16 +209,16 @@ class Runner:
             except Exception as error:
                 raise self._users_error(error, batch, "the model") from error
 
-    def evaluate(self, batch: Batch) -> Evaluation:
+    def evaluate(self, batch: Batch) -> ForwardPass:
         """Run the model and the loss on a batch."""
         outputs = self.outputs(batch)
         if self.problem.loss is None:
-            return Evaluation(loss=own_loss(outputs), outputs=outputs)
+            return ForwardPass(loss=own_loss(outputs), outputs=outputs)
         if batch.targets is None:
             raise DataError(
                 "train gives batches without targets, and the loss needs them: give pairs (inputs, targets)"
             )
-        return Evaluation(loss=self.loss_of(outputs, batch), outputs=outputs)
+        return ForwardPass(loss=self.loss_of(outputs, batch), outputs=outputs)
 
     def loss_of(self, outputs: Any, batch: Batch) -> torch.Tensor:
         """The user's loss of given outputs on a batch's targets."""
@@ -238,9 +252,9 @@ class Runner:
     def _users_error(self, error: Exception, batch: Batch, what: str) -> Exception:
         data = {t.device for t in batch.tensors if not t.is_meta}
         if data and self.parameters and data != {self.device} and "device" in str(error):
-            found = ", ".join(sorted(map(str, data)))
+            names = ", ".join(sorted(map(str, data)))
             return ProblemError(
-                f"the model is on {self.device} and the data on {found}: move one of them, for example model.to({found!r})"
+                f"the model is on {self.device} and the data on {names}: move one of them, for example model.to({names!r})"
             )
         if batch.rows == 1 and "more than 1 value per channel" in str(error):
             return ProblemError(

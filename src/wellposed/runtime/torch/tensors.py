@@ -47,8 +47,8 @@ def coalesced(x: torch.Tensor) -> torch.Tensor:
 
 def rows_of_sparse(x: torch.Tensor) -> Callable[[NDArray[Any]], torch.Tensor]:
     """From numbers of rows to these rows of a sparse tensor, by coordinates."""
-    held = coalesced(x.detach())
-    return lambda rows: held.index_select(0, torch.as_tensor(rows, dtype=torch.int64, device=held.device))
+    values = coalesced(x.detach())
+    return lambda rows: values.index_select(0, torch.as_tensor(rows, dtype=torch.int64, device=values.device))
 
 
 def to_numpy(tensor: torch.Tensor, *, what: str = "the data") -> NDArray[Any]:

@@ -12,7 +12,7 @@ from torch import nn
 from ...signals.result import LayerSignal, ParameterUpdate, TrainingOutcome
 from .batch import Batch
 from .layer_taps import Tapped, tap
-from .optimizers import Optimizers
+from .problem_forms import Optimizers
 from .restore import preserved
 from .session import Runner, mean_loss, reference_optimizer, seed_everything, take_steps
 

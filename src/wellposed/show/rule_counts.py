@@ -12,24 +12,24 @@ _ORDER = ("failed", "warned", "noted", "passed", "inconclusive", "skipped")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tally:
+class RuleCounts:
     """How many rules ended in which way; a rule with several findings counts once, as its worst."""
 
     outcomes: dict[str, str]
     """By code: one of "failed", "warned", "noted", "passed", "inconclusive", "skipped", "not applicable"."""
 
     @staticmethod
-    def of(report: Report) -> Tally:
+    def of(report: Report) -> RuleCounts:
         outcomes = dict.fromkeys(report.passed, "passed")
         outcomes |= {s.code: "skipped" if s.outcome == "skip" else s.outcome for s in report.skipped}
         worst_last = sorted(report.findings, key=lambda f: list(Severity).index(f.severity), reverse=True)
         words = {Severity.ERROR: "failed", Severity.WARNING: "warned", Severity.NOTE: "noted"}
         outcomes |= {f.code: words[f.severity] for f in worst_last}
-        return Tally(outcomes=outcomes)
+        return RuleCounts(outcomes=outcomes)
 
-    def within(self, prefix: str) -> Tally:
+    def within(self, prefix: str) -> RuleCounts:
         """The rules whose code begins with `prefix`."""
-        return Tally(outcomes={c: word for c, word in self.outcomes.items() if c.startswith(prefix)})
+        return RuleCounts(outcomes={c: word for c, word in self.outcomes.items() if c.startswith(prefix)})
 
     def codes(self, word: str) -> list[str]:
         return [code for code, outcome in self.outcomes.items() if outcome == word]
@@ -49,7 +49,7 @@ def verdict_line(report: Report) -> str:
     """What follows the word: what was not examined, or the counts, and the number of places where that is another one."""
     if report.verdict == "not examined":
         return "\n".join(not_examined(report)) or "no rule was chosen"
-    counts = Tally.of(report).counts()
+    counts = RuleCounts.of(report).counts()
     if len(report.findings) > len(report.codes):
         counts += f" ({len(report.findings)} findings)"
     return counts
