@@ -10,6 +10,7 @@ from typing import Any
 from .arguments import callable_or_none, flag, refused, several, told
 from .arguments import seed as checked_seed
 from .errors import ArgumentError
+from .lazy import lazy
 from .limits import Limits
 from .measurements import measure
 from .problem import Precision, Problem, problem_from
@@ -19,8 +20,9 @@ from .rules.saved import judge
 from .rules.table import Rule
 from .runtime.isolation import isolated
 from .runtime.scope import exclusive
-from .runtime.torch.session import TORCH, Runner
 from .version import __version__
+
+torch_session = lazy("wellposed.runtime.torch.session")
 
 
 def check(
@@ -153,11 +155,11 @@ def _keys(value: str | Sequence[str], name: str) -> tuple[str, ...]:
 
 
 def _environment(problem: Problem, seed: int, seconds: float) -> dict[str, str]:
-    runner = Runner(problem)
+    runner = torch_session.Runner(problem)
     count = sum(p.numel() for p in runner.parameters.values())
     return {
         "wellposed": __version__,
-        "torch": TORCH,
+        "torch": torch_session.TORCH,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "problem": problem.name or "",

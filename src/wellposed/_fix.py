@@ -12,22 +12,19 @@ from .arguments import callable_or_none, flag
 from .arguments import seed as checked_seed
 from .errors import ProblemError
 from .initialization import initialize
+from .lazy import lazy
 from .normalize import Normalizer
 from .problem import Problem, problem_from
 from .report import Report
 from .results import Fix, Remedy
 from .runtime.interrupts import unbroken
 from .runtime.scope import exclusive
-from .runtime.torch.batches import calibration_batch, inputs_tensor, targets_tensor
-from .runtime.torch.changed_problem import (
-    copy_problem,
-    with_transformed_inputs,
-    with_transformed_targets,
-    write_back,
-)
-from .runtime.torch.problem_forms import read_problem
-from .runtime.torch.restore import refuse_sharded
 from .signals.result import TrainingChange, TrainingProfile
+
+torch_batches = lazy("wellposed.runtime.torch.batches")
+torch_changed_problem = lazy("wellposed.runtime.torch.changed_problem")
+torch_problem_forms = lazy("wellposed.runtime.torch.problem_forms")
+torch_restore = lazy("wellposed.runtime.torch.restore")
 
 _RACE_STEPS = 60
 _RACE_SEEDS = 3
@@ -99,10 +96,10 @@ def fix(
 
 
 def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str], None] | None) -> Fix:
-    refuse_sharded(given.model, given.loss)
+    torch_restore.refuse_sharded(given.model, given.loss)
     tell = progress or (lambda stage: None)
     before = check(given, seed=seed, progress=progress)
-    problem = read_problem(given)
+    problem = torch_problem_forms.read_problem(given)
     accepted = _Attempt(problem, before, (), {})
     candidate = accepted
     withheld: list[Remedy] = []
@@ -144,7 +141,7 @@ def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str
     result = _with_data_as_given(accepted.problem, problem, given)
     if in_place and "recipe" in accepted.extras:
         with unbroken():
-            write_back(result, given)
+            torch_changed_problem.write_back(result, given)
         result = replace(result, model=given.model, optimizer=given.optimizer, loss=given.loss)
     return Fix(
         problem=result,
@@ -206,32 +203,32 @@ def _weight(report: Report) -> tuple[int, int]:
 
 
 def _normalise_inputs(problem: Problem, seed: int) -> _Proposal:
-    x = inputs_tensor(problem, seed=seed)
+    x = torch_batches.inputs_tensor(problem, seed=seed)
     normalizer = Normalizer.fit(x, columns=problem.feature_names if x.ndim == 2 else None)
     return _Proposal(
         name="normalise inputs",
-        problem=with_transformed_inputs(problem, normalizer),
+        problem=torch_changed_problem.with_transformed_inputs(problem, normalizer),
         summary=f"mean and std of each feature from the {len(x):,} training rows, applied unchanged to validation",
         extras={"normalizer": normalizer},
     )
 
 
 def _normalise_targets(problem: Problem, seed: int) -> _Proposal:
-    y = targets_tensor(problem, seed=seed)
+    y = torch_batches.targets_tensor(problem, seed=seed)
     normalizer = Normalizer.fit(y.reshape(len(y), -1))
     return _Proposal(
         name="normalise targets",
-        problem=with_transformed_targets(problem, normalizer),
+        problem=torch_changed_problem.with_transformed_targets(problem, normalizer),
         summary=f"mean and std of the targets from the {len(y):,} training rows; normalizer.inverse turns predictions back",
         extras={"target_normalizer": normalizer},
     )
 
 
 def _redraw_weights(problem: Problem, seed: int) -> _Proposal:
-    copied, refused = copy_problem(problem)
+    copied, refused = torch_changed_problem.copy_problem(problem)
     if refused:
         return _Proposal(name="redraw weights", problem=problem, summary="", refused=refused, extras={})
-    batch = calibration_batch(copied, seed=seed)
+    batch = torch_batches.calibration_batch(copied, seed=seed)
     done = initialize(copied.model, batch, seed=seed)
     drawn = sum(entry.gain is not None and entry.action != "left alone" for entry in done.recipe)
     return _Proposal(

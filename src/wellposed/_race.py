@@ -8,16 +8,18 @@ from typing import Any
 
 from .arguments import callable_or_none, flag, told, whole
 from .errors import ArgumentError, ProblemError
-from .objective.torch_loss_probes import constant_loss
+from .lazy import lazy
 from .problem import Problem, as_problem
 from .results import RATE_FACTORS, Lane, Race
 from .runtime.isolation import isolated
 from .runtime.scope import exclusive
-from .runtime.torch.batches import training_and_held_out
-from .runtime.torch.problem_forms import read_problem
-from .runtime.torch.restore import preserved_problem
-from .runtime.torch.session import Runner
-from .runtime.torch.training import held_out_curve, optimizer_facts, scale_rate
+
+torch_batches = lazy("wellposed.runtime.torch.batches")
+torch_loss_probes = lazy("wellposed.objective.torch_loss_probes")
+torch_problem_forms = lazy("wellposed.runtime.torch.problem_forms")
+torch_restore = lazy("wellposed.runtime.torch.restore")
+torch_session = lazy("wellposed.runtime.torch.session")
+torch_training = lazy("wellposed.runtime.torch.training")
 
 _POINTS = 20
 
@@ -104,15 +106,15 @@ def _named(value: Any, *, name: str) -> Problem:
 
 class _Side:
     def __init__(self, problem: Problem, name: str, tell: Callable[[str], None]) -> None:
-        self.problem, self.name, self.tell = read_problem(problem), name, tell
-        self.runner = Runner(self.problem)
+        self.problem, self.name, self.tell = torch_problem_forms.read_problem(problem), name, tell
+        self.runner = torch_session.Runner(self.problem)
         if not self.runner.trainable:
             raise ProblemError(
                 f"{name} has no parameter that trains: unfreeze those that should (requires_grad_(True))"
             )
 
     def run(self, at: Sequence[int], *, seeds: int, relative: bool) -> Lane:
-        with preserved_problem(self.problem):
+        with torch_restore.preserved_problem(self.problem):
             scale = self._scale() if relative else 1.0
             self.tell(f"racing {self.name}: choosing the rate")
             trials = {f: self._train(f, at, seed=0)[-1] for f in RATE_FACTORS}
@@ -128,18 +130,24 @@ class _Side:
         )
 
     def _rate(self) -> float:
-        return 1e-3 if self.problem.optimizer is None else optimizer_facts(self.problem.optimizer)[1]
+        return (
+            1e-3
+            if self.problem.optimizer is None
+            else torch_training.optimizer_facts(self.problem.optimizer)[1]
+        )
 
     def _batches(self, seed: int, steps: int) -> tuple[list[Any], list[Any]]:
-        fit, held_out = training_and_held_out(self.problem, count=steps, seed=seed)
+        fit, held_out = torch_batches.training_and_held_out(self.problem, count=steps, seed=seed)
         return [b.to(self.runner.device) for b in fit], [b.to(self.runner.device) for b in held_out]
 
     def _train(self, factor: float, at: Sequence[int], *, seed: int) -> list[float]:
         batches, held_out = self._batches(seed, at[-1])
-        return held_out_curve(self.runner, batches, held_out, at=at, seed=seed, change=scale_rate(factor))
+        return torch_training.held_out_curve(
+            self.runner, batches, held_out, at=at, seed=seed, change=torch_training.scale_rate(factor)
+        )
 
     def _scale(self) -> float:
-        constant = constant_loss(self.runner, self._batches(0, 1)[1][0], seed=0)
+        constant = torch_loss_probes.constant_loss(self.runner, self._batches(0, 1)[1][0], seed=0)
         if constant is None or constant <= 0:
             raise ProblemError(
                 "the targets of the two problems differ, and their losses have no common scale"
@@ -154,6 +162,6 @@ class _Side:
 
 
 def _targets(side: _Side) -> Any:
-    with preserved_problem(side.problem):
+    with torch_restore.preserved_problem(side.problem):
         targets = side._batches(0, 1)[1][0].targets
     return targets.detach().double().cpu().numpy() if hasattr(targets, "detach") else []

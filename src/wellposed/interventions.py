@@ -5,19 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .errors import UserCodeError
 from .inputs.result import InputEffect, InputProfile
+from .lazy import lazy
 from .limits import Limits
 from .objective.result import ObjectiveProfile, Targets
 from .rules.updates import diverged
-from .runtime.torch import changed_problem as transforms
-from .runtime.torch import training as training_runs
-from .runtime.torch.batch import Batch
-from .runtime.torch.session import Runner
 from .signals._measure import STEPS
 from .signals.result import Intervention, TrainingChange, TrainingOutcome, TrainingProfile
+
+if TYPE_CHECKING:
+    from .runtime.torch import changed_problem as transforms
+    from .runtime.torch import training as training_runs
+    from .runtime.torch.batch import Batch
+    from .runtime.torch.session import Runner
+else:
+    transforms = lazy("wellposed.runtime.torch.changed_problem")
+    training_runs = lazy("wellposed.runtime.torch.training")
 
 # Whether standardising could matter at all; wider than the rules' limits, so that a near miss is measured too.
 _SUSPECT_RMS = (0.2, 5.0)

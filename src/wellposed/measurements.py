@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -14,22 +14,34 @@ from .gradcheck.result import CustomBackwards
 from .inputs.profile import profile_inputs
 from .inputs.result import InputEffect, InputProfile
 from .interventions import ShortTraining, answer, input_effect, of_scales, of_the_optimizer
+from .lazy import lazy
 from .limits import Limits
-from .objective import torch_connections as connections
-from .objective import torch_loss_probes as loss_probes
 from .objective.label_probes import probe_labels, profile_targets
 from .objective.result import LabelProfile, ObjectiveProfile, TargetProfile, TrainableProfile, WiringProfile
 from .problem import Problem
 from .report import Unmeasured
 from .rules import RESULTS
 from .rules.updates import diverged
-from .runtime.torch import batches as torch_batches
-from .runtime.torch import layer_taps, problem_forms, restore
-from .runtime.torch import session as sessions
-from .runtime.torch import training as training_runs
-from .runtime.torch.batch import Batch
 from .signals._measure import STEPS, TAPPED_BATCHES, signal_profile
 from .signals.result import Intervention, SignalProfile, TrainingOutcome, TrainingProfile
+
+if TYPE_CHECKING:
+    from .objective import torch_connections as connections
+    from .objective import torch_loss_probes as loss_probes
+    from .runtime.torch import batches as torch_batches
+    from .runtime.torch import layer_taps, problem_forms, restore
+    from .runtime.torch import session as sessions
+    from .runtime.torch import training as training_runs
+    from .runtime.torch.batch import Batch
+else:
+    connections = lazy("wellposed.objective.torch_connections")
+    loss_probes = lazy("wellposed.objective.torch_loss_probes")
+    torch_batches = lazy("wellposed.runtime.torch.batches")
+    layer_taps = lazy("wellposed.runtime.torch.layer_taps")
+    problem_forms = lazy("wellposed.runtime.torch.problem_forms")
+    restore = lazy("wellposed.runtime.torch.restore")
+    sessions = lazy("wellposed.runtime.torch.session")
+    training_runs = lazy("wellposed.runtime.torch.training")
 
 _HELD_OUT = 4
 _PROBE_ROWS = 256
