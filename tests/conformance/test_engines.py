@@ -20,6 +20,7 @@ from tests.conformance.clusters import CUTS, dask_cluster, mixed_table, ray_clus
 from wellposed.data.arrow import columns_of
 from wellposed.errors import ArgumentError, DataError, MissingDependency
 from wellposed.moments import Moments
+from wellposed.moments.column_moments import ColumnMoments
 from wellposed.moments.columns import moments_of_piece
 from wellposed.moments.engines import engine_of, reduce_with
 from wellposed.moments.engines.partial import PartitionFault, layout_of, table_state
@@ -80,12 +81,12 @@ def ray() -> Iterator[Any]:
         yield module
 
 
-def moments_of(table: pa.Table, **options: bool) -> Moments:
+def moments_of(table: pa.Table, **options: bool) -> ColumnMoments:
     (batch,) = table.combine_chunks().to_batches()
     return moments_of_piece(columns_of(batch).piece(), **options)
 
 
-def bits(m: Moments) -> dict[str, Any]:
+def bits(m: ColumnMoments) -> dict[str, Any]:
     floats = {name: getattr(m, name).tobytes() for name in ("mean", "variance", "minimum", "maximum")}
     counts = {name: getattr(m, name).tolist() for name in ("count", "missing", "infinite")}
     return {**floats, **counts, "rows": m.rows, "fingerprint": m.fingerprint}
