@@ -48,7 +48,7 @@ def uneven(**more: Any) -> wp.Problem:
     x = torch.randn(200, 2) * torch.tensor([1.0, 400.0])
     y = (x[:, :1] > 0).long().squeeze(1)
     model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), Cubed(), nn.Linear(8, 2))
-    given = {"train": (x[:150], y[:150]), "validation": (x[150:], y[150:])} | more
+    given: dict[str, Any] = {"train": (x[:150], y[:150]), "validation": (x[150:], y[150:])} | more
     return wp.Problem(
         model=model, loss=F.cross_entropy, optimizer=torch.optim.SGD(model.parameters(), lr=0.01), **given
     )
