@@ -8,7 +8,7 @@ import torch
 
 from wellposed.moments import Moments
 from wellposed.moments.columns import reduce_tensor
-from wellposed.moments.exact import numpy_sums, torch_sums
+from wellposed.moments.exact import torch_sums
 
 RNG = np.random.default_rng(0)
 
@@ -24,11 +24,6 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(torch_sums, "_split", counted)
     return sizes
-
-
-@pytest.mark.parametrize("name", ["ROWS", "_BAND", "_FIRST", "_NEXT"])
-def test_the_device_cuts_as_the_cpu_does(name: str) -> None:
-    assert getattr(torch_sums, name) == getattr(numpy_sums, name)
 
 
 def test_few_rows_of_many_columns_are_not_filled_up(cut: list[int]) -> None:

@@ -18,8 +18,8 @@ from wellposed.choices import METHODS
 from wellposed.errors import ArgumentError, ArtifactError, DataError
 from wellposed.normalize.export.onnx import to_onnx
 from wellposed.normalize.jax import to_jax
+from wellposed.normalize.torch import transform as torch_transform
 from wellposed.normalize.torch.transform import to_torch
-from wellposed.runtime.torch import tensors as torch_arrays
 
 RNG = np.random.default_rng(0)
 FAR = (1e7 + 0.3 + RNG.integers(-3, 4, size=(50, 3))).astype(np.float32) + np.float32([0, 100, -1e5])
@@ -194,11 +194,11 @@ def test_the_module_keeps_its_numbers_when_the_model_is_cast() -> None:
 
 def test_a_device_without_float64_takes_the_center_in_two_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     n = Normalizer.fit(FAR)
-    monkeypatch.setattr(torch_arrays, "WITHOUT_FLOAT64", ["cpu"])
+    monkeypatch.setattr(torch_transform, "WITHOUT_FLOAT64", ["cpu"])
 
     z = to_torch(n)(torch.tensor(FAR))
-    again = torch_arrays.affine(torch.tensor(FAR), n.center, n.scale, inverse=False)
-    back = torch_arrays.affine(again, n.center, n.scale, inverse=True)
+    again = torch_transform.affine(torch.tensor(FAR), n.center, n.scale, inverse=False)
+    back = torch_transform.affine(again, n.center, n.scale, inverse=True)
 
     assert spacings(z.numpy(), exact(n, FAR)) <= 2
     assert spacings(again.numpy(), exact(n, FAR)) <= 2
