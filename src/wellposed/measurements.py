@@ -477,10 +477,10 @@ def signals_after_training(
     )  # fmt: skip
 
 
-def _learned(training: TrainingProfile | None) -> float:
-    """Share of the constant prediction's loss that the user's own model gets rid of on held-out rows."""
+def _learned(training: TrainingProfile | None) -> float | None:
+    """Share of the constant prediction's loss that the user's own model gets rid of on held-out rows; None where that loss is not known."""
     if training is None or not training.constant_loss:
-        return 0.0
+        return None
     return 1 - training.outcome.end / training.constant_loss
 
 
@@ -577,7 +577,7 @@ def labels(
     x = whole.tensors[0].detach().double().cpu().numpy()
     y = whole.targets.detach()
     profile = probe_labels(x, (y.double() if y.is_floating_point() else y).cpu().numpy(), seed=context.seed)
-    return _NO_SUCH_LABELS if profile is None else replace(profile, learned=_learned(training))
+    return _NO_SUCH_LABELS if profile is None else replace(profile, learned=_learned(training) or 0.0)
 
 
 def custom_backwards(context: Context, usable: UsableLoss) -> CustomBackwards:

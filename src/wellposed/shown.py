@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 saved: Any = None
-"""The module that reads saved measurements and judges them again, for `Report`; set by the package itself."""
+"""The module that reads saved measurements and judges them again, for `Report`; set at the end of `wellposed/__init__.py`."""
 
 render: Callable[[Any, str, int], Any] | None = None
-"""From a result, a form (``"text"``, ``"rich"`` or ``"html"``) and a width to what is shown; set by the package itself."""
+"""From a result, a form (``"text"``, ``"rich"`` or ``"html"``) and a width to what is shown; set at the end of `wellposed/__init__.py`."""
 
 
 class Shown:

@@ -95,4 +95,5 @@ def _file(place: Path, kind: str) -> Part:
         return parquet.ParquetPart(place)
     if kind == "ipc":
         return IpcPart(place)
+    assert kind == "csv", kind
     return csv_files.TextPart(place)

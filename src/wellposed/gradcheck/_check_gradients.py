@@ -241,7 +241,7 @@ class Checker:
         replay: Literal["auto"] | bool,
         seed: int,
     ) -> None:
-        self.adapter: Any = torch_objective if framework == "torch" else jax_objective
+        self.adapter: Any = {"torch": torch_objective, "JAX": jax_objective}[framework]
         self.f, self.inputs = f, inputs
         self.mode, self.resolution, self.replay, self.seed = mode, resolution, replay, seed
 

@@ -4,8 +4,8 @@ With F at x + h u and x - h u and the moves really made, the residual slope is
 ``r(h) = (F+ - F- - <g, x+ - x->) / 2h = e + c h^2``; e is the error of the gradient along the direction. The even residual
 ``s(h) = (F+ + F- - 2 F0) / 2h = a h`` holds kinks and noise but no gradient error: what remains of it after a h is removed widens the bar.
 
-The bar is the sum of: the noise of F over the step and the rounding of the claimed gradient (both from `noise`), a part of the truncation
-c h^2, and the kink.
+The bar has the noise of F over the step, a part of the truncation c h^2, and the kink; in low precision it is at least as wide as the
+estimates at neighbouring steps scatter; the rounding of the claimed gradient is added to it. `noise` measures the first and the last.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
 """Where noise enters the error bar of a gradient: rounding and randomness of F, and the rounding of a float32 (or coarser) gradient.
 
-An error bar has two terms of noise, put together in `directional_error`:
+This file measures it; `directional_error` divides by the steps and puts the bar together:
 
-- `noise_of_f` and `repeat_noise`: the standard deviation of one value of F, divided by the step;
+- `noise_of_f` and `repeat_noise`: the standard deviation of one value of F;
 - `gradient_noise`: the rounding of the claimed gradient itself, which only matters below float64.
+
+Below float64 two more things widen a bar: the scatter of estimates at neighbouring steps (`directional_error._disagreement`), and
+rounding inside F that is coarser than its dtype says (`quantisation`).
 """
 
 from __future__ import annotations

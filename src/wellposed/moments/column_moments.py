@@ -26,7 +26,11 @@ Counts = Digits
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ColumnMoments:
-    """What `Moments` holds and computes, without the ways to read data; files below `moments` make it with `made`."""
+    """What `Moments` holds and computes, without the ways to read data.
+
+    The files that `moments.py` imports make it with `made`, which gives an instance of `Moments`: the subclass announces itself here
+    when it is defined, and the package imports it first.
+    """
 
     count: Counts
     """Finite entries of each column."""

@@ -101,6 +101,7 @@ def apply(
         return _array(stored(place, key), normalizer, target)
     if kind == "csv":
         return _text(csv_files.TextPart(place), normalizer, target)
+    assert kind in ("parquet", "ipc"), kind
     return _tabular(place, kind, normalizer, target)
 
 

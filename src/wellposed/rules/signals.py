@@ -35,7 +35,7 @@ def vanishing_activations(profile: SignalProfile, limits: Limits) -> Iterator[Ju
         )
         return
     if first.rms < gone and not recovered:
-        at = next(x for x in profile.layers if x.rms < limits.step_down * scale)
+        at = next((x for x in profile.layers if x.rms < limits.step_down * scale), first)
         yield Defect(
             where=at.name,
             summary=f"the signal falls from std {profile.input_std:.2g} at the input to rms {first.rms:.2g} at {first.name} (limit {gone:.2g})",
@@ -55,7 +55,7 @@ def exploding_activations(profile: SignalProfile, limits: Limits) -> Iterator[Ju
     last = _end(profile.layers)
     limit = limits.exploded * max(profile.input_std, 1.0)
     if last and last.sample_std > limit:
-        at = next(x for x in profile.layers if x.sample_std > limit / 100)
+        at = next((x for x in profile.layers if x.sample_std > limit / 100), last)
         yield Defect(
             where=at.name,
             summary=f"across-sample std grows from {profile.input_std:.2g} at the input to {last.sample_std:.2g} at {last.name} (limit {limit:.2g})",

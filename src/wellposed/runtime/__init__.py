@@ -1,1 +1,4 @@
-"""What running the user's code needs: what it reaches, how that is kept and given back, signals, a process of its own."""
+"""Running the user's code without a trace: what it reaches, how that is kept and given back, Ctrl-C, and processes of its own.
+
+What a framework adds stands in `torch/` and `jax/`.
+"""

@@ -14,7 +14,7 @@ W = 264
 BLOCK = 128
 """Rows of a block at most."""
 PARTS = 11
-"""Sums that a lane keeps: total, high, low of `kernel_blocks.sum_short`; then t, u, aa, ab, bb, ac, bc, cc of
+"""Sums that a lane keeps: total, high, low of `kernel_blocks._sum_short`; then t, u, aa, ab, bb, ac, bc, cc of
 `kernel_blocks.sum_long`."""
 FLOATS, WHOLES = 8 + 3 * PARTS, 3
 """Numbers that are kept of a lane: see `kernel.Lanes`."""

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 VALUE_BIAS = 1152
 SQUARE_BIAS = 2304
 VALUE_LIMBS = 72
-"""Covers 2**-1152 to 2**1152: the smallest subnormal, with 53 bits below it, to 2**63 times the largest."""
+"""Covers 2**-1152 to 2**1152: the smallest subnormal, with 78 bits below it, to 2**127 times the largest."""
 SQUARE_LIMBS = 144
 _BITS = 32
 _MASK = (1 << _BITS) - 1
