@@ -81,6 +81,22 @@ def test_inputs_that_are_codes_or_do_not_vary_give_no_verdict(rule: Rule, std: f
 # WP201 to WP203
 
 
+def test_under_a_limit_that_no_layer_before_it_reaches_the_last_layer_is_named() -> None:
+    quarter = stack(0.5, 0.5, 0.25, 1)
+    (defect,) = rules.vanishing_activations(
+        replace(SOUND, layers=quarter, later=quarter), Limits(vanished=0.5)
+    )
+
+    assert defect.where == "fc2"
+
+
+def test_a_signal_that_came_back_is_not_accused_where_what_was_learned_is_not_known() -> None:
+    gone = stack(1, 1, 1e-6, 1)
+
+    assert faults(rules.vanishing_activations, layers=gone, later=stack(1, 1, 1, 1), learned=None) == []
+    assert faults(rules.vanishing_activations, layers=gone, later=stack(1, 1, 1, 1), learned=0.0)
+
+
 def test_a_signal_that_vanishes_and_stays_away_is_named_where_its_fall_began() -> None:
     gone = stack(1, 5e-3, 1e-4, 1e-5, 1e-6)
     (fault,) = faults(rules.vanishing_activations, layers=gone, later=gone)
