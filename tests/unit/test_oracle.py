@@ -82,6 +82,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     return lambda *arguments: oracle.main([str(argument) for argument in arguments])
 
 
+# Another test of this process may have started JAX, which warns of every fork; the child runs one case and ends.
+forks = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+
+
+@forks
 def test_a_part_is_equal_to_itself(
     small: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,6 +96,7 @@ def test_a_part_is_equal_to_itself(
     assert "gradients: 1 cases, 0 differences" in capsys.readouterr().out
 
 
+@forks
 def test_a_difference_is_printed_and_is_the_exit_status(
     small: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
