@@ -13,6 +13,7 @@ LAYERS = {
         "lazy.py",
         "limits.py",
         "own_files.py",
+        "plain_value.py",
         "plain.py",
         "problem.py",
         "report.py",

@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
 from wellposed.errors import ArgumentError, DataError, LeakageError
+from wellposed.moments import Moments
 from wellposed.normalize import Normalizer
 
 RNG = np.random.default_rng(0)
@@ -626,3 +627,14 @@ def test_integers_that_float64_blurs_are_remarked() -> None:
     n = Normalizer.fit(np.column_stack([spread, close]))
 
     assert n.remarks == ("integers too large for float64, which blurs them by over 1% of a std: 1",)
+
+
+def test_a_subclass_of_a_users_own_changes_no_other_instance() -> None:
+    class Mine(Normalizer):
+        pass
+
+    class MyMoments(Moments):
+        pass
+
+    assert type(Normalizer.fit(np.ones((3, 2)))) is Normalizer
+    assert type(Moments.of(np.ones((3, 2)))) is Moments

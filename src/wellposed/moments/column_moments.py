@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Self, cast
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import number, refused, whole
 from ..errors import ArgumentError, DataError
+from ..plain_value import PlainValue
 from .exact.numpy_sums import Products
 from .exact.rounding import nearest, nearest_root
 from .exact.sums import SQUARE_BIAS, VALUE_BIAS, Digits, ExactSums, Floats
@@ -25,11 +26,10 @@ Counts = Digits
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ColumnMoments:
+class ColumnMoments(PlainValue):
     """What `Moments` holds and computes, without the ways to read data.
 
-    The files that `moments.py` imports make it with `made`, which gives an instance of `Moments`: the subclass announces itself here
-    when it is defined, and the package imports it first.
+    The files that `moments.py` imports make it with `made`, which gives an instance of `Moments`.
     """
 
     count: Counts
@@ -52,22 +52,6 @@ class ColumnMoments:
     """Σxy of each pair of columns, where a covariance was asked for."""
     sketches: Sketches | None = None
     """Where quantiles were asked for."""
-
-    _public: ClassVar[type[ColumnMoments]]
-
-    def __init_subclass__(cls) -> None:
-        ColumnMoments._public = cls
-
-    @classmethod
-    def made(cls, **parts: Any) -> Self:
-        """Moments of the class that users know, `Moments`, which is defined on top of the files that call this."""
-        return cast(type[Self], cls._public)(**parts)
-
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, np.ndarray):
-                value.setflags(write=False)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)  # arrays come back writable

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import whole
 from ..data.column_names import NO_NAME, printable
+from ..plain_value import PlainValue
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class FittedTransform:
+class FittedTransform(PlainValue):
     """What `Normalizer` holds, for the files that fit, apply, save and export it; they make it with `made`."""
 
     method: str
@@ -63,22 +63,6 @@ class FittedTransform:
     remarks: tuple[str, ...] = ()
     """What the fit had to decide, and what its reader should know."""
     provenance: Provenance
-
-    _public: ClassVar[type[FittedTransform]]
-
-    def __init_subclass__(cls) -> None:
-        FittedTransform._public = cls
-
-    @classmethod
-    def made(cls, **parts: Any) -> Self:
-        """One of the class that users know, `Normalizer`, which is defined on top of the files that call this."""
-        return cast(type[Self], cls._public)(**parts)
-
-    def __post_init__(self) -> None:
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, np.ndarray):
-                value.setflags(write=False)
 
     @cached_property
     def mixed(self) -> NDArray[np.bool_]:
