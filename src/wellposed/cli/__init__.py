@@ -135,7 +135,11 @@ def _limit(text: str, known: set[str]) -> tuple[str, float]:
     name, _, value = (part.strip() for part in text.partition("="))
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "`wellposed explain WP101` names those of a rule"
+        hint = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else "`wellposed explain WP101` names those of a rule"
+        )
         raise click.BadParameter(f"{name!r} is no limit; {hint}", param_hint="'--limits'")
     try:
         number = float(value)
