@@ -21,9 +21,9 @@ from wellposed.data.arrow import columns_of
 from wellposed.errors import ArgumentError, DataError, MissingDependency
 from wellposed.moments import Moments
 from wellposed.moments.column_moments import ColumnMoments
-from wellposed.moments.columns import moments_of_piece
 from wellposed.moments.engines import engine_of, reduce_with
 from wellposed.moments.engines.partial import PartitionFault, layout_of, table_state
+from wellposed.moments.reduction import moments_of_piece
 from wellposed.normalize import Normalizer
 
 pytest.importorskip("dask.dataframe")

@@ -20,7 +20,7 @@ import pytest
 from wellposed import Moments
 from wellposed.data import csv_files
 from wellposed.data.open import open_source
-from wellposed.moments.columns import moments_of_piece
+from wellposed.moments.reduction import moments_of_piece
 from wellposed.moments.resume import reduce_source
 
 ROWS = 3001

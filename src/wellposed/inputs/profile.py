@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..moments.column_moments import ColumnMoments
-from ..moments.columns import kept_axes, reduce_batch
 from ..moments.exact.sums import Floats
+from ..moments.reduction import kept_axes, reduce_batch
 from .conditioning import cost_contours, measure_conditioning
 from .duplicates import count_duplicates
 from .leakage import fingerprint_leak

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..moments.column_moments import ColumnMoments
-from ..moments.columns import kept_axes
 from ..moments.exact.sums import Floats
+from ..moments.reduction import kept_axes
 from .duplicates import distinct_records
 from .result import SplitShift
 

@@ -13,7 +13,7 @@ from ..arguments import flag, refused
 from ..data.batches import as_array, axis_for, batches
 from ..lazy import lazy
 from .column_moments import ColumnMoments
-from .columns import Reduction, reduce_batch, reduce_on_device
+from .reduction import Reduction, reduce_batch, reduce_on_device
 from .sparse import check_axis, entries_of, reduce_sparse
 from .weighted import reduce_weighted
 

@@ -17,8 +17,8 @@ from ..data.open import open_source
 from ..errors import ArgumentError, DataError
 from ..lazy import lazy
 from .column_moments import ReadResult
-from .columns import Reduction, kept_axes, reduce_on_device
 from .moments import Moments
+from .reduction import Reduction, kept_axes, reduce_on_device
 from .resume import reduce_source
 from .sparse import check_axis, entries_of, reduce_sparse
 from .weighted import reduce_weighted

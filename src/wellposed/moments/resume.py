@@ -26,8 +26,8 @@ from ..own_files import remove_whole, write_whole
 from ..version import __version__
 from . import saved
 from .column_moments import ColumnMoments
-from .columns import moments_of_piece
 from .exact.accumulator import load_ahead
+from .reduction import moments_of_piece
 
 if TYPE_CHECKING:
     from ..data.source import Piece, Source

@@ -15,8 +15,8 @@ from ..data.batches import as_array, is_sparse, is_tensor, rows_of
 from ..errors import ArgumentError, DataError
 from ..lazy import lazy
 from .column_moments import ColumnMoments
-from .columns import moments_of, precision_of, sums_of_columns
 from .exact.accumulator import Accumulator, ColumnSums
+from .reduction import moments_of, precision_of, sums_of_columns
 
 torch_tensors = lazy("wellposed.runtime.torch.tensors")
 

@@ -13,7 +13,7 @@ from ..arguments import told
 from ..data.batches import as_array, whole_array
 from ..errors import ArgumentError, DataError
 from .column_moments import ColumnMoments
-from .columns import as_columns, kept_axes, reduce_batch
+from .reduction import as_columns, kept_axes, reduce_batch
 from .sparse import check_axis, entries_of, reduce_sparse, some_rows
 
 _MOST = 1 << 62  # entries that are counted

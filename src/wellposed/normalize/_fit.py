@@ -17,8 +17,8 @@ from ..data.column_names import NO_NAME, listed, printable
 from ..data.held_out import check_split
 from ..errors import ArgumentError, DataError
 from ..moments.column_moments import ColumnMoments, ReadResult
-from ..moments.columns import kept_axes
 from ..moments.read import read
+from ..moments.reduction import kept_axes
 from ..moments.resume import Checkpoint
 from ..version import __version__
 from .fitted import FittedTransform, Provenance

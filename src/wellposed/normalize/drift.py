@@ -29,8 +29,8 @@ from ..data.open import open_source
 from ..errors import DataError
 from ..lazy import lazy
 from ..moments.column_moments import ColumnMoments
-from ..moments.columns import kept_axes, moments_of_piece, reduce_batch
 from ..moments.exact.sums import Floats
+from ..moments.reduction import kept_axes, moments_of_piece, reduce_batch
 from ..moments.sparse import entries_of, filled_in, some_rows
 from ..shown import Shown
 from ._apply import spread_over

@@ -14,7 +14,7 @@ from ..data.batches import is_tensor
 from ..data.column_names import repeated, shown
 from ..errors import ArgumentError
 from ..lazy import lazy
-from ..moments.columns import kept_axes
+from ..moments.reduction import kept_axes
 from ..version import __version__
 from .fitted import FittedTransform, Provenance
 from .methods import method_of

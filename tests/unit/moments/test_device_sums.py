@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from wellposed.moments import Moments
-from wellposed.moments.columns import reduce_tensor
 from wellposed.moments.exact import torch_sums
+from wellposed.moments.reduction import reduce_tensor
 
 RNG = np.random.default_rng(0)
 

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from wellposed.moments import Moments
-from wellposed.moments import columns as reduction
-from wellposed.moments.columns import reduce_columns, reduce_tensor
+from wellposed.moments import Moments, reduction
 from wellposed.moments.exact import accumulator
 from wellposed.moments.exact.accumulator import Accumulator, ColumnSums
 from wellposed.moments.exact.rounding import nearest_root
 from wellposed.moments.exact.sums import SQUARE_BIAS, VALUE_BIAS, ExactSums
+from wellposed.moments.reduction import reduce_columns, reduce_tensor
 
 RNG = np.random.default_rng(0)
 NORMAL = RNG.normal(size=(1003, 5))

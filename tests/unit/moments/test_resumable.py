@@ -14,7 +14,7 @@ from wellposed.data.source import Piece, Source
 from wellposed.errors import ArgumentError, ArtifactError, DataError
 from wellposed.moments import Moments, resume
 from wellposed.moments import resume as checkpoint
-from wellposed.moments.columns import moments_of_piece
+from wellposed.moments.reduction import moments_of_piece
 from wellposed.moments.resume import Checkpoint, reduce_source
 
 ROWS = np.random.default_rng(0).normal(size=(70, 3)) * [1.0, 1e6, 1e-6] + [0.0, 1e9, 5.0]

@@ -15,7 +15,7 @@ from ...data.source import PIECE_BYTES
 from ...errors import ArgumentError, DataError, WellposedError
 from ...lazy import lazy
 from ..column_moments import ColumnMoments, ReadResult
-from ..columns import moments_of_piece, reduce_batch
+from ..reduction import moments_of_piece, reduce_batch
 
 arrow = lazy("wellposed.data.arrow")
 
