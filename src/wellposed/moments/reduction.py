@@ -126,31 +126,29 @@ def sums_of_columns(
 ) -> tuple[ColumnSums, NDArray[np.int64]]:
     """The sums of each column, and how many NaN were added to it."""
     total = int(entries.sum())
+    accumulator = Accumulator(len(columns))
     if (total < _STACKED * len(columns) or not is_worth_compiling(total)) and not any(
         map(_beyond_float64, columns)
     ):
-        return _sums_of_stacked(columns, entries)
-    accumulator = Accumulator(len(columns))
-    extra: list[ColumnSums] = []
-    for i, column in enumerate(columns):
-        _feed(accumulator, column, extra, column=i)
-    return _together(accumulator, extra), np.zeros_like(entries)
+        unread = _add_stacked(accumulator, columns, entries)
+    else:
+        unread = np.zeros_like(entries)
+        for i, column in enumerate(columns):
+            _feed(accumulator, column, column=i)
+    return accumulator.sums(), unread
 
 
-def _sums_of_stacked(
-    columns: Sequence[NDArray[Any]], entries: NDArray[np.int64]
-) -> tuple[ColumnSums, NDArray[np.int64]]:
-    """The same, of few entries as one table, which costs less than column by column."""
+def _add_stacked(
+    accumulator: Accumulator, columns: Sequence[NDArray[Any]], entries: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Few entries as one table, which costs less than column by column; gives the NaN that fill it."""
     filled = np.flatnonzero(entries)
     height = int(entries.max(initial=0))
     table = np.full((height, len(filled)), np.nan)
     for i, column in enumerate(filled):
         table[: entries[column], i] = columns[int(column)]
-    accumulator = Accumulator(len(filled))
-    accumulator.add(table)
-    return accumulator.sums().placed(filled.tolist(), len(columns)), np.where(
-        entries > 0, height - entries, 0
-    )
+    accumulator.add_sums(_sums_of(table), filled.tolist())
+    return np.where(entries > 0, height - entries, 0)
 
 
 class Reduction:
@@ -167,7 +165,6 @@ class Reduction:
         self._shape: tuple[int, ...] | None = None
         self._entries = self._rows = 0
         self._precision = 0.0
-        self._extra: list[ColumnSums] = []
 
     def add(self, batch: NDArray[Any], *, rows: int | None = None) -> None:
         """Add an array whose first axis holds the samples; `rows` says how many, if not its length."""
@@ -183,8 +180,7 @@ class Reduction:
         self._precision = max(self._precision, precision_of(batch.dtype))
         if batch.size == 0:
             return
-        _feed_batch(self._accumulator, batch, kept, self._extra)
-        self._extra = [reduce(or_, self._extra)] if self._extra else []
+        _feed_batch(self._accumulator, batch, kept)
         if self._covariance:
             self._products = self._products | products_of(as_columns(batch, kept))
         if self._quantiles:
@@ -196,7 +192,7 @@ class Reduction:
             return ColumnMoments.empty()
         size = int(np.prod(self._shape))
         return moments_of(
-            _together(self._accumulator, self._extra),
+            self._accumulator.sums(),
             entries=np.full(size, self._entries, dtype=np.int64),
             lost=np.zeros(size, dtype=np.int64),
             shape=self._shape,
@@ -250,13 +246,6 @@ def moments_of(
     )
 
 
-def _together(accumulator: Accumulator, extra: list[ColumnSums]) -> ColumnSums:
-    sums = accumulator.sums()
-    for part in extra:
-        sums = sums | part
-    return sums
-
-
 def _checked_mask(mask: Any, batch: NDArray[Any], kept: tuple[int, ...]) -> NDArray[np.bool_]:
     if isinstance(mask, str | bytes):
         raise refused("mask", mask, "an array of booleans")
@@ -270,28 +259,27 @@ def _checked_mask(mask: Any, batch: NDArray[Any], kept: tuple[int, ...]) -> NDAr
     return mask
 
 
-def _feed_batch(
-    accumulator: Accumulator, batch: NDArray[Any], kept: tuple[int, ...], extra: list[ColumnSums]
-) -> None:
+def _feed_batch(accumulator: Accumulator, batch: NDArray[Any], kept: tuple[int, ...]) -> None:
     """Add a batch: by columns where theirs lie in long runs, otherwise by rows, in threads when it is large."""
     inner = int(np.prod(batch.shape[kept[-1] + 1 :])) if len(kept) == 1 else 1
     if inner >= _RUN:
         for i in range(batch.shape[kept[0]]):
-            _feed(accumulator, batch.take(i, axis=kept[0]).reshape(-1), extra, column=i)
+            _feed(accumulator, batch.take(i, axis=kept[0]).reshape(-1), column=i)
         return
     rows = as_columns(batch, kept)
     tasks = min(cores(), rows.size // _TASK, max(1, _SHARED // rows.shape[1]))
     if tasks < 2:
-        _feed(accumulator, rows, extra)
+        _feed(accumulator, rows)
         return
     with ThreadPoolExecutor(tasks) as pool:
-        extra += pool.map(_sums_of, np.array_split(rows, tasks))
+        for sums in pool.map(_sums_of, np.array_split(rows, tasks)):
+            accumulator.add_sums(sums)
 
 
 def _sums_of(rows: NDArray[Any]) -> ColumnSums:
-    accumulator, extra = Accumulator(rows.shape[1]), []
-    _feed(accumulator, rows, extra)
-    return _together(accumulator, extra)
+    accumulator = Accumulator(rows.shape[1])
+    _feed(accumulator, rows)
+    return accumulator.sums()
 
 
 def as_columns(batch: NDArray[Any], kept: tuple[int, ...]) -> NDArray[Any]:
@@ -302,17 +290,15 @@ def as_columns(batch: NDArray[Any], kept: tuple[int, ...]) -> NDArray[Any]:
     return np.moveaxis(batch, kept, range(-len(kept), 0)).reshape(-1, width)
 
 
-def _feed(
-    accumulator: Accumulator, x: NDArray[Any], extra: list[ColumnSums], *, column: int | None = None
-) -> None:
+def _feed(accumulator: Accumulator, x: NDArray[Any], *, column: int | None = None) -> None:
     """Add rows ``(entries, columns)``, or the entries of one column, in blocks of a dtype that holds them."""
     kind = _held_exactly(x.dtype)
     if _beyond_float64(x):
-        extra.append(_wide_integers(x, column, accumulator))
+        accumulator.add_sums(_wide_integers(x), None if column is None else [column])
         return
     if x.ndim == 2 and x.flags.f_contiguous and not x.flags.c_contiguous:
         for i in range(x.shape[1]):
-            _feed(accumulator, x[:, i], extra, column=i)
+            _feed(accumulator, x[:, i], column=i)
         return
     as_it_is = x.dtype == kind and x.flags.c_contiguous and x.flags.aligned
     step = max(1, len(x) if as_it_is else _CONVERTED // max(1, x[:1].size))
@@ -339,35 +325,30 @@ def _beyond_float64(x: NDArray[Any]) -> bool:
     )
 
 
-def _wide_integers(x: NDArray[Any], column: int | None, accumulator: Accumulator) -> ColumnSums:
+def _wide_integers(x: NDArray[Any]) -> ColumnSums:
     """Integers that float64 does not hold, as ``upper * 2**32 + lower``.
 
     Their squares need ``2 * upper * lower``, which is ``(upper + lower)² - upper² - lower²``.
     """
-    upper = x >> x.dtype.type(32)
-    lower = x & x.dtype.type(0xFFFFFFFF)
     rows = x.reshape(len(x), -1)
-    parts = []
-    for part in (upper, lower, upper.astype(np.float64) + lower.astype(np.float64)):
-        part_sums = Accumulator(rows.shape[1])
-        part_sums.add(np.ascontiguousarray(part.reshape(rows.shape), dtype=np.float64))
-        parts.append(part_sums.sums())
-    high, low, mixed = parts
+    upper = rows >> rows.dtype.type(32)
+    lower = rows & rows.dtype.type(0xFFFFFFFF)
+    high, low, mixed = (
+        _sums_of(part.astype(np.float64)) for part in (upper, lower, upper.astype(np.float64) + lower)
+    )
     cross = mixed.squares + -high.squares + -low.squares
-    none = np.zeros(rows.shape[1], dtype=np.int64)
-    sums = ColumnSums(
+    return ColumnSums(
         values=high.values.shifted(1) + low.values,
         squares=high.squares.shifted(2) + cross.shifted(1) + low.squares,
-        missing=none,
-        infinite=none,
+        missing=high.missing,
+        infinite=high.infinite,
         minimum=rows.min(axis=0).astype(np.float64),
         maximum=rows.max(axis=0).astype(np.float64),
     )
-    return sums if column is None else sums.placed([column], accumulator.columns)
 
 
 def reduce_on_device(
-    data: Any, *, axis: int | tuple[int, ...] | None, covariance: bool, quantiles: bool
+    data: Any, *, axis: int | tuple[int, ...] | None, covariance: bool = False, quantiles: bool = False
 ) -> ColumnMoments | None:
     """Moments of a tensor on an accelerator, reduced there; None where that does not apply."""
     if covariance or quantiles or not is_tensor(data):
@@ -383,18 +364,20 @@ def reduce_tensor(data: Any, *, axis: int | tuple[int, ...] | None = None) -> Co
         raise DataError(f"the data has shape {tuple(data.shape)}: expected at least one column")
     columns = int(np.prod(shape))
     rows = data.detach().movedim(kept, tuple(range(-len(kept), 0))).reshape(-1, columns)
-    sums = Accumulator(columns).sums()
+    accumulator = Accumulator(columns)
     for part in torch_sums.sum_columns(rows):
-        sums = sums | ColumnSums(
-            values=total(part.values, columns, bias=VALUE_BIAS),
-            squares=total(part.squares, columns, bias=SQUARE_BIAS),
-            missing=part.missing,
-            infinite=part.infinite,
-            minimum=part.minimum,
-            maximum=part.maximum,
+        accumulator.add_sums(
+            ColumnSums(
+                values=total(part.values, columns, bias=VALUE_BIAS),
+                squares=total(part.squares, columns, bias=SQUARE_BIAS),
+                missing=part.missing,
+                infinite=part.infinite,
+                minimum=part.minimum,
+                maximum=part.maximum,
+            )
         )
     return moments_of(
-        sums,
+        accumulator.sums(),
         entries=np.full(columns, len(rows), dtype=np.int64),
         lost=np.zeros(columns, dtype=np.int64),
         shape=shape,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import reduce
-from operator import or_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from .reduction import moments_of, precision_of, sums_of_columns
 torch_tensors = lazy("wellposed.runtime.torch.tensors")
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,8 +87,7 @@ def reduce_sparse(
     if columns == 0:
         raise DataError(f"the data has shape {entries.shape}: expected at least one column")
     stored = np.bincount(entries.column, minlength=columns)
-    unread = np.zeros(columns, dtype=np.int64)
-    sums = reduce(or_, _parts(entries, stored, unread), Accumulator(columns).sums())
+    sums, unread = _sums(entries, stored)
     has_zeros = stored < rows
     return moments_of(
         replace(
@@ -106,22 +103,22 @@ def reduce_sparse(
     )
 
 
-def _parts(
-    entries: SparseEntries, stored: NDArray[np.int64], unread: NDArray[np.int64]
-) -> Iterator[ColumnSums]:
-    """Sums of columns that store about as many entries: as one table they are at least a quarter full.
+def _sums(entries: SparseEntries, stored: NDArray[np.int64]) -> tuple[ColumnSums, NDArray[np.int64]]:
+    """The sums of each column, and how many NaN were added to it.
 
-    The NaN that fill such a table are counted in `unread`.
+    Columns that store about as many entries are summed together: as one table they are at least a quarter full.
     """
     values = entries.values[np.argsort(entries.column, kind="stable")]
     ends = np.cumsum(stored)
     magnitude = (np.frexp(stored)[1] + 1) // 2
+    accumulator, unread = Accumulator(len(stored)), np.zeros(len(stored), dtype=np.int64)
     for size in np.unique(magnitude[stored > 0]):
         places = np.flatnonzero(magnitude == size)
         part, unread[places] = sums_of_columns(
             [values[ends[i] - stored[i] : ends[i]] for i in places], stored[places]
         )
-        yield part.placed(places.tolist(), len(stored))
+        accumulator.add_sums(part, places.tolist())
+    return accumulator.sums(), unread
 
 
 def some_rows(matrix: Any) -> Callable[[NDArray[np.intp]], Any]:

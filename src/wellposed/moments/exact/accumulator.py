@@ -6,9 +6,9 @@ import os
 import threading
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,25 +42,6 @@ class ColumnSums:
     infinite: Digits
     minimum: Floats
     maximum: Floats
-
-    def __or__(self, other: ColumnSums) -> ColumnSums:
-        return ColumnSums(
-            values=self.values + other.values,
-            squares=self.squares + other.squares,
-            missing=self.missing + other.missing,
-            infinite=self.infinite + other.infinite,
-            minimum=np.minimum(self.minimum, other.minimum),
-            maximum=np.maximum(self.maximum, other.maximum),
-        )
-
-    def placed(self, places: Sequence[int], columns: int) -> ColumnSums:
-        """The sums as those of some of `columns`, with nothing in the others."""
-        blank = Accumulator(columns).sums()
-        for name in ("missing", "infinite", "minimum", "maximum"):
-            getattr(blank, name)[places] = getattr(self, name)
-        return replace(
-            blank, values=self.values.placed(places, columns), squares=self.squares.placed(places, columns)
-        )
 
 
 class Accumulator:
@@ -96,6 +77,17 @@ class Accumulator:
         for some in (entries[i : i + _ROWS] for i in range(0, len(entries), _ROWS)):
             self._add_compiled(code, some.reshape(-1, 1), 0, 1, column)
             self._count(slice(column, column + 1), len(some))
+
+    def add_sums(self, sums: ColumnSums, places: Sequence[int] | None = None) -> None:
+        """Add what was summed elsewhere: of all columns, or of those at `places`."""
+        to: Any = slice(None) if places is None else places
+        values, squares = sums.values, sums.squares
+        if places is not None:
+            values, squares = (each.placed(places, self.columns) for each in (values, squares))
+        self._values, self._squares = self._values + values, self._squares + squares
+        self._missing[to] += sums.missing
+        self._infinite[to] += sums.infinite
+        self._widen(to, sums.minimum, sums.maximum)
 
     def sums(self) -> ColumnSums:
         """Of all that was added so far."""
@@ -168,30 +160,24 @@ class Accumulator:
             to, lanes.minimum.reshape(fold, width).min(axis=0), lanes.maximum.reshape(fold, width).max(axis=0)
         )
 
-    def _widen(self, to: slice, minimum: Floats, maximum: Floats) -> None:
-        np.minimum(self._minimum[to], minimum, out=self._minimum[to])
-        np.maximum(self._maximum[to], maximum, out=self._maximum[to])
+    def _widen(self, to: Any, minimum: Floats, maximum: Floats) -> None:
+        self._minimum[to] = np.minimum(self._minimum[to], minimum)
+        self._maximum[to] = np.maximum(self._maximum[to], maximum)
 
     def _add_plain(self, rows: NDArray[np.floating], column: int | None = None) -> None:
-        to = slice(0, rows.shape[1]) if column is None else slice(column, column + 1)
         for start in range(0, len(rows), numpy_sums.ROWS):
             block = rows[start : start + numpy_sums.ROWS].astype(np.float64)
             finite = np.isfinite(block)
-            self._missing[to] += np.isnan(block).sum(axis=0)
-            self._infinite[to] += np.isinf(block).sum(axis=0)
-            self._widen(
-                to,
-                np.where(finite, block, np.inf).min(axis=0, initial=np.inf),
-                np.where(finite, block, -np.inf).max(axis=0, initial=-np.inf),
-            )
             digits = numpy_sums.split(np.where(finite, block, 0.0))
-            values, squares = (
-                numpy_sums.sum_values(digits, block.shape[1]),
-                numpy_sums.sum_squares(digits, block.shape[1]),
+            sums = ColumnSums(
+                values=numpy_sums.sum_values(digits, block.shape[1]),
+                squares=numpy_sums.sum_squares(digits, block.shape[1]),
+                missing=np.isnan(block).sum(axis=0),
+                infinite=np.isinf(block).sum(axis=0),
+                minimum=np.where(finite, block, np.inf).min(axis=0, initial=np.inf),
+                maximum=np.where(finite, block, -np.inf).max(axis=0, initial=-np.inf),
             )
-            if column is not None:
-                values, squares = (s.placed([column], self.columns) for s in (values, squares))
-            self._values, self._squares = self._values + values, self._squares + squares
+            self.add_sums(sums, None if column is None else [column])
 
 
 def cores() -> int:
