@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from tests.conformance.clusters import CUTS, dask_cluster, mixed_table, ray_cluster, spark_session
-from wellposed.data.arrow import columns_of
+from wellposed.data.arrow import columns_of, kinds_of
 from wellposed.errors import ArgumentError, DataError, MissingDependency
 from wellposed.moments import Moments
 from wellposed.moments.column_moments import ColumnMoments
@@ -83,7 +83,8 @@ def ray() -> Iterator[Any]:
 
 def moments_of(table: pa.Table, **options: bool) -> ColumnMoments:
     (batch,) = table.combine_chunks().to_batches()
-    return moments_of_piece(columns_of(batch).piece(), **options)
+    numbers, _, _ = kinds_of(batch.schema)
+    return moments_of_piece(columns_of(batch, numbers), **options)
 
 
 def bits(m: ColumnMoments) -> dict[str, Any]:

@@ -4,88 +4,48 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import DataError, MissingDependency
-from .column_names import listed, repeated
+from .column_names import listed, places_of, repeated
 from .paths import stamp
 from .source import EMPTY, FEWEST_ROWS, PIECE_BYTES, ColumnEntries, Part, Piece
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Columns:
-    """The columns of numbers in a record batch, in order, nulls left out and counted.
+def columns_of(batch: Any, names: Sequence[str], *, bytes: int = 0) -> Piece:
+    """Columns of numbers of a ``pyarrow.RecordBatch``, as a piece that stands for so many bytes of its source.
 
-    Examples
-    --------
-    >>> import pyarrow as pa
-    >>> batch = pa.record_batch({"n": pa.array([1, None]), "x": [0.5, 1.5], "word": ["a", "b"]})
-    >>> columns = columns_of(batch)
-    >>> columns.names, [a.tolist() for a in columns.arrays], columns.missing, columns.left_alone
-    (('n', 'x'), [[1], [0.5, 1.5]], (1, 0), {'word': 'text'})
-    """
-
-    names: tuple[str, ...]
-    arrays: tuple[NDArray[Any], ...]
-    """1-d, of the stored dtype, without a copy where there are no nulls."""
-    missing: tuple[int, ...]
-    """Nulls of each column."""
-    present: tuple[NDArray[np.bool_] | None, ...]
-    """Which rows have an entry; None for columns without nulls."""
-    integers: tuple[bool, ...]
-    """Stored as integers."""
-    left_alone: dict[str, str]
-    """Name of each other column, and why it is no number: "text", "boolean", "date", ..."""
-    rows: int
-
-    def piece(self, *, bytes: int = 0) -> Piece:
-        """The columns as a piece that stands for so many bytes of its source."""
-        return Piece(
-            columns=self.arrays, missing=self.missing, present=self.present, rows=self.rows, bytes=bytes
-        )
-
-
-def columns_of(batch: Any, names: Sequence[str] | None = None) -> Columns:
-    """The columns of numbers in a ``pyarrow.RecordBatch``.
-
-    Parameters
-    ----------
-    batch
-        The record batch.
-    names
-        The columns that are numbers, where that is decided already; a column of nulls alone is then a column
-        of numbers without entries. By default the types of the batch decide.
+    They are of the stored dtype, without a copy where there are no nulls; a column of nulls alone is one of numbers
+    without entries.
 
     Raises
     ------
     DataError
         When two columns have one name, or a column of `names` is lacking or holds no numbers.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> batch = pa.record_batch({"n": pa.array([1, None]), "x": [0.5, 1.5], "word": ["a", "b"]})
+    >>> piece = columns_of(batch, ["n", "x"])
+    >>> [column.tolist() for column in piece.columns], piece.missing
+    ([[1], [0.5, 1.5]], (1, 0))
     """
-    numbers, integers, left_alone = kinds_of(batch.schema)
-    wanted = tuple(numbers) if names is None else tuple(names)
-    places = {name: i for i, name in enumerate(batch.schema.names)}
-    for name in wanted:
+    _, _, left_alone = kinds_of(batch.schema)
+    places = places_of(batch.schema.names)
+    for name in names:
         if name not in places:
             raise DataError(f"column {name!r} is lacking: there is {listed(places)}")
         if left_alone.get(name, EMPTY) != EMPTY:
             raise DataError(f"column {name!r} holds no numbers but {left_alone[name]}")
-    entries = [_entries(batch.column(places[name])) for name in wanted]
-    stored = dict(zip(numbers, integers, strict=True))
-    return Columns(
-        names=wanted,
-        arrays=tuple(array for array, _ in entries),
-        missing=tuple(batch.num_rows - len(array) for array, _ in entries),
-        present=tuple(present for _, present in entries),
-        integers=tuple(stored.get(n, False) for n in wanted),
-        left_alone={n: why for n, why in left_alone.items() if n not in wanted},
-        rows=batch.num_rows,
+    return Piece.of(
+        [_entries(batch.column(places[name])) for name in names], rows=batch.num_rows, bytes=bytes
     )
 
 
@@ -200,9 +160,8 @@ class IpcPart(ArrowPart):
         return sum(1 for _ in self._slices())
 
     def pieces(self, names: Sequence[str], start: int) -> Iterator[Piece]:
-        for number, (batch, size) in enumerate(self._slices()):
-            if number >= start:
-                yield columns_of(batch, names).piece(bytes=size)
+        for batch, size in islice(self._slices(), start, None):
+            yield columns_of(batch, names, bytes=size)
 
     def batches(self) -> Iterator[Any]:
         """All columns, as record batches."""
@@ -275,9 +234,8 @@ class StreamPart(ArrowPart):
         return sum(1 for _ in self._slices())
 
     def pieces(self, names: Sequence[str], start: int) -> Iterator[Piece]:
-        for number, batch in enumerate(self._slices()):
-            if number >= start:
-                yield columns_of(batch, names).piece(bytes=batch.nbytes)
+        for batch in islice(self._slices(), start, None):
+            yield columns_of(batch, names, bytes=batch.nbytes)
 
     def _slices(self) -> Iterator[Any]:
         for batch in self._reader():
@@ -353,18 +311,12 @@ def _from_dataset(data: Any) -> Any:
     pa = pyarrow()
     columns = getattr(data, "format", {}).get("columns")
     tables = data.with_format("arrow", **({"columns": columns} if columns else {})).iter(batch_size=_ROWS)
-    try:
-        first = next(tables)
-    except StopIteration:
-        raise DataError(f"the {type(data).__name__} is empty: expected at least one row") from None
-    return pa.RecordBatchReader.from_batches(first.schema, _batches_of_tables(_chain(first, tables)))
+    first = next(tables, None)
+    if first is None:
+        raise DataError(f"the {type(data).__name__} is empty: expected at least one row")
+    return pa.RecordBatchReader.from_batches(first.schema, _batches_of_tables(chain([first], tables)))
 
 
-def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
-
-
-def _batches_of_tables(tables: Iterator[Any]) -> Iterator[Any]:
+def _batches_of_tables(tables: Iterable[Any]) -> Iterator[Any]:
     for table in tables:
         yield from table.to_batches()

@@ -69,29 +69,20 @@ class TextPart(Part):
         return sum(1 for _ in self._blocks())
 
     def pieces(self, names: Sequence[str], start: int) -> Iterator[Piece]:
+        numbered = islice(enumerate(self._blocks()), start, None)
+        tasks = (partial(self._piece, block, size, names, number) for number, (block, size) in numbered)
         # Within a block little of the parsing goes in parallel, so two blocks are parsed at a time.
-        with closing(in_order(self._tasks(names, start))) as pieces:
+        with closing(in_order(tasks)) as pieces:
             for piece in pieces:
                 for name, entries in zip(names, piece.columns, strict=True):
                     if entries.size and entries.dtype.kind not in "iu":
                         self.numbers[name] = False
                 yield piece
 
-    def _tasks(self, names: Sequence[str], start: int) -> Iterator[Callable[[], Piece]]:
-        for number, (block, size) in enumerate(self._blocks()):
-            if number >= start:
-                yield partial(self._piece, block, size, names, number)
-
     def _piece(self, block: bytes, size: int, names: Sequence[str], number: int) -> Piece:
         parsed = self._reader.columns(block, names, self._integers) if self._reader else None
         rows, columns = parsed or self._columns(block, names, number)
-        return Piece(
-            columns=[entries for entries, _ in columns],
-            missing=[rows - len(entries) for entries, _ in columns],
-            present=[present for _, present in columns],
-            rows=rows,
-            bytes=size,
-        )
+        return Piece.of(columns, rows=rows, bytes=size)
 
     @cached_property
     def _reader(self) -> Any:

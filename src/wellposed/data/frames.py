@@ -41,11 +41,13 @@ class Table(Protocol):
 
 def as_table(data: Any) -> Table | None:
     """`data` as a table that can be given back as it came, or None; nothing is imported to find out."""
-    for cls in type(data).__mro__:
-        adapter = _ADAPTERS.get((cls.__module__.partition(".")[0], cls.__name__))
-        if adapter is not None:
-            return adapter(data)
-    return None
+    adapter = _adapter(data)
+    return None if adapter is None else adapter(data)
+
+
+def is_pandas(data: Any) -> bool:
+    """Whether it is a ``pandas.DataFrame``; pandas is not imported to find out."""
+    return _adapter(data) is _Pandas
 
 
 def _becomes(kind: str, itemsize: int) -> np.dtype[Any]:
@@ -171,6 +173,11 @@ _ADAPTERS: Mapping[tuple[str, str], type[_Pandas] | type[_Polars] | type[_Arrow]
 }
 
 
+def _adapter(data: Any) -> type[_Pandas] | type[_Polars] | type[_Arrow] | None:
+    keys = ((cls.__module__.partition(".")[0], cls.__name__) for cls in type(data).__mro__)
+    return next((_ADAPTERS[key] for key in keys if key in _ADAPTERS), None)
+
+
 class PandasPart(Part):
     """A ``pandas.DataFrame``; needs no Arrow."""
 
@@ -200,24 +207,10 @@ class PandasPart(Part):
         for first in range(start * self._step, len(self._frame), self._step):
             rows = self._frame.iloc[first : first + self._step]
             entries = [_entries(rows.iloc[:, i], self.columns[i], first) for i in places]
-            yield Piece(
-                columns=[column for column, _ in entries],
-                missing=[len(rows) - len(column) for column, _ in entries],
-                present=[present for _, present in entries],
-                rows=len(rows),
-                bytes=sum(column.nbytes for column, _ in entries),
-            )
+            yield Piece.of(entries, rows=len(rows), bytes=sum(column.nbytes for column, _ in entries))
 
     def _nbytes(self, name: str) -> int:
         return int(self._frame.iloc[:, self._places[name]].nbytes)
-
-
-def is_pandas(data: Any) -> bool:
-    """Whether it is a ``pandas.DataFrame``; pandas is not imported to find out."""
-    return any(
-        cls.__module__.partition(".")[0] == "pandas" and cls.__name__ == "DataFrame"
-        for cls in type(data).__mro__
-    )
 
 
 _INFERRED = {

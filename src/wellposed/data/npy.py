@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +87,11 @@ class Stored:
                 raise DataError(f"{self.place}: cannot be read to its end ({error})") from None
 
     def _unpacked(self, step: int, start: int) -> Iterator[NDArray[Any]]:
-        with _member(self.place, f"{self.key}.npy") as member:
+        with (
+            _damage_named(self.place),
+            zipfile.ZipFile(self.place) as archive,
+            archive.open(f"{self.key}.npy") as member,
+        ):
             member.seek(self.offset + start * step * self.sample_bytes)
             for first in range(start * step, self.shape[0], step):
                 shape = (min(step, self.shape[0] - first), *self.shape[1:])
@@ -131,7 +135,7 @@ class ArraySource(Source):
     def integers(self) -> tuple[bool, ...]:
         return ()
 
-    def pieces(self, start: int = 0) -> Iterator[Piece]:
+    def pieces(self, start: int = 0) -> Generator[Piece]:
         for each in self._stored:
             step = max(1, PIECE_BYTES // max(1, each.sample_bytes))
             count = -(-each.shape[0] // step)
@@ -205,20 +209,14 @@ def _header(file: Any, *, place: Path, key: str | None, others: tuple[str, ...])
 
 
 def _choose(names: tuple[str, ...], key: str | None, place: Path) -> str:
-    if key is not None and key not in names:
-        raise ArgumentError(f"key={key!r} is not in {place}: there is {listed(names)}")
     if key is not None:
+        if key not in names:
+            raise ArgumentError(f"key={key!r} is not in {place}: there is {listed(names)}")
         return key
     usual = [n for n in names if n in USUAL_KEYS]
     if len(names) == 1 or len(usual) == 1:
         return (usual or list(names))[0]
     raise DataError(f"{place} holds {listed(names) or 'no arrays'}: say which with key=")
-
-
-@contextmanager
-def _member(place: Path, name: str) -> Iterator[Any]:
-    with _damage_named(place), zipfile.ZipFile(place) as archive, archive.open(name) as member:
-        yield member
 
 
 @contextmanager

@@ -84,13 +84,14 @@ def _of_files(places: dict[Path, Any], label: str, key: str | None, numbers: Seq
 
 
 def _part(place: Path, kind: str, given: Path) -> Part:
-    part = _file(place, kind)
+    part: Part = part_of(place, kind)
     if given.is_dir():
         part.add_folder_names(partitions_of(place, given))
     return part
 
 
-def _file(place: Path, kind: str) -> Part:
+def part_of(place: Path, kind: str) -> Any:
+    """One file of a table, of the kind that `paths.kind_of` gives: a `ParquetPart`, an `IpcPart` or a `TextPart`."""
     if kind == "parquet":
         return parquet.ParquetPart(place)
     if kind == "ipc":

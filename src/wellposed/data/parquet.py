@@ -127,17 +127,17 @@ class ParquetPart(ArrowPart):
 
     def _piece(self, part: _Slice, batch: Any, names: Sequence[str], size: int) -> Piece:
         first, last = part.block
-        columns = columns_of(batch, names[first:last])
-        if len(columns.names) == len(names):
-            return columns.piece(bytes=size)
+        piece = columns_of(batch, names[first:last], bytes=size)
+        if last - first == len(names):
+            return piece
         # Rows are counted, and whole rows given, by the first of the blocks.
         leading = first == 0
         before, after = first, len(names) - last
         nothing = np.empty(0, dtype=np.int8)
         return Piece(
-            rows=columns.rows if leading else 0,
-            columns=[*[nothing] * before, *columns.arrays, *[nothing] * after],
-            missing=[*[0] * before, *columns.missing, *[0] * after],
+            rows=piece.rows if leading else 0,
+            columns=[*[nothing] * before, *piece.columns, *[nothing] * after],
+            missing=[*[0] * before, *piece.missing, *[0] * after],
             whole_rows=partial(self._whole_rows, part, names) if leading else lambda: iter(()),
             bytes=size,
         )
@@ -151,7 +151,7 @@ class ParquetPart(ArrowPart):
             for batch in file.iter_batches(rows, row_groups=list(part.groups), columns=list(names)):
                 first, last = max(begin - at, 0), min(end - at, batch.num_rows)
                 if first < last:
-                    yield columns_of(batch.slice(first, last - first), names).piece()
+                    yield columns_of(batch.slice(first, last - first), names)
                 at += batch.num_rows
                 if at >= end:
                     return

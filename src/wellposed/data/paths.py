@@ -30,18 +30,17 @@ _LONGEST_PATH = 4096
 
 def kind_of(place: Path) -> str:
     """What a file is read as: "parquet", "csv", "npy", "npz" or "ipc"."""
-    kind = _kind(place)
-    if kind is None:
-        raise ArgumentError(
-            f"{place}: files of kind {place.suffix!r} are not read; there is {', '.join(KINDS)}"
-        )
-    return kind
+    return KINDS[ending_of(place)]
 
 
 def ending_of(place: Path) -> str:
     """The ending by which a file is known: ``.csv.gz`` rather than ``.gz``."""
-    kind_of(place)
-    return max((ending for ending in KINDS if place.name.lower().endswith(ending)), key=len)
+    ending = _ending(place)
+    if ending is None:
+        raise ArgumentError(
+            f"{place}: files of kind {place.suffix!r} are not read; there is {', '.join(KINDS)}"
+        )
+    return ending
 
 
 def files_of(path: str | os.PathLike[str]) -> list[Path]:
@@ -101,9 +100,9 @@ def replacing(target: Path) -> Iterator[Path]:
         raise DataError(f"{target} cannot be written: {error.strerror or error}") from None
 
 
-def _kind(place: Path) -> str | None:
+def _ending(place: Path) -> str | None:
     name = place.name.lower()
-    return next((kind for ending, kind in KINDS.items() if name.endswith(ending)), None)
+    return next((ending for ending in KINDS if name.endswith(ending)), None)
 
 
 def _hidden(name: str) -> bool:
@@ -116,10 +115,10 @@ def _holds_data(place: Path, folder: Path) -> bool:
 
 
 def _of_one_kind(places: list[Path], what: str) -> list[Path]:
-    known = [p for p in places if _kind(p) is not None]
+    known = [p for p in places if _ending(p) is not None]
     if not known:
         raise DataError(f"{what}: no file of the kinds {', '.join(KINDS)}")
-    kinds = sorted({str(_kind(p)) for p in known})
+    kinds = sorted({kind_of(p) for p in known})
     if len(kinds) > 1:
         raise DataError(f"{what} holds files of the kinds {', '.join(kinds)}: name one kind with a pattern")
     return known

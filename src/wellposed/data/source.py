@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,10 @@ FEWEST_ROWS = 1 << 15
 
 Progress = Callable[[int, "int | None", int], object]
 """Called with the bytes that are done, the bytes there are (None when unknown), and the rows that are done."""
+
+
+ColumnEntries = tuple[NDArray[Any], NDArray[np.bool_] | None]
+"""1-d numbers, and which rows have one; None where all have."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +58,17 @@ class Piece:
     """Samples along the first axis."""
     bytes: int = 0
     """Bytes of the source that this piece stands for."""
+
+    @staticmethod
+    def of(entries: Sequence[ColumnEntries], *, rows: int, bytes: int) -> Piece:
+        """Some rows of a table, of each of whose columns `entries` tells what it holds beside nulls."""
+        return Piece(
+            columns=tuple(column for column, _ in entries),
+            missing=tuple(rows - len(column) for column, _ in entries),
+            present=tuple(present for _, present in entries),
+            rows=rows,
+            bytes=bytes,
+        )
 
     def filled(self) -> list[NDArray[Any]]:
         """The columns with NaN where a null was left out: what belongs to one row stands in one place."""
@@ -99,7 +114,7 @@ class Source(ABC):
         """Take over what `integers` said after earlier pieces were read, by whoever does not read them again."""
 
     @abstractmethod
-    def pieces(self, start: int = 0) -> Iterator[Piece]:
+    def pieces(self, start: int = 0) -> Generator[Piece]:
         """The pieces from number `start` on; the cut depends on the data alone."""
 
     @abstractmethod
@@ -110,10 +125,6 @@ class Source(ABC):
 def digest(*parts: Any) -> str:
     """16 hex digits that tell one tuple of plain values from another."""
     return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
-
-
-ColumnEntries = tuple[NDArray[Any], NDArray[np.bool_] | None]
-"""1-d numbers, and which rows have one; None where all have."""
 
 
 def as_numbers(values: list[Any], *, integers: bool) -> NDArray[Any]:
@@ -207,7 +218,7 @@ class TableSource(Source):
                 if name in part.numbers:
                     part.numbers[name] &= stored
 
-    def pieces(self, start: int = 0) -> Iterator[Piece]:
+    def pieces(self, start: int = 0) -> Generator[Piece]:
         if self._wrong:
             raise DataError(self._wrong)
         for part in self._parts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,9 @@ from ..arguments import path as path_of
 from ..data.column_names import listed, places_of, printable
 from ..data.csv_dialect import is_missing
 from ..data.csv_files import compressed
+from ..data.frames import as_table
 from ..data.npy import Stored, stored
+from ..data.open import part_of
 from ..data.paths import ending_of, kind_of, replacing
 from ..data.source import PIECE_BYTES
 from ..errors import ArgumentError, DataError
@@ -31,9 +34,6 @@ from ._apply import apply as on_rows
 from .fitted import FittedTransform
 
 arrow = lazy("wellposed.data.arrow")
-arrow_ipc = lazy("wellposed.data.arrow")
-csv_files = lazy("wellposed.data.csv_files")
-parquet = lazy("wellposed.data.parquet")
 
 if TYPE_CHECKING:
     from ..data.csv_files import TextPart
@@ -99,10 +99,8 @@ def apply(
     kind = kind_of(place)
     if kind in ("npy", "npz"):
         return _array(stored(place, key), normalizer, target)
-    if kind == "csv":
-        return _text(csv_files.TextPart(place), normalizer, target)
-    assert kind in ("parquet", "ipc"), kind
-    return _tabular(place, kind, normalizer, target)
+    write = _text if kind == "csv" else _tabular
+    return write(part_of(place, kind), normalizer, target)
 
 
 def _wanted_of(normalizer: FittedTransform, columns: Sequence[str], label: str) -> tuple[str, ...]:
@@ -166,19 +164,14 @@ def _write_archive(
                 if info.filename == f"{array.key}.npy":
                     _write_array(member, array, dtype, step, normalizer)
                 else:
-                    _copy(old, info, member)
+                    with old.open(info) as source:
+                        shutil.copyfileobj(source, member, _PIECE)
 
 
 def _like(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
     new = zipfile.ZipInfo(info.filename, info.date_time)
     new.compress_type = info.compress_type
     return new
-
-
-def _copy(old: zipfile.ZipFile, info: zipfile.ZipInfo, member: Any) -> None:
-    with old.open(info) as source:
-        while text := source.read(_PIECE):
-            member.write(text)
 
 
 def _text(part: TextPart, normalizer: FittedTransform, target: Path) -> tuple[str, ...]:
@@ -218,14 +211,13 @@ def _opened(place: Path, *, packed: bool) -> Iterator[BinaryIO]:
         yield text  # type: ignore[misc]
 
 
-def _tabular(place: Path, kind: str, normalizer: FittedTransform, target: Path) -> tuple[str, ...]:
+def _tabular(part: Any, normalizer: FittedTransform, target: Path) -> tuple[str, ...]:
     """Normalise a Parquet or Arrow file into another; gives the columns that were left as they were."""
-    part = parquet.ParquetPart(place) if kind == "parquet" else arrow_ipc.IpcPart(place)
     wanted = _wanted_of(normalizer, part.columns, part.label)
     schema = _schema(part.schema, wanted, part.label)
     with replacing(target) as temporary, part.writer(temporary, schema) as writer:
         for batch in part.batches():
-            writer.write_batch(_batch(batch, wanted, schema, normalizer))
+            writer.write_batch(_batch(batch, wanted, normalizer))
     return tuple(name for name in part.columns if name not in wanted)
 
 
@@ -243,22 +235,8 @@ def _schema(schema: Any, wanted: tuple[str, ...], label: str) -> Any:
     return schema
 
 
-def _batch(batch: Any, wanted: tuple[str, ...], schema: Any, normalizer: FittedTransform) -> Any:
-    pa = arrow.pyarrow()
-    columns = {name: batch.column(name) for name in wanted}
-    values = _normalised(normalizer, {n: _floats(c) for n, c in columns.items()}, batch.num_rows)
-    arrays = []
-    for field, old in zip(schema, batch.columns, strict=True):
-        if field.name in values:
-            new = values[field.name].astype(field.type.to_pandas_dtype())
-            old = pa.array(new, type=field.type, mask=_nulls(columns[field.name]))
-        arrays.append(old)
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _floats(column: Any) -> NDArray[np.float64]:
-    return column.to_numpy(zero_copy_only=False).astype(np.float64)
-
-
-def _nulls(column: Any) -> NDArray[np.bool_] | None:
-    return column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
+def _batch(batch: Any, wanted: tuple[str, ...], normalizer: FittedTransform) -> Any:
+    table: Any = as_table(batch)
+    columns = {name: table.numbers(name) for name in wanted}
+    values = _normalised(normalizer, {n: c.values for n, c in columns.items()}, batch.num_rows)
+    return table.replaced({n: c._replace(values=values[n].astype(c.floating)) for n, c in columns.items()})

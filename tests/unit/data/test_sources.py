@@ -663,9 +663,9 @@ def test_without_pyarrow_the_way_to_get_it_is_said(tmp_path, monkeypatch) -> Non
 
 
 def test_a_batch_with_nulls_alone_counts_them_where_the_column_is_known() -> None:
-    columns = columns_of(pa.record_batch({"x": pa.nulls(3)}), names=["x"])
+    piece = columns_of(pa.record_batch({"x": pa.nulls(3)}), names=["x"])
 
-    assert (columns.arrays[0].size, columns.missing) == (0, (3,))
+    assert (piece.columns[0].size, piece.missing) == (0, (3,))
     with pytest.raises(DataError, match="'y' is lacking"):
         columns_of(pa.record_batch({"x": [1]}), names=["y"])
     with pytest.raises(DataError, match="'x' holds no numbers but text"):

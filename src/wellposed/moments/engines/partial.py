@@ -5,7 +5,7 @@ opening a path takes.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -98,22 +98,14 @@ def table_state(
     batches: Iterable[Any], layout: Layout, *, where: str, options: Mapping[str, Any]
 ) -> PartitionState | PartitionFault:
     """The state of a partition, given as ``pyarrow.RecordBatch``es."""
-
-    def work() -> PartitionState | PartitionFault:
-        return merge(_batch_state(batch, layout, options) for batch in _joined(batches))
-
-    return _guarded(work, where)
+    return _guarded((_batch_state(batch, layout, options) for batch in _joined(batches)), where)
 
 
 def array_state(
     arrays: Iterable[Any], *, axis: Any, where: str, options: Mapping[str, Any]
 ) -> PartitionState | PartitionFault:
     """The state of a partition, given as batches that `Moments.of` reads: arrays, pairs, dicts."""
-
-    def work() -> PartitionState | PartitionFault:
-        return merge(_array_state(array, axis, options) for array in arrays)
-
-    return _guarded(work, where)
+    return _guarded((_array_state(array, axis, options) for array in arrays), where)
 
 
 def merge(states: Iterable[PartitionState | PartitionFault]) -> PartitionState | PartitionFault:
@@ -204,11 +196,9 @@ def _batch_state(batch: Any, layout: Layout, options: Mapping[str, Any]) -> Part
                 f"column {name!r} holds {types[name]}, and the table's schema says that it holds nulls "
                 "alone: give it one type throughout"
             )
-    numbers = arrow.columns_of(batch, layout.names)
-    integers = tuple(
-        flag if len(array) else None for flag, array in zip(numbers.integers, numbers.arrays, strict=True)
-    )
-    return PartitionState(moments=moments_of_piece(numbers.piece(), **options), integers=integers, ndim=2)
+    piece = arrow.columns_of(batch, layout.names)
+    integers = tuple(column.dtype.kind in "iu" if len(column) else None for column in piece.columns)
+    return PartitionState(moments=moments_of_piece(piece, **options), integers=integers, ndim=2)
 
 
 def _array_state(batch: Any, axis: Any, options: Mapping[str, Any]) -> PartitionState:
@@ -229,11 +219,10 @@ def _both(a: tuple[bool | None, ...], b: tuple[bool | None, ...]) -> tuple[bool 
     return tuple(y if x is None else x if y is None else x and y for x, y in zip(a, b, strict=True))
 
 
-def _guarded(
-    work: Callable[[], PartitionState | PartitionFault], where: str
-) -> PartitionState | PartitionFault:
+def _guarded(states: Iterable[PartitionState], where: str) -> PartitionState | PartitionFault:
+    """The states as one; what is wrong with the data is a fault that says where."""
     try:
-        state = work()
+        state = merge(states)
     except WellposedError as error:
         return PartitionFault(message=f"{where}: {error}")
     except Exception as error:  # no fault of the data: the engine may try again
