@@ -94,31 +94,16 @@ class Moments(ColumnMoments):
         >>> Moments.of(np.array([[1.0], [5.0]]), sample_weight=[3, 1]).mean.tolist()
         [2.0]
         """
-        options: dict[str, Any] = {
-            "axis": axis_for(data, axis),
-            "covariance": flag(covariance, "covariance"),
-            "quantiles": flag(quantiles, "quantiles"),
-        }
-        if sample_weight is not None:
-            return _public(
-                reduce_weighted(
-                    data, sample_weight, axis=axis, mask=mask, covariance=covariance, quantiles=quantiles
-                )
+        return _public(
+            _reduced(
+                data,
+                mask,
+                sample_weight,
+                axis=axis,
+                covariance=flag(covariance, "covariance"),
+                quantiles=flag(quantiles, "quantiles"),
             )
-        entries = entries_of(data)
-        if entries is not None:
-            check_axis(axis, mask, entries)
-            return _public(reduce_sparse(entries, covariance=covariance, quantiles=quantiles))
-        if mask is not None:
-            return _public(reduce_batch(as_array(data), mask=mask, **options))
-        on_device = reduce_on_device(data, **options)
-        if on_device is not None:
-            return _public(on_device)
-        reduction = Reduction(**options)
-        with closing(batches(data)) as read:
-            for batch in read:
-                reduction.add(batch)
-        return _public(reduction.moments())
+        )
 
     def to_json(self) -> str:
         """Everything, exactly, as text."""
@@ -136,6 +121,26 @@ class Moments(ColumnMoments):
         if not isinstance(text, str | bytes):
             raise refused("text", text, "what Moments.to_json gave, as str or bytes")
         return _public(saved.from_json(text))
+
+
+def _reduced(data: Any, mask: Any, sample_weight: Any, *, axis: Any, **options: bool) -> ColumnMoments:
+    if sample_weight is not None:
+        return reduce_weighted(data, sample_weight, axis=axis, mask=mask, **options)
+    entries = entries_of(data)
+    if entries is not None:
+        check_axis(axis, mask, entries)
+        return reduce_sparse(entries, **options)
+    axis = axis_for(data, axis)
+    if mask is not None:
+        return reduce_batch(as_array(data), axis=axis, mask=mask, **options)
+    on_device = reduce_on_device(data, axis=axis, **options)
+    if on_device is not None:
+        return on_device
+    reduction = Reduction(axis=axis, **options)
+    with closing(batches(data)) as read:
+        for batch in read:
+            reduction.add(batch)
+    return reduction.moments()
 
 
 def _public(moments: ColumnMoments) -> Moments:

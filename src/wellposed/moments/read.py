@@ -61,7 +61,8 @@ def read(
     source = _source(data)
     if source is not None:
         _refuse(mask=mask, sample_weight=sample_weight, where="a table or in files")
-        named, in_memory = _named(source, columns), _is_frame(data)
+        named = [] if source.names is None else _texts(columns)
+        in_memory = as_table(data[0] if isinstance(data, tuple) else data) is not None
         if in_memory:
             _refuse(checkpoint=checkpoint, where="in memory")
         # Of a data frame every column is read, so that an array of them all fits the normalizer too.
@@ -99,18 +100,10 @@ def _source(data: Any) -> Any:
     return open_source(data)
 
 
-def _named(source: Any, columns: Sequence[Any]) -> list[str]:
-    return _texts(columns) if source.names is not None else []
-
-
 def _texts(columns: Sequence[Any]) -> list[str]:
     """The columns to read, where all are given by name; else none, which reads everything."""
     named = [c for c in columns if isinstance(c, str)]
     return named if len(named) == len(columns) else []
-
-
-def _is_frame(data: Any) -> bool:
-    return as_table(data[0] if isinstance(data, tuple) else data) is not None
 
 
 def _by_frame(source: Any, named: Sequence[str], *, covariance: bool = False, **options: Any) -> ReadResult:
@@ -180,7 +173,7 @@ def _as_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.b
 def _in_batches(
     data: Any, columns: Sequence[Any], *, axis: Any, progress: Progress | None, **options: Any
 ) -> ReadResult:
-    on_device = reduce_on_device(data, axis=axis, **{"covariance": False, "quantiles": False, **options})
+    on_device = reduce_on_device(data, axis=axis, **options)
     if on_device is not None:
         return ReadResult(moments=on_device, ndim=data.ndim)
     names, ndim, size, rows = column_names(data), 0, 0, 0

@@ -30,7 +30,7 @@ from .exact.accumulator import load_ahead
 from .reduction import moments_of_piece
 
 if TYPE_CHECKING:
-    from ..data.source import Piece, Source
+    from ..data.source import Source
 
 EVERY_SECONDS = 5.0
 """At most this often is a checkpoint written."""
@@ -78,7 +78,8 @@ def reduce_source(
         raise ArgumentError(f"threads={threads!r}: expected a whole number from 1")
     writer = _CheckpointWriter(checkpoint, source, options)
     done = writer.done_before()
-    _recall(source, done)
+    if done.pieces and source.integers != done.integers:  # pieces that are not read again showed it
+        source.recall(done.integers)
     report = progress or (lambda *_: None)
     report(done.bytes, source.bytes, done.moments.rows)
     try:
@@ -94,16 +95,9 @@ def reduce_source(
     return done.moments
 
 
-def _recall(source: Source, done: Done) -> None:
-    """Restore in the source what the pieces that are not read again showed: of text, which columns are no integers."""
-    if not done.pieces or source.integers == done.integers:
-        return
-    source.recall(done.integers)
-
-
 def _steps(source: Source, done: Done, threads: int, options: dict[str, Any]) -> Generator[Done]:
     """What is done after each piece; a step is whole or is not taken, wherever an interrupt strikes."""
-    with _pool(threads) as pool, _closed(source.pieces(start=done.pieces)) as pieces:
+    with _pool(threads) as pool, closing(source.pieces(start=done.pieces)) as pieces:
         waiting: deque[tuple[int, Future[ColumnMoments]]] = deque()
         pool.submit(load_ahead, (source.rows or 0) * len(source.names or ()))
         for piece in pieces:
@@ -133,15 +127,6 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def _closed(pieces: Iterator[Piece]) -> Iterator[Iterator[Piece]]:
-    try:
-        yield pieces
-    finally:
-        if hasattr(pieces, "close"):
-            pieces.close()  # type: ignore[attr-defined]
 
 
 def _check_whole(source: Source, done: Done) -> None:

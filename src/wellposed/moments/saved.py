@@ -87,16 +87,10 @@ def from_json(text: str | bytes) -> ColumnMoments:
     if not 0 <= state.rows < 1 << 62 or not 0 <= state.precision < 1:
         raise DataError(f"saved moments have {state.rows} rows and precision {state.precision}")
     count, missing, infinite = (
-        _counts(numbers, name, size).reshape(shape)
-        for name, numbers in (
-            ("count", state.count),
-            ("missing", state.missing),
-            ("infinite", state.infinite),
-        )
+        _counts(getattr(state, name), name, size).reshape(shape) for name in ("count", "missing", "infinite")
     )
     minimum, maximum = (
-        _numbers(numbers, name, size).reshape(shape)
-        for name, numbers in (("minimum", state.minimum), ("maximum", state.maximum))
+        _numbers(getattr(state, name), name, size).reshape(shape) for name in ("minimum", "maximum")
     )
     for numbers in (minimum, maximum):
         if not np.array_equal(np.isnan(numbers), count == 0) or np.isinf(numbers).any():

@@ -39,16 +39,17 @@ def reduce_weighted(data: Any, sample_weight: Any, *, mask: Any = None, **option
         )
     rows = array.shape[0]
     weights = _checked(sample_weight, rows=rows, entries=array.size // max(rows, 1))
-    if mask is None:
-        moments = weighted(lambda some: reduce_batch(array[some], **options), weights)
-        return _with_quantiles(moments, array, weights, np.ones(rows, dtype=bool), **options)
-    covers = as_array(mask, "mask")
-    if covers.shape[0] != rows:
+    covers = None if mask is None else as_array(mask, "mask")
+    if covers is not None and covers.shape[0] != rows:
         raise ArgumentError(
             f"mask has shape {covers.shape}, and the data have {rows} rows: expected one for each"
         )
-    moments = weighted(lambda some: reduce_batch(array[some], mask=covers[some], **options), weights)
-    return _with_quantiles(moments, array, weights, covers, **options)
+
+    def moments_of_rows(some: NDArray[np.intp]) -> ColumnMoments:
+        return reduce_batch(array[some], mask=None if covers is None else covers[some], **options)
+
+    every = np.ones(rows, dtype=bool) if covers is None else covers
+    return _with_quantiles(weighted(moments_of_rows, weights), array, weights, every, **options)
 
 
 def _of_sparse(matrix: Any, *, axis: Any = None, **options: Any) -> ColumnMoments:
