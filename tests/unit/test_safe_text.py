@@ -7,12 +7,14 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from rich.cells import cell_len
 from torch import nn
 
 import wellposed as wp
-from wellposed.data.column_names import cells, cut, listed, places_of, repeated
+from wellposed.data.column_names import listed, places_of, repeated
 from wellposed.errors import DataError
 from wellposed.safe_text import clean, printable, shown
+from wellposed.show.lines import cut
 
 HOSTILE = "a\x1b[31m\u202eb\u2066\x07\x9b\u200f\nc"
 DRIVES = set("\x1b\u202e\u2066\x07\x9b\u200f")
@@ -34,7 +36,7 @@ def test_a_name_is_cut_and_its_length_is_told() -> None:
 )
 def test_a_name_takes_its_column_of_a_table_and_no_more(name: str) -> None:
     for width in (1, 2, 7):
-        assert cells(cut(name, width)) == width
+        assert cell_len(cut(name, width)) == width
 
 
 def test_names_are_found_and_counted_however_many_there_are() -> None:

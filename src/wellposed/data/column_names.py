@@ -1,44 +1,16 @@
-"""Names of columns as they may be shown: nothing in them drives a terminal, and they fit a width."""
+"""Names of columns: as they may be shown in a sentence, and where each stands."""
 
 from __future__ import annotations
 
-import unicodedata
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
-from itertools import accumulate
 
 from ..safe_text import printable, shown
 
-__all__ = ["NO_NAME", "cells", "cut", "listed", "places_of", "printable", "repeated", "shown"]
-
-_CHARACTERS = 4
-"""Characters that are looked at for each place in a terminal: combining ones take none."""
-
+__all__ = ["NO_NAME", "listed", "places_of", "printable", "repeated", "shown"]
 
 NO_NAME = "(no name)"
 """Shown for a column without a name."""
-
-
-def cells(text: str) -> int:
-    """Places that `text` takes in a terminal: two for a wide character, none for a combining one."""
-    return sum(_cell(c) for c in text)
-
-
-def cut(text: str, width: int) -> str:
-    """`text` in exactly `width` cells, padded, or ended by a dot where it is longer.
-
-    Examples
-    --------
-    >>> cut("alcohol", 5), cut("hue", 5)
-    ('alco.', 'hue  ')
-    """
-    most = _CHARACTERS * width
-    ends = [0, *accumulate(map(_cell, text[:most]))]
-    if len(text) <= most and ends[-1] <= width:
-        return text + " " * (width - ends[-1])
-    length = bisect_right(ends, width - 1) - 1
-    return text[:length] + "." + " " * (width - 1 - ends[length])
 
 
 def listed(names: Iterable[str], *, most: int = 5) -> str:
@@ -74,9 +46,3 @@ def places_of(names: Iterable[str]) -> dict[str, int]:
     {'a': 0, 'b': 1}
     """
     return {name: i for i, name in enumerate(names)}
-
-
-def _cell(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -111,13 +111,14 @@ def brief(value: float) -> str:
     return _shortened(f"{value:.1e}".replace(".0e", "e") if small else f"{value:.2g}")
 
 
-def numbers(check: GradientCheck) -> tuple[str, str]:
-    """Ng's number, and what the run could have seen."""
+def numbers(check: GradientCheck) -> list[str]:
+    """Ng's number, what the run could have seen, and what else there is to say of it."""
     if math.isfinite(check.resolution):
         seen = f"an error above {brief(check.resolution)} would have been seen (confidence {100 * check.confidence:.3g} %)"
     else:
         seen = "no error of any size would surely have been seen"
-    return f"relative error (Ng's number) {brief(check.relative_error)}", seen
+    more = [_lower_precision(check), check.detail if check.verdict == "pass" else ""]
+    return [f"relative error (Ng's number) {brief(check.relative_error)}", seen, *filter(None, more)]
 
 
 def counts(check: GradientCheck) -> str:
@@ -146,7 +147,7 @@ def run(check: GradientCheck) -> str:
     return clean(", ".join(parts))
 
 
-def lower_precision(check: GradientCheck) -> str:
+def _lower_precision(check: GradientCheck) -> str:
     """How far off the gradient is that training will use; empty where it is this one."""
     if check.low_precision_error is None:
         return ""
@@ -215,10 +216,10 @@ def _row(tensor: TensorCheck, column: int) -> list[Text]:
 
 
 def _numbers(check: GradientCheck, width: int) -> Iterator[Text]:
-    said = [*numbers(check), lower_precision(check), check.detail if check.verdict == "pass" else ""]
+    said = numbers(check)
     if cell_len("; ".join(said[:2])) <= width:
         said[:2] = ["; ".join(said[:2])]
-    for text in filter(None, said):
+    for text in said:
         yield from (Text(line) for line in wrap(text, width))
 
 

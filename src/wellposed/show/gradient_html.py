@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from ..gradcheck.result import GradientCheck, TensorCheck
 from .gradient import (
     COLORS,
@@ -11,7 +9,6 @@ from .gradient import (
     accused,
     brief,
     counts,
-    lower_precision,
     numbers,
     place,
     reason,
@@ -20,9 +17,8 @@ from .gradient import (
     values,
 )
 from .gradient_advice import next_step
-from .lines import clean
+from .notebook import safe, table
 
-_CELL = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
 _ROWS = 12
 
 
@@ -34,21 +30,20 @@ def gradients_html(check: GradientCheck) -> str:
     check
         What `wellposed.check_gradients` returned.
     """
-    said = [*numbers(check), lower_precision(check), check.detail if check.verdict == "pass" else ""]
-    lines = "<br>".join(_safe(text) for text in said if text)
-    verdict = f"<strong>{WORDS[check.verdict]}</strong> {_safe(counts(check))}; {_safe(run(check))}"
+    lines = "<br>".join(map(safe, numbers(check)))
+    verdict = f"<strong>{WORDS[check.verdict]}</strong> {safe(counts(check))}; {safe(run(check))}"
     return f'<div class="wellposed">{_accusation(check)}{_table(check)}<p>{lines}</p><p>{verdict}</p></div>'
 
 
 def _accusation(check: GradientCheck) -> str:
     if check.verdict == "pass":
         return ""
-    head = f'<strong style="color:{COLORS[check.verdict]}">{_safe(title(check))}</strong>'
-    lines = [f"{head} <code>{_safe(place(check))}</code>"]
+    head = f'<strong style="color:{COLORS[check.verdict]}">{safe(title(check))}</strong>'
+    lines = [f"{head} <code>{safe(place(check))}</code>"]
     if check.worst:
-        lines.append(f"{_safe(values(check.worst))} at <code>{_safe(check.worst.place)}</code>")
-    lines += [f"why: {_safe(reason(check))}"] if reason(check) else []
-    lines.append(f"next: {_safe(next_step(check, accused(check)))}")
+        lines.append(f"{safe(values(check.worst))} at <code>{safe(check.worst.place)}</code>")
+    lines += [f"why: {safe(reason(check))}"] if reason(check) else []
+    lines.append(f"next: {safe(next_step(check, accused(check)))}")
     return f"<p>{'<br>'.join(lines)}</p>"
 
 
@@ -57,24 +52,16 @@ def _table(check: GradientCheck) -> str:
     if not told:
         return ""
     names = ("tensor", "verdict", "relative error", "bar", "resolution", "cause")
-    header = "".join(f'<th style="{_CELL}">{name}</th>' for name in names)
     rest = len(told) - _ROWS
-    more = f'<tr><td style="{_CELL}" colspan="6">{rest} more not shown</td></tr>' if rest > 0 else ""
-    rows = "".join(_row(t) for t in told[:_ROWS]) + more
-    return f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>"
+    return table(names, map(_cells, told[:_ROWS]), below=f"{rest} more not shown" if rest > 0 else "")
 
 
-def _row(tensor: TensorCheck) -> str:
-    cells = (
-        f"<code>{_safe(tensor.name)}</code>",
+def _cells(tensor: TensorCheck) -> tuple[str, ...]:
+    return (
+        f"<code>{safe(tensor.name)}</code>",
         tensor.verdict,
         brief(tensor.error),
         brief(tensor.bar),
         brief(tensor.resolution),
-        _safe(tensor.cause or ""),
+        safe(tensor.cause or ""),
     )
-    return "<tr>" + "".join(f'<td style="{_CELL}">{cell}</td>' for cell in cells) + "</tr>"
-
-
-def _safe(text: str) -> str:
-    return escape(clean(text)).replace("\n", "<br>")

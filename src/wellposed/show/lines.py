@@ -6,15 +6,27 @@ import io
 import os
 import re
 import sys
+from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import accumulate
 
-from rich.cells import cell_len
+from rich.cells import cell_len, get_character_cell_size
 from rich.console import Console
 from rich.text import Text
 
 from ..safe_text import clean, printable
 
-__all__ = ["STYLES", "clean", "encodable", "head", "labelled", "terminal_wants_color", "to_text", "wrap"]
+__all__ = [
+    "STYLES",
+    "clean",
+    "cut",
+    "encodable",
+    "head",
+    "labelled",
+    "terminal_wants_color",
+    "to_text",
+    "wrap",
+]
 
 STYLES = {
     "FAIL": "bold red",
@@ -25,6 +37,8 @@ STYLES = {
     "NOT EXAMINED": "bold magenta",
 }
 
+_CHARACTERS = 4
+"""Characters that are looked at for each cell of a terminal: combining ones take none."""
 _IN_ASCII = str.maketrans({
     "×": "x", "÷": "/", "·": "*", "−": "-", "–": "-", "—": "-", "≤": "<=", "≥": ">=", "≈": "~", "±": "+-",
     "→": "->", "∞": "inf", "√": "sqrt", "…": "...", "‘": "'", "’": "'", "“": '"', "”": '"', "²": "^2",
@@ -47,6 +61,22 @@ def wrap(text: str, width: int) -> list[str]:
                 line += word
         lines.append(line)
     return lines
+
+
+def cut(text: str, width: int) -> str:
+    """`text` in exactly `width` cells of a terminal, padded, or ended by a dot where it is longer.
+
+    Examples
+    --------
+    >>> cut("alcohol", 5), cut("hue", 5)
+    ('alco.', 'hue  ')
+    """
+    most = _CHARACTERS * width
+    ends = [0, *accumulate(map(get_character_cell_size, text[:most]))]
+    if len(text) <= most and ends[-1] <= width:
+        return text + " " * (width - ends[-1])
+    length = bisect_right(ends, width - 1) - 1
+    return text[:length] + "." + " " * (width - 1 - ends[length])
 
 
 def labelled(

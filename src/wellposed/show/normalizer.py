@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.column_names import cut, listed, printable
+from ..data.column_names import listed, printable
 from ..normalize.methods import method_of
+from .lines import cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,12 +6,11 @@ from typing import Any
 
 from ..lazy import lazy
 
-fixed = lazy("wellposed.show.fix_and_race")
+fix_and_race = lazy("wellposed.show.fix_and_race")
 gradient = lazy("wellposed.show.gradient")
 gradient_html = lazy("wellposed.show.gradient_html")
 normalizer = lazy("wellposed.show.normalizer")
 notebook = lazy("wellposed.show.notebook")
-race = lazy("wellposed.show.fix_and_race")
 text = lazy("wellposed.show.text")
 
 
@@ -33,8 +32,8 @@ _FORMS: dict[str, dict[str, Any]] = {
         "rich": lambda value, width: gradient.gradient_lines(value, width),
         "html": lambda value, width: gradient_html.gradients_html(value),
     },
-    "Fix": {"text": lambda value, width: fixed.render_fix(value, width=width)},
-    "Race": {"text": lambda value, width: race.render_race(value)},
+    "Fix": {"text": lambda value, width: fix_and_race.render_fix(value, width=width)},
+    "Race": {"text": lambda value, width: fix_and_race.render_race(value)},
     "Normalizer": {"text": lambda value, width: normalizer.describe(value)},
     "Drift": {"text": lambda value, width: normalizer.describe_drift(value)},
 }

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..report import Report, Severity, Unexamined
+from ..report import Report, Severity, Skipped, Unexamined
 
 _ORDER = ("failed", "warned", "noted", "passed", "inconclusive", "skipped")
 
@@ -53,6 +53,11 @@ def verdict_line(report: Report) -> str:
     if len(report.findings) > len(report.codes):
         counts += f" ({len(report.findings)} findings)"
     return counts
+
+
+def reason_of(skipped: Skipped) -> str:
+    """Why a rule gave no verdict, and what it needs."""
+    return skipped.reason + (f" ({skipped.needs})" if skipped.needs else "")
 
 
 def not_examined(report: Report) -> list[str]:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..report import FAMILIES, Coverage, Finding, Report, Severity, Skipped
 from .lines import STYLES, clean, head, labelled, to_text, wrap
-from .rule_counts import RuleCounts, not_examined, verdict, verdict_line
+from .rule_counts import RuleCounts, not_examined, reason_of, verdict, verdict_line
 
 _IN_FULL = 6
 """Findings shown in full; what follows is mostly their consequences and takes one line each."""
@@ -174,13 +174,9 @@ def _warnings_of_the_check(report: Report, width: int) -> Iterator[Text]:
 
 
 def _by_reason(skipped: list[Skipped]) -> dict[str, list[str]]:
-    ordered = sorted(skipped, key=_reason)
-    groups = {reason: [s.code for s in group] for reason, group in groupby(ordered, key=_reason)}
+    ordered = sorted(skipped, key=reason_of)
+    groups = {reason: [s.code for s in group] for reason, group in groupby(ordered, key=reason_of)}
     return dict(sorted(groups.items(), key=lambda item: item[1]))
-
-
-def _reason(skipped: Skipped) -> str:
-    return skipped.reason + (f" ({skipped.needs})" if skipped.needs else "")
 
 
 def _reasons(label: str, groups: dict[str, list[str]], width: int) -> Iterator[Text]:
