@@ -22,14 +22,15 @@ from .problem import Problem
 from .report import Unmeasured
 from .rules import RESULTS
 from .rules.updates import diverged
-from .signals._measure import STEPS, TAPPED_BATCHES, signal_profile
+from .signals._measure import STEPS, TRACED_BATCHES, signal_profile
 from .signals.result import Intervention, SignalProfile, TrainingOutcome, TrainingProfile
 
 if TYPE_CHECKING:
     from .objective import torch_connections as connections
     from .objective import torch_loss_probes as loss_probes
+    from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
-    from .runtime.torch import layer_taps, problem_forms, restore
+    from .runtime.torch import problem_forms, restore, trace
     from .runtime.torch import session as sessions
     from .runtime.torch import training as training_runs
     from .runtime.torch.batch import Batch
@@ -37,7 +38,7 @@ else:
     connections = lazy("wellposed.objective.torch_connections")
     loss_probes = lazy("wellposed.objective.torch_loss_probes")
     torch_batches = lazy("wellposed.runtime.torch.batches")
-    layer_taps = lazy("wellposed.runtime.torch.layer_taps")
+    trace = lazy("wellposed.runtime.torch.trace")
     problem_forms = lazy("wellposed.runtime.torch.problem_forms")
     restore = lazy("wellposed.runtime.torch.restore")
     sessions = lazy("wellposed.runtime.torch.session")
@@ -209,7 +210,7 @@ def usable_inputs(context: Context, profile: InputProfile | None) -> UsableInput
     if not spoilt and (matrix is None or bool(np.isfinite(matrix).all())):
         return UsableInputs(masked=False)
     context.runner.train_mode()
-    if spoilt and _stays_finite(context, spoilt[:TAPPED_BATCHES]):
+    if spoilt and _stays_finite(context, spoilt[:TRACED_BATCHES]):
         return UsableInputs(masked=True)
     return Unmeasured(reason="the inputs are not finite: mend those first (WP106)")
 
@@ -220,8 +221,8 @@ def _has_finite_inputs(batch: Batch) -> bool:
 
 def _stays_finite(context: Context, batches: Sequence[Batch]) -> bool:
     """Whether the loss and the gradients of these batches are finite."""
-    tapped = layer_taps.tap(context.runner, batches, seed=context.seed)
-    squares = [s for values in tapped.gradient_squares.values() for s in values if s >= 0 or math.isnan(s)]
+    traced = trace.trace(context.runner, batches, seed=context.seed)
+    squares = [s for values in traced.gradient_squares.values() for s in values if s >= 0 or math.isnan(s)]
     loss = context.runner.evaluate(batches[0]).loss
     return bool(squares) and all(map(math.isfinite, squares)) and loss is not None and bool(loss.isfinite())
 
@@ -235,32 +236,33 @@ def inputs_masked(context: Context, profile: InputProfile, usable: UsableInputs)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FirstPass:
-    """Forward and backward taps before any training."""
+    """A trace of the model before any training."""
 
-    tapped: layer_taps.Tapped
+    trace: ModelTrace
 
     @property
     def gradient_squares(self) -> list[float]:
-        return [s for values in self.tapped.gradient_squares.values() for s in values]
+        return [s for values in self.trace.gradient_squares.values() for s in values]
 
 
 def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
-    context.progress("tapping the layers")
+    context.progress("tracing the layers")
     context.runner.train_mode()
     precision = context.problem.precision or "fp32"
-    batches = context.batches[:TAPPED_BATCHES]
-    return FirstPass(tapped=layer_taps.tap(context.runner, batches, seed=context.seed, precision=precision))
+    batches = context.batches[:TRACED_BATCHES]
+    return FirstPass(trace=trace.trace(context.runner, batches, seed=context.seed, precision=precision))
 
 
 def signals(context: Context, first: FirstPass) -> SignalProfile:
     return _signals(context, first)
 
 
-def _signals(context: Context, first: FirstPass, *, later: Sequence[Any] = (), **more: Any) -> SignalProfile:
+def _signals(
+    context: Context, first: FirstPass, *, later: ModelTrace | None = None, **more: Any
+) -> SignalProfile:
     profile = signal_profile(
-        first.tapped,
+        first.trace,
         later=later,
-        steps=STEPS if later else 0,
         batches=context.batches,
         precision=context.problem.precision or "fp32",
     )
@@ -315,7 +317,7 @@ def objective(context: Context, usable: UsableLoss, first: FirstPass) -> Objecti
     runner, seed = context.runner, context.seed
     profile = answer(lambda: loss_probes.profile_objective(runner, context.probe_batch(), seed=seed), None)
     profile = profile or loss_probes.profile_objective(runner, context.batches[0], seed=seed)
-    return replace(profile, output_at=first.tapped.output) if first.tapped.output else profile
+    return replace(profile, output_at=first.trace.output) if first.trace.output else profile
 
 
 def targets(context: Context, probed: ObjectiveProfile) -> TargetProfile | Unmeasured:
@@ -346,8 +348,8 @@ def objective_of_all_rows(context: Context, probed: ObjectiveProfile) -> Objecti
 class TrainedCopy:
     """What was measured on the copy at the end of the short training."""
 
-    tapped: layer_taps.Tapped | None
-    """Taps there; None where the training blew up."""
+    trace: ModelTrace | None
+    """A trace there; None where the training blew up."""
     loss: float | None
     """Loss of the probe batch; None where the model refuses it."""
     same_outputs: bool
@@ -382,16 +384,16 @@ def base_training(context: Context, probed: ObjectiveProfile, first: FirstPass) 
         return Unmeasured(reason="the model has no trainable parameters: all are frozen (WP610)")
     if not math.isfinite(probed.initial):
         return Unmeasured(reason="the loss is not finite at initialization")
-    if first.tapped.nonfinite is not None:
+    if first.trace.nonfinite is not None:
         return Unmeasured(reason="a gradient is not finite at initialization")
     context.progress("training a copy for a few steps")
     facts = training_runs.REFERENCE if optimizer is None else training_runs.optimizer_facts(optimizer)
     trained: list[TrainedCopy] = []
     ignored, same_outputs = _ignored(context), _gives_same_outputs(context)
     run = training_runs.short_training(
-        runner, context.trained_on, context.held_out, steps=STEPS, seed=context.seed, before=first.tapped,
+        runner, context.trained_on, context.held_out, steps=STEPS, seed=context.seed, before=first.trace,
         change=training_runs.at_base_rate if facts.warming_up else None,
-        and_then=lambda tapped: trained.append(_on_the_trained_copy(context, tapped)),
+        and_then=lambda later: trained.append(_on_the_trained_copy(context, later)),
     )  # fmt: skip
     return BaseTraining(
         run=run,
@@ -402,16 +404,16 @@ def base_training(context: Context, probed: ObjectiveProfile, first: FirstPass) 
     )
 
 
-def _on_the_trained_copy(context: Context, tapped: Any) -> TrainedCopy:
+def _on_the_trained_copy(context: Context, later: ModelTrace | None) -> TrainedCopy:
     runner, seed = context.runner, context.seed
     runner.train_mode()
     loss = answer(lambda: sessions.mean_loss(runner, [context.probe_batch()], seed=seed), None)
     same_outputs, ignored = _gives_same_outputs(context), _ignored(context)
     runner.train_mode()
     # On the trained copy: a head that starts at zero has no signal yet.
-    noise, noisiest = layer_taps.dropout_noise(runner, context.batches[0], seed=seed)
+    noise, noisiest = trace.dropout_noise(runner, context.batches[0], seed=seed)
     return TrainedCopy(
-        tapped=tapped, loss=loss, same_outputs=same_outputs, ignored=ignored, noise=noise, noisiest=noisiest
+        trace=later, loss=loss, same_outputs=same_outputs, ignored=ignored, noise=noise, noisiest=noisiest
     )
 
 
@@ -490,9 +492,9 @@ def wiring(
     runner, seed, batch = context.runner, context.seed, context.batches[0]
     optimizer, train = context.problem.optimizer, context.problem.train
     runner.train_mode()
-    unreached = connections.unreached(runner, batch, first.tapped, base.trained.tapped, seed=seed)
+    unreached = connections.unreached(runner, batch, first.trace, base.trained.trace, seed=seed)
     reached = set(runner.trainable) - {u.name for u in unreached}
-    order = [layer.name for layer in first.tapped.layers]
+    order = [name for name, layer in first.trace.modules.items() if not layer.passive]
     outside, apart, foreign = (
         (None, (), 0)
         if optimizer is None

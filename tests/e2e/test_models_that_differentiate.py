@@ -11,8 +11,9 @@ from torch import nn
 
 import wellposed as wp
 from wellposed.runtime.torch.batch import Batch
-from wellposed.runtime.torch.layer_taps import tap
 from wellposed.runtime.torch.session import Runner, mean_loss
+from wellposed.runtime.torch.trace import trace
+from wellposed.signals.layer_signals import layer_signals
 
 X = torch.randn(120, 6, generator=torch.Generator().manual_seed(0))
 Y = X[:, :3].argmax(1)
@@ -181,9 +182,9 @@ def test_inner_differentiation_is_not_taken_for_the_backward_signal() -> None:
 
     batch = Batch(args=(X,), targets=Y)
     plain, watched = (
-        tap(Runner(wp.Problem(model=Watching(n), loss=F.cross_entropy)), [batch], seed=0) for n in (0, 2)
+        trace(Runner(wp.Problem(model=Watching(n), loss=F.cross_entropy)), [batch], seed=0) for n in (0, 2)
     )
-    assert [s.gradient_rms for s in watched.layers] == [s.gradient_rms for s in plain.layers]
+    assert layer_signals(watched) == layer_signals(plain)
 
 
 def test_an_evaluation_without_gradients_runs_without_a_graph_where_the_model_permits_it() -> None:

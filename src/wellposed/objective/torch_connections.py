@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from ..errors import UserCodeError
+from ..runtime.model_trace import ModelTrace
 from ..runtime.torch.batch import Batch, is_dense, take
-from ..runtime.torch.layer_taps import Tapped, graph_nodes
 from ..runtime.torch.restore import preserved
 from ..runtime.torch.session import (
     Runner,
@@ -23,6 +23,7 @@ from ..runtime.torch.session import (
     seed_everything,
     take_steps,
 )
+from ..runtime.torch.trace import graph_nodes
 from ..runtime.torch.training import ChangeOptimizer
 from .result import Unreached
 
@@ -33,7 +34,7 @@ _STANDING_STILL = 1e-3  # such a momentum needs thousands of steps to come near 
 
 
 def unreached(
-    runner: Runner, batch: Batch, first: Tapped, later: Tapped | None, *, seed: int
+    runner: Runner, batch: Batch, first: ModelTrace, later: ModelTrace | None, *, seed: int
 ) -> tuple[Unreached, ...]:
     """Trainable parameters whose gradient was absent or exactly zero on every batch, before and after the steps."""
     found = []

@@ -184,9 +184,10 @@ def non_finite_origin(profile: SignalProfile, limits: Limits) -> Iterator[Judgem
     origin = profile.nonfinite
     if origin is not None:
         direction = "output" if origin.direction == "forward" else "gradient"
+        line = f" ({origin.line})" if origin.line else ""
         yield Defect(
             where=origin.where,
-            summary=f"the first NaN or infinite {direction} comes from {origin.operation} at {origin.where}",
+            summary=f"the first NaN or infinite {direction} comes from {origin.operation} at {origin.where}{line}",
             quantity="training step at which it appears",
             measured=float(origin.step),
             why="finite values go in and non-finite ones come out; everything downstream is lost"

@@ -1,7 +1,7 @@
 """Vanishing and exploding signals: forward and backward, layer by layer, before and after a few steps.
 
-The hooks that measure a layer stand in `runtime/torch/layer_taps.py`, the short trainings in `runtime/torch/training.py`, since other
-lessons use them too; the rules that judge are in `rules/signals.py`.
+A model is traced in `runtime/torch/trace.py` and trained for a few steps in `runtime/torch/training.py`, which other lessons use too;
+`layer_signals.py` reads the layers off a trace; the rules that judge are in `rules/signals.py`.
 """
 
 from ._measure import measure_signals

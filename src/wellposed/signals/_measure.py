@@ -11,19 +11,21 @@ from ..errors import ProblemError
 from ..lazy import lazy
 from ..problem import Problem, problem_from
 from ..runtime.isolation import isolated
+from ..runtime.model_trace import ModelTrace
 from ..runtime.scope import exclusive
+from .layer_signals import flushed_shares, layer_signals, nonfinite_origin
 from .result import SignalProfile
 
 torch_batches = lazy("wellposed.runtime.torch.batches")
-torch_layer_taps = lazy("wellposed.runtime.torch.layer_taps")
 torch_problem_forms = lazy("wellposed.runtime.torch.problem_forms")
 torch_restore = lazy("wellposed.runtime.torch.restore")
 torch_session = lazy("wellposed.runtime.torch.session")
+torch_trace = lazy("wellposed.runtime.torch.trace")
 torch_training = lazy("wellposed.runtime.torch.training")
 
 STEPS = 30
 """Steps of the user's optimizer after which a symptom at initialization must persist to count."""
-TAPPED_BATCHES = 3
+TRACED_BATCHES = 3
 
 
 def measure_signals(
@@ -84,7 +86,7 @@ def _measured(given: Problem, seed: int) -> SignalProfile:
         )
         drawn = [b.to(runner.device) for b in drawn]
         runner.train_mode()
-        first = torch_layer_taps.tap(runner, drawn[:TAPPED_BATCHES], seed=seed)
+        first = torch_trace.trace(runner, drawn[:TRACED_BATCHES], seed=seed)
         goes_backward = _goes_backward(first)
         if problem.loss is not None and runner.trainable and first.nonfinite is None and not goes_backward:
             raise ProblemError(
@@ -96,28 +98,29 @@ def _measured(given: Problem, seed: int) -> SignalProfile:
                 runner, drawn, drawn[:1], steps=STEPS, seed=seed, before=first
             ).later
             if goes_backward
-            else ()
+            else None
         )
-    return signal_profile(first, later=later, steps=STEPS if later else 0, batches=drawn, precision="fp32")
+    return signal_profile(first, later=later, batches=drawn, precision="fp32")
 
 
 def signal_profile(
-    first: Any, *, later: Sequence[Any], steps: int, batches: Sequence[Any], precision: str
+    first: ModelTrace, *, later: ModelTrace | None, batches: Sequence[Any], precision: str
 ) -> SignalProfile:
-    """Put together what the taps saw."""
+    """Put together what the traces before and after the steps show."""
+    after = () if later is None else layer_signals(later)
     return SignalProfile(
-        layers=first.layers,
-        later=tuple(later),
-        steps=steps,
+        layers=layer_signals(first),
+        later=after,
+        steps=STEPS if after else 0,
         input_std=_input_std(batches[0]),
         output=first.output,
-        nonfinite=first.nonfinite,
-        flushed=first.flushed if precision in ("fp16", "bf16") else {},
+        nonfinite=nonfinite_origin(first, step=0),
+        flushed=flushed_shares(first) if precision in ("fp16", "bf16") else {},
         precision=precision,
     )
 
 
-def _goes_backward(first: Any) -> bool:
+def _goes_backward(first: ModelTrace) -> bool:
     """Whether a trainable parameter got a finite gradient."""
     return first.nonfinite is None and any(
         s >= 0 for values in first.gradient_squares.values() for s in values

@@ -41,6 +41,8 @@ class LayerSignal:
     has_parameters: bool = True
     rectified: bool = False
     """Whether a rectifier (ReLU and its kin, exactly flat on one side) follows."""
+    line: str | None = None
+    """Where the user's code calls it, as ``"net.py:41"``; None where torch's own modules alone do."""
 
     @property
     def spread(self) -> float:
@@ -60,6 +62,8 @@ class NonFiniteOrigin:
     """``"forward"`` or ``"backward"``."""
     step: int
     """Training step at which it was seen; 0 is before any update."""
+    line: str | None = None
+    """The user's code at the operation, as ``"net.py:41"``; None going backward, and where torch's own modules alone call it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from ...runtime.torch.batch import tensors_in
+from ...runtime.torch.recorder import Recorder, function_name
 from ..result import LayerFacts, Next
 
 _IN_PLACE = ("relu", "leaky_relu", "elu", "celu", "selu", "hardtanh", "sigmoid", "tanh", "exp", "clamp")
@@ -72,7 +72,7 @@ class Node:
     elementwise: Callable[[Any], Any] | None
 
 
-class Flow(TorchFunctionMode):
+class Flow(Recorder):
     """Records the nodes of a run, in order; dropout is passed over.
 
     Parameters
@@ -101,30 +101,20 @@ class Flow(TorchFunctionMode):
         self._at_product = at_product
         self._at_activation = at_activation
         self._watch = watch
-        self._node_of: dict[int, int] = {}
-        self._alive: list[torch.Tensor] = []  # an id is only good while its tensor lives
         self._used: set[int] = set()
 
     def start(self, inputs: Any) -> None:
         """Make the model's inputs the first node."""
-        for tensor in tensors_in(inputs, objects=False):
-            self._remember(tensor, 0)
+        self.remember(inputs, 0)
         self.nodes.append(Node(name="input", inputs=(), ancestors=1, depth=0, product=None, elementwise=None))
-
-    def node_of(self, tensor: torch.Tensor) -> int | None:
-        return self._node_of.get(id(tensor))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
+        name = function_name(func)
         if name in DROPOUTS:
             return args[0] if args else kwargs["input"]
         product = read_product(name, args, kwargs, self._parameters)
-        inputs = tuple(
-            dict.fromkeys(
-                n for t in tensors_in((args, kwargs), objects=False) if (n := self.node_of(t)) is not None
-            )
-        )
+        inputs = self.positions_of(tensors_in((args, kwargs), objects=False))
         output = func(*args, **kwargs)
         if product is not None and id(product.weight) not in self._used and self._at_product is not None:
             self._used.add(id(product.weight))
@@ -153,16 +143,11 @@ class Flow(TorchFunctionMode):
                 elementwise=elementwise,
             )
         )
-        for tensor in outputs:
-            self._remember(tensor, index)
+        self.remember(outputs, index)
         if index in self._watch:
             self.std_of[index] = std_over_samples(outputs[0])
         if elementwise is not None and self._at_activation is not None:
             self._at_activation(outputs[0])
-
-    def _remember(self, tensor: torch.Tensor, index: int) -> None:
-        self._node_of[id(tensor)] = index
-        self._alive.append(tensor)
 
 
 def std_over_samples(output: torch.Tensor) -> float:
@@ -246,7 +231,7 @@ def follow(flow: Flow, outputs: Any, parameters: Mapping[int, str]) -> tuple[tup
     """What becomes of every product, in execution order; and the number of residual branches."""
     reached = 0
     for tensor in tensors_in(outputs, objects=False):
-        node = flow.node_of(tensor)
+        node = flow.position_of(tensor)
         reached |= flow.nodes[node].ancestors if node is not None else 0
     readers: dict[int, list[int]] = {}
     for index, node in enumerate(flow.nodes):

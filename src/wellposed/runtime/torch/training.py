@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from ...signals.result import LayerSignal, ParameterUpdate, TrainingOutcome
+from ...signals.result import ParameterUpdate, TrainingOutcome
+from ..model_trace import ModelTrace
 from .batch import Batch
-from .layer_taps import Tapped, tap
 from .problem_forms import Optimizers
 from .restore import preserved
 from .session import Runner, mean_loss, reference_optimizer, seed_everything, take_steps
+from .trace import trace
 
 ChangeOptimizer = Callable[[torch.optim.Optimizer], None]
 
@@ -23,7 +24,8 @@ ChangeOptimizer = Callable[[torch.optim.Optimizer], None]
 class TrainingRun:
     outcome: TrainingOutcome
     updates: tuple[ParameterUpdate, ...]
-    later: tuple[LayerSignal, ...]
+    later: ModelTrace | None
+    """Traced at the end; None where the training blew up, or no first trace was given."""
 
 
 def short_training(
@@ -34,8 +36,8 @@ def short_training(
     steps: int,
     seed: int,
     change: ChangeOptimizer | None = None,
-    before: Tapped | None = None,
-    and_then: Callable[[Tapped | None], None] | None = None,
+    before: ModelTrace | None = None,
+    and_then: Callable[[ModelTrace | None], None] | None = None,
 ) -> TrainingRun:
     """Take `steps` steps from the present state, in a scope of its own.
 
@@ -44,9 +46,9 @@ def short_training(
     change
         Applied to the optimizer (and, through a closure, to the model) before the first step.
     before
-        Taps at the present state; given them, the movement of every parameter and the later signal are measured too.
+        A trace at the present state; given it, the movement of every parameter and a trace at the end are measured too.
     and_then
-        Called at the end inside the scope, with the later taps: for what must be measured on the trained copy.
+        Called at the end inside the scope, with the later trace: for what must be measured on the trained copy.
     """
     with preserved(runner.problem.model, runner.problem.loss, runner.problem.optimizer):
         optimizer = runner.problem.optimizer or reference_optimizer(runner)
@@ -65,16 +67,16 @@ def short_training(
         )
         end = held_out_loss(runner, held_out, seed=seed)
         updates = movement.updates(before) if movement and before else ()
-        tapped = None
+        later = None
         if before is not None and all(map(_is_finite, (losses[-1], end))):
             runner.train_mode()
-            tapped = tap(runner, batches[:3], seed=seed, step=steps)
+            later = trace(runner, batches[:3], seed=seed)
         if and_then is not None:
-            and_then(tapped)
+            and_then(later)
     return TrainingRun(
         outcome=TrainingOutcome(losses=tuple(losses), start=start, end=end),
         updates=updates,
-        later=tapped.layers if tapped else (),
+        later=later,
     )
 
 
@@ -143,7 +145,7 @@ class _Movement:
         moved, size = float((now - start).norm()), float(start.norm())
         return moved / size if size > 0 else (float("inf") if moved > 0 else 0.0)
 
-    def updates(self, before: Tapped) -> tuple[ParameterUpdate, ...]:
+    def updates(self, before: ModelTrace) -> tuple[ParameterUpdate, ...]:
         return tuple(
             self._update(name, p, before.gradient_squares.get(name, []))
             for name, p in self.parameters.items()

@@ -1,0 +1,640 @@
+"""Traces a model: one forward and backward pass of each batch, reduced to sums on the device of each tensor; no tensor is kept."""
+
+from __future__ import annotations
+
+import os
+import sys
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_modules
+
+from ..model_trace import (
+    SUMS,
+    ModelTrace,
+    ModuleOutput,
+    NonFinite,
+    Operation,
+    OperationKey,
+    SourceLine,
+    TensorStats,
+)
+from .batch import Batch, is_dense, tensors_in
+from .recorder import INPUT, Recorder, function_name
+from .session import Runner, clear_gradients, main_tensor, outputs_without_gradients, seed_everything
+
+FLUSH_BELOW = {"fp16": 2.0**-25, "bf16": 2.0**-134}
+"""Rounding to nearest sends what is below half the smallest subnormal to zero."""
+
+_PASSIVE = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.Identity,
+    nn.Flatten,
+    nn.Unflatten,
+)
+_SQUASHING = {"TanhBackward0": "tanh", "SigmoidBackward0": "sigmoid"}
+_RECTIFYING = ("ReluBackward0", "ThresholdBackward0", "HardtanhBackward0", "ClampMinBackward0")
+_FLAT = 0.01  # a slope below this share of the steepest counts as flat
+_GRAPH_NODES = 200_000
+_OUTPUT_OPERATIONS = (
+    6  # a functional sigmoid, a view, a squeeze: what may stand between a layer and the output
+)
+_PIECE = 1 << 22  # entries that are held in double precision at a time
+_OCCURRENCES = 1 << 10  # of one line in one run; later ones are added to the last
+_OWN = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "")
+_TORCH_OR_GENERATED = os.path.join(os.path.dirname(torch.__file__), ""), "<"
+
+
+def trace(runner: Runner, batches: Sequence[Batch], *, seed: int, precision: str = "fp32") -> ModelTrace:
+    """Run forward and backward on each batch. Use inside `restore.preserved`."""
+    tracer = _Tracer(runner, FLUSH_BELOW.get(precision, 0.0))
+    trainable = runner.trainable  # as it is before a forward pass that freezes or unfreezes
+    squares: dict[str, list[torch.Tensor | float]] = {name: [] for name in trainable}
+    known = set(runner.parameters)
+    for i, batch in enumerate(batches):
+        seed_everything(seed + i)
+        clear_gradients(runner)
+        tracer.rows = max(batch.rows, 1)
+        with tracer.recording(batch):
+            evaluation = runner.evaluate(batch)
+        runner.refuse_new_parameters(known)
+        tracer.note_output(evaluation.outputs)
+        if evaluation.loss is not None and evaluation.loss.requires_grad:
+            tracer.read_graph(evaluation.loss)
+            tracer.backward(evaluation.loss)
+        for name, parameter in trainable.items():
+            squares[name].append(_mean_square(parameter.grad))
+    gradient_squares = {name: [float(s) for s in values] for name, values in squares.items()}
+    nonfinite = tracer.nonfinite
+    if nonfinite is None and not all(_finite(s) for values in gradient_squares.values() for s in values):
+        nonfinite = _backward_origin(runner, batches, seed=seed)
+    clear_gradients(runner)
+    return tracer.trace(nonfinite, gradient_squares)
+
+
+def _mean_square(gradient: torch.Tensor | None) -> torch.Tensor | float:
+    if gradient is None:
+        return -1.0  # absent: no square is negative
+    gradient = gradient.coalesce().values() if gradient.is_sparse else gradient
+    return gradient.detach().double().square().mean() if gradient.numel() else 0.0
+
+
+def _finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
+
+
+def dropout_noise(
+    runner: Runner, batch: Batch, *, seed: int, draws: int = 8
+) -> tuple[float | None, str | None]:
+    """Variance of the outputs over draws of dropout, over the variance of their means across samples; and the noisiest layer."""
+    dropouts = [
+        m for m in runner.modules if isinstance(m, nn.modules.dropout._DropoutNd) and m.training and m.p > 0
+    ]
+    if not dropouts or batch.rows < 3:
+        return None, None
+    results = [outputs_without_gradients(runner, batch, seed=seed + i) for i in range(draws)]
+    if any(r is None or len(r) != batch.rows for r in results):
+        return None, None
+    stacked = torch.stack([r.double() for r in results if r is not None])
+    noise = float(stacked.var(0).mean())
+    # The mean of the draws keeps a share of the noise.
+    signal = float(stacked.mean(0).var(0).mean()) - noise / draws
+    noisiest = runner.names()[max(dropouts, key=lambda m: m.p)]
+    return (noise / signal if signal > noise / (100 * draws) else 100.0 * draws), noisiest
+
+
+# --- sums of one tensor
+
+
+@dataclass
+class _Sums:
+    """`TensorStats` in the making: vectors on the device, read at the end."""
+
+    parts: list[torch.Tensor] = field(default_factory=list)
+
+    def add(self, values: torch.Tensor, *, scale: float = 1.0, flush_below: float = 0.0) -> torch.Tensor:
+        self.parts.append(_sums(values, scale, flush_below))
+        return self.parts[-1]
+
+    def stats(self) -> TensorStats:
+        if not self.parts:
+            return TensorStats()
+        stacked = torch.stack([p.to(self.parts[0].device) for p in self.parts])
+        sums = stacked[:, :-1].sum(0).tolist()
+        return TensorStats(**dict(zip(SUMS, sums, strict=True)), largest=float(stacked[:, -1].max()))
+
+
+def _sums(values: torch.Tensor, scale: float, flush_below: float) -> torch.Tensor:
+    """The fields of `TensorStats`, in double precision, over pieces that bound what is held at a time."""
+    values = values.detach()
+    values = values if values.ndim else values.reshape(1)
+    rows = len(values)
+    first = values[:1].double()
+    shifted = torch.zeros_like(first)  # by the first sample: samples that are equal deviate by exactly 0
+    zeros = values.new_zeros((), dtype=torch.float64)
+    squares = deviations = total = zero = flushed = nans = infinities = largest = zeros
+    for piece in values.split(max(1, _PIECE * rows // values.numel())):
+        x = piece.double()
+        d = x - first
+        sizes = x.abs()
+        shifted = shifted + d.sum(0, keepdim=True)
+        total, squares, deviations = (
+            total + x.sum(),
+            squares + x.square().sum(),
+            deviations + d.square().sum(),
+        )
+        zero = zero + (x == 0).sum()
+        nans, infinities = nans + x.isnan().sum(), infinities + x.isinf().sum()
+        largest = torch.maximum(largest, sizes.max())
+        if flush_below:
+            flushed = flushed + ((sizes > 0) & (sizes < flush_below)).sum()
+    deviations = (deviations - shifted.square().sum() / rows).clamp(min=0)
+    count = torch.full_like(zeros, values.numel())
+    compared = count if rows > 1 else zeros
+    deviations = deviations if rows > 1 else zeros
+    sums = torch.stack([
+        count, total * scale, squares * scale**2, zero, flushed, nans, infinities, compared,
+        deviations * scale**2, largest * abs(scale),
+    ])  # fmt: skip
+    return sums if type(sums) is torch.Tensor else torch.tensor(_numbers(sums), dtype=torch.float64)
+
+
+def _numbers(vector: torch.Tensor) -> list[Any]:
+    """Its entries; those of a subclass one by one."""
+    return vector.tolist() if type(vector) is torch.Tensor else [entry.item() for entry in vector]
+
+
+# --- recording
+
+
+@dataclass
+class _Operation:
+    key: OperationKey
+    position: int
+    inputs: tuple[int, ...]
+    parameters: tuple[str, ...]
+    output: _Sums = field(default_factory=_Sums)
+    gradient: _Sums = field(default_factory=_Sums)
+    latest: _Made | None = None
+
+
+@dataclass(eq=False)
+class _Made:
+    """One tensor that an operation made, and the modules whose output it is."""
+
+    tensor: weakref.ref[torch.Tensor]
+    sums: torch.Tensor
+    modules: list[tuple[_Module, int]] = field(default_factory=list)
+    """Each with the axis of its units."""
+
+
+@dataclass
+class _Module:
+    module: nn.Module
+    line: SourceLine | None
+    output: _Sums = field(default_factory=_Sums)
+    gradient: _Sums = field(default_factory=_Sums)
+    latest: _Made | None = None
+    alive: torch.Tensor | None = None
+    """By unit: whether a gradient went through it."""
+    squashing: str | None = None
+    squashed: int = 0
+    flat: int = 0
+    rectified: bool = False
+
+
+class _Call(NamedTuple):
+    """One call of a module whose output is followed."""
+
+    module: nn.Module
+    sums: torch.Tensor
+    """Of its output."""
+    position: int | None
+    """Of the operation that made it."""
+    end: Any
+    """The autograd node of its output."""
+    entered: frozenset[Any]
+    """Those of its inputs."""
+
+
+class _Tracer(Recorder):
+    """Sums up what each operation and each module gives, forward and backward."""
+
+    def __init__(self, runner: Runner, flush_below: float) -> None:
+        super().__init__()
+        self.names = runner.names()
+        self.rows = 1
+        self.calls: list[_Call] = []
+        """Those of the latest run."""
+        self.made: dict[Any, nn.Module] = {}
+        """By autograd node: the module whose output it made."""
+        self._flush_below = flush_below
+        self._parameters = {id(p): name for name, p in runner.parameters.items()}
+        self._operations: dict[OperationKey, _Operation] = {}
+        self._ordered: list[_Operation] = []
+        self._modules: dict[nn.Module, _Module] = {}
+        self._run: list[tuple[int, torch.Tensor]] = []
+        """Of the latest run: the position of each operation and the sums of its output."""
+        self._occurrences: dict[tuple[Any, ...], int] = {}
+        self._stack: list[nn.Module] = []
+        self._output: str | None = None
+        self._output_nodes: set[Any] = set()
+        self._nonfinite: NonFinite | None = None
+        self._goes_backward = False
+
+    @contextmanager
+    def recording(self, batch: Batch) -> Iterator[None]:
+        """Record what runs inside, as one run of the model on a batch."""
+        self._occurrences.clear()
+        self._stack.clear()
+        self.calls.clear()
+        self._run.clear()
+        self.remember((batch.args, batch.kwargs or {}), INPUT)
+        with ExitStack() as stack:
+            for hook in (
+                torch_modules.register_module_forward_pre_hook(self._enter),
+                torch_modules.register_module_forward_hook(self._leave),
+            ):
+                stack.callback(hook.remove)
+            if any(getattr(m, "_compiled_call_impl", None) is not None for m in self.names):
+                # What a compiled module runs must not be traced into the recording.
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            stack.enter_context(self)
+            yield
+        self._nonfinite = self._nonfinite or self._origin_forward()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        made = [t for t in tensors_in(output, objects=False) if _has_numbers(t)]
+        if made:
+            read = list(tensors_in((args, kwargs), objects=False))
+            name = function_name(func)
+            if name != "__get__" and _is_new(made[0], read, name):
+                self._record(name, read, made)
+            elif sources := self.positions_of(read):
+                self.remember(made, sources[0])  # the same numbers
+        return output
+
+    def _record(self, name: str, read: list[torch.Tensor], made: list[torch.Tensor]) -> None:
+        inputs = self.positions_of(read)
+        parameters = tuple(dict.fromkeys(n for t in read if (n := self._parameters.get(id(t))) is not None))
+        if not inputs and not parameters:
+            return  # a constant: a mask, positions, a draw
+        operation = self._operation(name, inputs, parameters)
+        self.remember(made, operation.position)
+        self._follow(made[0], operation)
+        self._run.append((operation.position, operation.output.parts[-1]))
+
+    def _follow(self, tensor: torch.Tensor, operation: _Operation | _Module) -> _Made:
+        """Sum up a tensor now, and its gradient when that comes."""
+        made = _Made(weakref.ref(tensor), operation.output.add(_unwrapped(tensor)))
+        operation.latest = made
+        if tensor.requires_grad and not _is_wrapped(tensor):
+            tensor.register_hook(lambda g: self._on_gradient(operation.gradient, made, g))
+        return made
+
+    def _operation(self, name: str, inputs: tuple[int, ...], parameters: tuple[str, ...]) -> _Operation:
+        place = self.names.get(self._stack[-1], "") if self._stack else "", name, _line_of_user()
+        nth = self._occurrences.get(place, 0)
+        self._occurrences[place] = nth + 1
+        key = OperationKey(*place, nth=min(nth, _OCCURRENCES - 1))
+        if key not in self._operations:
+            self._operations[key] = _Operation(key, len(self._ordered), inputs, parameters)
+            self._ordered.append(self._operations[key])
+        return self._operations[key]
+
+    def _on_gradient(self, gradients: _Sums, made: _Made, gradient: torch.Tensor) -> None:
+        if not self._goes_backward or gradient.is_sparse:
+            return
+        sums = gradients.add(gradient, scale=self.rows, flush_below=self._flush_below)
+        for module, axis in made.modules:
+            if module.gradient is not gradients:
+                module.gradient.parts.append(sums)
+            moved = gradient.detach() != 0
+            alive = moved.transpose(0, axis).reshape(gradient.shape[axis], -1).any(1)
+            before = module.alive
+            module.alive = alive if before is None or before.shape != alive.shape else before | alive
+
+    # --- modules
+
+    def _enter(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._stack.append(module)
+
+    def _leave(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        while self._stack and self._stack.pop() is not module:
+            pass  # a module that raised inside it, whose error was caught
+        tensor = first_float(output)
+        followed = module in self.names and _is_followed(module)
+        if followed and tensor is not None and tensor.ndim and _has_numbers(tensor):
+            with torch._C.DisableTorchFunction():
+                self._add_output(module, inputs, tensor)
+
+    def _add_output(self, module: nn.Module, inputs: tuple[Any, ...], tensor: torch.Tensor) -> None:
+        seen = self._modules.get(module)
+        if seen is None:
+            seen = self._modules[module] = _Module(module, _line_of_user())
+        position = self.position_of(tensor)
+        operation = self._ordered[position] if position is not None and position != INPUT else None
+        made = operation.latest if operation is not None else None
+        if made is not None and made.tensor() is tensor:
+            seen.output.parts.append(made.sums)
+        else:  # not seen as an operation, or a view
+            made = self._follow(tensor, seen)
+        made.modules.append((seen, unit_axis(module, tensor)))
+        nodes = (t.grad_fn for t in inputs if isinstance(t, torch.Tensor))
+        entered = frozenset(n for n in nodes if n is not None)
+        self.calls.append(_Call(module, made.sums, position, tensor.grad_fn, entered))
+        if tensor.grad_fn is not None and not _is_wrapped(tensor):
+            self.made.setdefault(tensor.grad_fn, module)
+
+    # --- the autograd graph
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Go backward and listen: what the model itself differentiates on its way forward is not the signal."""
+        self._goes_backward = True
+        try:
+            Runner.backward(loss)
+        finally:
+            self._goes_backward = False
+
+    def note_output(self, outputs: Any) -> None:
+        """Remember which module made the model's output: the last that ran, when the output is its very own."""
+        tensor = main_tensor(outputs)
+        node: Any = None if tensor is None else tensor.grad_fn
+        self._output_nodes = set()
+        for _ in range(_OUTPUT_OPERATIONS):
+            if node is None:
+                return
+            self._output_nodes.add(node)
+            if node in self.made:
+                self._output = self.names[self.made[node]]
+                return
+            node = node.next_functions[0][0] if len(node.next_functions) == 1 else None
+
+    def read_graph(self, loss: torch.Tensor) -> None:
+        """Find the squashing and rectifying operations in the graph, inside fused layers too, and the layer before each."""
+        for node in graph_nodes(loss):
+            name = type(node).__name__
+            squashes = name in _SQUASHING and node not in self._output_nodes
+            if squashes or name in _RECTIFYING:
+                layer = self._layer_before(node)
+                if layer is None:
+                    continue
+                if squashes:
+                    _add_squashing(layer, _SQUASHING[name], node._saved_result)
+                else:
+                    layer.rectified = True
+
+    def _layer_before(self, node: Any) -> _Module | None:
+        """The nearest module with parameters whose output feeds this node, within a few operations."""
+        front = [n for n, _ in node.next_functions if n is not None]
+        for _ in range(6):
+            for n in front:
+                module = self.made.get(n)
+                if module is not None and _has_parameters(module):
+                    return self._modules.get(module)
+            front = [m for n in front for m, _ in n.next_functions if m is not None]
+        return None
+
+    # --- what came of it
+
+    def _origin_forward(self) -> NonFinite | None:
+        """Where the first output of a module that is not finite in this run came from."""
+        if not self.calls:
+            return None
+        spoilt = _not_finite([call.sums for call in self.calls])
+        first = next((call for call, bad in zip(self.calls, spoilt, strict=True) if bad), None)
+        if first is None:
+            return None
+        where, origin = self.names[first.module], self._first_spoilt_before(first.position)
+        if origin is None or origin.module == where:
+            return NonFinite(where, type(first.module).__name__, "forward", self._modules[first.module].line)
+        return NonFinite(where, origin.name, "forward", origin.line)
+
+    def _first_spoilt_before(self, position: int | None) -> OperationKey | None:
+        """The first operation of this run that was not finite, of those that the operation at a position reads."""
+        if position is None or position == INPUT:
+            return None
+        spoilt = _not_finite([sums for _, sums in self._run])
+        bad = {p for (p, _), is_bad in zip(self._run, spoilt, strict=True) if is_bad}
+        behind, waiting = set[int](), [position]
+        while waiting:
+            at = waiting.pop()
+            if at in bad and at not in behind:
+                behind.add(at)
+                waiting += self._ordered[at].inputs
+        return self._ordered[min(behind)].key if behind else None
+
+    def trace(self, nonfinite: NonFinite | None, gradient_squares: dict[str, list[float]]) -> ModelTrace:
+        return ModelTrace(
+            operations={
+                o.key: Operation(
+                    key=o.key, inputs=o.inputs, parameters=o.parameters,
+                    output=o.output.stats(), gradient=o.gradient.stats() if o.gradient.parts else None,
+                )
+                for o in self._ordered
+            },
+            modules={self.names[module]: self._module_output(seen) for module, seen in self._modules.items()},
+            output=self._output,
+            nonfinite=nonfinite,
+            gradient_squares=gradient_squares,
+        )  # fmt: skip
+
+    @property
+    def nonfinite(self) -> NonFinite | None:
+        return self._nonfinite
+
+    def _module_output(self, seen: _Module) -> ModuleOutput:
+        return ModuleOutput(
+            module=self.names[seen.module],
+            kind=type(seen.module).__name__,
+            has_parameters=_has_parameters(seen.module),
+            passive=isinstance(seen.module, _PASSIVE),
+            line=seen.line,
+            output=seen.output.stats(),
+            gradient=seen.gradient.stats() if seen.gradient.parts else None,
+            alive=None
+            if seen.alive is None
+            else frozenset(i for i, alive in enumerate(_numbers(seen.alive)) if alive),
+            units=0 if seen.alive is None else len(seen.alive),
+            squashing=seen.squashing,
+            squashed=seen.squashed,
+            flat=seen.flat,
+            rectified=seen.rectified,
+        )
+
+
+def _not_finite(sums: list[torch.Tensor]) -> list[bool]:
+    """Of the sums of several tensors: whether an entry was NaN or infinite."""
+    nans, infinities = SUMS.index("nans"), SUMS.index("infinities")
+    return (torch.stack([s.to(sums[0].device) for s in sums])[:, [nans, infinities]].sum(1) > 0).tolist()
+
+
+def _line_of_user() -> SourceLine | None:
+    """The innermost line that is neither torch's nor ours; None where we call torch's modules ourselves."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename.startswith((*_TORCH_OR_GENERATED, __file__)):
+        frame = frame.f_back
+    if frame is None or frame.f_code.co_filename.startswith(_OWN):
+        return None
+    return SourceLine(frame.f_code.co_filename, frame.f_lineno)
+
+
+def _has_numbers(tensor: torch.Tensor) -> bool:
+    """Whether it is a dense tensor of floating-point numbers, at least one."""
+    return tensor.is_floating_point() and is_dense(tensor) and not tensor.is_meta and tensor.numel() > 0
+
+
+def _is_new(made: torch.Tensor, read: Sequence[torch.Tensor], name: str) -> bool:
+    """Whether a function gave numbers of its own: neither a view nor a copy of what it read."""
+    if name == "clone":
+        return False
+    if any(made is t for t in read):
+        return name.endswith("_")  # it wrote in place
+    if _is_wrapped(made):
+        return True
+    return not any(is_dense(t) and not _is_wrapped(t) and torch._C._is_alias_of(made, t) for t in read)
+
+
+def _is_wrapped(tensor: torch.Tensor) -> bool:
+    """Whether a transform of ``torch.func`` is at work on it: its values cannot be asked for."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _unwrapped(tensor: torch.Tensor) -> torch.Tensor:
+    """The plain tensor below the transforms of ``torch.func``, with the samples that vmap spread along its axes."""
+    while _is_wrapped(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)  # pyright: ignore[reportAttributeAccessIssue]
+    return tensor
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters(recurse=False))
+
+
+def _is_followed(module: nn.Module) -> bool:
+    """Whether it is a layer: without children, or with parameters of its own."""
+    return not any(True for _ in module.children()) or _has_parameters(module)
+
+
+def first_float(output: Any) -> torch.Tensor | None:
+    """The first floating-point tensor in a layer's output."""
+    if isinstance(output, torch.Tensor):
+        return output if output.is_floating_point() else None
+    values = (
+        output.values() if isinstance(output, Mapping) else output if isinstance(output, tuple | list) else ()
+    )
+    return next((v for v in values if isinstance(v, torch.Tensor) and v.is_floating_point()), None)
+
+
+def unit_axis(module: nn.Module, out: torch.Tensor) -> int:
+    """The axis of channels or features."""
+    if out.ndim == 1:
+        return 0
+    convolutional = "Conv" in type(module).__name__ or "BatchNorm" in type(module).__name__ or out.ndim >= 4
+    return (
+        1
+        if convolutional and not isinstance(module, nn.Linear | nn.LayerNorm | nn.Embedding)
+        else out.ndim - 1
+    )
+
+
+def graph_nodes(loss: torch.Tensor) -> Iterator[Any]:
+    """Every autograd node behind a loss, each once."""
+    seen: set[Any] = set()
+    stack = [loss.grad_fn]
+    while stack and len(seen) < _GRAPH_NODES:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        stack.extend(n for n, _ in node.next_functions)
+
+
+def _add_squashing(layer: _Module, kind: str, result: torch.Tensor) -> None:
+    y = result.detach()
+    slope = 1 - y * y if kind == "tanh" else 4 * y * (1 - y)
+    layer.squashing = kind
+    layer.flat += int((slope < _FLAT).sum())
+    layer.squashed += y.numel()
+
+
+# --- a gradient that is not finite
+
+
+def _backward_origin(runner: Runner, batches: Sequence[Batch], *, seed: int) -> NonFinite | None:
+    """Run again with a hook on every autograd node: the origin takes finite gradients in and gives others out."""
+    for i, batch in enumerate(batches):
+        seed_everything(seed + i)
+        clear_gradients(runner)
+        tracer = _Tracer(runner, 0.0)
+        with tracer.recording(batch):
+            loss = runner.evaluate(batch).loss
+        if loss is None or not loss.requires_grad:
+            continue
+        names = {node: tracer.names[m] for node, m in tracer.made.items()}
+        origins: list[Any] = []
+        for node in list(graph_nodes(loss)):
+            node.register_hook(_origin_hook(node, origins))
+        loss.backward()
+        if origins:
+            node = origins[0]
+            where = _made_in(node, tracer) or _nearest(node, names)
+            return NonFinite(where, type(node).__name__.removesuffix("0"), "backward")
+    return None
+
+
+def _origin_hook(node: Any, origins: list[Any]) -> Any:
+    def hook(grad_inputs: tuple[Any, ...], grad_outputs: tuple[Any, ...]) -> None:
+        if _all_finite(grad_outputs) and not _all_finite(grad_inputs):
+            origins.append(node)
+
+    return hook
+
+
+def _all_finite(tensors: tuple[Any, ...]) -> bool:
+    return all(t is None or t.is_sparse or bool(torch.isfinite(t).all()) for t in tensors)
+
+
+def _made_in(node: Any, tracer: _Tracer) -> str | None:
+    """The module in whose forward a node was made: between the node of its output and those of its inputs."""
+    for call in tracer.calls:
+        if call.end is None:
+            continue
+        front, visited = [call.end], {call.end}
+        while front and len(visited) < _GRAPH_NODES:
+            current = front.pop()
+            if current is node:
+                return tracer.names[call.module]
+            fresh = [
+                n
+                for n, _ in current.next_functions
+                if n is not None and n not in call.entered and n not in visited
+            ]
+            visited.update(fresh)
+            front += fresh
+    return None
+
+
+def _nearest(node: Any, names: dict[Any, str]) -> str:
+    """The module whose output feeds this node, nearest first."""
+    front, visited = [node], {node}
+    while front:
+        for n in front:
+            if n in names:
+                return names[n]
+        front = [m for n in front for m, _ in n.next_functions if m is not None and m not in visited]
+        visited.update(front)
+    return "inputs"
