@@ -78,15 +78,13 @@ def reduce_batch(
     quantiles: bool = False,
 ) -> ColumnMoments:
     """Moments of one array whose first axis holds the samples; the options are those of `Moments.of`."""
-    if mask is None:
-        reduction = Reduction(axis=axis, covariance=covariance, quantiles=quantiles)
-        reduction.add(batch)
-        return reduction.moments()
-    kept = kept_axes(batch.ndim, axis)
-    mask = _checked_mask(mask, batch, kept)
-    inner = tuple(a - mask.ndim + 1 for a in kept)
-    reduction = Reduction(axis=inner, covariance=covariance, quantiles=quantiles)
-    reduction.add(batch[mask], rows=len(batch))
+    rows = None
+    if mask is not None:
+        rows, kept = len(batch), kept_axes(batch.ndim, axis)
+        mask = _checked_mask(mask, batch, kept)
+        batch, axis = batch[mask], tuple(a - mask.ndim + 1 for a in kept)
+    reduction = Reduction(axis=axis, covariance=covariance, quantiles=quantiles)
+    reduction.add(batch, rows=rows)
     return reduction.moments()
 
 
@@ -400,8 +398,6 @@ def moments_of_piece(piece: Piece, **options: Any) -> ColumnMoments:
     """
     if piece.array is not None:
         return reduce_batch(piece.array, **options)
-    if options.pop("axis", None) not in (None, 1, -1):
-        raise ArgumentError("axis is for arrays: a table has its statistics by column")
     if options.get("covariance") and piece.whole_rows is not None:
         parts = (moments_of_piece(part, **options) for part in piece.whole_rows())
         return reduce(or_, parts, ColumnMoments.empty(len(piece.columns)))
