@@ -346,7 +346,7 @@ def npz_of_pieces(place: Path) -> None:
 def test_a_source_can_be_taken_up_at_any_piece(tmp_path, monkeypatch, name, make) -> None:
     monkeypatch.setattr(parquet, "_LONG", 1 << 22)
     monkeypatch.setattr(parquet, "_AT_ONCE", 1 << 22)
-    monkeypatch.setattr(csv_files.blocks, "__kwdefaults__", {"size": 1 << 12})
+    monkeypatch.setattr(csv_files, "BLOCK", 1 << 12)
     for file in ("1", "2"):
         (tmp_path / file).mkdir()
         make(tmp_path / file / name)
