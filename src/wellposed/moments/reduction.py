@@ -20,7 +20,6 @@ from ..lazy import lazy
 from .column_moments import ColumnMoments, named
 from .exact.accumulator import Accumulator, ColumnSums, cores, is_worth_compiling
 from .exact.numpy_sums import Products, products_of
-from .exact.sums import SQUARE_BIAS, VALUE_BIAS, total
 from .quantiles import Sketches
 
 torch_sums = lazy("wellposed.moments.exact.torch_sums")
@@ -362,27 +361,13 @@ def reduce_tensor(data: Any, *, axis: int | tuple[int, ...] | None = None) -> Co
         raise DataError(f"the data has shape {tuple(data.shape)}: expected at least one column")
     columns = int(np.prod(shape))
     rows = data.detach().movedim(kept, tuple(range(-len(kept), 0))).reshape(-1, columns)
-    accumulator = Accumulator(columns)
-    for part in torch_sums.sum_columns(rows):
-        accumulator.add_sums(
-            ColumnSums(
-                values=total(part.values, columns, bias=VALUE_BIAS),
-                squares=total(part.squares, columns, bias=SQUARE_BIAS),
-                missing=part.missing,
-                infinite=part.infinite,
-                minimum=part.minimum,
-                maximum=part.maximum,
-            )
-        )
     return moments_of(
-        accumulator.sums(),
+        torch_sums.sum_columns(rows),
         entries=np.full(columns, len(rows), dtype=np.int64),
         lost=np.zeros(columns, dtype=np.int64),
         shape=shape,
         rows=len(data),
         precision=torch_sums.spacing_of(data),
-        products=None,
-        sketches=None,
     )
 
 
