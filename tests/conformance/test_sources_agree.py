@@ -203,7 +203,7 @@ def test_an_array_gives_its_bits_from_a_file(tmp_path, kind, shape) -> None:
 
 @pytest.mark.parametrize("size", [5000, 70_001, 1 << 20])
 def test_text_gives_the_same_bits_however_it_is_cut(tmp_path, monkeypatch, size) -> None:
-    monkeypatch.setattr(csv_files.blocks, "__kwdefaults__", {"size": size})
+    monkeypatch.setattr(csv_files, "BLOCK", size)
 
     pieces = [moments_of_piece(piece) for piece in open_source(csv(tmp_path)).pieces()]
 

@@ -78,7 +78,7 @@ def as_array(value: Any, what: str = "the data") -> NDArray[Any]:
     except DataError:
         raise
     except Exception as error:  # whatever its own conversion raises
-        raise DataError(f"{what} is no array of numbers ({_kind(value)}): {error}") from None
+        raise DataError(f"{what} is no array of numbers ({type(value).__name__}): {error}") from None
     if array.ndim == 0:
         single = "no array" if value is None or array.dtype.kind not in "biuf" else "a single number"
         raise DataError(f"{what} is {told(value)}, {single}: expected samples along the first axis")
@@ -221,10 +221,6 @@ def _is_plain_numbers(data: Any) -> bool:
     while isinstance(data, list | tuple) and data:
         data = data[0]
     return isinstance(data, int | float | np.number)
-
-
-def _kind(data: Any) -> str:
-    return type(data).__name__
 
 
 def reading(data: Any) -> AbstractContextManager[Any]:

@@ -341,16 +341,16 @@ def compressed(place: Path) -> bool:
     return place.suffix.lower() == ".gz"
 
 
-def blocks(place: Path, *, size: int = BLOCK) -> Iterator[tuple[bytes, int]]:
+def blocks(place: Path) -> Iterator[tuple[bytes, int]]:
     """Blocks of whole lines, and how many bytes of the file each stands for; a block may be empty.
 
     The file is decompressed where its ending says so, and cut behind line ends that stand in no quoted entry.
-    Block k ends behind the last line that ends within the first ``(k + 1) * size`` bytes of text, so that n
-    bytes of text give ``ceil(n / size)`` blocks.
+    Block k ends behind the last line that ends within the first ``(k + 1) * BLOCK`` bytes of text, so that n
+    bytes of text give ``ceil(n / BLOCK)`` blocks.
     """
     rest, done = b"", 0
     # Two buffers, used again and again: fresh memory for every block would cost more than reading.
-    buffer, spare = bytearray(size), bytearray(size)
+    buffer, spare = bytearray(BLOCK), bytearray(BLOCK)
     with place.open("rb") as file:
         text: Any = gzip.GzipFile(fileobj=file) if compressed(place) else file
         read = _fill(text, buffer, place)
@@ -396,10 +396,11 @@ def _fill(file: Any, buffer: bytearray, place: Path) -> bytearray:
 
 
 T = TypeVar("T")
+_WORKERS = 2
 
 
-def in_order(tasks: Iterable[Callable[[], T]], *, workers: int = 2) -> Generator[T]:
-    """The results of the tasks in their order; at most ``workers + 1`` are begun and not taken.
+def in_order(tasks: Iterable[Callable[[], T]]) -> Generator[T]:
+    """The results of the tasks in their order, from two threads; at most three are begun and not taken.
 
     Examples
     --------
@@ -407,11 +408,11 @@ def in_order(tasks: Iterable[Callable[[], T]], *, workers: int = 2) -> Generator
     [1, 2, 3]
     """
     waiting: deque[Future[T]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="wellposed-read")
+    pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="wellposed-read")
     try:
         for task in tasks:
             waiting.append(pool.submit(task))
-            if len(waiting) > workers:
+            if len(waiting) > _WORKERS:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

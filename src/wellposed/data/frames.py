@@ -50,10 +50,6 @@ def is_pandas(data: Any) -> bool:
     return _adapter(data) is _Pandas
 
 
-def _becomes(kind: str, itemsize: int) -> np.dtype[Any]:
-    return np.dtype(f"f{itemsize}") if kind == "f" else np.dtype(np.float32)
-
-
 def _no_numbers(name: str, kind: Any) -> DataError:
     return DataError(f"column {printable(name)} holds {printable(str(kind))}: expected real numbers")
 
@@ -77,7 +73,7 @@ class _Pandas:
             return _of_objects(series.tolist(), name)
         if getattr(series.dtype, "kind", "O") not in "biuf":
             raise _no_numbers(name, series.dtype)
-        becomes = _becomes(series.dtype.kind, series.dtype.itemsize)
+        becomes = np.dtype(f"f{series.dtype.itemsize}" if series.dtype.kind == "f" else np.float32)
         if isinstance(series.dtype, np.dtype):
             return Column(series.to_numpy(), None, becomes)
         wide = becomes if series.dtype.kind == "f" else np.float64
@@ -196,7 +192,7 @@ class PandasPart(Part):
                 self.left_alone[name] = kind
         self.rows = len(frame)
         self._places = places_of(self.columns)
-        self.bytes = sum(self._nbytes(name) for name in self.numbers)
+        self.bytes = sum(int(frame.iloc[:, self._places[name]].nbytes) for name in self.numbers)
         self._step = max(FEWEST_ROWS, PIECE_BYTES // (8 * max(1, len(self.columns))))
 
     def count(self, names: Sequence[str]) -> int:
@@ -208,9 +204,6 @@ class PandasPart(Part):
             rows = self._frame.iloc[first : first + self._step]
             entries = [_entries(rows.iloc[:, i], self.columns[i], first) for i in places]
             yield Piece.of(entries, rows=len(rows), bytes=sum(column.nbytes for column, _ in entries))
-
-    def _nbytes(self, name: str) -> int:
-        return int(self._frame.iloc[:, self._places[name]].nbytes)
 
 
 _INFERRED = {

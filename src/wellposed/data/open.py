@@ -50,12 +50,8 @@ def open_source(data: Any, *, key: str | None = None, numbers: Sequence[str] = (
         )
     if key is not None:
         raise ArgumentError(f"key={key!r} is for .npz files, and the data are a {type(data).__name__}")
-    part = _part_in_memory(data)
+    part = PandasPart(data) if is_pandas(data) else stream_part(data)
     return None if part is None else TableSource([part], label=part.label, numbers=numbers)
-
-
-def _part_in_memory(data: Any) -> Part | None:
-    return PandasPart(data) if is_pandas(data) else stream_part(data)
 
 
 def _paths(data: Any) -> list[Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -93,34 +93,24 @@ class ColumnMoments(PlainValue):
     @cached_property
     def mean(self) -> Floats:
         """Mean of the finite entries; NaN where there are none."""
-        return self._per_column(
-            nearest(total, n << VALUE_BIAS) if n else np.nan
-            for total, n in zip(self.values.integers(), self._counts, strict=True)
-        )
+        return self._per_column(self.values.integers(), lambda total, n: nearest(total, n << VALUE_BIAS))
 
     @cached_property
     def variance(self) -> Floats:
         """Population variance (divided by `count`); infinite where it exceeds float64, as `std` may not."""
-        return self._per_column(
-            nearest(spread, n * n << SQUARE_BIAS) if n else np.nan
-            for spread, n in zip(self._spreads, self._counts, strict=True)
-        )
+        return self._per_column(self._spreads, lambda spread, n: nearest(spread, n * n << SQUARE_BIAS))
 
     @cached_property
     def sample_variance(self) -> Floats:
         """Variance divided by ``count - 1``; NaN where there are fewer than two entries."""
         return self._per_column(
-            nearest(spread, n * (n - 1) << SQUARE_BIAS) if n > 1 else np.nan
-            for spread, n in zip(self._spreads, self._counts, strict=True)
+            self._spreads, lambda spread, n: nearest(spread, n * (n - 1) << SQUARE_BIAS), fewest=2
         )
 
     @cached_property
     def std(self) -> Floats:
         """Population standard deviation."""
-        return self._per_column(
-            nearest_root(spread, n * n << SQUARE_BIAS) if n else np.nan
-            for spread, n in zip(self._spreads, self._counts, strict=True)
-        )
+        return self._per_column(self._spreads, lambda spread, n: nearest_root(spread, n * n << SQUARE_BIAS))
 
     @cached_property
     def constant(self) -> NDArray[np.bool_]:
@@ -223,8 +213,13 @@ class ColumnMoments(PlainValue):
         pairs = zip(self.values.integers(), self.squares.integers(), self._counts, strict=True)
         return [n * square - total * total for total, square, n in pairs]
 
-    def _per_column(self, numbers: Any) -> Floats:
-        return _readonly(np.array(list(numbers), dtype=np.float64).reshape(self.shape))
+    def _per_column(
+        self, sums: list[int], rounded: Callable[[int, int], float], *, fewest: int = 1
+    ) -> Floats:
+        """A statistic of the sum and the count of each column; NaN where there are fewer entries."""
+        pairs = zip(sums, self._counts, strict=True)
+        numbers = [rounded(total, n) if n >= fewest else np.nan for total, n in pairs]
+        return _readonly(np.array(numbers, dtype=np.float64).reshape(self.shape))
 
     def _sketches(self) -> Sketches:
         if self.sketches is None:
@@ -264,8 +259,8 @@ class ReadResult:
     """Dimensions of the data, the sample axis included: 2 for a table."""
     names: tuple[str, ...] | None = None
     """Columns of numbers, in order."""
-    integers: tuple[bool, ...] = ()
-    """Which of them are stored as integers wherever they hold anything; empty where that is not known."""
+    integers: tuple[bool | None, ...] = ()
+    """Which of them are stored as integers wherever they hold anything; None, or empty, where that is not known."""
     left_alone: Mapping[str, str] = field(default_factory=dict)
     """Columns that hold no numbers, and why."""
     remarks: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,16 +94,11 @@ class Moments(ColumnMoments):
         >>> Moments.of(np.array([[1.0], [5.0]]), sample_weight=[3, 1]).mean.tolist()
         [2.0]
         """
-        return _public(
-            _reduced(
-                data,
-                mask,
-                sample_weight,
-                axis=axis,
-                covariance=flag(covariance, "covariance"),
-                quantiles=flag(quantiles, "quantiles"),
-            )
-        )
+        keeps = {
+            "covariance": flag(covariance, "covariance"),
+            "quantiles": flag(quantiles, "quantiles"),
+        }
+        return cast(Moments, _reduced(data, mask, sample_weight, axis=axis, **keeps))
 
     def to_json(self) -> str:
         """Everything, exactly, as text."""
@@ -120,7 +115,7 @@ class Moments(ColumnMoments):
         """
         if not isinstance(text, str | bytes):
             raise refused("text", text, "what Moments.to_json gave, as str or bytes")
-        return _public(saved.from_json(text))
+        return saved.from_json(text)
 
 
 def _reduced(data: Any, mask: Any, sample_weight: Any, *, axis: Any, **options: bool) -> ColumnMoments:
@@ -141,8 +136,3 @@ def _reduced(data: Any, mask: Any, sample_weight: Any, *, axis: Any, **options: 
         for batch in read:
             reduction.add(batch)
     return reduction.moments()
-
-
-def _public(moments: ColumnMoments) -> Moments:
-    assert isinstance(moments, Moments)
-    return moments

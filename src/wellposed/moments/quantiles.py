@@ -8,7 +8,8 @@ for, with 99 % confidence. Unlike sums, sketches draw random numbers: they do no
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,12 +46,9 @@ class Counted:
 
     def quantile(self, q: float) -> float:
         most = int(self.ends[-1]) - 1
-        place = q * most
-        lower, upper = (
-            self.values[np.searchsorted(self.ends, min(int(k), most), side="right")]
-            for k in (np.floor(place), np.ceil(place))
+        return _interpolated(
+            lambda k: self.values[np.searchsorted(self.ends, min(k, most), side="right")], q * most
         )
-        return float(lower + (place - np.floor(place)) * (upper - lower))
 
 
 class Sketches:
@@ -94,7 +92,7 @@ class Sketches:
         """Of each column; NaN where it has no entry."""
         each = zip(self._sketches, self._counted, strict=True)
         return np.array(
-            [c.quantile(q) if c else np.nan if s.is_empty() else _interpolated(s, q) for s, c in each]
+            [c.quantile(q) if c else np.nan if s.is_empty() else _quantile(s, q) for s, c in each]
         )
 
     @property
@@ -130,16 +128,18 @@ class Sketches:
         return Sketches.from_text, (self.to_text(),)
 
 
-def _interpolated(sketch: Any, q: float) -> float:
-    """Between the two nearest entries, as NumPy does, while the sketch keeps all of them."""
+def _quantile(sketch: Any, q: float) -> float:
     n = sketch.n
     if sketch.is_estimation_mode():
         return sketch.get_quantile(q, True)
-    place = q * (n - 1)
-    lower, upper = (
-        sketch.get_quantile(min((k + 0.5) / n, 1.0), True) for k in (np.floor(place), np.ceil(place))
-    )
-    return lower + (place - np.floor(place)) * (upper - lower)
+    # It keeps all entries.
+    return _interpolated(lambda k: sketch.get_quantile(min((k + 0.5) / n, 1.0), True), q * (n - 1))
+
+
+def _interpolated(entry: Callable[[int], float], place: float) -> float:
+    """Between the two nearest of the entries in order, as NumPy does."""
+    lower, upper = entry(math.floor(place)), entry(math.ceil(place))
+    return lower + (place - math.floor(place)) * (upper - lower)
 
 
 def _kind() -> Any:

@@ -66,7 +66,7 @@ def read(
         if in_memory:
             _refuse(checkpoint=checkpoint, where="in memory")
         # Of a data frame every column is read, so that an array of them all fits the normalizer too.
-        if in_memory and named and set(named) <= set(source.names):
+        if in_memory and named and set(named) <= set(source.names or ()):
             return _by_frame(source, named, axis=axis, progress=progress, **options)
         source = source.select(named) if named else source
         return _by_source(source, axis=axis, checkpoint=checkpoint, progress=progress, **options)

@@ -20,7 +20,6 @@ from ..lazy import lazy
 from .column_moments import ColumnMoments, named
 from .exact.accumulator import Accumulator, ColumnSums, cores, is_worth_compiling
 from .exact.numpy_sums import Products, products_of
-from .exact.sums import SQUARE_BIAS, VALUE_BIAS, total
 from .quantiles import Sketches
 
 torch_sums = lazy("wellposed.moments.exact.torch_sums")
@@ -78,15 +77,13 @@ def reduce_batch(
     quantiles: bool = False,
 ) -> ColumnMoments:
     """Moments of one array whose first axis holds the samples; the options are those of `Moments.of`."""
-    if mask is None:
-        reduction = Reduction(axis=axis, covariance=covariance, quantiles=quantiles)
-        reduction.add(batch)
-        return reduction.moments()
-    kept = kept_axes(batch.ndim, axis)
-    mask = _checked_mask(mask, batch, kept)
-    inner = tuple(a - mask.ndim + 1 for a in kept)
-    reduction = Reduction(axis=inner, covariance=covariance, quantiles=quantiles)
-    reduction.add(batch[mask], rows=len(batch))
+    rows = None
+    if mask is not None:
+        rows, kept = len(batch), kept_axes(batch.ndim, axis)
+        mask = _checked_mask(mask, batch, kept)
+        batch, axis = batch[mask], tuple(a - mask.ndim + 1 for a in kept)
+    reduction = Reduction(axis=axis, covariance=covariance, quantiles=quantiles)
+    reduction.add(batch, rows=rows)
     return reduction.moments()
 
 
@@ -364,27 +361,13 @@ def reduce_tensor(data: Any, *, axis: int | tuple[int, ...] | None = None) -> Co
         raise DataError(f"the data has shape {tuple(data.shape)}: expected at least one column")
     columns = int(np.prod(shape))
     rows = data.detach().movedim(kept, tuple(range(-len(kept), 0))).reshape(-1, columns)
-    accumulator = Accumulator(columns)
-    for part in torch_sums.sum_columns(rows):
-        accumulator.add_sums(
-            ColumnSums(
-                values=total(part.values, columns, bias=VALUE_BIAS),
-                squares=total(part.squares, columns, bias=SQUARE_BIAS),
-                missing=part.missing,
-                infinite=part.infinite,
-                minimum=part.minimum,
-                maximum=part.maximum,
-            )
-        )
     return moments_of(
-        accumulator.sums(),
+        torch_sums.sum_columns(rows),
         entries=np.full(columns, len(rows), dtype=np.int64),
         lost=np.zeros(columns, dtype=np.int64),
         shape=shape,
         rows=len(data),
         precision=torch_sums.spacing_of(data),
-        products=None,
-        sketches=None,
     )
 
 
@@ -400,8 +383,6 @@ def moments_of_piece(piece: Piece, **options: Any) -> ColumnMoments:
     """
     if piece.array is not None:
         return reduce_batch(piece.array, **options)
-    if options.pop("axis", None) not in (None, 1, -1):
-        raise ArgumentError("axis is for arrays: a table has its statistics by column")
     if options.get("covariance") and piece.whole_rows is not None:
         parts = (moments_of_piece(part, **options) for part in piece.whole_rows())
         return reduce(or_, parts, ColumnMoments.empty(len(piece.columns)))

@@ -20,6 +20,7 @@ from ..errors import DataError
 from ..lazy import lazy
 from ..moments.engines import engine_of
 from ..moments.sparse import SparseEntries, canonical, entries_of
+from .affine import AffineMap, affine_map, spread
 
 normalize_jax = lazy("wellposed.normalize.jax")
 torch_tensors = lazy("wellposed.runtime.torch.tensors")
@@ -69,23 +70,20 @@ def _refuse_rows_elsewhere(x: Any) -> None:
         )
 
 
-def spread_over(n: FittedTransform, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """The values in a shape that broadcasts against an array of `shape`: samples, or one sample."""
+def check_shape(n: FittedTransform, shape: tuple[int, ...]) -> None:
+    """Refuse what is neither samples nor one sample of the form of the training data."""
     dropped = n.ndim - len(shape)
     if dropped not in (0, 1) or (dropped == 1 and n.ndim == 1):
         raise DataError(
             f"x has {len(shape)} dimensions, the normalizer was fitted on {n.ndim}: "
             f"expected {'samples' if n.ndim == 1 else 'samples, or one sample'} of the training data's form"
         )
-    full = [1] * n.ndim
     for axis, size in zip(n.axis, n.mean.shape, strict=False):
-        full[axis] = size
         if shape[axis - dropped] != size:
             raise DataError(
                 f"x has {shape[axis - dropped]} columns along axis {axis - dropped}, "
                 f"the normalizer has {size}: expected the columns it was fitted on"
             )
-    return values.reshape(full[dropped:])
 
 
 def _check_columns(n: FittedTransform, given: Sequence[str], *, table: bool) -> None:
@@ -111,11 +109,10 @@ def _check_columns(n: FittedTransform, given: Sequence[str], *, table: bool) -> 
 
 
 def _on_array(n: FittedTransform, x: NDArray[Any], *, inverse: bool) -> NDArray[Any]:
-    center, scale = (spread_over(n, v, x.shape) for v in (n.center, n.scale))
-    offset = None if n.offset is None else spread_over(n, n.offset, x.shape)
-    bounds = _spread_bounds(n, x.shape)
+    check_shape(n, x.shape)
+    affine = affine_map(n)
     out = np.empty(x.shape, dtype=_becomes(n, x.dtype))
-    passing = spread_over(n, ~n.selected, x.shape) if _may_lose(n, x.dtype) else None
+    passing = spread(n, ~n.selected) if _may_lose(n, x.dtype) else None
     # One sample, and statistics that differ along the first axis, are taken at once.
     rows = len(x) if x.ndim < n.ndim else max(1, _CHUNK // max(1, x[:1].size))
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
@@ -123,15 +120,8 @@ def _on_array(n: FittedTransform, x: NDArray[Any], *, inverse: bool) -> NDArray[
             work = x[start : start + rows].astype(np.float64)
             if passing is not None:
                 _check_held(np.abs(work).max(where=passing, initial=0.0), "float64")
-            out[start : start + rows] = _worked(n, work, center, scale, offset, bounds, inverse=inverse)
+            out[start : start + rows] = _worked(n, affine, work, inverse=inverse)
     return out
-
-
-def _spread_bounds(n: FittedTransform, shape: tuple[int, ...]) -> tuple[Floats, Floats] | None:
-    if n.bounds is None:
-        return None
-    low, high = n.bounds
-    return spread_over(n, low, shape), spread_over(n, high, shape)
 
 
 def _becomes(n: FittedTransform, dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -156,31 +146,22 @@ def _check_held(largest: float, becomes: str) -> None:
         )
 
 
-def _worked(
-    n: FittedTransform,
-    work: Floats,
-    center: Floats,
-    scale: Floats,
-    offset: Floats | None,
-    bounds: tuple[Floats, Floats] | None,
-    *,
-    inverse: bool,
-) -> Floats:
+def _worked(n: FittedTransform, affine: AffineMap, work: Floats, *, inverse: bool) -> Floats:
     """In place: ``(work - center) / scale + offset``, then the rotation and the bounds; or the way back."""
     if inverse:
         _rotate(n, work, n.unrotation)
-        if offset is not None:
-            work -= offset
-        work *= scale
-        work += center
+        if affine.offset is not None:
+            work -= affine.offset
+        work *= affine.scale
+        work += affine.center
     else:
-        work -= center
-        work /= scale
-        if offset is not None:
-            work += offset
+        work -= affine.center
+        work /= affine.scale
+        if affine.offset is not None:
+            work += affine.offset
         _rotate(n, work, n.rotation)
-        if bounds is not None:
-            np.clip(work, *bounds, out=work)
+        if affine.least is not None:
+            np.clip(work, affine.least, affine.most, out=work)
     return work
 
 
@@ -208,6 +189,7 @@ def _on_sparse(n: FittedTransform, x: Any, entries: SparseEntries, *, inverse: b
         )
     if n.ndim != 2:
         raise DataError(f"x is a sparse {entries.kind}, the normalizer was fitted on {n.ndim} dimensions")
+    check_shape(n, entries.shape)
     dtype = _becomes(n, entries.values.dtype)
     scale, selected = (_by_entry(n, v, entries) for v in (n.scale, n.selected))
     if _may_lose(n, entries.values.dtype):
@@ -227,47 +209,47 @@ def _on_sparse(n: FittedTransform, x: Any, entries: SparseEntries, *, inverse: b
 
 def _by_entry(n: FittedTransform, values: NDArray[Any], entries: SparseEntries) -> NDArray[Any]:
     """The value of the column that each stored entry is in."""
-    spread = spread_over(n, values, entries.shape)
-    return np.broadcast_to(spread, (1, entries.shape[1]))[0, entries.column]
+    return np.broadcast_to(spread(n, values), entries.shape[1])[entries.column]
 
 
 def _on_tensor(n: FittedTransform, x: Any, *, inverse: bool) -> Any:
     if x.is_complex():
         raise DataError(f"x has dtype {x.dtype}: expected real numbers")
     torch_tensors.refuse_unless_plain(x)
-    out = _worked_tensor(
-        n, _widened(n, x, torch_tensors.WITHOUT_FLOAT64), torch_tensors.WITHOUT_FLOAT64, inverse=inverse
-    )
-    bounds = _spread_bounds(n, tuple(x.shape))
-    return out if inverse or bounds is None else torch_transform.clipped(out, *bounds)
+    check_shape(n, tuple(x.shape))
+    affine = affine_map(n)
+    out = _worked_tensor(n, affine, _widened(n, x), inverse=inverse)
+    return out if inverse or affine.least is None else torch_transform.clipped(out, affine.least, affine.most)
 
 
-def _worked_tensor(n: FittedTransform, x: Any, without_float64: Sequence[str], *, inverse: bool) -> Any:
-    center, scale = (spread_over(n, v, tuple(x.shape)) for v in (n.center, n.scale))
+def _worked_tensor(n: FittedTransform, affine: AffineMap, x: Any, *, inverse: bool) -> Any:
     if n.rotation is None or not n.mixed.any():
-        offset = None if n.offset is None else spread_over(n, n.offset, tuple(x.shape))
-        return torch_transform.affine(x, center, scale, offset, inverse=inverse)
-    wide = x.float() if x.device.type in without_float64 else x.double()
+        return torch_transform.scaled(x, affine, inverse=inverse)
+    wide = _in_widest(x)
     if inverse:
-        out = torch_transform.affine(_rotated_tensor(n, wide, n.unrotation), center, scale, inverse=True)
+        out = torch_transform.scaled(_rotated_tensor(n, wide, n.unrotation), affine, inverse=True)
     else:
-        out = _rotated_tensor(n, torch_transform.affine(wide, center, scale, inverse=False), n.rotation)
+        out = _rotated_tensor(n, torch_transform.scaled(wide, affine, inverse=False), n.rotation)
     return out.to(x.dtype) if x.is_floating_point() else out.float()
 
 
-def _widened(n: FittedTransform, x: Any, without_float64: Sequence[str]) -> Any:
+def _widened(n: FittedTransform, x: Any) -> Any:
     """Integers in the dtype that they become, where some pass unchanged that float32 may not hold."""
     if x.is_floating_point() or x.dtype.itemsize <= 2 or n.selected.all():
         return x
-    wide = x.float() if x.device.type in without_float64 else x.double()
-    passing = spread_over(n, (~n.selected).astype(np.float64), tuple(x.shape))
+    wide = _in_widest(x)
+    passing = spread(n, (~n.selected).astype(np.float64))
     if x.numel() and (x.dtype.itemsize == 8 or wide.dtype.itemsize < 8):
         _check_held(float((wide * wide.new_tensor(passing)).abs().max()), str(wide.dtype))
     return wide
 
 
+def _in_widest(x: Any) -> Any:
+    return x.float() if x.device.type in torch_tensors.WITHOUT_FLOAT64 else x.double()
+
+
 def _on_jax(n: FittedTransform, x: Any, *, inverse: bool) -> Any:
-    spread_over(n, n.center, x.shape)
+    check_shape(n, x.shape)
     x = _widened_by_jax(n, x)
     if not inverse:
         return normalize_jax.to_jax(n)(x)
@@ -280,7 +262,7 @@ def _widened_by_jax(n: FittedTransform, x: Any) -> Any:
         return x
     wide = x.astype(float)  # float32 unless 64-bit mode is on
     if not isinstance(x, sys.modules["jax"].core.Tracer):
-        passing = spread_over(n, ~n.selected, x.shape)
+        passing = spread(n, ~n.selected)
         _check_held(np.abs(np.asarray(wide)).max(where=passing, initial=0.0), str(wide.dtype))
     return wide
 
@@ -337,5 +319,5 @@ def _together(
     for i, column in zip(places, columns.values(), strict=True):
         work[:, i] = column.values
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        _worked(n, work, n.center, n.scale, n.offset, n.bounds, inverse=inverse)
+        _worked(n, affine_map(n), work, inverse=inverse)
     return {name: work[:, i] for name, i in zip(columns, places, strict=True)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,8 @@ from ..moments.column_moments import ColumnMoments, ReadResult
 from ..moments.read import read
 from ..moments.reduction import kept_axes
 from ..moments.resume import Checkpoint
-from ..version import __version__
 from .fitted import FittedTransform, Provenance
-from .methods import WHITENING, Method, method_of, options_for, refuse_filling, transform
+from .methods import OPTIONS, WHITENING, Method, method_of, options_for, refuse_filling, transform
 
 if TYPE_CHECKING:
     from ..data.source import Progress
@@ -133,11 +131,7 @@ def normalizer_of(
     filled = moments.count > 0
     return FittedTransform.made(
         method=method.name,
-        clip=method.clip,
-        feature_range=method.feature_range,
-        quantile_range=method.quantile_range,
-        with_centering=method.with_centering,
-        with_scaling=method.with_scaling,
+        **{option: getattr(method, option) for option in OPTIONS},
         names=names,
         ndim=reading.ndim,
         axis=axis,
@@ -153,11 +147,16 @@ def normalizer_of(
         center=map_.center,
         scale=map_.scale,
         rotation=map_.rotation,
-        quartiles=_finite(map_.quartiles),
+        quartiles=None if map_.quartiles is None else np.where(np.isnan(map_.quartiles), 0.0, map_.quartiles),
         rank_error=map_.rank_error,
         left_alone=left_alone,
         remarks=(*map_.remarks, *_blurred(moments, selected, label), *remarks),
-        provenance=_provenance(moments, source if source is not None else reading.label),
+        provenance=Provenance(
+            rows=moments.rows,
+            source=source if source is not None else reading.label,
+            split="train",
+            fingerprint=moments.fingerprint,
+        ),
     )
 
 
@@ -169,10 +168,6 @@ def _blurred(moments: ColumnMoments, selected: NDArray[np.bool_], label: Callabl
         return []
     names = listed([label(int(i)) for i in np.flatnonzero(lost)])
     return [f"integers too large for float64, which blurs them by over {_BLUR:.0%} of a std: {names}"]
-
-
-def _finite(quartiles: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
-    return None if quartiles is None else np.where(np.isnan(quartiles), 0.0, quartiles)
 
 
 def _labels(names: tuple[str, ...] | None) -> Callable[[int], str]:
@@ -225,22 +220,13 @@ def _check_readable(m: ColumnMoments, selected: NDArray[np.bool_], label: Callab
         )
 
 
-def _provenance(m: ColumnMoments, source: str | None) -> Provenance:
-    return Provenance(
-        rows=m.rows,
-        source=source,
-        split="train",
-        fingerprint=m.fingerprint,
-        version=__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-
-
 FEW = 16
 """Integers that span fewer values than this are taken for classes, levels or flags."""
 
 
-def codes_among(m: ColumnMoments, names: Sequence[str] | None, integers: Sequence[bool]) -> dict[int, str]:
+def codes_among(
+    m: ColumnMoments, names: Sequence[str] | None, integers: Sequence[bool | None]
+) -> dict[int, str]:
     """Columns of codes by number, and why; arrays without names have none.
 
     A column is one of codes when it is stored as integers and spans fewer than 16 values, or when it is a

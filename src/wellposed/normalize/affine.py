@@ -69,28 +69,31 @@ def affine_map(normalizer: Any) -> AffineMap:
     normalizer
         Anything with `center`, `scale`, `offset`, `rotation`, `mixed`, `bounds`, `axis`, `ndim` and `names`, as `wellposed.Normalizer` has.
     """
-    kept_axes = tuple(axis - normalizer.ndim for axis in normalizer.axis)
-    shape = [1] * (normalizer.ndim - 1)
-    for axis, size in zip(kept_axes, np.shape(normalizer.center), strict=False):
-        shape[axis] = size
 
-    def spread(values: Any) -> Floats:
-        return np.array(values, dtype=np.float64).reshape(shape)
+    def of_sample(values: Any) -> Floats:
+        return spread(normalizer, np.asarray(values, dtype=np.float64))
 
-    least, most = (None, None) if normalizer.bounds is None else map(spread, normalizer.bounds)
-    rotation = None if normalizer.rotation is None else np.array(normalizer.rotation, dtype=np.float64)
-    mixed = np.array(normalizer.mixed).ravel()
+    least, most = (None, None) if normalizer.bounds is None else map(of_sample, normalizer.bounds)
+    rotation = None if normalizer.rotation is None else np.asarray(normalizer.rotation, dtype=np.float64)
     return AffineMap(
-        center=spread(normalizer.center),
-        scale=spread(normalizer.scale),
+        center=of_sample(normalizer.center),
+        scale=of_sample(normalizer.scale),
         rotation=rotation,
-        mixed=mixed,
-        kept=kept_axes,
+        mixed=np.ravel(normalizer.mixed),
+        kept=tuple(axis - normalizer.ndim for axis in normalizer.axis),
         names=normalizer.names,
-        offset=None if normalizer.offset is None else spread(normalizer.offset),
+        offset=None if normalizer.offset is None else of_sample(normalizer.offset),
         least=least,
         most=most,
     )
+
+
+def spread(normalizer: Any, values: NDArray[Any]) -> NDArray[Any]:
+    """One value a column in the shape of a sample, which broadcasts against samples too."""
+    shape = [1] * (normalizer.ndim - 1)
+    for axis, size in zip(normalizer.axis, np.shape(values), strict=False):
+        shape[axis - 1] = size
+    return values.reshape(shape)
 
 
 def misfit(shape: list[int], sizes: list[int]) -> str:

@@ -132,37 +132,32 @@ def _normalised(
 
 
 def _array(array: Stored, normalizer: FittedTransform, target: Path) -> tuple[str, ...]:
-    dtype = array.dtype if array.dtype.kind == "f" else np.dtype(np.float32)
-    step = max(1, _PIECE // max(1, array.sample_bytes))
     with replacing(target) as temporary:
         if array.key is None:
             with temporary.open("wb") as file:
-                _write_array(file, array, dtype, step, normalizer)
+                _write_array(file, array, normalizer)
         else:
-            _write_archive(temporary, array, dtype, step, normalizer)
+            _write_archive(temporary, array, normalizer)
     return array.others
 
 
-def _write_array(
-    file: Any, array: Stored, dtype: np.dtype[Any], step: int, normalizer: FittedTransform
-) -> None:
+def _write_array(file: Any, array: Stored, normalizer: FittedTransform) -> None:
+    dtype = array.dtype if array.dtype.kind == "f" else np.dtype(np.float32)
     # Not through a memory map: on a full disk that kills the process instead of raising.
     header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": array.shape}
     npy.write_array_header_2_0(file, header)
-    for part in array.parts(step):
+    for part in array.parts(max(1, _PIECE // max(1, array.sample_bytes))):
         file.write(
             np.ascontiguousarray(on_rows(normalizer, np.asarray(part), inverse=False), dtype=dtype).tobytes()
         )
 
 
-def _write_archive(
-    temporary: Path, array: Stored, dtype: np.dtype[Any], step: int, normalizer: FittedTransform
-) -> None:
+def _write_archive(temporary: Path, array: Stored, normalizer: FittedTransform) -> None:
     with zipfile.ZipFile(array.place) as old, zipfile.ZipFile(temporary, "w") as new:
         for info in old.infolist():
             with new.open(_like(info), "w", force_zip64=True) as member:
                 if info.filename == f"{array.key}.npy":
-                    _write_array(member, array, dtype, step, normalizer)
+                    _write_array(member, array, normalizer)
                 else:
                     with old.open(info) as source:
                         shutil.copyfileobj(source, member, _PIECE)

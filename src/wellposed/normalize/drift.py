@@ -33,7 +33,7 @@ from ..moments.exact.sums import Floats
 from ..moments.reduction import kept_axes, moments_of_piece, reduce_batch
 from ..moments.sparse import entries_of, filled_in, some_rows
 from ..shown import Shown
-from ._apply import spread_over
+from ._apply import check_shape
 
 engines = lazy("wellposed.moments.engines")
 
@@ -395,11 +395,8 @@ _PowerSums = tuple[Floats, Floats, Counts, Counts]
 """Of z² and of z⁴, and the rows below and above."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Part:
-    rows: int
-    moments: ColumnMoments
-    sums: _PowerSums
+_Part = tuple[ColumnMoments, _PowerSums]
+"""Of some rows."""
 
 
 def compare_columns(n: FittedTransform, data: Any) -> ComparedColumns:
@@ -434,17 +431,17 @@ def compare_columns(n: FittedTransform, data: Any) -> ComparedColumns:
 
 
 def _total(parts: Iterator[_Part], columns: Counts, places: Counts) -> ComparedColumns:
-    rows, moments, sums = 0, ColumnMoments.empty(), None
-    for part in parts:
-        rows, moments = rows + part.rows, moments | part.moments
-        sums = part.sums if sums is None else tuple(a + b for a, b in zip(sums, part.sums, strict=True))
-    if sums is None or rows == 0:
+    moments, sums = ColumnMoments.empty(), None
+    for more, further in parts:
+        moments = moments | more
+        sums = further if sums is None else tuple(a + b for a, b in zip(sums, further, strict=True))
+    if sums is None or moments.rows == 0:
         raise DataError("the data have no rows: expected at least one to compare")
     squares, fourths, below, above = sums
     count = np.maximum(moments.count.ravel()[places], 1)
     with np.errstate(over="ignore", invalid="ignore"):
         kurtosis = np.nan_to_num(np.maximum(fourths / count - (squares / count) ** 2, 0.0) + 1, nan=np.inf)
-    return _compared(moments, columns, places, rows=rows, below=below, above=above, kurtosis=kurtosis)
+    return _compared(moments, columns, places, below=below, above=above, kurtosis=kurtosis)
 
 
 def _compared(m: ColumnMoments, columns: Counts, places: Counts, **rest: Any) -> ComparedColumns:
@@ -452,16 +449,14 @@ def _compared(m: ColumnMoments, columns: Counts, places: Counts, **rest: Any) ->
         name: getattr(m, name).ravel()[places]
         for name in ("count", "missing", "infinite", "mean", "variance", "minimum", "maximum")
     }
-    return ComparedColumns(columns=columns, **statistics, **rest)
+    return ComparedColumns(columns=columns, rows=m.rows, **statistics, **rest)
 
 
 def _by_engine(n: FittedTransform, data: Any, engine: str, columns: Counts) -> ComparedColumns:
     """Engines give moments and nothing else: what they do not tell stays unknown."""
     reduced = engines.reduce_with(engine, data, axis=None if n.ndim == 2 else n.axis or None)
     places = _places(n, reduced.names, reduced.moments.count.size, columns)
-    return _compared(
-        reduced.moments, columns, places, rows=reduced.moments.rows, below=None, above=None, kurtosis=None
-    )
+    return _compared(reduced.moments, columns, places, below=None, above=None, kurtosis=None)
 
 
 def _of_batches(n: FittedTransform, data: Any, columns: Counts) -> Iterator[_Part]:
@@ -491,13 +486,12 @@ def _of_array(n: FittedTransform, array: NDArray[Any], columns: Counts) -> _Part
             f"the data have {array.ndim} dimensions, the normalizer was fitted on {n.ndim}: expected data of "
             "the training data's form"
         )
-    spread_over(n, n.mean, array.shape)  # checks the columns
+    check_shape(n, array.shape)
     kept = kept_axes(array.ndim, n.axis or None)
     by_column = np.moveaxis(array, kept, range(-len(kept), 0)) if kept else array
     by_column = by_column.reshape(len(array), -1, n.mean.size)
-    moments = reduce_batch(by_column.reshape(-1, n.mean.size))
     sums = _sums(by_column[..., columns], _reference(n, columns))
-    return _Part(rows=len(array), moments=moments, sums=sums)
+    return reduce_batch(array, axis=n.axis), sums
 
 
 def _of_source(n: FittedTransform, source: Source, names: Sequence[str], columns: Counts) -> ComparedColumns:
@@ -516,7 +510,7 @@ def _of_table(n: FittedTransform, source: Source, columns: Counts, places: Count
             for i, place in enumerate(places)
         ]
         squares, fourths, below, above = (np.concatenate(s) for s in zip(*each, strict=True))
-        yield _Part(rows=piece.rows, moments=moments_of_piece(piece), sums=(squares, fourths, below, above))
+        yield moments_of_piece(piece), (squares, fourths, below, above)
 
 
 def _places(n: FittedTransform, there: Sequence[str] | None, width: int, columns: Counts) -> Counts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from ..arguments import whole
 from ..data.column_names import NO_NAME, printable
 from ..plain_value import PlainValue
+from ..version import __version__
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -119,7 +121,7 @@ class Provenance:
     """The split they belong to: ``"train"``; ``"given"`` where the statistics were."""
     fingerprint: str
     """Of the contents: the same entries give the same one, in any order, batch size, engine or exact dtype."""
-    version: str
+    version: str = __version__
     """Of wellposed."""
-    created: str
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     """Date and time, UTC, ISO 8601."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from ..data.column_names import repeated, shown
 from ..errors import ArgumentError
 from ..lazy import lazy
 from ..moments.reduction import kept_axes
-from ..version import __version__
 from .fitted import FittedTransform, Provenance
 from .methods import method_of
 
@@ -80,7 +78,7 @@ def _numbers(value: Any, name: str) -> Floats:
             f"{name} has {np.ma.count_masked(value)} masked entries: expected {expected}; what is masked is not known"
         )
     try:
-        array = np.asarray(_on_host(value, name))
+        array = np.asarray(torch_tensors.to_numpy(value, what=name) if is_tensor(value) else value)
     except Exception:  # whatever its own conversion raises
         raise refused(name, value, expected) from None
     if array.dtype.kind not in "iuf":
@@ -92,13 +90,6 @@ def _numbers(value: Any, name: str) -> Floats:
     if wrong.size:
         raise ArgumentError(f"{name} holds {wrong[0]}: expected {expected}")
     return numbers
-
-
-def _on_host(value: Any, name: str) -> Any:
-    """A tensor as an array, whatever its dtype and device, and whether it is trained; anything else as it is."""
-    if not is_tensor(value):
-        return value
-    return torch_tensors.to_numpy(value, what=name)
 
 
 def _scale(variance: Any, std: Any) -> Floats:
@@ -147,11 +138,4 @@ def _provenance(mean: Floats, std: Floats, source: str | None) -> Provenance:
     hasher = hashlib.sha256(f"{SPLIT} {mean.shape}".encode())
     for values in (mean, std):
         hasher.update(values.astype("<f8").tobytes())
-    return Provenance(
-        rows=0,
-        source=source,
-        split=SPLIT,
-        fingerprint=hasher.hexdigest()[:32],
-        version=__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+    return Provenance(rows=0, source=source, split=SPLIT, fingerprint=hasher.hexdigest()[:32])

@@ -79,13 +79,6 @@ def to_jax(normalizer: Any) -> JaxNormalize:
         When float32 does not hold a center or a scale, and 64-bit mode is off.
     MissingDependency
         When jax is not installed.
-
-    Examples
-    --------
-    >>> import wellposed as wp
-    >>> normalize = to_jax(wp.Normalizer.fit(np.array([[1.0], [4.0]])))
-    >>> jax.jit(normalize)(jnp.array([[4.0], [2.5]])).tolist()
-    [[1.0], [0.0]]
     """
     affine = affine_map(normalizer)
     wide = bool(jax.config.read("jax_enable_x64"))

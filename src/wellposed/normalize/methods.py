@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -189,13 +189,10 @@ def transform(
         )
         made = Transform(center=m.mean, scale=_std(m), rotation=rotation, remarks=tuple(remarks))
     _check_span(m, made, selected, label)
-    return Transform(
+    return replace(
+        made,
         center=np.where(selected & method.with_centering, made.center, 0.0),
         scale=np.where(selected & method.with_scaling, made.scale, 1.0),
-        rotation=made.rotation,
-        quartiles=made.quartiles,
-        rank_error=made.rank_error,
-        remarks=made.remarks,
     )
 
 

@@ -172,26 +172,24 @@ class Normalizer(FittedTransform, Shown):
         >>> Normalizer.fit((inputs, targets), of="targets").mean.tolist()
         [20.0]
         """
-        return _public(
-            fitting.fit(
-                train,
-                method=method,
-                clip=clip,
-                feature_range=feature_range,
-                quantile_range=quantile_range,
-                with_centering=with_centering,
-                with_scaling=with_scaling,
-                of=of,
-                columns=columns,
-                axis=axis,
-                mask=mask,
-                sample_weight=sample_weight,
-                engine=engine,
-                split=split,
-                source=source,
-                checkpoint=checkpoint,
-                progress=progress,
-            )
+        return fitting.fit(
+            train,
+            method=method,
+            clip=clip,
+            feature_range=feature_range,
+            quantile_range=quantile_range,
+            with_centering=with_centering,
+            with_scaling=with_scaling,
+            of=of,
+            columns=columns,
+            axis=axis,
+            mask=mask,
+            sample_weight=sample_weight,
+            engine=engine,
+            split=split,
+            source=source,
+            checkpoint=checkpoint,
+            progress=progress,
         )
 
     @classmethod
@@ -242,17 +240,15 @@ class Normalizer(FittedTransform, Shown):
         >>> Normalizer.from_statistics(**imagenet, ndim=4)(np.zeros((2, 3, 8, 8))).shape
         (2, 3, 8, 8)
         """
-        return _public(
-            given.from_statistics(
-                mean=mean,
-                variance=variance,
-                std=std,
-                names=names,
-                ndim=ndim,
-                axis=axis,
-                clip=clip,
-                source=source,
-            )
+        return given.from_statistics(
+            mean=mean,
+            variance=variance,
+            std=std,
+            names=names,
+            ndim=ndim,
+            axis=axis,
+            clip=clip,
+            source=source,
         )
 
     def __call__(self, x: T) -> T:
@@ -299,7 +295,7 @@ class Normalizer(FittedTransform, Shown):
         ArtifactError
             When the file is not there, truncated, of another version, or holds what `save` would not write.
         """
-        return _public(saved.load(path))
+        return saved.load(path)
 
     def drift(self, data: Any) -> Drift:
         """Compare new data with the training data: which columns moved, and by more than noise.
@@ -417,8 +413,3 @@ class Normalizer(FittedTransform, Shown):
 
     def __repr__(self) -> str:
         return f"Normalizer(method={self.method!r}, columns={self.mean.size}, rows={self.provenance.rows})"
-
-
-def _public(fitted: FittedTransform) -> Normalizer:
-    assert isinstance(fitted, Normalizer)
-    return fitted

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import re
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def load(path: str | PathLike[str]) -> FittedTransform:
     """Read and check every field; see `Normalizer.load`."""
     content = read_bounded(path)
     try:
-        fields = _parse(_text(content))
+        fields = _parse(content)
         fitted = normalizer_from(fields)
         if fields["schema"] > 1 and fields[_DIGEST] != digest(
             {k: v for k, v in fields.items() if k != _DIGEST}
@@ -79,49 +80,30 @@ def digest(fields: dict[str, Any]) -> str:
 
 
 def _plain(n: FittedTransform) -> dict[str, Any]:
-    p = n.provenance
     return {
         "format": FORMAT,
         "schema": SCHEMA,
         "method": n.method,
-        **{key: _listed(getattr(n, key)) for key in OPTIONS},
-        "names": None if n.names is None else list(n.names),
+        **{key: getattr(n, key) for key in OPTIONS},
+        "names": n.names,
         "ndim": n.ndim,
-        "axis": list(n.axis),
-        "shape": list(n.mean.shape),
+        "axis": n.axis,
+        "shape": n.mean.shape,
         **{key: getattr(n, key).ravel().tolist() for key in (*COUNTS, *NUMBERS, *FLAGS)},
         "rotation": _flat(n.rotation),
         "quartiles": _flat(n.quartiles),
         "rank_error": n.rank_error,
-        "left_alone": dict(n.left_alone),
-        "remarks": list(n.remarks),
-        "provenance": {
-            "rows": p.rows,
-            "source": p.source,
-            "split": p.split,
-            "fingerprint": p.fingerprint,
-            "version": p.version,
-            "created": p.created,
-        },
+        "left_alone": n.left_alone,
+        "remarks": n.remarks,
+        "provenance": asdict(n.provenance),
     }
-
-
-def _listed(option: tuple[float, float] | bool | None) -> list[float] | bool | None:
-    return list(option) if isinstance(option, tuple) else option
 
 
 def _flat(array: np.ndarray | None) -> list[float] | None:
     return None if array is None else array.ravel().tolist()
 
 
-def _text(content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except ValueError as error:
-        raise ArtifactError(f"cannot be read as text ({error})") from None
-
-
-def _parse(text: str) -> dict[str, Any]:
+def _parse(content: bytes) -> dict[str, Any]:
     def refuse(token: str) -> Any:
         raise ValueError(f"{token} is no JSON number")
 
@@ -131,6 +113,10 @@ def _parse(text: str) -> dict[str, Any]:
             raise ValueError("a key stands twice")
         return fields
 
+    try:
+        text = content.decode("utf-8")
+    except ValueError as error:
+        raise ArtifactError(f"cannot be read as text ({error})") from None
     try:
         fields = json.loads(text, parse_constant=refuse, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:

@@ -55,12 +55,9 @@ def renderables(report: Report, width: int = 80, *, verbose: bool = False) -> It
 def heading(report: Report, width: int) -> list[Text]:
     """What ran: versions, the model and its size, the seed; as far as the report knows."""
     about = report.environment
-    parts = [f"{name} {about[name]}" for name in ("wellposed", "torch", "jax") if about.get(name)]
-    size = about.get("parameters", "")
-    size = f"{int(size):,}" if size.isdecimal() else size
-    model = about.get("model", "")
-    parts.append(", ".join(part for part in (model, size and f"{size} parameters") if part))
-    parts += [f"{name} {about[name]}" for name in ("seed", "precision") if about.get(name)]
+    parts = [f"{name} {about[name]}" for name in ("wellposed", "torch") if about.get(name)]
+    parts.append(about.get("model", ""))
+    parts += [f"seed {about['seed']}"] if about.get("seed") else []
     lines: list[str] = []
     for part in (clean(part).replace("\n", " ") for part in parts if part):
         if lines and cell_len(lines[-1]) + 3 + cell_len(part) <= width:

@@ -346,7 +346,7 @@ def npz_of_pieces(place: Path) -> None:
 def test_a_source_can_be_taken_up_at_any_piece(tmp_path, monkeypatch, name, make) -> None:
     monkeypatch.setattr(parquet, "_LONG", 1 << 22)
     monkeypatch.setattr(parquet, "_AT_ONCE", 1 << 22)
-    monkeypatch.setattr(csv_files.blocks, "__kwdefaults__", {"size": 1 << 12})
+    monkeypatch.setattr(csv_files, "BLOCK", 1 << 12)
     for file in ("1", "2"):
         (tmp_path / file).mkdir()
         make(tmp_path / file / name)
@@ -533,7 +533,7 @@ def test_both_readers_of_text_give_the_same_entries(tmp_path, monkeypatch) -> No
 @pytest.mark.parametrize("size", [64, 1000, 1 << 20])
 def test_text_gives_the_same_entries_however_it_is_cut(tmp_path, monkeypatch, polars, size) -> None:
     place = write(tmp_path, "t.csv", "x,w\n" + "".join(f'{i},"one\n""{i}"""\r\n' for i in range(500)))
-    monkeypatch.setattr(csv_files.blocks, "__kwdefaults__", {"size": size})
+    monkeypatch.setattr(csv_files, "BLOCK", size)
 
     assert columns_in(open_source(place)) == {"x": list(range(500))}
 

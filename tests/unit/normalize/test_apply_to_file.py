@@ -91,7 +91,7 @@ def test_integers_become_float32(tmp_path) -> None:
 @pytest.mark.parametrize("size", [16, 1 << 20])
 @pytest.mark.parametrize("ending", ["csv", "csv.gz"])
 def test_text_keeps_what_is_not_normalised_as_it_was_written(tmp_path, monkeypatch, ending, size) -> None:
-    monkeypatch.setattr(csv_files.blocks, "__kwdefaults__", {"size": size})
+    monkeypatch.setattr(csv_files, "BLOCK", size)
     text = 'w,b,a\n"x, y",1,NA\n"he said ""no""",2.5,3\n'
     place, out = tmp_path / f"t.{ending}", tmp_path / f"z.{ending}"
     place.write_bytes(gzip.compress(text.encode()) if ending == "csv.gz" else text.encode())

@@ -16,6 +16,7 @@ import torch
 from wellposed import Normalizer
 from wellposed.choices import METHODS
 from wellposed.errors import ArgumentError, ArtifactError, DataError
+from wellposed.normalize.affine import affine_map
 from wellposed.normalize.export.onnx import to_onnx
 from wellposed.normalize.jax import to_jax
 from wellposed.normalize.torch import transform as torch_transform
@@ -197,8 +198,8 @@ def test_a_device_without_float64_takes_the_center_in_two_parts(monkeypatch: pyt
     monkeypatch.setattr(torch_transform, "WITHOUT_FLOAT64", ["cpu"])
 
     z = to_torch(n)(torch.tensor(FAR))
-    again = torch_transform.affine(torch.tensor(FAR), n.center, n.scale, inverse=False)
-    back = torch_transform.affine(again, n.center, n.scale, inverse=True)
+    again = torch_transform.scaled(torch.tensor(FAR), affine_map(n), inverse=False)
+    back = torch_transform.scaled(again, affine_map(n), inverse=True)
 
     assert spacings(z.numpy(), exact(n, FAR)) <= 2
     assert spacings(again.numpy(), exact(n, FAR)) <= 2

@@ -46,8 +46,7 @@ def sick_report() -> Report:
         environment={
             "wellposed": "0.1.0",
             "torch": "2.13.0",
-            "model": "MLP 13-64-64-3",
-            "parameters": "5251",
+            "model": "MLP 13-64-64-3, 5,251 parameters",
             "seed": "0",
             "seconds": "2.345",
         },
@@ -82,8 +81,7 @@ def test_at_80_columns_a_report_looks_like_this():
         skipped=(Skipped(code="WP403", reason="no custom backward"),),
         environment={
             "wellposed": "0.1.0",
-            "model": "MLP",
-            "parameters": "5251",
+            "model": "MLP, 5,251 parameters",
             "seed": "0",
             "seconds": "2.3",
         },

@@ -11,8 +11,7 @@ from ..column_moments import ReadResult
 from .partial import (
     OBJECTS,
     Layout,
-    PartitionFault,
-    PartitionState,
+    State,
     array_result,
     array_state,
     check_table_axis,
@@ -59,7 +58,7 @@ def opened(paths: Sequence[str]) -> Iterator[Any]:
 
 def frame_state(
     frame: Any, layout: Layout, labels: Sequence[Any], where: str, options: Mapping[str, Any]
-) -> PartitionState | PartitionFault:
+) -> State:
     """The state of one pandas partition."""
     return table_state(_record_batches(frame, layout.read, labels), layout, where=where, options=options)
 
@@ -149,7 +148,7 @@ def _task(function: Callable[..., Any]) -> Callable[..., Any]:
     return delayed(function, pure=False)
 
 
-def _merged(states: list[Any]) -> PartitionState | PartitionFault:
+def _merged(states: list[Any]) -> State:
     while len(states) > 1:
         states = [_task(merge)(states[i : i + _FAN_IN]) for i in range(0, len(states), _FAN_IN)]
     return states[0].compute()

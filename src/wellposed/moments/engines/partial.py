@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...data.batches import batches
@@ -20,16 +20,6 @@ from ..reduction import moments_of_piece, reduce_batch
 arrow = lazy("wellposed.data.arrow")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PartitionState:
-    """Moments of some rows; merged in any order they give the same bits."""
-
-    moments: ColumnMoments
-    integers: tuple[bool | None, ...]
-    """Stored as integers, by column; None where these rows hold nothing."""
-    ndim: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class PartitionFault:
     """Why some rows cannot be reduced; a value, so that no engine retries it or buries it in a traceback."""
@@ -37,6 +27,8 @@ class PartitionFault:
     message: str
 
 
+State = ReadResult | PartitionFault
+"""What a worker sends home: `ReadResult.moments` and `integers` of some rows, which merged in any order give the same bits."""
 OBJECTS = "Python objects: cast it to a number type to have it normalised"
 
 
@@ -94,23 +86,19 @@ def layout_of(schema: Any, *, columns: Sequence[str] = (), others: Mapping[str, 
     return Layout(names=names, integers=tuple(whole[name] for name in names), left_alone=left_alone)
 
 
-def table_state(
-    batches: Iterable[Any], layout: Layout, *, where: str, options: Mapping[str, Any]
-) -> PartitionState | PartitionFault:
+def table_state(batches: Iterable[Any], layout: Layout, *, where: str, options: Mapping[str, Any]) -> State:
     """The state of a partition, given as ``pyarrow.RecordBatch``es."""
     return _guarded((_batch_state(batch, layout, options) for batch in _joined(batches)), where)
 
 
-def array_state(
-    arrays: Iterable[Any], *, axis: Any, where: str, options: Mapping[str, Any]
-) -> PartitionState | PartitionFault:
+def array_state(arrays: Iterable[Any], *, axis: Any, where: str, options: Mapping[str, Any]) -> State:
     """The state of a partition, given as batches that `Moments.of` reads: arrays, pairs, dicts."""
     return _guarded((_array_state(array, axis, options) for array in arrays), where)
 
 
-def merge(states: Iterable[PartitionState | PartitionFault]) -> PartitionState | PartitionFault:
+def merge(states: Iterable[State]) -> State:
     """The states as one; the first fault, when there is one."""
-    total = _NOTHING
+    total = ReadResult(moments=ColumnMoments.empty(), ndim=0)
     for state in states:
         if isinstance(state, PartitionFault):
             return state
@@ -123,11 +111,11 @@ def merge(states: Iterable[PartitionState | PartitionFault]) -> PartitionState |
         except DataError as error:
             return PartitionFault(message=str(error))
         integers = _both(total.integers, state.integers)
-        total = PartitionState(moments=moments, integers=integers, ndim=total.ndim or state.ndim)
+        total = ReadResult(moments=moments, integers=integers, ndim=total.ndim or state.ndim)
     return total
 
 
-def table_result(state: PartitionState | PartitionFault, layout: Layout, *, label: str) -> ReadResult:
+def table_result(state: State, layout: Layout, *, label: str) -> ReadResult:
     """The merged state of a table; raises what its fault says."""
     state = _sound(state)
     moments = state.moments if state.integers else ColumnMoments.empty(len(layout.names))
@@ -145,15 +133,12 @@ def table_result(state: PartitionState | PartitionFault, layout: Layout, *, labe
     )
 
 
-def array_result(state: PartitionState | PartitionFault, *, label: str) -> ReadResult:
+def array_result(state: State, *, label: str) -> ReadResult:
     """The merged state of arrays; raises what its fault says."""
     state = _sound(state)
     if not state.ndim:
         raise DataError(f"{label} holds no batches: expected at least one")
-    integers = tuple(bool(flag) for flag in state.integers)
-    return ReadResult(
-        moments=state.moments, names=None, integers=integers, left_alone={}, ndim=state.ndim, label=label
-    )
+    return replace(state, label=label)
 
 
 def check_table_axis(axis: Any) -> None:
@@ -162,7 +147,7 @@ def check_table_axis(axis: Any) -> None:
         raise ArgumentError(f"axis={axis!r}: a table has its statistics by column; leave axis out")
 
 
-def _sound(state: PartitionState | PartitionFault) -> PartitionState:
+def _sound(state: State) -> ReadResult:
     if isinstance(state, PartitionFault):
         raise DataError(state.message)
     return state
@@ -188,7 +173,7 @@ def _as_one(batches: Sequence[Any]) -> Sequence[Any]:
     return batches if len(batches) < 2 else pa.Table.from_batches(batches).combine_chunks().to_batches()
 
 
-def _batch_state(batch: Any, layout: Layout, options: Mapping[str, Any]) -> PartitionState:
+def _batch_state(batch: Any, layout: Layout, options: Mapping[str, Any]) -> ReadResult:
     types = {field.name: field.type for field in batch.schema}
     for name in layout.empty:
         if name in types and arrow.why_left_alone(types[name]) is None:
@@ -198,19 +183,16 @@ def _batch_state(batch: Any, layout: Layout, options: Mapping[str, Any]) -> Part
             )
     piece = arrow.columns_of(batch, layout.names)
     integers = tuple(column.dtype.kind in "iu" if len(column) else None for column in piece.columns)
-    return PartitionState(moments=moments_of_piece(piece, **options), integers=integers, ndim=2)
+    return ReadResult(moments=moments_of_piece(piece, **options), integers=integers, ndim=2)
 
 
-def _array_state(batch: Any, axis: Any, options: Mapping[str, Any]) -> PartitionState:
+def _array_state(batch: Any, axis: Any, options: Mapping[str, Any]) -> ReadResult:
     if hasattr(batch, "columns"):
         raise DataError("a batch is a table: make a distributed table of it, which keeps its names")
     (array,) = batches([batch])
     moments = reduce_batch(array, axis=axis, **options)
     integers = (array.dtype.kind in "iu",) * moments.count.size
-    return PartitionState(moments=moments, integers=integers, ndim=array.ndim)
-
-
-_NOTHING = PartitionState(moments=ColumnMoments.empty(), integers=(), ndim=0)
+    return ReadResult(moments=moments, integers=integers, ndim=array.ndim)
 
 
 def _both(a: tuple[bool | None, ...], b: tuple[bool | None, ...]) -> tuple[bool | None, ...]:
@@ -219,7 +201,7 @@ def _both(a: tuple[bool | None, ...], b: tuple[bool | None, ...]) -> tuple[bool 
     return tuple(y if x is None else x if y is None else x and y for x, y in zip(a, b, strict=True))
 
 
-def _guarded(states: Iterable[PartitionState], where: str) -> PartitionState | PartitionFault:
+def _guarded(states: Iterable[ReadResult], where: str) -> State:
     """The states as one; what is wrong with the data is a fault that says where."""
     try:
         state = merge(states)

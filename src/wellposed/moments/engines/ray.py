@@ -13,8 +13,7 @@ from ..column_moments import ReadResult
 from .partial import (
     OBJECTS,
     Layout,
-    PartitionFault,
-    PartitionState,
+    State,
     array_result,
     array_state,
     check_table_axis,
@@ -97,7 +96,7 @@ def _is_tensor(type_: Any) -> bool:
     return isinstance(type_, ArrowTensorType | ArrowTensorTypeV2)
 
 
-def _merged(states: Any) -> PartitionState | PartitionFault:
+def _merged(states: Any) -> State:
     merged = states.map_batches(_merge_rows, batch_format="pyarrow", batch_size=_STATES_A_TASK)
     return merge(pickle.loads(row["state"]) for row in merged.iter_rows())
 
@@ -116,7 +115,7 @@ def _merge_rows(block: Any) -> Any:
     return _table(merge(pickle.loads(entry.as_py()) for entry in block.column("state")))
 
 
-def _table(state: PartitionState | PartitionFault) -> Any:
+def _table(state: State) -> Any:
     import pyarrow as pa
 
     return pa.table({"state": pa.array([pickle.dumps(state)], pa.binary())})

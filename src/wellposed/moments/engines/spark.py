@@ -12,8 +12,7 @@ from ...data.column_names import places_of
 from ..column_moments import ReadResult
 from .partial import (
     Layout,
-    PartitionFault,
-    PartitionState,
+    State,
     check_table_axis,
     environment,
     failing_to_open,
@@ -114,7 +113,7 @@ def _merge_rows(batches: Iterator[Any]) -> Iterator[Any]:
     yield _row(merge(states))
 
 
-def _row(state: PartitionState | PartitionFault) -> Any:
+def _row(state: State) -> Any:
     import pyarrow as pa
 
     return pa.RecordBatch.from_pydict({"state": pa.array([pickle.dumps(state)], pa.binary())})

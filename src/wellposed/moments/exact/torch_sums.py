@@ -7,9 +7,6 @@ CPU.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -17,25 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from ...runtime.torch.tensors import is_tensor
+from .accumulator import Accumulator, ColumnSums
 from .numpy_sums import BAND, FIRST, NEXT, ROWS
+from .sums import SQUARE_BIAS, VALUE_BIAS, total
 
 _LEAST = -1022  # exponent of the least normal float64
 _BLOCKS = 256  # of `ROWS` rows, added in one go
 _ENTRIES = 1 << 24  # that are cut at a time: each takes some 75 bytes meanwhile
-
-Term = tuple[NDArray[np.float64], NDArray[np.int64]]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class DeviceSums:
-    """Terms ``value * 2**exponent`` whose sums are Σx and Σx² of each column, and what was counted."""
-
-    values: list[Term]
-    squares: list[Term]
-    missing: NDArray[np.int64]
-    infinite: NDArray[np.int64]
-    minimum: NDArray[np.float64]
-    maximum: NDArray[np.float64]
 
 
 def reducible(value: Any) -> bool:
@@ -54,48 +39,34 @@ def spacing_of(tensor: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-def sum_columns(rows: torch.Tensor) -> Iterator[DeviceSums]:
-    """Of ``(entries, columns)``, floating-point, in parts."""
-    step = ROWS * max(1, min(_BLOCKS, _ENTRIES // (ROWS * max(1, rows.shape[1]))))
+def sum_columns(rows: torch.Tensor) -> ColumnSums:
+    """Of ``(entries, columns)``, floating-point, cut in parts."""
+    columns = rows.shape[1]
+    accumulator = Accumulator(columns)
+    step = ROWS * max(1, min(_BLOCKS, _ENTRIES // (ROWS * max(1, columns))))
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
-        tiles = part.split(max(1, _ENTRIES // len(part)), dim=1)
-        yield _side_by_side([_sums(tile.to(torch.float64)) for tile in tiles])
+        width = max(1, _ENTRIES // len(part))
+        for first in range(0, columns, width):
+            tile = part[:, first : first + width].to(torch.float64)
+            accumulator.add_sums(_sums(tile), range(first, first + tile.shape[1]))
+    return accumulator.sums()
 
 
-def _side_by_side(tiles: list[DeviceSums]) -> DeviceSums:
-    """The sums of all columns, from those of some columns each."""
-    if len(tiles) == 1:
-        return tiles[0]
-    return DeviceSums(
-        values=_joined([tile.values for tile in tiles], tiles),
-        squares=_joined([tile.squares for tile in tiles], tiles),
-        **{
-            name: np.concatenate([getattr(tile, name) for tile in tiles])
-            for name in ("missing", "infinite", "minimum", "maximum")
-        },
-    )
-
-
-def _joined(terms: list[list[Term]], tiles: list[DeviceSums]) -> list[Term]:
-    """Where a tile has fewer terms than another, it adds zeros."""
-    none = [(np.zeros(len(t.missing)), np.zeros(len(t.missing), dtype=np.int64)) for t in tiles]
-    rows = ([term or zero for term, zero in zip(row, none, strict=True)] for row in zip_longest(*terms))
-    return [(np.concatenate([v for v, _ in row]), np.concatenate([e for _, e in row])) for row in rows]
-
-
-def _sums(x: torch.Tensor) -> DeviceSums:
+def _sums(x: torch.Tensor) -> ColumnSums:
     finite = torch.isfinite(x)
     high, low = (x.masked_fill(~finite, edge) for edge in (-torch.inf, torch.inf))
     digits = _split(_in_blocks(x.masked_fill(~finite, 0.0)))
-    return DeviceSums(
-        values=[term for values, power in digits for term in _terms(values.sum(dim=1), power)],
-        squares=[
-            term
-            for i, (a, power) in enumerate(digits)
-            for j, (b, other) in enumerate(digits[i:], start=i)
-            for term in _terms((1 + (i < j)) * (a * b).sum(dim=1), power + other)
-        ],
+    values = [term for values, power in digits for term in _terms(values.sum(dim=1), power)]
+    squares = [
+        term
+        for i, (a, power) in enumerate(digits)
+        for j, (b, other) in enumerate(digits[i:], start=i)
+        for term in _terms((1 + (i < j)) * (a * b).sum(dim=1), power + other)
+    ]
+    return ColumnSums(
+        values=total(values, x.shape[1], bias=VALUE_BIAS),
+        squares=total(squares, x.shape[1], bias=SQUARE_BIAS),
         missing=_integers(torch.isnan(x).sum(dim=0)),
         infinite=_integers(torch.isinf(x).sum(dim=0)),
         minimum=low.amin(dim=0).cpu().numpy(),

@@ -21,15 +21,10 @@ def to_polars(normalizer: FittedTransform) -> list[Any]:
     normalised pass as they are. Nulls stay null, and a row with a null in any whitened column is null in all of
     them. Whitened columns keep the names of their places.
 
-    Parameters
-    ----------
-    normalizer
-        One that was fitted on a table with names.
-
     Raises
     ------
     ArgumentError
-        When the columns have no names.
+        When the normalizer was not fitted on a table with names.
     MissingDependency
         When polars is not installed.
 

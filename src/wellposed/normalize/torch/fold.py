@@ -65,30 +65,8 @@ def fold_into(normalizer: Any, model: Any, *, input: str | None = None, example:
     looked at: give an ``example`` that takes it. In the types of the model the
     outputs differ by rounding, which is bounded: no column may be blurred by more than 0.01 stds.
 
-    Parameters
-    ----------
-    normalizer
-        A fitted `wellposed.Normalizer`.
-    model
-        An ``nn.Module``: one layer, or a whole model.
-    input
-        The argument of ``model.forward``, or the key of its dict, that is normalised, where it takes several.
-    example
-        Inputs that the model can be called on: a tensor, a tuple of arguments, or a dict. Only needed where
-        the size of images or the other inputs cannot be guessed. Other inputs are used as they are.
-
-    Raises
-    ------
-    ArgumentError
-        When folding is not exact; the message names the layer and the reason.
-
-    Examples
-    --------
-    >>> import wellposed as wp
-    >>> x = torch.tensor([[1.0, 100.0], [3.0, 300.0]])
-    >>> n, layer = wp.Normalizer.fit(x), nn.Linear(2, 1)
-    >>> torch.allclose(fold_into(n, layer)(x), layer(n(x)), atol=1e-6)
-    True
+    The arguments and errors are those of `Normalizer.fold_into`. `input` may be the key of a dict that the model
+    takes, and `example` a tensor, a tuple of arguments or a dict; other inputs in it are used as they are.
     """
     _check_model(model)
     refuse_sharded(model)
@@ -297,7 +275,7 @@ def _check_same_function(
             mode = f"{'train' if training else 'eval'} mode"
             expected = _outputs(first.train(training), trial, normalize(raw), mode)
             actual = _outputs(second.train(training), trial, raw, mode, watched=folds)
-            if not all(map(_finite, expected)) and disturbed:
+            if disturbed and not all(bool(torch.isfinite(each).all()) for each in expected):
                 continue
             _check_equal(expected, actual, folds, mode)
         outputs_of_others = _outputs(first, trial, normalize(other), mode) if disturbed else []
@@ -406,7 +384,3 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
             yield from _tensors(item)
     elif is_dataclass(value) and not isinstance(value, type):
         yield from _tensors(vars(value))
-
-
-def _finite(value: torch.Tensor) -> bool:
-    return bool(torch.isfinite(value).all())

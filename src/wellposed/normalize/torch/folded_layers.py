@@ -31,6 +31,13 @@ class _CenterPadded(nn.Module):
     """A convolution over raw inputs that pads with the center of each channel, which normalises to zero."""
 
     padding_center: torch.Tensor
+    _reversed_padding_repeated_twice: list[int]
+    _convolve: Any
+    """The function of torch, which pads with zeros."""
+
+    def _conv_forward(self, input: Any, weight: Any, bias: Any) -> torch.Tensor:
+        padded = _pad_with(input, self.padding_center, self._reversed_padding_repeated_twice)
+        return self._convolve(padded, weight, bias, self.stride, 0, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, padding_center={tuple(self.padding_center.shape)}"
@@ -39,25 +46,19 @@ class _CenterPadded(nn.Module):
 class CenterPaddedConv1d(_CenterPadded, nn.Conv1d):
     """`nn.Conv1d` over raw inputs, padded with the center of each channel."""
 
-    def _conv_forward(self, input: Any, weight: Any, bias: Any) -> torch.Tensor:
-        padded = _pad_with(input, self.padding_center, self._reversed_padding_repeated_twice)
-        return functional.conv1d(padded, weight, bias, self.stride, 0, self.dilation, self.groups)
+    _convolve = staticmethod(functional.conv1d)
 
 
 class CenterPaddedConv2d(_CenterPadded, nn.Conv2d):
     """`nn.Conv2d` over raw inputs, padded with the center of each channel."""
 
-    def _conv_forward(self, input: Any, weight: Any, bias: Any) -> torch.Tensor:
-        padded = _pad_with(input, self.padding_center, self._reversed_padding_repeated_twice)
-        return functional.conv2d(padded, weight, bias, self.stride, 0, self.dilation, self.groups)
+    _convolve = staticmethod(functional.conv2d)
 
 
 class CenterPaddedConv3d(_CenterPadded, nn.Conv3d):
     """`nn.Conv3d` over raw inputs, padded with the center of each channel."""
 
-    def _conv_forward(self, input: Any, weight: Any, bias: Any) -> torch.Tensor:
-        padded = _pad_with(input, self.padding_center, self._reversed_padding_repeated_twice)
-        return functional.conv3d(padded, weight, bias, self.stride, 0, self.dilation, self.groups)
+    _convolve = staticmethod(functional.conv3d)
 
 
 _CENTER_PADDED: dict[type, type] = {

@@ -33,23 +33,18 @@ def scaled_sparse(
     return made if x.layout is torch.sparse_coo else made.to_sparse(layout=x.layout)
 
 
-def affine(
-    x: torch.Tensor,
-    center: NDArray[Any],
-    scale: NDArray[Any],
-    offset: NDArray[Any] | None = None,
-    *,
-    inverse: bool,
-) -> torch.Tensor:
+def scaled(x: torch.Tensor, affine: AffineMap, *, inverse: bool) -> torch.Tensor:
     """``(x - center) / scale + offset`` or its inverse, as in float64 on every device; the dtype of `x` stays."""
+    offset = affine.offset
     if x.device.type in WITHOUT_FLOAT64:
-        (high, low), (s, _) = two_parts(center, what="the center"), two_parts(scale, what="the scale")
+        high, low = two_parts(affine.center, what="the center")
+        s, _ = two_parts(affine.scale, what="the scale")
         high, low, s = (torch.tensor(v, device=x.device) for v in (high, low, s))
         wide = x.float()
         if inverse:
             return (_plus(wide, offset, -1) * s + low + high).to(_result_dtype(x))
         return _plus((wide - high - low) / s, offset).to(_result_dtype(x))
-    c, s = (torch.tensor(v, dtype=torch.float64, device=x.device) for v in (center, scale))
+    c, s = (torch.tensor(v, dtype=torch.float64, device=x.device) for v in (affine.center, affine.scale))
     wide = x.double()
     if inverse:
         return (_plus(wide, offset, -1) * s + c).to(_result_dtype(x))
