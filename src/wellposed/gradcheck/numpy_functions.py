@@ -14,7 +14,7 @@ from ..differentiate.noise import UNIT_ROUNDOFF
 from ..errors import ArgumentError, WellposedError, users_code
 from ..runtime.reachable import reach
 from .directions import Array, Direction
-from .objective import input_names, random_weights
+from .objective import input_names, leading_and_total, random_weights
 from .result import GradientCheck, OutputsChangedError, Reason, Sample, Undefined, WorstElement
 from .verdict import judge
 
@@ -122,7 +122,7 @@ class NumpyObjective:
             *(x.shape for x in inputs if isinstance(x, np.ndarray)),
             *(a.shape for a in held),
         ]
-        self.batch_sizes = frozenset(s[0] for s in shapes if s) | {int(np.prod(s)) for s in shapes if s}
+        self.batch_sizes = leading_and_total(shapes)
         self.data_sizes = frozenset(a.shape[0] for a in held if a.ndim)
         self.roundoff = UNIT_ROUNDOFF
         self._claim()

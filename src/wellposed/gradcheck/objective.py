@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, Self
+from math import prod
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 
 from .directions import Array, Direction
 from .result import Sample, Undefined
+
+Mode = Literal["reverse", "forward", "forward-reverse"]
+"""Which derivatives are checked: those of the backward pass or of forward mode against differences, or forward mode against the backward pass."""
 
 
 class Objective(Protocol):
@@ -98,6 +102,11 @@ def random_weights(shape: Sequence[int], key: Sequence[int], *, spacing: float) 
     rng = np.random.default_rng(tuple(key))
     signs = rng.integers(0, 2, size=tuple(shape), dtype=np.int8) * 2 - 1
     return np.asarray(signs * rng.integers(parts // 2, 3 * parts // 2 + 1, size=tuple(shape)) / parts)
+
+
+def leading_and_total(shapes: Iterable[Sequence[int]]) -> frozenset[int]:
+    """Leading dimensions and numbers of elements: see `Objective.batch_sizes`."""
+    return frozenset(int(n) for shape in shapes if len(shape) for n in (shape[0], prod(shape)))
 
 
 def input_names(f: Any, count: int) -> list[str]:

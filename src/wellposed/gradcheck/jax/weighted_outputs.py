@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import hypot, log2
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.jax.calls import Outputs
+from ..directions import Array
 from ..objective import random_weights
-from .arrays import Array, as_double, complex_of, epsilon, is_complex, real_dtype, real_shape, real_view
+from ..tensor_objective import relative_rounding
+from .arrays import as_double, complex_of, epsilon, is_complex, real_dtype, real_shape, real_view
 
 
 def parts(terms: Sequence[Array]) -> tuple[Array, ...]:
@@ -51,10 +52,9 @@ def as_real_gradient(g: NDArray[Any]) -> NDArray[Any]:
 
 
 def rounding(outputs: Outputs, weights: Sequence[Array]) -> float:
-    """Standard deviation of the rounding of the outputs in F: of each element, uniform over one unit in the last place, and of the summation."""
+    """Standard deviation of the rounding of the outputs in F."""
     parts = [
-        hypot(epsilon(y.dtype), 2.0**-52 * log2(1 + y.size) ** 0.5)
-        * float(np.linalg.norm(w * as_double(real_view(y))))
+        relative_rounding(epsilon(y.dtype), y.size) * float(np.linalg.norm(w * as_double(real_view(y))))
         for y, w in zip(outputs, weights, strict=True)
     ]
     return float(np.sqrt(np.sum(np.square(parts)) / 12))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from math import hypot, log2
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from ...errors import ArgumentError
 from ...runtime.torch.tensors import WITHOUT_FLOAT64
 from ..objective import random_weights
 from ..result import OutputsChangedError
+from ..tensor_objective import relative_rounding
 
 _DEEPEST = 8
 
@@ -72,8 +72,7 @@ class Term:
     def rounding(self) -> float:
         """Standard deviation of its rounding in F: of each element, uniform over one unit in the last place, and of the summation."""
         size = float(self.elements().detach().norm())
-        adding = 2.0**-52 * log2(1 + self.tensor.numel()) ** 0.5
-        return hypot(torch.finfo(self.tensor.dtype).eps, adding) * size / 12**0.5
+        return relative_rounding(torch.finfo(self.tensor.dtype).eps, self.tensor.numel()) * size / 12**0.5
 
 
 class OutputWeights:
