@@ -7,7 +7,7 @@ its tensors as arrays. `TensorObjective` is everything else.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from math import hypot, log2, prod
@@ -53,54 +53,39 @@ class Location(ABC, Generic[Tensor]):
 
     def wide(self, block: Block) -> Tensor:
         """The values of a block in float64."""
-        values = self.stored_wide(block)
+        values = self.start(block)
         for step in self.steps:
-            values = self.rounded(self.after(step, values, block))
+            values = self.after(step, values, block)
         return values
+
+    @abstractmethod
+    def start(self, block: Block) -> Tensor:
+        """A block of the stored tensor, in float64."""
+
+    @abstractmethod
+    def after(self, step: DirectionStep, values: Tensor, block: Block) -> Tensor:
+        """A new tensor: the values of a block after a step, rounded to the dtype, in float64."""
 
     @abstractmethod
     def values(self) -> Tensor:
         """All values."""
-
-    @abstractmethod
-    def stored_wide(self, block: Block) -> Tensor:
-        """A block of the stored tensor in float64."""
-
-    @abstractmethod
-    def after(self, step: DirectionStep, values: Tensor, block: Block) -> Tensor:
-        """A new tensor: the values of a block after a step, in float64."""
-
-    @abstractmethod
-    def rounded(self, values: Tensor) -> Tensor:
-        """The values rounded to the dtype of the checked tensor, in float64."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClaimedGradient(Generic[Tensor]):
     """What the framework claims at one point."""
 
-    locations: tuple[Location[Tensor], ...]
+    locations: Sequence[Location[Tensor]]
     """Where the tensors are: a function that first limits its own weights, as with ``max_norm``, is differentiated by the limited ones."""
     start: Any
     """The state from which evaluations at this point start; None for the initial one."""
     rounding: float
     """Standard deviation of the rounding of the outputs, in units of F."""
-    gradients: tuple[Tensor | None, ...]
+    gradients: Sequence[Tensor | None]
     """Finite real views; None for a tensor without a gradient. Empty while they are released."""
     undefined: tuple[Undefined, ...]
     outputs: Any = None
     """The outputs of f, where the framework needs them again for forward mode."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ForwardDerivative:
-    """The derivative of F along tangents, from forward mode."""
-
-    derivative: float
-    value: float
-    """F plus the derivative."""
-    parts: tuple[Array, ...] = ()
-    """The value split as in `Sample`, where that was asked for and the framework can."""
 
 
 class TensorEvaluator(ABC, Generic[Tensor]):
@@ -117,6 +102,8 @@ class TensorEvaluator(ABC, Generic[Tensor]):
     roundoff: float
     batch_sizes: frozenset[int]
     data_sizes: frozenset[int] = frozenset()
+    remarks: tuple[str, ...] = ()
+    """Tensors that take part and are not checked, in words; complete after the first `claim`."""
     padding_rows: Mapping[int, int] = {}
     """By tensor, a row that is not moved: the padding of an embedding, whose look-ups have no gradient by definition."""
     keeps_state = False
@@ -125,41 +112,19 @@ class TensorEvaluator(ABC, Generic[Tensor]):
     """Elements above which the gradients here are released while those at another point are computed."""
 
     def __init__(self) -> None:
+        self.n_forward = self.n_backward = 0
         self.direction_cache = DirectionCache()
 
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Tensors that take part and are not checked, in words; complete after the first `claim`."""
-        return ()
-
-    @property
-    @abstractmethod
-    def n_forward(self) -> int: ...
-
-    @property
-    @abstractmethod
-    def n_backward(self) -> int: ...
-
-    @property
     @abstractmethod
     def output_weights(self) -> tuple[Array, ...]: ...
 
     @abstractmethod
     def claim(
-        self, locations: Sequence[Location[Tensor]], *, required: bool, start: Any = None, upstream: int = 1
+        self, locations: Sequence[Location[Tensor]], *, required: bool, start: Any, upstream: int
     ) -> ClaimedGradient[Tensor]:
-        """The gradients from the backward pass.
+        """The gradients from the backward pass, which must exist if `required`.
 
-        Parameters
-        ----------
-        locations
-            Where the tensors are to be.
-        required
-            Whether a backward pass that cannot run is an error.
-        start
-            As `second_start` and `settled_start` give it.
-        upstream
-            Factor of the upstream gradient, by which the result is divided.
+        They are those of `upstream` times F, divided by that.
         """
 
     @abstractmethod
@@ -169,16 +134,10 @@ class TensorEvaluator(ABC, Generic[Tensor]):
         """F where the tensors of the direction have moved, and the change that the claim predicts for the rounded moves."""
 
     @abstractmethod
-    def tangents(
-        self, claim: ClaimedGradient[Tensor], direction: Direction, step: float
-    ) -> dict[int, Tensor]:
-        """The rounded move of each tensor of the direction."""
-
-    @abstractmethod
     def jvp(
-        self, claim: ClaimedGradient[Tensor], tangents: Mapping[int, Tensor], *, split: bool
-    ) -> ForwardDerivative:
-        """The derivative of F along the tangents by forward mode; tensors without one stay."""
+        self, claim: ClaimedGradient[Tensor], direction: Direction | None, step: float, *, split: bool
+    ) -> tuple[float, Sample]:
+        """The derivative of F along the rounded moves by forward mode; and F plus it, with the change that the claim predicts."""
 
     @abstractmethod
     def require_forward_mode(self, claim: ClaimedGradient[Tensor]) -> None:
@@ -189,14 +148,8 @@ class TensorEvaluator(ABC, Generic[Tensor]):
         """A read-only float64 array of the tensor's numbers."""
 
     @abstractmethod
-    def norm(self, tensor: Tensor) -> float: ...
-
-    @abstractmethod
-    def root_mean_square(self, tensor: Tensor) -> float: ...
-
-    @abstractmethod
-    def inner(self, a: Tensor, b: Tensor) -> float:
-        """The inner product, in float64."""
+    def slope_scales(self, claim: ClaimedGradient[Tensor]) -> Sequence[float]:
+        """The norm of each gradient times the root mean square of its tensor, or 1 for a tensor of zeros."""
 
     def second_start(self) -> Any:
         """The state that the first evaluation left behind, if F does not depend on it; else None."""
@@ -206,10 +159,12 @@ class TensorEvaluator(ABC, Generic[Tensor]):
         """The state once forward passes no longer change F; None where F depends on no state."""
         return None
 
-    def gradients_of_other_draws(self, claim: ClaimedGradient[Tensor]) -> tuple[Tensor | None, ...] | None:
-        """The gradients when only the backward pass starts from another random state; None where it always draws the same."""
-        del claim
-        return None
+    def gradient_repeat_error(
+        self, claim: ClaimedGradient[Tensor], gradients: Callable[[], Sequence[Tensor | None]]
+    ) -> float:
+        """See `Objective`; `gradients` gives those here. 0 where every backward pass draws the same."""
+        del claim, gradients
+        return 0.0
 
     def step(self, direction: Direction, tensor: int, length: float) -> DirectionStep:
         numbers = self.direction_cache.numbers(direction, tensor)
@@ -259,7 +214,7 @@ class TensorObjective(Generic[Tensor]):
 
     @property
     def output_weights(self) -> tuple[Array, ...]:
-        return self._evaluator.output_weights
+        return self._evaluator.output_weights()
 
     def recall(self) -> ClaimedGradient[Tensor]:
         """The claim here, with the gradients computed again if they were released."""
@@ -278,27 +233,19 @@ class TensorObjective(Generic[Tensor]):
         )
 
     def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
-        evaluator, claim = self._evaluator, self._claim if direction is None else self.recall()
+        claim = self._claim if direction is None else self.recall()
+        if self._mode == "forward-reverse":
+            return self._evaluator.jvp(claim, direction, step, split=split)[1]
+        moved = self._evaluator.sample(claim, direction, step, split=split)
         if self._mode == "reverse":
-            return evaluator.sample(claim, direction, step, split=split)
-        tangents = {} if direction is None else evaluator.tangents(claim, direction, step)
-        if self._mode == "forward":
-            moved = evaluator.sample(claim, direction, step, split=split)
-            return replace(moved, claimed_change=evaluator.jvp(claim, tangents, split=False).derivative)
-        gradients = {i: claim.gradients[i] for i in tangents}
-        claimed_change = sum(
-            (evaluator.inner(g, tangents[i]) for i, g in gradients.items() if g is not None), 0.0
-        )
-        forward = evaluator.jvp(claim, tangents, split=split)
-        return Sample(forward.value, claimed_change, forward.parts)
+            return moved
+        return replace(moved, claimed_change=self._evaluator.jvp(claim, direction, step, split=False)[0])
 
     def floor(self) -> float:
         if self._mode != "forward-reverse":
             return self._claim.rounding
         # A product of a forward-mode and a backward pass, each of which rounds about as often as the function is deep.
-        sizes = (self._evaluator.root_mean_square(x.values()) or 1.0 for x in self._claim.locations)
-        shares = [norm * size for norm, size in zip(self._norms(self.recall().gradients), sizes, strict=True)]
-        return 4 * self.roundoff * float(np.linalg.norm(shares))
+        return 4 * self.roundoff * float(np.linalg.norm(self._evaluator.slope_scales(self.recall())))
 
     def moved(
         self, direction: Direction | None, step: float, *, afresh: bool = False, upstream: int = 1
@@ -329,19 +276,7 @@ class TensorObjective(Generic[Tensor]):
         return None if other.undefined else other
 
     def gradient_repeat_error(self) -> float:
-        try:
-            others: Sequence[Any] | None = self._evaluator.gradients_of_other_draws(self._claim)
-        except UserCodeError:  # a graph that f keeps has only one backward pass
-            return 0.0
-        if others is None:
-            return 0.0
-        gradients: Sequence[Any] = self.recall().gradients
-        pairs = zip(gradients, others, strict=True)
-        apart = self._norms([a - b for a, b in pairs if a is not None and b is not None])
-        return float(np.linalg.norm(apart)) / (float(np.linalg.norm(self._norms(gradients))) or 1.0)
-
-    def _norms(self, gradients: Sequence[Tensor | None]) -> list[float]:
-        return [0.0 if g is None else self._evaluator.norm(g) for g in gradients]
+        return self._evaluator.gradient_repeat_error(self._claim, lambda: self.recall().gradients)
 
     def settled(self) -> Self | None:
         start = self._evaluator.settled_start()
@@ -357,12 +292,9 @@ def finite_value(value: float) -> float:
     return value
 
 
-def upstream_times(upstream: int, *, returns_one_number: bool) -> int:
-    """The factor of the upstream gradient: for a single output twice as large, so that a backward pass that ignores it is found.
-
-    2 is exact in every dtype.
-    """
-    return upstream * (2 if returns_one_number else 1)
+def upstream_factor(upstream: int, *, alone: bool) -> int:
+    """For a single output 2 times `upstream`, so that a backward pass that ignores it is found; 2 is exact in every dtype."""
+    return 2 * upstream if alone else upstream
 
 
 def relative_rounding(spacing: float, count: int) -> float:

@@ -145,17 +145,14 @@ class ArrayLocation(Location[NDArray[Any]]):
             values.reshape(-1)[block] = self.wide(block)
         return values
 
-    def stored_wide(self, block: Block) -> Array:
+    def start(self, block: Block) -> Array:
         return as_double(self.stored.reshape(-1)[block])
 
     def after(self, step: DirectionStep, values: NDArray[Any], block: Block) -> Array:
         moved = step.moves(block)
         moved *= step.length
         moved += values
-        return moved
-
-    def rounded(self, values: NDArray[Any]) -> Array:
-        return as_double(values.astype(self.dtype, copy=False))
+        return as_double(moved.astype(self.dtype, copy=False))
 
 
 def moved(
@@ -166,6 +163,6 @@ def moved(
     values, slopes = found.reshape(-1), gradient.reshape(-1)
     for block in location.blocks:
         base = location.wide(block)
-        values[block] = location.after(step, base, block)
-        claimed_change += float(np.dot(as_double(slopes[block]), as_double(values[block]) - base))
+        values[block] = taken = location.after(step, base, block)
+        claimed_change += float(np.dot(as_double(slopes[block]), taken - base))
     return found, claimed_change

@@ -15,11 +15,10 @@ from ..directions import Array, Direction
 from ..result import OutputsChangedError, Sample, Undefined
 from ..tensor_objective import (
     ClaimedGradient,
-    ForwardDerivative,
     Location,
     TensorEvaluator,
     finite_value,
-    upstream_times,
+    upstream_factor,
 )
 from .arguments import CheckedJaxFunction
 from .arrays import (
@@ -60,24 +59,15 @@ class JaxEvaluator(TensorEvaluator[NDArray[Any]]):
         self.roundoff = max(map(epsilon, self._dtypes)) / 2
         self.batch_sizes = function.batch_sizes
 
-    @property
-    def n_forward(self) -> int:
-        return self._calls.n_forward
-
-    @property
-    def n_backward(self) -> int:
-        return self._calls.n_backward
-
-    @property
     def output_weights(self) -> tuple[Array, ...]:
         return () if is_lone(self._weights) else tuple(self._weights)
 
     @np.errstate(all="ignore")
     def claim(
-        self, locations: Locations, *, required: bool, start: None = None, upstream: int = 1
+        self, locations: Locations, *, required: bool, start: None, upstream: int
     ) -> ClaimedGradient[NDArray[Any]]:
         """The gradients from the backward pass, or from forward mode where there is none and none is `required`."""
-        outputs = self._calls.outputs(self._placed(locations))
+        outputs = self._outputs(lambda i: locations[i].values())
         if not self._weights:
             self._weights = self._drawn(outputs)
         real = self._real(outputs)
@@ -103,14 +93,13 @@ class JaxEvaluator(TensorEvaluator[NDArray[Any]]):
         return [weight((self._seed, i), y, spacing=self._spacing, alone=alone) for i, y in enumerate(outputs)]
 
     def _by_backward_pass(self, locations: Locations, outputs: Outputs, upstream: int) -> list[NDArray[Any]]:
-        times = upstream_times(upstream, returns_one_number=is_lone(self._weights))
+        times = upstream_factor(upstream, alone=is_lone(self._weights))
         cotangents = [cotangent(times * w, y.dtype) for w, y in zip(self._weights, outputs, strict=True)]
-        placed = self._placed(locations)
-        again, found = self._calls.pullback(placed, cotangents)
+        again, found = self._pulled(locations, cotangents)
         if self._calls.compiled and differ(outputs, again):
             # f differs each time that it is traced: only without compilation is it the function that the user runs.
             self._calls.compiled = False
-            _, found = self._calls.pullback(placed, cotangents)
+            _, found = self._pulled(locations, cotangents)
         for i in range(len(found)):  # each replaces that of JAX, to save memory
             g = as_real_gradient(found[i])
             if times != 1:
@@ -147,30 +136,52 @@ class JaxEvaluator(TensorEvaluator[NDArray[Any]]):
             found, changes[i] = moved(location, self.step(direction, i, step), gradient)
             return found
 
-        outputs = self._calls.outputs(lambda: self._arrays(values))
+        outputs = self._outputs(values)
         return self._sample(self._real(outputs), sum(changes.values()), split=split)
-
-    def tangents(
-        self, claim: ClaimedGradient[NDArray[Any]], direction: Direction, step: float
-    ) -> dict[int, NDArray[Any]]:
-        locations = {i: claim.locations[i] for i in direction.tensors}
-        return {
-            i: as_double(x.stepped(self.step(direction, i, step)).values()) - as_double(x.values())
-            for i, x in locations.items()
-        }
 
     @np.errstate(all="ignore")
     def jvp(
-        self, claim: ClaimedGradient[NDArray[Any]], tangents: Mapping[int, NDArray[Any]], *, split: bool
-    ) -> ForwardDerivative:
+        self, claim: ClaimedGradient[NDArray[Any]], direction: Direction | None, step: float, *, split: bool
+    ) -> tuple[float, Sample]:
+        tangents: dict[int, Array] = {}
+        claimed_change = 0.0
+        for i in direction.tensors if direction else ():
+            assert direction is not None
+            location, gradient = claim.locations[i], claim.gradients[i]
+            taken = location.stepped(self.step(direction, i, step)).values()
+            tangents[i] = as_double(taken) - as_double(location.values())
+            if gradient is not None:
+                claimed_change += float(np.vdot(as_double(gradient), tangents[i]))
         pushed = self._pushed(claim.locations, tangents)
         sums = [y + dy for y, dy in zip(claim.outputs, pushed, strict=True)]
-        sample = self._sample(sums, 0.0, split=split)
-        return ForwardDerivative(derivative=self._value(pushed), value=sample.value, parts=sample.parts)
+        return self._value(pushed), self._sample(sums, claimed_change, split=split)
 
     def require_forward_mode(self, claim: ClaimedGradient[NDArray[Any]]) -> None:
         """Asked at every point: code that JAX cannot trace may take another branch there."""
         self._pushed(claim.locations, {})
+
+    def array(self, tensor: NDArray[Any]) -> Array:
+        view = as_double(tensor).view()
+        view.setflags(write=False)
+        return view
+
+    def slope_scales(self, claim: ClaimedGradient[NDArray[Any]]) -> list[float]:
+        points = (as_double(x.values()) for x in claim.locations)
+        return [
+            float(np.linalg.norm(self.array(g))) * (float(np.sqrt(np.mean(p * p))) or 1.0)
+            for g, p in zip(claim.gradients, points, strict=True)
+            if g is not None
+        ]
+
+    def _outputs(self, values: Callable[[int], NDArray[Any]]) -> Outputs:
+        self.n_forward += 1
+        return self._calls.outputs(lambda: self._arrays(values))
+
+    def _pulled(self, locations: Locations, cotangents: Sequence[NDArray[Any]]) -> tuple[Outputs, Outputs]:
+        """The outputs, and the gradients of the arrays."""
+        self.n_forward += 1
+        self.n_backward += 1
+        return self._calls.pullback(lambda: self._arrays(lambda i: locations[i].values()), cotangents)
 
     @np.errstate(all="ignore")
     def _pushed(self, locations: Locations, tangents: Mapping[int, NDArray[Any]]) -> list[Array]:
@@ -179,25 +190,9 @@ class JaxEvaluator(TensorEvaluator[NDArray[Any]]):
         for i, (location, dtype) in enumerate(zip(locations, self._dtypes, strict=True)):
             tangent = tangents[i] if i in tangents else np.zeros(location.shape)
             rounded.append(complex_of(tangent, dtype) if is_complex(dtype) else tangent.astype(dtype))
-        return self._real(self._calls.pushforward(self._placed(locations), rounded)[1])
-
-    def array(self, tensor: NDArray[Any]) -> Array:
-        view = as_double(tensor).view()
-        view.setflags(write=False)
-        return view
-
-    def norm(self, tensor: NDArray[Any]) -> float:
-        return float(np.linalg.norm(as_double(tensor)))
-
-    def root_mean_square(self, tensor: NDArray[Any]) -> float:
-        wide = as_double(tensor)
-        return float(np.sqrt(np.mean(wide * wide)))
-
-    def inner(self, a: NDArray[Any], b: NDArray[Any]) -> float:
-        return float(np.vdot(as_double(a), b))
-
-    def _placed(self, locations: Locations) -> Callable[[], list[jax.Array]]:
-        return lambda: self._arrays(lambda i: locations[i].values())
+        self.n_forward += 1
+        made = self._calls.pushforward(lambda: self._arrays(lambda i: locations[i].values()), rounded)
+        return self._real(made[1])
 
     def _arrays(self, values: Callable[[int], NDArray[Any]]) -> list[jax.Array]:
         """Fresh arrays for each call: f may donate them."""

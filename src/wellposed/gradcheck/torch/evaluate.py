@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from math import isnan, nan
 from typing import Any
 
+import numpy as np
 import torch
 
 from ...errors import UserCodeError, WellposedError, said_by
@@ -19,11 +20,10 @@ from ..objective import leading_and_total
 from ..result import Sample, Undefined
 from ..tensor_objective import (
     ClaimedGradient,
-    ForwardDerivative,
     Location,
     TensorEvaluator,
     finite_value,
-    upstream_times,
+    upstream_factor,
 )
 from .arguments import CheckedFunction, in_double
 from .derivatives import (
@@ -104,7 +104,6 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
         self._without_gradient_names: frozenset[str] = frozenset()
         self._returns_one_number = False
         self._n_unchecked = 0
-        self._n_forward = self._n_backward = 0
         self._has_forward_mode = False
         own = str(function.dtype).removeprefix("torch.")
         self.precision = f"float64 replay of {own}" if replay and own != "float64" else own
@@ -115,15 +114,6 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
         self.data_sizes = frozenset(int(t.shape[0]) for t in data if t.ndim)
         self.batch_sizes = leading_and_total(t.shape for t in sizes)
 
-    @property
-    def n_forward(self) -> int:
-        return self._n_forward
-
-    @property
-    def n_backward(self) -> int:
-        return self._n_backward
-
-    @property
     def output_weights(self) -> tuple[Array, ...]:
         return self._weights.drawn()
 
@@ -203,8 +193,8 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
         locations: Sequence[Location[torch.Tensor]],
         *,
         required: bool,
-        start: Rewind | None = None,
-        upstream: int = 1,
+        start: Rewind | None,
+        upstream: int,
     ) -> ClaimedGradient[torch.Tensor]:
         self._upstream = upstream
         claim = self._gradient_at(locations, required=required, start=start)
@@ -243,6 +233,7 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
                     len(terms) == 1 and terms[0].tensor.numel() == 1 and not self.function.given_upstream
                 )
                 self._n_unchecked = self._unchecked(summed)
+                self.remarks = tuple(self._remarks())
             value = finite_value(float(total(terms).detach()))
             noise = rounding(terms)
             del terms
@@ -261,12 +252,20 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
             undefined=undefined,
         )
 
-    def gradients_of_other_draws(self, claim: ClaimedGradient[torch.Tensor]) -> Gradients:
+    def gradient_repeat_error(
+        self, claim: ClaimedGradient[torch.Tensor], gradients: Callable[[], Sequence[torch.Tensor | None]]
+    ) -> float:
         self._draws_otherwise = True
         try:
-            return self._gradient_at(claim.locations, required=True, start=claim.start).gradients
+            others = self._gradient_at(claim.locations, required=True, start=claim.start).gradients
+        except UserCodeError:  # a graph that f keeps has only one backward pass
+            return 0.0
         finally:
             self._draws_otherwise = False
+        own = gradients()
+        pairs = zip(own, others, strict=True)
+        apart = [_norm(a - b) for a, b in pairs if a is not None and b is not None]
+        return float(np.linalg.norm(apart)) / (float(np.linalg.norm([_norm(g) for g in own])) or 1.0)
 
     def _loss(self, loss: LossForms) -> tuple[torch.Tensor, list[Term]]:
         """The user's own loss, for the gradient; and the terms of F: the losses of the samples where their sum equals it."""
@@ -276,16 +275,23 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
         whole = [Term(plain, 1.0)]
         return total(whole), whole if each is None or self._factor is None else [Term(each, self._factor)]
 
-    def tangents(
-        self, claim: ClaimedGradient[torch.Tensor], direction: Direction, step: float
-    ) -> dict[int, torch.Tensor]:
-        self._move(claim, direction, step)
-        return {i: self.moved_tensors.moved_by(i, claim.locations[i]) for i in direction.tensors}
-
     def jvp(
-        self, claim: ClaimedGradient[torch.Tensor], tangents: Mapping[int, torch.Tensor], *, split: bool
-    ) -> ForwardDerivative:
-        """The derivative of F; the value is not split, since only the tangent of the whole sum is known."""
+        self, claim: ClaimedGradient[torch.Tensor], direction: Direction | None, step: float, *, split: bool
+    ) -> tuple[float, Sample]:
+        """See `TensorEvaluator`; without parts, since only the derivative of the whole sum is known."""
+        del split
+        self._move(claim, direction, step)
+        moving = () if direction is None else direction.tensors
+        tangents = {i: self.moved_tensors.moved_by(i, claim.locations[i]) for i in moving}
+        pairs = ((claim.gradients[i], tangent) for i, tangent in tangents.items())
+        claimed_change = sum(float((g.double() * t.double()).sum()) for g, t in pairs if g is not None)
+        value, derivative = self._pushed(claim, tangents)
+        return derivative, Sample(value + derivative, claimed_change)
+
+    def _pushed(
+        self, claim: ClaimedGradient[torch.Tensor], tangents: Mapping[int, torch.Tensor]
+    ) -> tuple[float, float]:
+        """F, and its forward-mode derivative along the tangents."""
         self._place(claim.locations)
         tensors = self.moved_tensors.tensors
         shaped = [_shaped(tangents.get(i), like) for i, like in enumerate(tensors)]
@@ -293,27 +299,23 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
         with self._from(claim.start), duals(tensors, shaped, in_place) as placed:
             self.moved_tensors.note_versions()
             summed = total(self._terms(self._called(placed)))
-            derivative = tangent_of(summed)
-            return ForwardDerivative(derivative=derivative, value=float(summed.detach()) + derivative)
+            return float(summed.detach()), tangent_of(summed)
 
     def require_forward_mode(self, claim: ClaimedGradient[torch.Tensor]) -> None:
         """Asked at the first point only: the operations that lack forward mode do not depend on the point."""
         if not self._has_forward_mode:
-            zeros = {i: torch.zeros_like(x.values()) for i, x in enumerate(claim.locations)}
-            self.jvp(claim, zeros, split=False)
+            self._pushed(claim, {i: torch.zeros_like(x.values()) for i, x in enumerate(claim.locations)})
             self._has_forward_mode = True
 
     def array(self, tensor: torch.Tensor) -> Array:
         return to_array(tensor)
 
-    def norm(self, tensor: torch.Tensor) -> float:
-        return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
-
-    def root_mean_square(self, tensor: torch.Tensor) -> float:
-        return self.norm(tensor) / tensor.numel() ** 0.5
-
-    def inner(self, a: torch.Tensor, b: torch.Tensor) -> float:
-        return float((a.double() * b.double()).sum())
+    def slope_scales(self, claim: ClaimedGradient[torch.Tensor]) -> list[float]:
+        points = (x.values() for x in claim.locations)
+        return [
+            _norm(g) * (_norm(p) / p.numel() ** 0.5 or 1.0)
+            for g, p in zip(claim.gradients, points, strict=True)
+        ]
 
     @contextmanager
     def _from(self, start: Rewind | None = None) -> Iterator[None]:
@@ -339,7 +341,7 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
         self.moved_tensors.record_hidden_writes(locations)
 
     def _called(self, placed: Sequence[torch.Tensor]) -> Any:
-        self._n_forward += 1
+        self.n_forward += 1
         try:
             return self.function.call(placed, in_double if self._replay else _same)
         except WellposedError:
@@ -364,7 +366,7 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
             refuse_dead_ends(summed)
         if not summed.requires_grad:
             return [None] * len(leaves)
-        self._n_backward += 1
+        self.n_backward += 1
         if self._draws_otherwise:
             seed_everything(self._seed + 1)
         try:
@@ -379,7 +381,7 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
 
     @property
     def _times(self) -> int:
-        return upstream_times(self._upstream, returns_one_number=self._returns_one_number)
+        return upstream_factor(self._upstream, alone=self._returns_one_number)
 
     def _owned(self, found: list[torch.Tensor | None]) -> tuple[Gradients, tuple[Undefined, ...]]:
         """The gradients of F itself as copies, and where they are not finite.
@@ -403,23 +405,17 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
             found[i] = own
         return tuple(found), tuple(filter(None, undefined))
 
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        found = list(self.function.remarks)
-        found += [
-            f"row {row} of {self.names[i]} is padding, and not checked"
-            for i, row in self.padding_rows.items()
-        ]
-        found += [
-            f"{name} has no gradient, by declaration or by a detach, and is left out"
-            for name in sorted(self._without_gradient_names)
-        ]
+    def _remarks(self) -> Iterator[str]:
+        yield from self.function.remarks
+        for i, row in self.padding_rows.items():
+            yield f"row {row} of {self.names[i]} is padding, and not checked"
+        for name in sorted(self._without_gradient_names):
+            yield f"{name} has no gradient, by declaration or by a detach, and is left out"
         if self._n_unchecked:
-            found.append(
+            yield (
                 f"{self._n_unchecked} more tensors that require a gradient take part and are not checked: "
                 "pass them as inputs, or the module that holds them as f"
             )
-        return tuple(found)
 
     def _unchecked(self, summed: torch.Tensor) -> int:
         ours = {id(t) for t in self.moved_tensors.tensors}
@@ -451,6 +447,10 @@ def _without_gradient(outputs: Sequence[tuple[str, torch.Tensor]]) -> frozenset[
     """The outputs without a graph, if others have one."""
     idle = frozenset(name for name, y in outputs if not y.requires_grad)
     return idle if len(idle) < len(outputs) else frozenset()
+
+
+def _norm(tensor: torch.Tensor | None) -> float:
+    return 0.0 if tensor is None else float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
 
 
 def _shaped(tangent: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:

@@ -43,15 +43,12 @@ class TensorLocation(Location[torch.Tensor]):
             _part(values, block).copy_(self.wide(block))
         return values
 
-    def stored_wide(self, block: Block) -> torch.Tensor:
+    def start(self, block: Block) -> torch.Tensor:
         return _double(_part(self.stored, block))
 
     def after(self, step: DirectionStep, values: torch.Tensor, block: Block) -> torch.Tensor:
         move = torch.from_numpy(step.moves(block)).to(values.device)
-        return torch.add(values, move, alpha=step.length, out=move)
-
-    def rounded(self, values: torch.Tensor) -> torch.Tensor:
-        return _double(values.to(self.dtype))
+        return _double(torch.add(values, move, alpha=step.length, out=move).to(self.dtype))
 
 
 class MovedTensors:
@@ -106,8 +103,7 @@ class MovedTensors:
             moved = location.after(step, base, block)
             cell.copy_(moved)
             if gradient is not None:
-                made = torch.sub(_double(cell), base, out=moved)
-                claimed_change += _inner(_double(_part(gradient, block)), made)
+                claimed_change += _inner(_double(_part(gradient, block)), moved.sub_(base))
         return claimed_change
 
     def moved_by(self, i: int, location: Location[torch.Tensor]) -> torch.Tensor:
