@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ..runtime.scope import Scope, exclusive
 from .directional_error import ROUNDINGS_OF_ZERO
 from .directions import Array
 from .numpy_functions import check_numpy
-from .objective import Objective, input_names
+from .objective import Mode, Objective, input_names
 from .result import GradientCheck, Reason
 from .verdict import judge
 
@@ -28,8 +28,6 @@ jax_objective = lazy("wellposed.gradcheck.jax.objective")
 jax_arrays = lazy("wellposed.gradcheck.jax.arrays")
 torch_objective = lazy("wellposed.gradcheck.torch.objective")
 
-Mode = Literal["reverse", "forward", "forward-reverse"]
-MODES = ("reverse", "forward", "forward-reverse")
 PASS_RESOLUTION = 1e-2
 PIECE = 1 << 16
 
@@ -187,7 +185,7 @@ def _in_orders(check: Checker, order: int) -> GradientCheck:
 
 def _refuse(f: Any, *, mode: Any, order: Any, resolution: Any, replay: Any, seed: Any) -> None:
     checked_seed(seed, most=2**63 - 1)
-    choice(mode, "mode", MODES)
+    choice(mode, "mode", get_args(Mode))
     whole(order, "order", least=1, most=2, expected="1 or 2")
     number(resolution, "resolution", above=0, below=1, expected="a number between 0 and 1, as 0.01 for 1 %")
     if not (isinstance(replay, str) and replay == "auto"):

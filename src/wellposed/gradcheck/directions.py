@@ -64,6 +64,10 @@ class Direction:
         return replace(self, tensors=(tensor,), made=lambda i: self.made(i) * mask)
 
 
+NOWHERE = Direction(kind="none", tensors=(), made=np.zeros)
+"""The direction that moves nothing."""
+
+
 def random_numbers(shape: Sequence[int], key: Sequence[int]) -> Array:
     """Random signs times random magnitudes of rms 1; the same for the same key."""
     return np.divide(_random_bytes(shape, key), SPREAD, dtype=np.float64)

@@ -13,8 +13,8 @@ from ..differentiate import directional_derivative
 from ..differentiate.noise import UNIT_ROUNDOFF
 from ..errors import ArgumentError, WellposedError, users_code
 from ..runtime.reachable import reach
-from .directions import Array, Direction
-from .objective import input_names, leading_and_total, random_weights
+from .directions import NOWHERE, Array, Direction
+from .objective import input_names, leading_and_total, random_weights, split_of_f
 from .result import GradientCheck, OutputsChangedError, Reason, Sample, Undefined, WorstElement
 from .verdict import judge
 
@@ -164,11 +164,12 @@ class NumpyObjective:
 
     def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
         points, claimed_change = list(self._points), 0.0
-        for i in direction.tensors if direction else ():
-            points[i] = self._points[i] + step * direction.move(i)  # type: ignore[union-attr]
+        direction = direction or NOWHERE
+        for i in direction.tensors:
+            points[i] = self._points[i] + step * direction.move(i)
             claimed_change += float(np.vdot(self._gradients[i], points[i] - self._points[i]))
         values = self.outputs(*points)
-        parts = self._outputs.parts(values) if split and self._outputs is not None else ()
+        parts = split_of_f([self._outputs.terms(values)]) if split and self._outputs is not None else ()
         return Sample(self._summed(values), claimed_change, parts)
 
     def moved(
@@ -178,10 +179,9 @@ class NumpyObjective:
             return None
         other = object.__new__(NumpyObjective)
         other.__dict__.update(self.__dict__)
-        moved = set(direction.tensors) if direction else set()
+        moves = direction or NOWHERE
         other._points = tuple(
-            p + step * direction.move(i) if i in moved and direction else p
-            for i, p in enumerate(self._points)
+            p + step * moves.move(i) if i in moves.tensors else p for i, p in enumerate(self._points)
         )
         other._claim()
         if other.undefined:
@@ -323,12 +323,6 @@ class WeightedOutputs:
 
     def terms(self, values: Array) -> Array:
         return self.weights * values
-
-    def parts(self, values: Array) -> tuple[Array, ...]:
-        """F split along the first axis of the outputs, and along their second."""
-        terms = self.terms(values)
-        axes = [k for k in range(min(2, terms.ndim)) if terms.shape[k] >= 2]
-        return tuple(np.moveaxis(terms, k, 0).reshape(terms.shape[k], -1).sum(axis=1) for k in axes)
 
     def pulled_back(self, jacobian: Array) -> Array:
         """The gradient of F, from a Jacobian of the shape of the outputs and then that of the input."""

@@ -16,7 +16,7 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 
 from ..errors import ArgumentError, UserCodeError
-from .directions import BLOCK, Array, Direction, DirectionCache, DirectionStep
+from .directions import BLOCK, NOWHERE, Array, Direction, DirectionCache, DirectionStep
 from .objective import Mode
 from .result import Sample, Undefined
 
@@ -81,7 +81,7 @@ class ClaimedGradient(Generic[Tensor]):
     """The state from which evaluations at this point start; None for the initial one."""
     rounding: float
     """Standard deviation of the rounding of the outputs, in units of F."""
-    gradients: Sequence[Tensor | None]
+    gradients: Sequence[Any]
     """Finite real views; None for a tensor without a gradient. Empty while they are released."""
     undefined: tuple[Undefined, ...]
     outputs: Any = None
@@ -129,13 +129,13 @@ class TensorEvaluator(ABC, Generic[Tensor]):
 
     @abstractmethod
     def sample(
-        self, claim: ClaimedGradient[Tensor], direction: Direction | None, step: float, *, split: bool
+        self, claim: ClaimedGradient[Tensor], direction: Direction, step: float, *, split: bool
     ) -> Sample:
         """F where the tensors of the direction have moved, and the change that the claim predicts for the rounded moves."""
 
     @abstractmethod
     def jvp(
-        self, claim: ClaimedGradient[Tensor], direction: Direction | None, step: float, *, split: bool
+        self, claim: ClaimedGradient[Tensor], direction: Direction, step: float, *, split: bool
     ) -> tuple[float, Sample]:
         """The derivative of F along the rounded moves by forward mode; and F plus it, with the change that the claim predicts."""
 
@@ -160,7 +160,7 @@ class TensorEvaluator(ABC, Generic[Tensor]):
         return None
 
     def gradient_repeat_error(
-        self, claim: ClaimedGradient[Tensor], gradients: Callable[[], Sequence[Tensor | None]]
+        self, claim: ClaimedGradient[Tensor], gradients: Callable[[], Sequence[Any]]
     ) -> float:
         """See `Objective`; `gradients` gives those here. 0 where every backward pass draws the same."""
         del claim, gradients
@@ -234,6 +234,7 @@ class TensorObjective(Generic[Tensor]):
 
     def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
         claim = self._claim if direction is None else self.recall()
+        direction = direction or NOWHERE
         if self._mode == "forward-reverse":
             return self._evaluator.jvp(claim, direction, step, split=split)[1]
         moved = self._evaluator.sample(claim, direction, step, split=split)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...errors import ArgumentError, UserCodeError
 from ...runtime.jax.calls import Calls, Outputs, is_wide
 from ..directions import Array, Direction
+from ..objective import split_of_f
 from ..result import OutputsChangedError, Sample, Undefined
 from ..tensor_objective import (
     ClaimedGradient,
@@ -32,7 +33,7 @@ from .arrays import (
     real_view,
     widened,
 )
-from .weighted_outputs import as_real_gradient, cotangent, differ, is_lone, parts, rounding, weight
+from .weighted_outputs import as_real_gradient, cotangent, differ, is_lone, rounding, weight
 
 Locations = Sequence[Location[NDArray[Any]]]
 MOST_COLUMNS = 1000
@@ -67,7 +68,7 @@ class JaxEvaluator(TensorEvaluator[NDArray[Any]]):
         self, locations: Locations, *, required: bool, start: None, upstream: int
     ) -> ClaimedGradient[NDArray[Any]]:
         """The gradients from the backward pass, or from forward mode where there is none and none is `required`."""
-        outputs = self._outputs(lambda i: locations[i].values())
+        outputs = self._outputs(_at(locations))
         if not self._weights:
             self._weights = self._drawn(outputs)
         real = self._real(outputs)
@@ -124,16 +125,15 @@ class JaxEvaluator(TensorEvaluator[NDArray[Any]]):
 
     @np.errstate(all="ignore")
     def sample(
-        self, claim: ClaimedGradient[NDArray[Any]], direction: Direction | None, step: float, *, split: bool
+        self, claim: ClaimedGradient[NDArray[Any]], direction: Direction, step: float, *, split: bool
     ) -> Sample:
         changes: dict[int, float] = {}
-        moving = frozenset(direction.tensors if direction else ())
+        moving = frozenset(direction.tensors)
 
         def values(i: int) -> NDArray[Any]:
-            location, gradient = claim.locations[i], claim.gradients[i]
-            if direction is None or gradient is None or i not in moving:
-                return location.values()
-            found, changes[i] = moved(location, self.step(direction, i, step), gradient)
+            if i not in moving:
+                return claim.locations[i].values()
+            found, changes[i] = moved(claim.locations[i], self.step(direction, i, step), claim.gradients[i])
             return found
 
         outputs = self._outputs(values)
@@ -141,17 +141,14 @@ class JaxEvaluator(TensorEvaluator[NDArray[Any]]):
 
     @np.errstate(all="ignore")
     def jvp(
-        self, claim: ClaimedGradient[NDArray[Any]], direction: Direction | None, step: float, *, split: bool
+        self, claim: ClaimedGradient[NDArray[Any]], direction: Direction, step: float, *, split: bool
     ) -> tuple[float, Sample]:
-        tangents: dict[int, Array] = {}
-        claimed_change = 0.0
-        for i in direction.tensors if direction else ():
-            assert direction is not None
-            location, gradient = claim.locations[i], claim.gradients[i]
-            taken = location.stepped(self.step(direction, i, step)).values()
-            tangents[i] = as_double(taken) - as_double(location.values())
-            if gradient is not None:
-                claimed_change += float(np.vdot(as_double(gradient), tangents[i]))
+        locations = {i: claim.locations[i] for i in direction.tensors}
+        tangents = {
+            i: as_double(x.stepped(self.step(direction, i, step)).values()) - as_double(x.values())
+            for i, x in locations.items()
+        }
+        claimed_change = sum(float(np.vdot(as_double(claim.gradients[i]), t)) for i, t in tangents.items())
         pushed = self._pushed(claim.locations, tangents)
         sums = [y + dy for y, dy in zip(claim.outputs, pushed, strict=True)]
         return self._value(pushed), self._sample(sums, claimed_change, split=split)
@@ -170,7 +167,6 @@ class JaxEvaluator(TensorEvaluator[NDArray[Any]]):
         return [
             float(np.linalg.norm(self.array(g))) * (float(np.sqrt(np.mean(p * p))) or 1.0)
             for g, p in zip(claim.gradients, points, strict=True)
-            if g is not None
         ]
 
     def _outputs(self, values: Callable[[int], NDArray[Any]]) -> Outputs:
@@ -181,7 +177,7 @@ class JaxEvaluator(TensorEvaluator[NDArray[Any]]):
         """The outputs, and the gradients of the arrays."""
         self.n_forward += 1
         self.n_backward += 1
-        return self._calls.pullback(lambda: self._arrays(lambda i: locations[i].values()), cotangents)
+        return self._calls.pullback(lambda: self._arrays(_at(locations)), cotangents)
 
     @np.errstate(all="ignore")
     def _pushed(self, locations: Locations, tangents: Mapping[int, NDArray[Any]]) -> list[Array]:
@@ -191,8 +187,7 @@ class JaxEvaluator(TensorEvaluator[NDArray[Any]]):
             tangent = tangents[i] if i in tangents else np.zeros(location.shape)
             rounded.append(complex_of(tangent, dtype) if is_complex(dtype) else tangent.astype(dtype))
         self.n_forward += 1
-        made = self._calls.pushforward(lambda: self._arrays(lambda i: locations[i].values()), rounded)
-        return self._real(made[1])
+        return self._real(self._calls.pushforward(lambda: self._arrays(_at(locations)), rounded)[1])
 
     def _arrays(self, values: Callable[[int], NDArray[Any]]) -> list[jax.Array]:
         """Fresh arrays for each call: f may donate them."""
@@ -214,4 +209,10 @@ class JaxEvaluator(TensorEvaluator[NDArray[Any]]):
 
     def _sample(self, outputs: Sequence[Array], claimed_change: float, *, split: bool) -> Sample:
         terms = [w * y for w, y in zip(self._weights, outputs, strict=True)]
-        return Sample(float(sum(np.sum(t) for t in terms)), claimed_change, parts(terms) if split else ())
+        return Sample(
+            float(sum(np.sum(t) for t in terms)), claimed_change, split_of_f(terms) if split else ()
+        )
+
+
+def _at(locations: Locations) -> Callable[[int], NDArray[Any]]:
+    return lambda i: locations[i].values()

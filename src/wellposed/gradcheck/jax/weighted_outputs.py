@@ -1,4 +1,4 @@
-"""F as the weighted sum of all outputs: weights, parts, rounding, and the cotangents that JAX pulls back."""
+"""F as the weighted sum of all outputs: weights, rounding, and the cotangents that JAX pulls back."""
 
 from __future__ import annotations
 
@@ -13,17 +13,6 @@ from ..directions import Array
 from ..objective import random_weights
 from ..tensor_objective import relative_rounding
 from .arrays import as_double, complex_of, epsilon, is_complex, real_dtype, real_shape, real_view
-
-
-def parts(terms: Sequence[Array]) -> tuple[Array, ...]:
-    """F as a sum over the first axis of the outputs, and as one over the second; of several outputs where they share that axis."""
-    found = []
-    for axis in (0, 1):
-        lengths = {t.shape[axis] if t.ndim > axis else 0 for t in terms}
-        if len(lengths) == 1 and min(lengths) >= 2:
-            kept = [np.moveaxis(t, axis, 0).reshape(t.shape[axis], -1).sum(1) for t in terms]
-            found.append(np.sum(kept, 0))
-    return tuple(found)
 
 
 def weight(key: Sequence[int], y: NDArray[Any], *, spacing: float, alone: bool) -> Array:

@@ -16,7 +16,7 @@ from ...runtime.torch.restore import preserved
 from ...runtime.torch.rewind import Rewind
 from ...runtime.torch.session import seed_everything
 from ..directions import Array, Direction
-from ..objective import leading_and_total
+from ..objective import leading_and_total, split_of_f
 from ..result import Sample, Undefined
 from ..tensor_objective import (
     ClaimedGradient,
@@ -43,7 +43,7 @@ from .derivatives import (
 )
 from .moved_tensors import MovedTensors, real_view, to_array
 from .per_sample_loss import LossForms, factor_of
-from .weighted_outputs import OutputWeights, Term, outputs_of, parts, rounding, total, wide
+from .weighted_outputs import OutputWeights, Term, outputs_of, rounding, total, wide
 
 
 @contextmanager
@@ -122,7 +122,7 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
         del self.moved_tensors, self.direction_cache, self._rewind, self._left, self._second
 
     def sample(
-        self, claim: ClaimedGradient[torch.Tensor], direction: Direction | None, step: float, *, split: bool
+        self, claim: ClaimedGradient[torch.Tensor], direction: Direction, step: float, *, split: bool
     ) -> Sample:
         claimed_change = self._move(claim, direction, step)
         return self._run(claim.start, claimed_change=claimed_change, split=split)
@@ -131,13 +131,11 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
         """F with the tensors as they are."""
         with self._from(start):
             terms = self._terms(self._called(self.moved_tensors.tensors))
-            return Sample(float(total(terms).detach()), claimed_change, parts(terms) if split else ())
+            parts = split_of_f([t.elements().detach().cpu().numpy() for t in terms]) if split else ()
+            return Sample(float(total(terms).detach()), claimed_change, parts)
 
-    def _move(self, claim: ClaimedGradient[torch.Tensor], direction: Direction | None, step: float) -> float:
+    def _move(self, claim: ClaimedGradient[torch.Tensor], direction: Direction, step: float) -> float:
         """Move the tensors of the direction and place the others; returns the predicted change of F."""
-        if direction is None:
-            self._place(claim.locations)
-            return 0.0
         self._place(claim.locations, but=frozenset(direction.tensors))
         move = self.moved_tensors.move
         return sum(
@@ -253,7 +251,7 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
         )
 
     def gradient_repeat_error(
-        self, claim: ClaimedGradient[torch.Tensor], gradients: Callable[[], Sequence[torch.Tensor | None]]
+        self, claim: ClaimedGradient[torch.Tensor], gradients: Callable[[], Gradients]
     ) -> float:
         self._draws_otherwise = True
         try:
@@ -276,13 +274,12 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
         return total(whole), whole if each is None or self._factor is None else [Term(each, self._factor)]
 
     def jvp(
-        self, claim: ClaimedGradient[torch.Tensor], direction: Direction | None, step: float, *, split: bool
+        self, claim: ClaimedGradient[torch.Tensor], direction: Direction, step: float, *, split: bool
     ) -> tuple[float, Sample]:
         """See `TensorEvaluator`; without parts, since only the derivative of the whole sum is known."""
         del split
         self._move(claim, direction, step)
-        moving = () if direction is None else direction.tensors
-        tangents = {i: self.moved_tensors.moved_by(i, claim.locations[i]) for i in moving}
+        tangents = {i: self.moved_tensors.moved_by(i, claim.locations[i]) for i in direction.tensors}
         pairs = ((claim.gradients[i], tangent) for i, tangent in tangents.items())
         claimed_change = sum(float((g.double() * t.double()).sum()) for g, t in pairs if g is not None)
         value, derivative = self._pushed(claim, tangents)

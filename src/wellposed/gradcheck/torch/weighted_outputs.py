@@ -139,19 +139,3 @@ def nodes_of(summed: torch.Tensor) -> Iterator[Any]:
 
 def rounding(terms: Sequence[Term]) -> float:
     return float(np.sqrt(np.sum(np.square([term.rounding() for term in terms]))))
-
-
-def parts(terms: Sequence[Term]) -> tuple[NDArray[np.float64], ...]:
-    """F as a sum over the first axis of the outputs, and as one over the second, where all outputs share that axis."""
-    found = []
-    for axis in (0, 1):
-        sizes = {t.tensor.shape[axis] if t.tensor.ndim > axis else 0 for t in terms}
-        if len(sizes) == 1 and min(sizes) >= 2:
-            found.append(sum(_along(t, axis) for t in terms))
-    return tuple(found)
-
-
-def _along(term: Term, axis: int) -> NDArray[np.float64]:
-    elements = term.elements().detach()
-    others = [a for a in range(elements.ndim) if a != axis]
-    return (elements.sum(others) if others else elements).cpu().numpy()
