@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..directional_error import ErrorEstimator
 from ..directions import Array, Direction
 from ..error_estimate import FLAG, LONGEST_STEP, ErrorEstimate
+from ..result import CauseName
 
 Indices = NDArray[np.integer]
 FAINT = 1e-3
@@ -229,7 +230,7 @@ LEFT_OVER = 0.05
 class Cause:
     """A named bug."""
 
-    name: str
+    name: CauseName
     detail: str
     ratio: float | None = None
     """Numerical over analytic, where the gradient is wrong by one factor."""

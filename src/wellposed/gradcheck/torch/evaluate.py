@@ -16,7 +16,7 @@ from ...runtime.torch.restore import preserved
 from ...runtime.torch.rewind import Rewind
 from ...runtime.torch.session import seed_everything
 from ..directions import Array, Direction
-from ..objective import leading_and_total, split_of_f
+from ..objective import split_of_f
 from ..result import Sample, Undefined
 from ..tensor_objective import (
     ClaimedGradient,
@@ -112,7 +112,7 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
         sizes = [*function.constants, *found.tensors]
         data = (t for t in sizes if id(t) not in checked and not isinstance(t, torch.nn.Parameter))
         self.data_sizes = frozenset(int(t.shape[0]) for t in data if t.ndim)
-        self.batch_sizes = leading_and_total(t.shape for t in sizes)
+        self.batch_sizes = frozenset(int(n) for t in sizes if t.ndim for n in (t.shape[0], t.numel()))
 
     def output_weights(self) -> tuple[Array, ...]:
         return self._weights.drawn()
@@ -251,7 +251,7 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
         )
 
     def gradient_repeat_error(
-        self, claim: ClaimedGradient[torch.Tensor], gradients: Callable[[], Gradients]
+        self, claim: ClaimedGradient[torch.Tensor], gradients: Callable[[], Sequence[Any]]
     ) -> float:
         self._draws_otherwise = True
         try:
