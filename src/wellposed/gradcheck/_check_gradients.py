@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -253,13 +253,13 @@ class Checker:
             return self._judged(opened)
         try:
             # Before the native pass: what code keeps from its first call is then in float64 too.
-            with self._opened_objective(opened, replay=True) as objective:
+            with self._objective(opened, replay=True) as objective:
                 replayed = judge(objective, seed=self.seed, resolution=self.resolution)
         except (UserCodeError, ArgumentError) as error:
             if self.replay is True:
                 raise type(error)(f"replayed in float64, as replay=True asks: {error}") from error
             return self._natively(opened, why=f"it does not run in float64 ({_first_line(error)})")
-        with self._opened_objective(opened, replay=False) as native:
+        with self._objective(opened, replay=False) as native:
             if native.undefined and not objective.undefined:
                 return self._natively(opened, why="in float64 it is finite")
             differences = _differences(native, objective)
@@ -293,13 +293,11 @@ class Checker:
         return check.with_reasons(*check.reasons, reason)
 
     def _judged(self, opened: Any) -> GradientCheck:
-        with self._opened_objective(opened, replay=False) as objective:
+        with self._objective(opened, replay=False) as objective:
             return judge(objective, seed=self.seed, resolution=self.resolution)
 
-    @contextmanager
-    def _opened_objective(self, opened: Any, *, replay: bool) -> Iterator[Objective]:
-        with self.adapter.checking(opened, seed=self.seed, replay=replay, mode=self.mode) as objective:
-            yield objective
+    def _objective(self, opened: Any, *, replay: bool) -> AbstractContextManager[Objective]:
+        return self.adapter.checking(opened, seed=self.seed, replay=replay, mode=self.mode)
 
 
 def _differences(native: Objective, replay: Objective) -> dict[str, float]:

@@ -112,9 +112,9 @@ class NumpyObjective:
                 "no input holds floats: there is nothing to differentiate by; pass float arrays"
             )
         self.names = tuple(names[i] for i in self._checked)
-        self._points = tuple(np.array(inputs[i], dtype=np.float64) for i in self._checked)
-        self.shapes = tuple(p.shape for p in self._points)
-        _refuse_non_finite(self.names, self._points, what="input")
+        self.points = tuple(np.array(inputs[i], dtype=np.float64) for i in self._checked)
+        self.shapes = tuple(p.shape for p in self.points)
+        _refuse_non_finite(self.names, self.points)
         self._counts = Counts()
         held = list(reach([f, gradient]).of(np.ndarray))
         shapes = [
@@ -129,7 +129,7 @@ class NumpyObjective:
 
     def _claim(self) -> None:
         self._single = False
-        values = self.outputs(*self._points)
+        values = self.outputs(*self.points)
         self._centre = self._summed(values)
         if not np.isfinite(self._centre):
             said = f"{self._centre}" if self._outputs is None else "values that are not finite"
@@ -145,10 +145,6 @@ class NumpyObjective:
         return claimed if self._outputs is None else tuple(map(self._outputs.pulled_back, claimed))
 
     @property
-    def points(self) -> tuple[Array, ...]:
-        return self._points
-
-    @property
     def n_forward(self) -> int:
         return self._counts.forward
 
@@ -157,17 +153,17 @@ class NumpyObjective:
         return self._counts.backward
 
     def point(self, tensor: int) -> Array:
-        return self._points[tensor]
+        return self.points[tensor]
 
     def gradient(self, tensor: int) -> Array:
         return self._gradients[tensor]
 
     def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
-        points, claimed_change = list(self._points), 0.0
+        points, claimed_change = list(self.points), 0.0
         direction = direction or NOWHERE
         for i in direction.tensors:
-            points[i] = self._points[i] + step * direction.move(i)
-            claimed_change += float(np.vdot(self._gradients[i], points[i] - self._points[i]))
+            points[i] = self.points[i] + step * direction.move(i)
+            claimed_change += float(np.vdot(self._gradients[i], points[i] - self.points[i]))
         values = self.outputs(*points)
         parts = split_of_f([self._outputs.terms(values)]) if split and self._outputs is not None else ()
         return Sample(self._summed(values), claimed_change, parts)
@@ -180,8 +176,8 @@ class NumpyObjective:
         other = object.__new__(NumpyObjective)
         other.__dict__.update(self.__dict__)
         moves = direction or NOWHERE
-        other._points = tuple(
-            p + step * moves.move(i) if i in moves.tensors else p for i, p in enumerate(self._points)
+        other.points = tuple(
+            p + step * moves.move(i) if i in moves.tensors else p for i, p in enumerate(self.points)
         )
         other._claim()
         if other.undefined:
@@ -244,7 +240,7 @@ class NumpyObjective:
         return arguments
 
     def _claimed(self) -> tuple[Array, ...]:
-        claimed, points = self._gradient, self._points
+        claimed, points = self._gradient, self.points
         if callable(claimed):
             claimed = _call(claimed, self._arguments(points), "gradient")
             self._counts.backward += 1
@@ -289,15 +285,15 @@ def _as_gradient(value: Any, name: str, point: Array, *, outputs: tuple[int, ...
     return array
 
 
-def _refuse_non_finite(names: Sequence[str], points: Sequence[Array], *, what: str) -> None:
+def _refuse_non_finite(names: Sequence[str], points: Sequence[Array]) -> None:
     for name, values in zip(names, points, strict=True):
         if values.size == 0:
             raise ArgumentError(
-                f"{what} {name} is empty (shape {values.shape}): expected at least one element"
+                f"input {name} is empty (shape {values.shape}): expected at least one element"
             )
         if not np.isfinite(values).all():
             raise ArgumentError(
-                f"{what} {name} holds {int((~np.isfinite(values)).sum())} values that are not finite"
+                f"input {name} holds {int((~np.isfinite(values)).sum())} values that are not finite"
             )
 
 

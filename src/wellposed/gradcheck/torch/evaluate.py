@@ -103,7 +103,6 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
         self._draws_otherwise = False
         self._without_gradient_names: frozenset[str] = frozenset()
         self._returns_one_number = False
-        self._n_unchecked = 0
         self._has_forward_mode = False
         own = str(function.dtype).removeprefix("torch.")
         self.precision = f"float64 replay of {own}" if replay and own != "float64" else own
@@ -230,8 +229,7 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
                 self._returns_one_number = (
                     len(terms) == 1 and terms[0].tensor.numel() == 1 and not self.function.given_upstream
                 )
-                self._n_unchecked = self._unchecked(summed)
-                self.remarks = tuple(self._remarks())
+                self.remarks = tuple(self._remarks(summed))
             value = finite_value(float(total(terms).detach()))
             noise = rounding(terms)
             del terms
@@ -239,7 +237,9 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
             del summed, returned
             gradients, undefined = self._owned(found)
             if first:
-                self._record_hidden_writes(locations)
+                # What the first evaluation wrote to without raising version counters.
+                self._rewind.look()
+                self.moved_tensors.record_hidden_writes(locations)
                 self._left, self._centre = self._rewind.left(self.function.roots), value
                 self._changes_state = self._left is not None
         return ClaimedGradient(
@@ -332,11 +332,6 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
             self.moved_tensors.forget_what_was_written()
             self._rewind()
 
-    def _record_hidden_writes(self, locations: Sequence[Location[torch.Tensor]]) -> None:
-        """After the first evaluation: record what it wrote to without raising version counters."""
-        self._rewind.look()
-        self.moved_tensors.record_hidden_writes(locations)
-
     def _called(self, placed: Sequence[torch.Tensor]) -> Any:
         self.n_forward += 1
         try:
@@ -402,21 +397,19 @@ class TorchEvaluator(TensorEvaluator[torch.Tensor]):
             found[i] = own
         return tuple(found), tuple(filter(None, undefined))
 
-    def _remarks(self) -> Iterator[str]:
+    def _remarks(self, summed: torch.Tensor) -> Iterator[str]:
         yield from self.function.remarks
         for i, row in self.padding_rows.items():
             yield f"row {row} of {self.names[i]} is padding, and not checked"
         for name in sorted(self._without_gradient_names):
             yield f"{name} has no gradient, by declaration or by a detach, and is left out"
-        if self._n_unchecked:
+        ours = {id(t) for t in self.moved_tensors.tensors}
+        unchecked = {id(v) for v in accumulating(summed) if id(v) not in ours}
+        if unchecked:
             yield (
-                f"{self._n_unchecked} more tensors that require a gradient take part and are not checked: "
+                f"{len(unchecked)} more tensors that require a gradient take part and are not checked: "
                 "pass them as inputs, or the module that holds them as f"
             )
-
-    def _unchecked(self, summed: torch.Tensor) -> int:
-        ours = {id(t) for t in self.moved_tensors.tensors}
-        return len({id(v) for v in accumulating(summed) if id(v) not in ours})
 
     def _explained(self, error: Exception, what: str) -> WellposedError:
         refused = forward_mode_refused(error) if in_forward_mode() else None
