@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ..runtime.scope import Scope, exclusive
 from .directional_error import ROUNDINGS_OF_ZERO
 from .directions import Array
 from .numpy_functions import check_numpy
-from .objective import Objective, input_names
+from .objective import Mode, Objective, input_names
 from .result import GradientCheck, Reason
 from .verdict import judge
 
@@ -28,8 +28,6 @@ jax_objective = lazy("wellposed.gradcheck.jax.objective")
 jax_arrays = lazy("wellposed.gradcheck.jax.arrays")
 torch_objective = lazy("wellposed.gradcheck.torch.objective")
 
-Mode = Literal["reverse", "forward", "forward-reverse"]
-MODES = ("reverse", "forward", "forward-reverse")
 PASS_RESOLUTION = 1e-2
 PIECE = 1 << 16
 
@@ -187,7 +185,7 @@ def _in_orders(check: Checker, order: int) -> GradientCheck:
 
 def _refuse(f: Any, *, mode: Any, order: Any, resolution: Any, replay: Any, seed: Any) -> None:
     checked_seed(seed, most=2**63 - 1)
-    choice(mode, "mode", MODES)
+    choice(mode, "mode", get_args(Mode))
     whole(order, "order", least=1, most=2, expected="1 or 2")
     number(resolution, "resolution", above=0, below=1, expected="a number between 0 and 1, as 0.01 for 1 %")
     if not (isinstance(replay, str) and replay == "auto"):
@@ -255,13 +253,13 @@ class Checker:
             return self._judged(opened)
         try:
             # Before the native pass: what code keeps from its first call is then in float64 too.
-            with self._opened_objective(opened, replay=True) as objective:
+            with self._objective(opened, replay=True) as objective:
                 replayed = judge(objective, seed=self.seed, resolution=self.resolution)
         except (UserCodeError, ArgumentError) as error:
             if self.replay is True:
                 raise type(error)(f"replayed in float64, as replay=True asks: {error}") from error
             return self._natively(opened, why=f"it does not run in float64 ({_first_line(error)})")
-        with self._opened_objective(opened, replay=False) as native:
+        with self._objective(opened, replay=False) as native:
             if native.undefined and not objective.undefined:
                 return self._natively(opened, why="in float64 it is finite")
             differences = _differences(native, objective)
@@ -295,13 +293,11 @@ class Checker:
         return check.with_reasons(*check.reasons, reason)
 
     def _judged(self, opened: Any) -> GradientCheck:
-        with self._opened_objective(opened, replay=False) as objective:
+        with self._objective(opened, replay=False) as objective:
             return judge(objective, seed=self.seed, resolution=self.resolution)
 
-    @contextmanager
-    def _opened_objective(self, opened: Any, *, replay: bool) -> Iterator[Objective]:
-        with self.adapter.checking(opened, seed=self.seed, replay=replay, mode=self.mode) as objective:
-            yield objective
+    def _objective(self, opened: Any, *, replay: bool) -> AbstractContextManager[Objective]:
+        return self.adapter.checking(opened, seed=self.seed, replay=replay, mode=self.mode)
 
 
 def _differences(native: Objective, replay: Objective) -> dict[str, float]:

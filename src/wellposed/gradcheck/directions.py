@@ -64,12 +64,12 @@ class Direction:
         return replace(self, tensors=(tensor,), made=lambda i: self.made(i) * mask)
 
 
-def random_numbers(shape: Sequence[int], key: Sequence[int]) -> Array:
-    """Random signs times random magnitudes of rms 1; the same for the same key."""
-    return np.divide(_random_bytes(shape, key), SPREAD, dtype=np.float64)
+NOWHERE = Direction(kind="none", tensors=(), made=np.zeros)
+"""The direction that moves nothing."""
 
 
 def _random_bytes(shape: Sequence[int], key: Sequence[int]) -> NDArray[np.int8]:
+    """Random signs times random magnitudes of root mean square `SPREAD`; the same for the same key."""
     rng = np.random.default_rng(tuple(key))
     magnitudes = rng.integers(SMALLEST, LARGEST + 1, size=tuple(shape), dtype=np.int8)
     signs = rng.integers(0, 2, size=tuple(shape), dtype=np.int8)

@@ -13,8 +13,8 @@ from ..differentiate import directional_derivative
 from ..differentiate.noise import UNIT_ROUNDOFF
 from ..errors import ArgumentError, WellposedError, users_code
 from ..runtime.reachable import reach
-from .directions import Array, Direction
-from .objective import input_names, random_weights
+from .directions import NOWHERE, Array, Direction
+from .objective import input_names, leading_and_total, random_weights, split_of_f
 from .result import GradientCheck, OutputsChangedError, Reason, Sample, Undefined, WorstElement
 from .verdict import judge
 
@@ -112,9 +112,9 @@ class NumpyObjective:
                 "no input holds floats: there is nothing to differentiate by; pass float arrays"
             )
         self.names = tuple(names[i] for i in self._checked)
-        self._points = tuple(np.array(inputs[i], dtype=np.float64) for i in self._checked)
-        self.shapes = tuple(p.shape for p in self._points)
-        _refuse_non_finite(self.names, self._points, what="input")
+        self.points = tuple(np.array(inputs[i], dtype=np.float64) for i in self._checked)
+        self.shapes = tuple(p.shape for p in self.points)
+        _refuse_non_finite(self.names, self.points)
         self._counts = Counts()
         held = list(reach([f, gradient]).of(np.ndarray))
         shapes = [
@@ -122,14 +122,14 @@ class NumpyObjective:
             *(x.shape for x in inputs if isinstance(x, np.ndarray)),
             *(a.shape for a in held),
         ]
-        self.batch_sizes = frozenset(s[0] for s in shapes if s) | {int(np.prod(s)) for s in shapes if s}
+        self.batch_sizes = leading_and_total(shapes)
         self.data_sizes = frozenset(a.shape[0] for a in held if a.ndim)
         self.roundoff = UNIT_ROUNDOFF
         self._claim()
 
     def _claim(self) -> None:
         self._single = False
-        values = self.outputs(*self._points)
+        values = self.outputs(*self.points)
         self._centre = self._summed(values)
         if not np.isfinite(self._centre):
             said = f"{self._centre}" if self._outputs is None else "values that are not finite"
@@ -145,10 +145,6 @@ class NumpyObjective:
         return claimed if self._outputs is None else tuple(map(self._outputs.pulled_back, claimed))
 
     @property
-    def points(self) -> tuple[Array, ...]:
-        return self._points
-
-    @property
     def n_forward(self) -> int:
         return self._counts.forward
 
@@ -157,18 +153,19 @@ class NumpyObjective:
         return self._counts.backward
 
     def point(self, tensor: int) -> Array:
-        return self._points[tensor]
+        return self.points[tensor]
 
     def gradient(self, tensor: int) -> Array:
         return self._gradients[tensor]
 
     def at(self, direction: Direction | None, step: float, *, split: bool = False) -> Sample:
-        points, claimed_change = list(self._points), 0.0
-        for i in direction.tensors if direction else ():
-            points[i] = self._points[i] + step * direction.move(i)  # type: ignore[union-attr]
-            claimed_change += float(np.vdot(self._gradients[i], points[i] - self._points[i]))
+        points, claimed_change = list(self.points), 0.0
+        direction = direction or NOWHERE
+        for i in direction.tensors:
+            points[i] = self.points[i] + step * direction.move(i)
+            claimed_change += float(np.vdot(self._gradients[i], points[i] - self.points[i]))
         values = self.outputs(*points)
-        parts = self._outputs.parts(values) if split and self._outputs is not None else ()
+        parts = split_of_f([self._outputs.terms(values)]) if split and self._outputs is not None else ()
         return Sample(self._summed(values), claimed_change, parts)
 
     def moved(
@@ -178,10 +175,9 @@ class NumpyObjective:
             return None
         other = object.__new__(NumpyObjective)
         other.__dict__.update(self.__dict__)
-        moved = set(direction.tensors) if direction else set()
-        other._points = tuple(
-            p + step * direction.move(i) if i in moved and direction else p
-            for i, p in enumerate(self._points)
+        moves = direction or NOWHERE
+        other.points = tuple(
+            p + step * moves.move(i) if i in moves.tensors else p for i, p in enumerate(self.points)
         )
         other._claim()
         if other.undefined:
@@ -244,7 +240,7 @@ class NumpyObjective:
         return arguments
 
     def _claimed(self) -> tuple[Array, ...]:
-        claimed, points = self._gradient, self._points
+        claimed, points = self._gradient, self.points
         if callable(claimed):
             claimed = _call(claimed, self._arguments(points), "gradient")
             self._counts.backward += 1
@@ -289,15 +285,15 @@ def _as_gradient(value: Any, name: str, point: Array, *, outputs: tuple[int, ...
     return array
 
 
-def _refuse_non_finite(names: Sequence[str], points: Sequence[Array], *, what: str) -> None:
+def _refuse_non_finite(names: Sequence[str], points: Sequence[Array]) -> None:
     for name, values in zip(names, points, strict=True):
         if values.size == 0:
             raise ArgumentError(
-                f"{what} {name} is empty (shape {values.shape}): expected at least one element"
+                f"input {name} is empty (shape {values.shape}): expected at least one element"
             )
         if not np.isfinite(values).all():
             raise ArgumentError(
-                f"{what} {name} holds {int((~np.isfinite(values)).sum())} values that are not finite"
+                f"input {name} holds {int((~np.isfinite(values)).sum())} values that are not finite"
             )
 
 
@@ -323,12 +319,6 @@ class WeightedOutputs:
 
     def terms(self, values: Array) -> Array:
         return self.weights * values
-
-    def parts(self, values: Array) -> tuple[Array, ...]:
-        """F split along the first axis of the outputs, and along their second."""
-        terms = self.terms(values)
-        axes = [k for k in range(min(2, terms.ndim)) if terms.shape[k] >= 2]
-        return tuple(np.moveaxis(terms, k, 0).reshape(terms.shape[k], -1).sum(axis=1) for k in axes)
 
     def pulled_back(self, jacobian: Array) -> Array:
         """The gradient of F, from a Jacobian of the shape of the outputs and then that of the input."""

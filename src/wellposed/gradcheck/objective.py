@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, Self
+from math import prod
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 
 from .directions import Array, Direction
 from .result import Sample, Undefined
+
+Mode = Literal["reverse", "forward", "forward-reverse"]
+"""Which derivatives are checked: those of the backward pass or of forward mode against differences, or forward mode against the backward pass."""
 
 
 class Objective(Protocol):
@@ -98,6 +102,25 @@ def random_weights(shape: Sequence[int], key: Sequence[int], *, spacing: float) 
     rng = np.random.default_rng(tuple(key))
     signs = rng.integers(0, 2, size=tuple(shape), dtype=np.int8) * 2 - 1
     return np.asarray(signs * rng.integers(parts // 2, 3 * parts // 2 + 1, size=tuple(shape)) / parts)
+
+
+def split_of_f(terms: Sequence[Array]) -> tuple[Array, ...]:
+    """F as a sum over the first axis of the outputs, and as one over the second; of several outputs where they share that axis.
+
+    `terms` are the elements of the outputs times their weights.
+    """
+    found = []
+    for axis in (0, 1):
+        lengths = {t.shape[axis] if t.ndim > axis else 0 for t in terms}
+        if len(lengths) == 1 and min(lengths) >= 2:
+            sums = [np.moveaxis(t, axis, 0).reshape(t.shape[axis], -1).sum(axis=1) for t in terms]
+            found.append(np.sum(sums, axis=0))
+    return tuple(found)
+
+
+def leading_and_total(shapes: Iterable[Sequence[int]]) -> frozenset[int]:
+    """Leading dimensions and numbers of elements: see `Objective.batch_sizes`."""
+    return frozenset(int(n) for shape in shapes if len(shape) for n in (shape[0], prod(shape)))
 
 
 def input_names(f: Any, count: int) -> list[str]:

@@ -33,6 +33,23 @@ ReasonCode = Literal[
     "own-precision",
     "not-checked",
 ]
+CauseName = Literal[
+    "sign-flipped",
+    "scaled",  # wrong by a factor
+    "missing-mean",  # by the number of rows: a forgotten 1/m
+    "zero",
+    "transposed",
+    "permuted",  # the right numbers in the wrong places
+    "missing-term",
+    "missing-l2",  # weight decay is part of F, and not of the gradient
+    "low-precision",  # rounded on its way to fewer digits
+    "sparse",  # a few elements
+    "accumulate",  # overwritten where it should be summed, or added to what an earlier call left
+    "stale",  # computed from what an earlier call saved
+    "mask",  # wrong where a condition holds, or for some samples
+    "not-finite",
+]
+"""The bugs that a check can name."""
 
 
 class OutputsChangedError(ArgumentError):
@@ -97,7 +114,7 @@ class TensorCheck:
     """Standard uncertainty of `error`."""
     resolution: float
     """Smallest relative error that would have been seen; for a gradient of zero, relative to the largest tensor's."""
-    cause: str | None = None
+    cause: CauseName | None = None
     flat: bool = False
     """The function did not change by a single bit when this tensor moved."""
 
@@ -128,7 +145,7 @@ class GradientCheck(Shown):
     """Ng's number, ``|g - n| / (|g| + |n|)`` over all tensors: exact below 101 elements of a failing check, else from random directions."""
     resolution: float
     """Smallest error, relative to a tensor's gradient norm, that this run would have seen."""
-    cause: str | None
+    cause: CauseName | None
     """The bug by name where it could be named, else None: see `check_gradients`."""
     detail: str
     tensors: tuple[TensorCheck, ...]

@@ -47,8 +47,6 @@ VANISHING = 1e-4
 """A slope below this part of the largest one is lost in the rounding of F beside the other tensors."""
 EXCELLENT = 1e-7
 """A gradient is right, says Ng, when his number is below this."""
-NOT_FINITE = "not-finite"
-"""The cause."""
 
 NO_SUBGRADIENT = "f has a kink at this point, and the gradient lies far from the slopes to both sides; a little way off it is right"
 SETTLED = (
@@ -420,7 +418,7 @@ def _failed_where_undefined(estimator: ErrorEstimator, check: GradientCheck) -> 
     undefined = estimator.objective.undefined
     wrong = {u.tensor for u in undefined}
     tensors = tuple(
-        replace(t, verdict="fail", error=1.0, bar=0.0, cause=NOT_FINITE) if i in wrong else t
+        replace(t, verdict="fail", error=1.0, bar=0.0, cause="not-finite") if i in wrong else t
         for i, t in enumerate(check.tensors)
     )
     elements = [
@@ -430,14 +428,14 @@ def _failed_where_undefined(estimator: ErrorEstimator, check: GradientCheck) -> 
     listed = ", ".join(map(_in_words, elements[:SHOWN_ELEMENTS])) + (
         ", ..." if count > SHOWN_ELEMENTS else ""
     )
-    others = [t.name for t in tensors if t.verdict == "fail" and t.cause != NOT_FINITE]
+    others = [t.name for t in tensors if t.verdict == "fail" and t.cause != "not-finite"]
     text = f"not finite in {count} element{'s' if count > 1 else ''}, where f is finite: {listed}"
     text += f"; wrong for {', '.join(others)} too" if others else ""
     return check.with_reasons(
         Reason(code="not-finite", text=text),
         verdict="fail",
         relative_error=1.0,
-        cause=None if others else NOT_FINITE,
+        cause=None if others else "not-finite",
         tensors=tensors,
         where=elements[0].place,
         worst=elements[0],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from ..gradcheck.result import GradientCheck, ReasonCode, TensorCheck
+from ..gradcheck.result import CauseName, GradientCheck, ReasonCode, TensorCheck
 
-BY_CAUSE = {
+BY_CAUSE: dict[CauseName, str] = {
     "sign-flipped": "what is subtracted the wrong way round: the residual `y-target` against `target-y`, "
     "or a loss that is maximised here and minimised there",
     "scaled": "a constant factor: the 2 of a square, the 1/2 of a halved square, a temperature, a loss scale, "
@@ -66,7 +66,8 @@ def next_step(check: GradientCheck, tensor: TensorCheck | None) -> str:
     if check.verdict == "fail":
         if "random-backward" in codes:
             return BY_REASON["random-backward"]
-        return BY_CAUSE.get(check.cause or (tensor and tensor.cause) or "", UNNAMED)
+        cause = check.cause or (tensor and tensor.cause)
+        return BY_CAUSE[cause] if cause else UNNAMED
     for code in ("random-function", "kink"):
         if code in codes:
             return BY_REASON[code]

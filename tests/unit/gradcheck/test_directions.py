@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from wellposed.gradcheck.directions import (
-    RANDOM,
     SPREAD,
     Direction,
     DirectionCache,
     jittered,
     random_direction,
-    random_numbers,
     signs_of,
 )
 
@@ -23,14 +21,15 @@ def a_random_one() -> Direction:
 
 
 def test_a_random_direction_is_random_numbers_times_the_size_of_the_tensor():
+    numbers = random_direction((0, 1, 2), SHAPES, (1.0, 1.0, 1.0), (7, 1))
     for i, (shape, scale) in enumerate(zip(SHAPES, SCALES, strict=True)):
         move = a_random_one().move(i)
         assert (move.dtype, move.shape) == (np.float64, shape)
-        np.testing.assert_array_equal(move, random_numbers(shape, (7, 1, i, RANDOM)) * scale)
+        np.testing.assert_array_equal(move, numbers.move(i) * scale)
 
 
 def test_random_numbers_are_whole_multiples_of_one_unit_of_either_sign():
-    whole = random_numbers((40_000,), (3, 1)) * SPREAD
+    whole = random_direction((0,), [(40_000,)], (1.0,), (3, 1)).move(0) * SPREAD
     np.testing.assert_allclose(whole, np.round(whole), atol=1e-12)
     assert (np.abs(whole).min().round(), np.abs(whole).max().round()) == (8, 127)
     assert abs(np.sign(whole).mean()) < 0.03

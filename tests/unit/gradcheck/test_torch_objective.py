@@ -354,6 +354,14 @@ def test_no_gradient_is_a_gradient_of_zero():
         assert o.n_backward == 0
 
 
+def test_a_constant_may_be_a_nested_tensor():
+    rows = [draw(2, 3), draw(4, 3)]
+    nested = torch.nested.nested_tensor(rows, layout=torch.jagged)
+    with objective(lambda x, n: ((x * n.values()) ** 2).sum(), draw(3).requires_grad_(), nested) as o:
+        assert {2, 18} <= o.batch_sizes
+        assert defect(o) < 1e-8
+
+
 def test_a_function_may_write_into_its_input():
     def f(x):
         x.mul_(2.0)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..directional_error import ErrorEstimator
 from ..directions import Array, Direction
 from ..error_estimate import FLAG, LONGEST_STEP, ErrorEstimate
+from ..result import CauseName
 
 Indices = NDArray[np.integer]
 FAINT = 1e-3
@@ -89,7 +90,7 @@ def smallest_slice(
     for axis in range(len(part.shape)):
         while part.stops[axis] - part.starts[axis] > 1:
             left, right = part.halves(axis)
-            measured = _measured(estimator, tensor, direction, left, total)
+            measured = measure(estimator, direction.within(tensor, left.mask), total, share=CLEAR)
             rest = replace(measured, error=total.error - measured.error, bar=measured.bar + total.bar)
             wrong = [half for half, r in ((left, measured), (right, rest)) if _holds(r, total)]
             if len(wrong) != 1:
@@ -106,12 +107,6 @@ def smallest_slice(
 
 def _holds(part: ErrorEstimate, total: ErrorEstimate) -> bool:
     return abs(part.error) > max(FLAG * part.bar, FAINT * abs(total.error))
-
-
-def _measured(
-    estimator: ErrorEstimator, tensor: int, direction: Direction, part: TensorSlice, total: ErrorEstimate
-) -> ErrorEstimate:
-    return measure(estimator, direction.within(tensor, part.mask), total, share=CLEAR)
 
 
 def measure(
@@ -165,10 +160,13 @@ def most_wrong_element(
 
     With k wrong elements at most k - 1 halvings find both halves wrong; the search ends with one more.
     """
-    block, like, both = np.arange(int(np.prod(estimator.objective.shapes[tensor]))), total, 0
+    shape = estimator.objective.shapes[tensor]
+    block, like, both = np.arange(int(np.prod(shape))), total, 0
     while len(block) > 1:
         left, right = np.array_split(block, 2)
-        measured = measure(estimator, _restricted_to(estimator, tensor, direction, left), like, share=CLEAR)
+        mask = np.zeros(shape, dtype=bool)
+        mask.flat[left] = True
+        measured = measure(estimator, direction.within(tensor, mask), like, share=CLEAR)
         rest = replace(measured, error=total.error - measured.error, bar=measured.bar + total.bar)
         both += _holds(measured, total) and _holds(rest, total)
         if both >= most:
@@ -178,14 +176,6 @@ def most_wrong_element(
     return (
         int(block[0]) if estimate_element(estimator, tensor, int(block[0]), start=like.step).flagged else None
     )
-
-
-def _restricted_to(
-    estimator: ErrorEstimator, tensor: int, direction: Direction, elements: Indices
-) -> Direction:
-    mask = np.zeros(int(np.prod(estimator.objective.shapes[tensor])), dtype=bool)
-    mask[elements] = True
-    return direction.within(tensor, mask.reshape(estimator.objective.shapes[tensor]))
 
 
 def every_element(estimator: ErrorEstimator, accused: dict[int, ErrorEstimate]) -> list[Array]:
@@ -229,7 +219,7 @@ LEFT_OVER = 0.05
 class Cause:
     """A named bug."""
 
-    name: str
+    name: CauseName
     detail: str
     ratio: float | None = None
     """Numerical over analytic, where the gradient is wrong by one factor."""

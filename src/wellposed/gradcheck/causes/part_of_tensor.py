@@ -46,15 +46,14 @@ def wrong_slice(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:
     where = f"{name}{part}"
     count = int(np.prod(part.shape))
     if part.size <= MOST_SPARSE:
-        return (
-            None
-            if not _explained_by(estimator, evidence, np.flatnonzero(part.mask))
-            else Cause(
-                name="sparse",
-                detail=f"only {part.size} of {count} elements {'is' if part.size == 1 else 'are'} wrong: {where}",
-                where=where,
-                elements=tuple(int(k) for k in np.flatnonzero(part.mask)),
-            )
+        elements = np.flatnonzero(part.mask)
+        if not _explained_by(estimator, evidence, elements):
+            return None
+        return Cause(
+            name="sparse",
+            detail=f"only {part.size} of {count} elements {'is' if part.size == 1 else 'are'} wrong: {where}",
+            where=where,
+            elements=tuple(int(k) for k in elements),
         )
     if not np.any(estimator.objective.gradient(evidence.tensor)[part.slices]):
         if not (
@@ -136,7 +135,8 @@ def _order(
     claimed = gradient.reshape(len(moves), -1)
     order = []
     for k in places:
-        mask = _slice_mask(estimator.objective.shapes[evidence.tensor], axis, int(k))
+        mask = np.zeros(estimator.objective.shapes[evidence.tensor], dtype=bool)
+        mask[(slice(None),) * axis + (int(k),)] = True
         estimate = measure(estimator, direction.within(evidence.tensor, mask), total, share=1e-4)
         slopes = claimed @ moves[k].reshape(-1)
         near = np.abs(slopes - estimate.numerical) <= FLAG * estimate.bar + EXACT * np.abs(slopes).max()
@@ -145,12 +145,6 @@ def _order(
             break
         order.append(int(np.argmax(near)))
     return order
-
-
-def _slice_mask(shape: tuple[int, ...], axis: int, k: int) -> NDArray[np.bool_]:
-    mask = np.zeros(shape, dtype=bool)
-    mask[(slice(None),) * axis + (k,)] = True
-    return mask
 
 
 def few_elements(estimator: ErrorEstimator, evidence: Evidence) -> Cause | None:

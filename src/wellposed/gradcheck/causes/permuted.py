@@ -9,6 +9,7 @@ import numpy as np
 
 from ..directions import Array
 from ..error_estimate import FLAG
+from ..result import CauseName
 from .evidence import EXACT, Evidence
 
 MOST_SLICES = 2048
@@ -19,7 +20,7 @@ MOST_CHUNKS = 4
 class Rearranged:
     """A gradient with its numbers in other places, and the name of that bug."""
 
-    name: str
+    name: CauseName
     detail: str
     gradient: Array
     """The numbers in their right places."""
@@ -38,7 +39,7 @@ def rearranged(evidence: Evidence, gradient: Array) -> Rearranged | None:
     return found if found and evidence.explains(evidence.along(found.gradient)) else None
 
 
-def _candidates(gradient: Array) -> Iterator[tuple[str, str, Array]]:
+def _candidates(gradient: Array) -> Iterator[tuple[CauseName, str, Array]]:
     if gradient.ndim >= 2:
         *lead, rows, columns = gradient.shape
         yield (
@@ -64,7 +65,7 @@ def _candidates(gradient: Array) -> Iterator[tuple[str, str, Array]]:
         yield from _chunks(gradient, axis)
 
 
-def _chunks(gradient: Array, axis: int) -> Iterator[tuple[str, str, Array]]:
+def _chunks(gradient: Array, axis: int) -> Iterator[tuple[CauseName, str, Array]]:
     """Two of two to four equal blocks swapped, as of the gates of a recurrent cell."""
     length = gradient.shape[axis]
     for count in range(2, MOST_CHUNKS + 1):

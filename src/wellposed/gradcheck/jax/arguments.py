@@ -15,6 +15,7 @@ from ...arguments import told
 from ...errors import ArgumentError
 from ...runtime.jax.calls import Calls, Pure, enable_x64, is_wide
 from ...runtime.reachable import reach
+from ..objective import leading_and_total
 from .arrays import CheckedArray, coarsest, copied, epsilon, flattened, is_checked, refuse_unusable, widened
 from .weighted_outputs import cotangent, weight
 
@@ -75,7 +76,8 @@ def opened(
         called = arguments.pop() if is_module else f
         return _floating(called(*arguments))
 
-    sizes = _sizes([value for _, value in every] + list(reach([f]).of((jax.Array, np.ndarray))))
+    arrays = [value for _, value in every] + list(reach([f]).of((jax.Array, np.ndarray)))
+    sizes = leading_and_total(a.shape for a in arrays if getattr(a, "ndim", 0) and a.size)
     first = CheckedJaxFunction(leaves=leaves, outputs=outputs, batch_sizes=sizes)
     return first if order == 1 else _gradient_of(first, seed)
 
@@ -87,11 +89,6 @@ def _floating(returned: Any) -> list[jax.Array]:
             f"f returned {told(returned)}: expected a floating-point array, or a pytree of them"
         )
     return [jnp.asarray(v) for v in found]
-
-
-def _sizes(arrays: Sequence[Any]) -> frozenset[int]:
-    shaped = [a for a in arrays if getattr(a, "ndim", 0) and a.size]
-    return frozenset(int(a.shape[0]) for a in shaped) | {int(a.size) for a in shaped}
 
 
 def _gradient_of(first: CheckedJaxFunction, seed: int) -> CheckedJaxFunction:

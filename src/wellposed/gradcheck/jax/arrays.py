@@ -5,8 +5,8 @@ Arrays are moved block by block; the only copy is the one that the function is g
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -16,9 +16,8 @@ from jax.core import Tracer
 from numpy.typing import NDArray
 
 from ...errors import ArgumentError
-from ..directions import BLOCK, DirectionStep
-
-Array = NDArray[np.float64]
+from ..directions import Array, DirectionStep
+from ..tensor_objective import Block, Location
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -134,54 +133,36 @@ def coarsest(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
     return max(dtypes, key=epsilon)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ArrayLocation:
-    """The values of a checked array: given ones plus some steps, rounded to the dtype that the function takes after each.
-
-    They are computed again whenever they are needed: the int8 steps take an eighth of the memory of a copy.
-    """
-
-    held: NDArray[Any]
-    """A real view, its elements in order; it is never written."""
-    dtype: np.dtype[Any]
-    """Of what the function takes, as a real view."""
-    steps: tuple[DirectionStep, ...] = ()
-
-    def stepped(self, step: DirectionStep) -> ArrayLocation:
-        return replace(self, steps=(*self.steps, step))
+class ArrayLocation(Location[NDArray[Any]]):
+    """The values of a checked array: see `Location`."""
 
     def values(self) -> NDArray[Any]:
-        """The values, in the dtype that the function takes."""
+        """All values, in the dtype that the function takes."""
         if not self.steps:
-            return self.held.astype(self.dtype, copy=False)
-        found = np.empty(self.held.shape, dtype=self.dtype)
-        for block in self._blocks():
-            found.reshape(-1)[block] = self._wide(block)
-        return found
-
-    def moved(self, step: DirectionStep, gradient: NDArray[Any]) -> tuple[NDArray[Any], float]:
-        """The values one step from here, and the change of F that the gradient predicts for the rounded move."""
-        found, claimed_change = np.empty(self.held.shape, dtype=self.dtype), 0.0
-        values, slopes = found.reshape(-1), gradient.reshape(-1)
-        for block in self._blocks():
-            base = self._wide(block)
-            values[block] = _stepped(step, base, block)
-            claimed_change += float(np.dot(as_double(slopes[block]), as_double(values[block]) - base))
-        return found, claimed_change
-
-    def _wide(self, block: slice) -> Array:
-        values = as_double(self.held.reshape(-1)[block].astype(self.dtype, copy=False))
-        for step in self.steps:
-            values = as_double(_stepped(step, values, block).astype(self.dtype, copy=False))
+            return self.stored.astype(self.dtype, copy=False)
+        values = np.empty(self.shape, dtype=self.dtype)
+        for block in self.blocks:
+            values.reshape(-1)[block] = self.wide(block)
         return values
 
-    def _blocks(self) -> Iterator[slice]:
-        return (slice(k, k + BLOCK) for k in range(0, self.held.size, BLOCK))
+    def start(self, block: Block) -> Array:
+        return as_double(self.stored.reshape(-1)[block])
+
+    def after(self, step: DirectionStep, values: NDArray[Any], block: Block) -> Array:
+        moved = step.moves(block)
+        moved *= step.length
+        moved += values
+        return as_double(moved.astype(self.dtype, copy=False))
 
 
-def _stepped(step: DirectionStep, base: Array, block: slice) -> Array:
-    """The values of a block after a step."""
-    moved = step.moves(block)
-    moved *= step.length
-    moved += base
-    return moved
+def moved(
+    location: Location[NDArray[Any]], step: DirectionStep, gradient: NDArray[Any]
+) -> tuple[NDArray[Any], float]:
+    """The values one step from a location, and the change of F that the gradient predicts for the rounded move."""
+    found, claimed_change = np.empty(location.shape, dtype=location.dtype), 0.0
+    values, slopes = found.reshape(-1), gradient.reshape(-1)
+    for block in location.blocks:
+        base = location.wide(block)
+        values[block] = taken = location.after(step, base, block)
+        claimed_change += float(np.dot(as_double(slopes[block]), taken - base))
+    return found, claimed_change

@@ -1,28 +1,18 @@
-"""F as the weighted sum of all outputs: weights, parts, rounding, and the cotangents that JAX pulls back."""
+"""F as the weighted sum of all outputs: weights, rounding, and the cotangents that JAX pulls back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import hypot, log2
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.jax.calls import Outputs
+from ..directions import Array
 from ..objective import random_weights
-from .arrays import Array, as_double, complex_of, epsilon, is_complex, real_dtype, real_shape, real_view
-
-
-def parts(terms: Sequence[Array]) -> tuple[Array, ...]:
-    """F as a sum over the first axis of the outputs, and as one over the second; of several outputs where they share that axis."""
-    found = []
-    for axis in (0, 1):
-        lengths = {t.shape[axis] if t.ndim > axis else 0 for t in terms}
-        if len(lengths) == 1 and min(lengths) >= 2:
-            kept = [np.moveaxis(t, axis, 0).reshape(t.shape[axis], -1).sum(1) for t in terms]
-            found.append(np.sum(kept, 0))
-    return tuple(found)
+from ..tensor_objective import relative_rounding
+from .arrays import as_double, complex_of, epsilon, is_complex, real_dtype, real_shape, real_view
 
 
 def weight(key: Sequence[int], y: NDArray[Any], *, spacing: float, alone: bool) -> Array:
@@ -51,10 +41,9 @@ def as_real_gradient(g: NDArray[Any]) -> NDArray[Any]:
 
 
 def rounding(outputs: Outputs, weights: Sequence[Array]) -> float:
-    """Standard deviation of the rounding of the outputs in F: of each element, uniform over one unit in the last place, and of the summation."""
+    """Standard deviation of the rounding of the outputs in F."""
     parts = [
-        hypot(epsilon(y.dtype), 2.0**-52 * log2(1 + y.size) ** 0.5)
-        * float(np.linalg.norm(w * as_double(real_view(y))))
+        relative_rounding(epsilon(y.dtype), y.size) * float(np.linalg.norm(w * as_double(real_view(y))))
         for y, w in zip(outputs, weights, strict=True)
     ]
     return float(np.sqrt(np.sum(np.square(parts)) / 12))

@@ -100,22 +100,11 @@ def _chosen(survey: _Run) -> tuple[list[WatchedCall], dict[str, int]]:
     unlike: dict[str, int] = {}
     for family, settings in ways.items():
         groups = [[c for c in group if c.flows] or group for group in settings.values()]
-        picks = (pick(group) for pick in (_first, _largest, _last) for group in groups[:_SETTINGS])
+        some = groups[:_SETTINGS]
+        picks = [*(g[0] for g in some), *(max(g, key=lambda c: c.size) for g in some), *(g[-1] for g in some)]
         chosen += list({c.key: c for c in picks}.values())[:_CALLS]
         unlike[family] = sum(len(group) for group in list(settings.values())[_SETTINGS:])
     return chosen, unlike
-
-
-def _first(group: list[WatchedCall]) -> WatchedCall:
-    return group[0]
-
-
-def _largest(group: list[WatchedCall]) -> WatchedCall:
-    return max(group, key=lambda call: call.size)
-
-
-def _last(group: list[WatchedCall]) -> WatchedCall:
-    return group[-1]
 
 
 def _kept(call: WatchedCall | None, seen: WatchedCall, name: str) -> RecordedCall:

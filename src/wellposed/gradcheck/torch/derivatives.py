@@ -155,7 +155,7 @@ def second_order(
 
     Parameters
     ----------
-    subject
+    function
         The function of first order.
     outputs
         What it returned once, complex ones as real views.
@@ -178,7 +178,14 @@ def second_order(
         attached = [(y, w) for (_, y), w in zip(returned, v, strict=True) if y.requires_grad]
         if not attached:
             raise ArgumentError("no output of f depends on what it is checked by: there is no second order")
-        found = gradient_of(attached, leaves)
+        with users_code("the backward pass"):
+            found = torch.autograd.grad(
+                [y for y, _ in attached],
+                list(leaves),
+                grad_outputs=[w.to(y.dtype) for y, w in attached],
+                create_graph=True,
+                allow_unused=True,
+            )
         return {
             f"grad of {leaf.name}": g for leaf, g in zip(function.leaves, found, strict=True) if g is not None
         }
@@ -196,19 +203,6 @@ def second_order(
 
 def plain(returned: Any) -> Any:
     return returned.plain() if isinstance(returned, LossForms) else returned
-
-
-def gradient_of(
-    attached: Sequence[tuple[torch.Tensor, torch.Tensor]], leaves: Sequence[torch.Tensor]
-) -> Sequence[torch.Tensor | None]:
-    with users_code("the backward pass"):
-        return torch.autograd.grad(
-            [y for y, _ in attached],
-            list(leaves),
-            grad_outputs=[w.to(y.dtype) for y, w in attached],
-            create_graph=True,
-            allow_unused=True,
-        )
 
 
 def refuse_dead_ends(summed: torch.Tensor) -> None:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from math import isnan, nan
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from ...errors import ArgumentError, UserCodeError, WellposedError, said_by
+from ...errors import UserCodeError, WellposedError, said_by
 from ...runtime.reachable import Reached
 from ...runtime.torch.restore import preserved
 from ...runtime.torch.rewind import Rewind
 from ...runtime.torch.session import seed_everything
-from ..directions import DirectionCache
-from ..result import Undefined
+from ..directions import Array, Direction
+from ..objective import split_of_f
+from ..result import Sample, Undefined
+from ..tensor_objective import (
+    ClaimedGradient,
+    Location,
+    TensorEvaluator,
+    finite_value,
+    upstream_factor,
+)
 from .arguments import CheckedFunction, in_double
 from .derivatives import (
     Gradients,
@@ -35,38 +41,18 @@ from .derivatives import (
     second_order_refused,
     tangent_of,
 )
-from .moved_tensors import Location, MovedTensors, real_view, to_array
+from .moved_tensors import MovedTensors, real_view, to_array
 from .per_sample_loss import LossForms, factor_of
 from .weighted_outputs import OutputWeights, Term, outputs_of, rounding, total, wide
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FunctionValue:
-    """F of one evaluation, with its terms."""
-
-    value: float
-    terms: Sequence[Term]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ClaimedGradient:
-    """The gradients from autograd at one point, as real views; None for a tensor without one."""
-
-    locations: Sequence[Location]
-    """Where it is valid: a function that first limits its own weights, as with ``max_norm``, is differentiated by the limited ones."""
-    value: float
-    rounding: float
-    gradients: Gradients
-    undefined: tuple[Undefined, ...]
-
-
 @contextmanager
-def evaluating(function: CheckedFunction, *, seed: int, replay: bool) -> Iterator[Evaluator]:
+def evaluating(function: CheckedFunction, *, seed: int, replay: bool) -> Iterator[TorchEvaluator]:
     """A scope in which the function can be evaluated at any point; everything is restored at its end."""
     with preserved(*function.roots, cast=in_double if replay else None) as scope:
         own = {id(t): data for t, data in zip(scope.found.tensors, scope.own, strict=True)}
         points = tuple(real_view(own.get(id(leaf.tensor), leaf.tensor)) for leaf in function.leaves)
-        evaluator = Evaluator(function, scope.found, scope.own, points, seed=seed, replay=replay)
+        evaluator = TorchEvaluator(function, scope.found, scope.own, points, seed=seed, replay=replay)
         try:
             yield evaluator
         finally:
@@ -77,8 +63,12 @@ SETTLING = 200
 """Forward passes at most until a power iteration has converged."""
 
 
-class Evaluator:
-    """Evaluates a function with its tensors at given locations, and counts the evaluations."""
+class TorchEvaluator(TensorEvaluator[torch.Tensor]):
+    """Evaluates and differentiates a torch function; valid inside `evaluating`, which restores everything."""
+
+    keeps_state = True
+    releases_above = 1 << 20
+    """Small gradients are kept, since a graph that f holds has one backward pass only."""
 
     def __init__(
         self,
@@ -90,10 +80,13 @@ class Evaluator:
         seed: int,
         replay: bool,
     ) -> None:
+        super().__init__()
         self.function = function
+        self.names = tuple(leaf.name for leaf in function.leaves)
+        rows = {i: leaf.padding_row for i, leaf in enumerate(function.leaves)}
+        self.padding_rows = {i: row for i, row in rows.items() if row is not None}
         self.moved_tensors = MovedTensors(function.leaves, replay=replay)
         self.locations = tuple(self.moved_tensors.at(i, point) for i, point in enumerate(points))
-        self.direction_cache = DirectionCache()
         moving = {id(leaf.tensor) for leaf in function.leaves if leaf.is_parameter}
         self._rewind = Rewind(
             found, [None if id(t) in moving else s for t, s in zip(found.tensors, sources, strict=True)]
@@ -110,8 +103,7 @@ class Evaluator:
         self._draws_otherwise = False
         self._without_gradient_names: frozenset[str] = frozenset()
         self._returns_one_number = False
-        self._n_unchecked = 0
-        self.n_forward = self.n_backward = 0
+        self._has_forward_mode = False
         own = str(function.dtype).removeprefix("torch.")
         self.precision = f"float64 replay of {own}" if replay and own != "float64" else own
         self.roundoff = max(torch.finfo(t.dtype).eps for t in self.moved_tensors.tensors) / 2
@@ -119,33 +111,48 @@ class Evaluator:
         sizes = [*function.constants, *found.tensors]
         data = (t for t in sizes if id(t) not in checked and not isinstance(t, torch.nn.Parameter))
         self.data_sizes = frozenset(int(t.shape[0]) for t in data if t.ndim)
-        self.batch_sizes = frozenset(int(t.shape[0]) for t in sizes if t.ndim) | {
-            int(t.numel()) for t in sizes if t.ndim
-        }
+        self.batch_sizes = frozenset(int(n) for t in sizes if t.ndim for n in (t.shape[0], t.numel()))
 
-    @property
-    def output_weights(self) -> tuple[NDArray[np.float64], ...]:
+    def output_weights(self) -> tuple[Array, ...]:
         return self._weights.drawn()
 
     def close(self) -> None:
         """Release all copies; gradients are still used after the scope, to be compared with others."""
         del self.moved_tensors, self.direction_cache, self._rewind, self._left, self._second
 
-    def place(self, locations: Sequence[Location], *, but: frozenset[int] = frozenset()) -> None:
-        """Give every tensor its location, except for some that are moved next."""
-        for i, place in enumerate(locations):
-            if i not in but:
-                self.moved_tensors.put(i, place)
+    def sample(
+        self, claim: ClaimedGradient[torch.Tensor], direction: Direction, step: float, *, split: bool
+    ) -> Sample:
+        claimed_change = self._move(claim, direction, step)
+        return self._run(claim.start, claimed_change=claimed_change, split=split)
 
-    def run(self, start: Rewind | None = None) -> FunctionValue:
+    def _run(self, start: Rewind | None, *, claimed_change: float = 0.0, split: bool = False) -> Sample:
         """F with the tensors as they are."""
         with self._from(start):
             terms = self._terms(self._called(self.moved_tensors.tensors))
-            return FunctionValue(value=float(total(terms).detach()), terms=terms)
+            parts = split_of_f([t.elements().detach().cpu().numpy() for t in terms]) if split else ()
+            return Sample(float(total(terms).detach()), claimed_change, parts)
+
+    def _move(self, claim: ClaimedGradient[torch.Tensor], direction: Direction, step: float) -> float:
+        """Move the tensors of the direction and place the others; returns the predicted change of F."""
+        self._place(claim.locations, but=frozenset(direction.tensors))
+        move = self.moved_tensors.move
+        return sum(
+            move(i, claim.locations[i], self.step(direction, i, step), claim.gradients[i])
+            for i in direction.tensors
+        )
+
+    def _place(
+        self, locations: Sequence[Location[torch.Tensor]], *, but: frozenset[int] = frozenset()
+    ) -> None:
+        """Give every tensor its location, except for some that are moved next."""
+        for i, location in enumerate(locations):
+            if i not in but:
+                self.moved_tensors.put(i, location)
 
     def outputs(self) -> list[tuple[str, torch.Tensor]]:
         """What the function returns at the user's own point, without its graph."""
-        self.place(self.locations)
+        self._place(self.locations)
         with self._from():
             found = outputs_of(plain(self._called(self.moved_tensors.tensors)))
             return [(name, y.detach().clone()) for name, y in found]
@@ -160,9 +167,9 @@ class Evaluator:
         if left is None or left is self._second:
             self._left = left
             return left
-        self.place(self.locations)
+        self._place(self.locations)
         with suppress(WellposedError):
-            if self.run(left).value == self._centre:
+            if self._run(left).value == self._centre:
                 self._left = self._second = left
         return self._left
 
@@ -170,7 +177,7 @@ class Evaluator:
         """The state after as many forward passes at the user's point as it takes until F no longer changes; None where F depends on no state."""
         if not self._changes_state or self.second_start() is not None:
             return None
-        self.place(self.locations)
+        self._place(self.locations)
         with self._from():
             values = [nan, nan]
             while len(values) < SETTLING and abs(values[-1] - values[-2]) != 0.0:
@@ -180,25 +187,12 @@ class Evaluator:
 
     def claim(
         self,
-        locations: Sequence[Location],
+        locations: Sequence[Location[torch.Tensor]],
         *,
-        required: bool = True,
-        start: Rewind | None = None,
-        upstream: int = 1,
-    ) -> ClaimedGradient:
-        """The gradient at the locations.
-
-        Parameters
-        ----------
-        places
-            Where the tensors are to be.
-        required
-            Whether a backward pass that cannot run is an error; otherwise the gradients are None.
-        start
-            As `second_start` gives it.
-        upstream
-            Factor of the upstream gradient, by which the result is divided.
-        """
+        required: bool,
+        start: Rewind | None,
+        upstream: int,
+    ) -> ClaimedGradient[torch.Tensor]:
         self._upstream = upstream
         claim = self._gradient_at(locations, required=required, start=start)
         put = self.moved_tensors.set_by_function(locations)
@@ -209,8 +203,8 @@ class Evaluator:
         return again if self.moved_tensors.set_by_function(put) is None else claim
 
     def _gradient_at(
-        self, locations: Sequence[Location], *, required: bool, start: Rewind | None
-    ) -> ClaimedGradient:
+        self, locations: Sequence[Location[torch.Tensor]], *, required: bool, start: Rewind | None
+    ) -> ClaimedGradient[torch.Tensor]:
         try:
             return self._claimed_once(locations, required=required, start=start)
         except NeedsAccumulation:
@@ -218,9 +212,9 @@ class Evaluator:
             return self._claimed_once(locations, required=required, start=start)
 
     def _claimed_once(
-        self, locations: Sequence[Location], *, required: bool, start: Rewind | None
-    ) -> ClaimedGradient:
-        self.place(locations)
+        self, locations: Sequence[Location[torch.Tensor]], *, required: bool, start: Rewind | None
+    ) -> ClaimedGradient[torch.Tensor]:
+        self._place(locations)
         first = isnan(self._centre)
         with self._from(start):
             returned = self._called(self.moved_tensors.tensors)
@@ -235,34 +229,41 @@ class Evaluator:
                 self._returns_one_number = (
                     len(terms) == 1 and terms[0].tensor.numel() == 1 and not self.function.given_upstream
                 )
-                self._n_unchecked = self._unchecked(summed)
-            value = float(total(terms).detach())
-            if not np.isfinite(value):
-                raise ArgumentError(
-                    f"f returned a value that is not finite ({value}) at these inputs: expected finite outputs"
-                )
+                self.remarks = tuple(self._remarks(summed))
+            value = finite_value(float(total(terms).detach()))
             noise = rounding(terms)
             del terms
             found = self._backward(summed, required=required)
             del summed, returned
             gradients, undefined = self._owned(found)
             if first:
-                self._record_hidden_writes(locations)
+                # What the first evaluation wrote to without raising version counters.
+                self._rewind.look()
+                self.moved_tensors.record_hidden_writes(locations)
                 self._left, self._centre = self._rewind.left(self.function.roots), value
                 self._changes_state = self._left is not None
         return ClaimedGradient(
-            locations=tuple(locations), value=value, rounding=noise, gradients=gradients, undefined=undefined
+            locations=tuple(locations),
+            start=start,
+            rounding=noise,
+            gradients=gradients,
+            undefined=undefined,
         )
 
-    def claim_of_other_draws(
-        self, locations: Sequence[Location], start: Rewind | None = None
-    ) -> ClaimedGradient:
-        """The gradient when only the backward pass starts from another random state."""
+    def gradient_repeat_error(
+        self, claim: ClaimedGradient[torch.Tensor], gradients: Callable[[], Sequence[Any]]
+    ) -> float:
         self._draws_otherwise = True
         try:
-            return self._gradient_at(locations, required=True, start=start)
+            others = self._gradient_at(claim.locations, required=True, start=claim.start).gradients
+        except UserCodeError:  # a graph that f keeps has only one backward pass
+            return 0.0
         finally:
             self._draws_otherwise = False
+        own = gradients()
+        pairs = zip(own, others, strict=True)
+        apart = [_norm(a - b) for a, b in pairs if a is not None and b is not None]
+        return float(np.linalg.norm(apart)) / (float(np.linalg.norm([_norm(g) for g in own])) or 1.0)
 
     def _loss(self, loss: LossForms) -> tuple[torch.Tensor, list[Term]]:
         """The user's own loss, for the gradient; and the terms of F: the losses of the samples where their sum equals it."""
@@ -273,16 +274,45 @@ class Evaluator:
         return total(whole), whole if each is None or self._factor is None else [Term(each, self._factor)]
 
     def jvp(
-        self, tangents: Sequence[torch.Tensor | None], start: Rewind | None = None
+        self, claim: ClaimedGradient[torch.Tensor], direction: Direction, step: float, *, split: bool
+    ) -> tuple[float, Sample]:
+        """See `TensorEvaluator`; without parts, since only the derivative of the whole sum is known."""
+        del split
+        self._move(claim, direction, step)
+        tangents = {i: self.moved_tensors.moved_by(i, claim.locations[i]) for i in direction.tensors}
+        pairs = ((claim.gradients[i], tangent) for i, tangent in tangents.items())
+        claimed_change = sum(float((g.double() * t.double()).sum()) for g, t in pairs if g is not None)
+        value, derivative = self._pushed(claim, tangents)
+        return derivative, Sample(value + derivative, claimed_change)
+
+    def _pushed(
+        self, claim: ClaimedGradient[torch.Tensor], tangents: Mapping[int, torch.Tensor]
     ) -> tuple[float, float]:
-        """F with the tensors as they are, and its forward-mode derivative along the tangents, which are real views."""
-        leaves, tensors = self.function.leaves, self.moved_tensors.tensors
-        shaped = [_shaped(t, like) for t, like in zip(tangents, tensors, strict=True)]
-        in_place = [leaf.is_parameter for leaf in leaves]
-        with self._from(start), duals(tensors, shaped, in_place) as placed:
+        """F, and its forward-mode derivative along the tangents."""
+        self._place(claim.locations)
+        tensors = self.moved_tensors.tensors
+        shaped = [_shaped(tangents.get(i), like) for i, like in enumerate(tensors)]
+        in_place = [leaf.is_parameter for leaf in self.function.leaves]
+        with self._from(claim.start), duals(tensors, shaped, in_place) as placed:
             self.moved_tensors.note_versions()
             summed = total(self._terms(self._called(placed)))
             return float(summed.detach()), tangent_of(summed)
+
+    def require_forward_mode(self, claim: ClaimedGradient[torch.Tensor]) -> None:
+        """Asked at the first point only: the operations that lack forward mode do not depend on the point."""
+        if not self._has_forward_mode:
+            self._pushed(claim, {i: torch.zeros_like(x.values()) for i, x in enumerate(claim.locations)})
+            self._has_forward_mode = True
+
+    def array(self, tensor: torch.Tensor) -> Array:
+        return to_array(tensor)
+
+    def slope_scales(self, claim: ClaimedGradient[torch.Tensor]) -> list[float]:
+        points = (x.values() for x in claim.locations)
+        return [
+            _norm(g) * (_norm(p) / p.numel() ** 0.5 or 1.0)
+            for g, p in zip(claim.gradients, points, strict=True)
+        ]
 
     @contextmanager
     def _from(self, start: Rewind | None = None) -> Iterator[None]:
@@ -301,11 +331,6 @@ class Evaluator:
             torch.set_default_dtype(before)
             self.moved_tensors.forget_what_was_written()
             self._rewind()
-
-    def _record_hidden_writes(self, locations: Sequence[Location]) -> None:
-        """After the first evaluation: record what it wrote to without raising version counters."""
-        self._rewind.look()
-        self.moved_tensors.record_hidden_writes(locations)
 
     def _called(self, placed: Sequence[torch.Tensor]) -> Any:
         self.n_forward += 1
@@ -348,8 +373,7 @@ class Evaluator:
 
     @property
     def _times(self) -> int:
-        # For a single output the upstream gradient is 2 instead of 1, so that a backward pass that ignores it is found; 2 is exact in every dtype.
-        return self._upstream * (2 if self._returns_one_number else 1)
+        return upstream_factor(self._upstream, alone=self._returns_one_number)
 
     def _owned(self, found: list[torch.Tensor | None]) -> tuple[Gradients, tuple[Undefined, ...]]:
         """The gradients of F itself as copies, and where they are not finite.
@@ -373,26 +397,19 @@ class Evaluator:
             found[i] = own
         return tuple(found), tuple(filter(None, undefined))
 
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Tensors that take part and are not checked, in words."""
-        found = list(self.function.remarks)
-        padded = [leaf for leaf in self.function.leaves if leaf.padding_row is not None]
-        found += [f"row {leaf.padding_row} of {leaf.name} is padding, and not checked" for leaf in padded]
-        found += [
-            f"{name} has no gradient, by declaration or by a detach, and is left out"
-            for name in sorted(self._without_gradient_names)
-        ]
-        if self._n_unchecked:
-            found.append(
-                f"{self._n_unchecked} more tensors that require a gradient take part and are not checked: "
+    def _remarks(self, summed: torch.Tensor) -> Iterator[str]:
+        yield from self.function.remarks
+        for i, row in self.padding_rows.items():
+            yield f"row {row} of {self.names[i]} is padding, and not checked"
+        for name in sorted(self._without_gradient_names):
+            yield f"{name} has no gradient, by declaration or by a detach, and is left out"
+        ours = {id(t) for t in self.moved_tensors.tensors}
+        unchecked = {id(v) for v in accumulating(summed) if id(v) not in ours}
+        if unchecked:
+            yield (
+                f"{len(unchecked)} more tensors that require a gradient take part and are not checked: "
                 "pass them as inputs, or the module that holds them as f"
             )
-        return tuple(found)
-
-    def _unchecked(self, summed: torch.Tensor) -> int:
-        ours = {id(t) for t in self.moved_tensors.tensors}
-        return len({id(v) for v in accumulating(summed) if id(v) not in ours})
 
     def _explained(self, error: Exception, what: str) -> WellposedError:
         refused = forward_mode_refused(error) if in_forward_mode() else None
@@ -420,6 +437,10 @@ def _without_gradient(outputs: Sequence[tuple[str, torch.Tensor]]) -> frozenset[
     """The outputs without a graph, if others have one."""
     idle = frozenset(name for name, y in outputs if not y.requires_grad)
     return idle if len(idle) < len(outputs) else frozenset()
+
+
+def _norm(tensor: torch.Tensor | None) -> float:
+    return 0.0 if tensor is None else float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
 
 
 def _shaped(tangent: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:

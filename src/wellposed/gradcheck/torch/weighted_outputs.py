@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from math import hypot, log2
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from ...errors import ArgumentError
 from ...runtime.torch.tensors import WITHOUT_FLOAT64
 from ..objective import random_weights
 from ..result import OutputsChangedError
+from ..tensor_objective import relative_rounding
 
 _DEEPEST = 8
 
@@ -72,8 +72,7 @@ class Term:
     def rounding(self) -> float:
         """Standard deviation of its rounding in F: of each element, uniform over one unit in the last place, and of the summation."""
         size = float(self.elements().detach().norm())
-        adding = 2.0**-52 * log2(1 + self.tensor.numel()) ** 0.5
-        return hypot(torch.finfo(self.tensor.dtype).eps, adding) * size / 12**0.5
+        return relative_rounding(torch.finfo(self.tensor.dtype).eps, self.tensor.numel()) * size / 12**0.5
 
 
 class OutputWeights:
@@ -140,19 +139,3 @@ def nodes_of(summed: torch.Tensor) -> Iterator[Any]:
 
 def rounding(terms: Sequence[Term]) -> float:
     return float(np.sqrt(np.sum(np.square([term.rounding() for term in terms]))))
-
-
-def parts(terms: Sequence[Term]) -> tuple[NDArray[np.float64], ...]:
-    """F as a sum over the first axis of the outputs, and as one over the second, where all outputs share that axis."""
-    found = []
-    for axis in (0, 1):
-        sizes = {t.tensor.shape[axis] if t.tensor.ndim > axis else 0 for t in terms}
-        if len(sizes) == 1 and min(sizes) >= 2:
-            found.append(sum(_along(t, axis) for t in terms))
-    return tuple(found)
-
-
-def _along(term: Term, axis: int) -> NDArray[np.float64]:
-    elements = term.elements().detach()
-    others = [a for a in range(elements.ndim) if a != axis]
-    return (elements.sum(others) if others else elements).cpu().numpy()

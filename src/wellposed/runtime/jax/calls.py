@@ -27,7 +27,6 @@ class Calls:
     def __init__(self, f: Pure, *, wide: bool, seed: int) -> None:
         self._wide, self._seed = wide, seed
         self.compiled = True
-        self.n_forward = self.n_backward = 0
 
         def pulled(leaves: list[jax.Array], cotangents: list[jax.Array]) -> tuple[Any, Any]:
             outputs, pullback = jax.vjp(f, leaves)
@@ -40,22 +39,18 @@ class Calls:
         self._jitted = {kind: jax.jit(function) for kind, function in self._plain.items()}
 
     def outputs(self, made: Callable[[], list[jax.Array]]) -> Outputs:
-        self.n_forward += 1
         return self._run("forward", made, what="f")
 
     def pullback(
         self, made: Callable[[], list[jax.Array]], cotangents: Sequence[NDArray[Any]]
     ) -> tuple[Outputs, Outputs]:
         """The outputs, and the cotangents of the leaves."""
-        self.n_forward += 1
-        self.n_backward += 1
         return self._run("pull", made, cotangents, what="the backward pass")
 
     def pushforward(
         self, made: Callable[[], list[jax.Array]], tangents: Sequence[NDArray[Any]]
     ) -> tuple[Outputs, Outputs]:
         """The outputs, and their tangents."""
-        self.n_forward += 1
         try:
             return self._run("push", made, tangents, what="forward mode")
         except UserCodeError as error:
