@@ -27,7 +27,7 @@ LAYERS = {
     4: {"moments"},
     5: {"normalize", "inputs", "signals", "initialization", "objective", "gradcheck"},
     6: {"rules"},
-    7: {"interventions.py", "measurements.py", "_check.py", "_fix.py", "_race.py"},
+    7: {"budget.py", "interventions.py", "measurements.py", "_check.py", "_fix.py", "_race.py"},
     8: {"show"},
     9: {"demo.py", "cli", "__main__.py", "__init__.py"},
 }

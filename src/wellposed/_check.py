@@ -9,12 +9,14 @@ from typing import Any
 
 from .arguments import callable_or_none, flag, refused, several, told
 from .arguments import seed as checked_seed
+from .budget import FULL, Plan, plan_for
+from .budget import checked as checked_budget
 from .errors import ArgumentError
 from .lazy import lazy
 from .limits import Limits
-from .measurements import measure
+from .measurements import Measured, measure
 from .problem import Precision, Problem, problem_from
-from .report import Report
+from .report import Report, Severity
 from .rules import RULES, matching
 from .rules.saved import judge
 from .rules.table import Rule
@@ -39,6 +41,7 @@ def check(
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
     isolate: bool = False,
+    budget: str | float = "normal",
 ) -> Report:
     """Check a training problem before it is trained.
 
@@ -72,6 +75,10 @@ def check(
     isolate
         Run in a forked process of its own, in which nothing of yours can change: on Linux, as long as CUDA has not started. A crash there is
         a `UserCodeError`.
+    budget
+        ``"quick"``, ``"normal"``, ``"thorough"`` or seconds of CPU time, about. A normal check of a problem whose step takes more than some
+        10 ms takes fewer steps than a thorough one, and a quick one very few; whatever errors and warnings they find are confirmed by a thorough one before it is
+        told, also where that takes longer.
 
     Returns
     -------
@@ -107,23 +114,44 @@ def check(
         raise ArgumentError(
             f"limits is a {type(limits).__name__}: expected wellposed.Limits(name=value, ...)"
         )
+    budget = checked_budget(budget)
     if flag(isolate, "isolate"):
         return isolated(
             "wp.check",
-            lambda tell: _checked(problem, chosen, limits, seed=seed, progress=tell),
+            lambda tell: _checked(problem, chosen, limits, seed=seed, progress=tell, budget=budget),
             progress=progress,
         )
-    return _checked(problem, chosen, limits, seed=seed, progress=progress or (lambda stage: None))
+    tell = progress or (lambda stage: None)
+    return _checked(problem, chosen, limits, seed=seed, progress=tell, budget=budget)
 
 
 def _checked(
-    problem: Problem, chosen: tuple[Rule, ...], limits: Limits, *, seed: int, progress: Callable[[str], None]
+    problem: Problem,
+    chosen: tuple[Rule, ...],
+    limits: Limits,
+    *,
+    seed: int,
+    progress: Callable[[str], None],
+    budget: str | float,
 ) -> Report:
     started = time.perf_counter()
+
+    def judged(budget: str | float) -> tuple[Report, Measured]:
+        measured = measure(
+            problem, limits, seed=seed, progress=progress, choose=lambda step: plan_for(budget, step)
+        )
+        environment = _environment(problem, seed, time.perf_counter() - started, measured.plan)
+        return judge(
+            chosen, measured.results, limits, environment=environment, traces=measured.traces
+        ), measured
+
     with exclusive("wp.check", problem.model, problem.loss):
-        measured = measure(problem, limits, seed=seed, progress=progress)
-        environment = _environment(problem, seed, time.perf_counter() - started)
-    return judge(chosen, measured.results, limits, environment=environment, traces=measured.traces)
+        report, measured = judged(budget)
+        accused = any(finding.severity is not Severity.NOTE for finding in report.findings)
+        if measured.plan not in (None, FULL) and (accused or measured.suspicious):
+            progress("looking with more steps at what is suspicious")
+            report, _ = judged(FULL.name)
+    return report
 
 
 def _chosen(
@@ -154,7 +182,7 @@ def _keys(value: str | Sequence[str], name: str) -> tuple[str, ...]:
     return keys
 
 
-def _environment(problem: Problem, seed: int, seconds: float) -> dict[str, str]:
+def _environment(problem: Problem, seed: int, seconds: float, plan: Plan | None) -> dict[str, str]:
     runner = torch_session.Runner(problem)
     count = sum(p.numel() for p in runner.parameters.values())
     return {
@@ -166,5 +194,6 @@ def _environment(problem: Problem, seed: int, seconds: float) -> dict[str, str]:
         "model": f"{getattr(type(runner.model), '__name__', 'model')}, {count:,} parameters",
         "device": str(runner.device),
         "seed": str(seed),
+        "budget": "" if plan is None else f"{plan.name}, {plan.steps} training steps",
         "seconds": f"{seconds:.1f}",
     }

@@ -4,3 +4,5 @@ METHODS = ("standard", "minmax", "maxabs", "robust", "whiten", "zca")
 """Of normalizing: see `Normalizer.fit`."""
 ENGINES = ("dask", "spark", "ray")
 """That read beyond one machine: see `wellposed.moments.engines`."""
+BUDGETS = ("quick", "normal", "thorough")
+"""Of a check: see `wellposed.check`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import UserCodeError
@@ -54,6 +55,7 @@ class ShortTraining:
     at_base_rate: training_runs.ChangeOptimizer | None
     """Takes the optimizer past its warm-up, where a schedule is in one."""
     seed: int
+    steps: int
 
     def outcome(
         self,
@@ -67,11 +69,44 @@ class ShortTraining:
 
         def run() -> TrainingOutcome:
             return training_runs.short_training(
-                runner, self.batches, self.held_out, steps=STEPS, seed=self.seed,
+                runner, self.batches, self.held_out, steps=self.steps, seed=self.seed,
                 change=change or self.at_base_rate,
             ).outcome  # fmt: skip
 
         return answer(run, refused)
+
+
+def has_suspects(
+    training: TrainingProfile, objective: ObjectiveProfile, inputs: InputProfile | None, limits: Limits
+) -> bool:
+    """Whether anything calls for a short training with that changed."""
+    scales = _suspects_targets(objective) or (inputs is not None and has_odd_scales(inputs))
+    rates = training.given and (
+        _runs_away(training) or _crawls(training, limits) or _decays(training, limits)
+    )
+    return scales or rates
+
+
+def _suspects_targets(objective: ObjectiveProfile) -> bool:
+    return objective.targets.kind == "values" and objective.quadratic and _odd_targets(objective.targets)
+
+
+def _runs_away(training: TrainingProfile) -> bool:
+    return not training.warming_up and diverged(training.outcome, training.constant_loss)
+
+
+def _crawls(training: TrainingProfile, limits: Limits) -> bool:
+    moved = [u.movement for u in training.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
+    return not training.warming_up and bool(moved) and max(moved) < limits.small_movement
+
+
+def _decays(training: TrainingProfile, limits: Limits) -> bool:
+    """Whether weight decay may pull harder than the gradient, at a pace that shrinks the weights before long."""
+    weights = [u for u in training.updates if u.dimensions >= 2]
+    if not weights or median(u.decay_share for u in weights) <= limits.decay_share / 10:
+        return False
+    remaining = median(u.remaining for u in weights) ** (STEPS / training.steps)
+    return remaining < (1 + limits.decay_remaining) / 2
 
 
 def of_scales(
@@ -83,7 +118,7 @@ def of_scales(
     """Standardised inputs, standardised targets and both, each where the scale is far from 1."""
     targets = objective.targets
     of_targets = of_inputs = None
-    if targets.kind == "values" and objective.quadratic and _odd_targets(targets):
+    if _suspects_targets(objective):
         of_targets = transforms.standardise_targets(targets.mean, targets.std)
     if inputs is not None and has_odd_scales(inputs):
         of_inputs = transforms.standardise_inputs(inputs.train.mean, inputs.train.std)
@@ -134,16 +169,13 @@ def of_the_optimizer(
     if not training.given:
         return
     progress("trying other rates")
-    if not training.warming_up:
-        if diverged(training.outcome, training.constant_loss):
-            for factor, outcome in _until_it_learns(short, _SMALLER_RATES, lambda f: 1 / f, limits):
-                yield Intervention(change=TrainingChange.SMALLER_RATE, factor=factor, outcome=outcome)
-        moved = [u.movement for u in training.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
-        if moved and max(moved) < limits.small_movement:
-            for factor, outcome in _until_it_learns(short, _LARGER_RATES, float, limits):
-                yield Intervention(change=TrainingChange.LARGER_RATE, factor=factor, outcome=outcome)
-    shares = sorted(u.decay_share for u in training.updates if u.dimensions >= 2)
-    if shares and shares[len(shares) // 2] > limits.decay_share / 10:
+    if _runs_away(training):
+        for factor, outcome in _until_it_learns(short, _SMALLER_RATES, lambda f: 1 / f, limits):
+            yield Intervention(change=TrainingChange.SMALLER_RATE, factor=factor, outcome=outcome)
+    if _crawls(training, limits):
+        for factor, outcome in _until_it_learns(short, _LARGER_RATES, float, limits):
+            yield Intervention(change=TrainingChange.LARGER_RATE, factor=factor, outcome=outcome)
+    if _decays(training, limits):
         outcome = short.outcome(change=training_runs.without_decay)
         yield Intervention(change=TrainingChange.NO_WEIGHT_DECAY, outcome=outcome)
 

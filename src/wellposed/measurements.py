@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from .budget import FULL, Plan, StepCost, nominal_seconds
 from .gradcheck.custom_backward import check_custom_functions
 from .gradcheck.result import CustomBackwards
 from .inputs.profile import profile_inputs
 from .inputs.result import InputEffect, InputProfile
-from .interventions import ShortTraining, answer, input_effect, of_scales, of_the_optimizer
+from .interventions import ShortTraining, answer, has_suspects, input_effect, of_scales, of_the_optimizer
 from .lazy import lazy
 from .limits import Limits
 from .objective.label_probes import probe_labels, profile_targets
@@ -22,8 +24,8 @@ from .problem import Problem
 from .report import Unmeasured
 from .rules import RESULTS
 from .rules.updates import diverged
-from .signals._measure import STEPS, TRACED_BATCHES, signal_profile
-from .signals.result import Intervention, SignalProfile, TrainingOutcome, TrainingProfile
+from .signals._measure import STEPS, signal_profile
+from .signals.result import Intervention, SignalProfile, TrainingProfile
 
 if TYPE_CHECKING:
     from .objective import torch_connections as connections
@@ -44,8 +46,13 @@ else:
     sessions = lazy("wellposed.runtime.torch.session")
     training_runs = lazy("wellposed.runtime.torch.training")
 
-_HELD_OUT = 4
+_WORTH_TELLING = 5.0  # seconds that a check is expected to take
 _PROBE_ROWS = 256
+_PROBE_NUMBERS = 1 << 24
+"""Numbers that the operations of the model may write for the rows with which the loss is probed, beyond those of a batch."""
+_PROBE_OUTPUTS = 1 << 20
+"""Numbers that their outputs may have; descents on the outputs alone take some hundred evaluations of the loss."""
+_LEAST_PROBE_ROWS = 4
 
 Progress = Callable[[str], None]
 Result = TypeVar("Result")
@@ -85,12 +92,21 @@ class Context:
     """The rows that can be read at once, for statistics."""
     validation_rows: torch_batches.Rows | None
     """The same of the validation data; None without them."""
+    choose: Callable[[StepCost], Plan]
+    """How much to measure, once a step is known."""
 
-    def probe_batch(self) -> Batch:
+    def probe_batch(self, first: FirstPass, loss: InitialLoss) -> Batch:
         """Rows from all batches at hand: one batch may hold a single class, whose best constant prediction is perfect."""
         if self.whole is None:
             return self.batches[0]
-        return torch_batches.some_rows(self.whole, _PROBE_ROWS, seed=self.seed).to(self.runner.device)
+        rows = min(_PROBE_ROWS, self.most_rows(first, loss))
+        return torch_batches.some_rows(self.whole, rows, seed=self.seed).to(self.runner.device)
+
+    def most_rows(self, first: FirstPass, loss: InitialLoss) -> int:
+        """Rows that the model and the loss may be run on at once: no more memory than a batch takes, or little."""
+        by_model = max(_PROBE_NUMBERS // max(first.numbers, 1), self.batches[0].rows)
+        by_loss = max(_PROBE_OUTPUTS // max(loss.outputs, 1), _LEAST_PROBE_ROWS)
+        return min(by_model, by_loss)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,19 +134,31 @@ class Measured:
     results: dict[type, Any]
     """By type; `Unmeasured` stands in for a measurement that could not be taken."""
     traces: tuple[str, ...]
+    plan: Plan | None
+    """How much was measured; None where the model could not be run."""
+    suspicious: bool
+    """Whether something calls for a short training that this plan leaves out."""
 
 
-def measure(problem: Problem, limits: Limits, *, seed: int, progress: Progress) -> Measured:
+def measure(
+    problem: Problem, limits: Limits, *, seed: int, progress: Progress, choose: Callable[[StepCost], Plan]
+) -> Measured:
     """Take every measurement that this problem allows, in a scope that leaves no trace."""
     read = problem_forms.read_problem(problem)
     runner = sessions.Runner(read)
     scope = restore.preserved_problem(problem, says=False)
     results: dict[type, Any] = {}
     with scope:
-        context = _context(read, runner, limits, seed, progress)
+        context = _context(read, runner, limits, seed, progress, choose)
         for line in MEASUREMENTS:
             _take(line, context, results)
-    return Measured({kind: results[kind] for kind in RESULTS}, scope.traces)
+    others = measured(results, Interventions)
+    return Measured(
+        results={kind: results[kind] for kind in RESULTS},
+        traces=scope.traces,
+        plan=measured(results, Plan),
+        suspicious=others is not None and others.postponed,
+    )
 
 
 def _take(line: Measurement, context: Context, results: dict[type, Any]) -> None:
@@ -150,13 +178,18 @@ def measured(results: Mapping[type, Any], kind: type[Result]) -> Result | None:
 
 
 def _context(
-    problem: Problem, runner: sessions.Runner, limits: Limits, seed: int, progress: Progress
+    problem: Problem,
+    runner: sessions.Runner,
+    limits: Limits,
+    seed: int,
+    progress: Progress,
+    choose: Callable[[StepCost], Plan],
 ) -> Context:
     progress("reading the data")
     train, has_loss = problem.train, problem.loss is not None
     # A defect of the validation data must not speak through the trainings: they are judged on training rows held out.
     drawn, held_out = torch_batches.training_and_held_out(
-        problem, count=STEPS, seed=seed, held=_HELD_OUT, from_validation=False
+        problem, count=STEPS, seed=seed, held=FULL.held_out, from_validation=False
     )
     all_rows = torch_batches.holds_all_rows(train)
     whole = train if all_rows else torch_batches.joined(drawn)
@@ -174,6 +207,7 @@ def _context(
     return Context(
         problem=problem, limits=limits, seed=seed, progress=progress, runner=runner, batches=batches,
         trained_on=trained_on, held_out=held_out, whole=whole, rows=rows, validation_rows=validation_rows,
+        choose=choose,
     )  # fmt: skip
 
 
@@ -210,7 +244,7 @@ def usable_inputs(context: Context, profile: InputProfile | None) -> UsableInput
     if not spoilt and (matrix is None or bool(np.isfinite(matrix).all())):
         return UsableInputs(masked=False)
     context.runner.train_mode()
-    if spoilt and _stays_finite(context, spoilt[:TRACED_BATCHES]):
+    if spoilt and _stays_finite(context, spoilt[: FULL.traced]):
         return UsableInputs(masked=True)
     return Unmeasured(reason="the inputs are not finite: mend those first (WP106)")
 
@@ -239,6 +273,9 @@ class FirstPass:
     """A trace of the model before any training."""
 
     trace: ModelTrace
+    numbers: int
+    """That the operations of the model write for one row."""
+    plan: Plan
 
     @property
     def gradient_squares(self) -> list[float]:
@@ -247,10 +284,28 @@ class FirstPass:
 
 def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
     context.progress("tracing the layers")
-    context.runner.train_mode()
+    runner, seed = context.runner, context.seed
+    runner.train_mode()
     precision = context.problem.precision or "fp32"
-    batches = context.batches[:TRACED_BATCHES]
-    return FirstPass(trace=trace.trace(context.runner, batches, seed=context.seed, precision=precision))
+    started = time.process_time()
+    traced = trace.trace(runner, context.batches[:1], seed=seed, precision=precision)
+    shapes = {name: tuple(p.shape) for name, p in runner.parameters.items()}
+    nominal = nominal_seconds(traced, shapes)
+    step = StepCost(nominal=nominal, measured=time.process_time() - started)
+    numbers = int(sum(o.output.count for o in traced.operations.values())) // max(context.batches[0].rows, 1)
+    plan = context.choose(step)
+    if plan.cost * step.measured > _WORTH_TELLING:
+        context.progress(
+            f"about {plan.cost * step.measured:.0f} s: {plan.cost} steps of {step.measured:.2g} s"
+        )
+    if plan.traced > 1:
+        others = context.batches[1 : plan.traced]
+        traced |= trace.trace(runner, others, seed=seed + 1, precision=precision)
+    return FirstPass(trace=traced, numbers=numbers, plan=plan)
+
+
+def plan(context: Context, first: FirstPass) -> Plan:
+    return first.plan
 
 
 def signals(context: Context, first: FirstPass) -> SignalProfile:
@@ -263,6 +318,7 @@ def _signals(
     profile = signal_profile(
         first.trace,
         later=later,
+        steps=first.plan.steps,
         batches=context.batches,
         precision=context.problem.precision or "fp32",
     )
@@ -279,11 +335,19 @@ class InitialLoss:
     given: bool
     connected: bool | None
     """Whether it has a path to a parameter; None without a loss."""
+    outputs: int
+    """Numbers that the model puts out for one row."""
 
 
 def initial_loss(context: Context, usable: UsableInputs) -> InitialLoss:
-    loss = context.runner.evaluate(context.batches[0]).loss
-    return InitialLoss(given=loss is not None, connected=None if loss is None else bool(loss.requires_grad))
+    batch = context.batches[0]
+    evaluation = context.runner.evaluate(batch)
+    loss, outputs = evaluation.loss, evaluation.tensor
+    return InitialLoss(
+        given=loss is not None,
+        connected=None if loss is None else bool(loss.requires_grad),
+        outputs=0 if outputs is None else outputs.numel() // max(batch.rows, 1),
+    )
 
 
 def trainable(context: Context, loss: InitialLoss) -> TrainableProfile | Unmeasured:
@@ -311,11 +375,11 @@ def usable_loss(context: Context, loss: InitialLoss, first: FirstPass) -> Usable
     return UsableLoss()
 
 
-def objective(context: Context, usable: UsableLoss, first: FirstPass) -> ObjectiveProfile:
+def objective(context: Context, usable: UsableLoss, first: FirstPass, loss: InitialLoss) -> ObjectiveProfile:
     """The loss and its targets, as the probe batch shows them."""
     context.progress("probing the loss")
-    runner, seed = context.runner, context.seed
-    profile = answer(lambda: loss_probes.profile_objective(runner, context.probe_batch(), seed=seed), None)
+    runner, seed, batch = context.runner, context.seed, context.probe_batch(first, loss)
+    profile = answer(lambda: loss_probes.profile_objective(runner, batch, seed=seed), None)
     profile = profile or loss_probes.profile_objective(runner, context.batches[0], seed=seed)
     return replace(profile, output_at=first.trace.output) if first.trace.output else profile
 
@@ -358,12 +422,15 @@ class TrainedCopy:
     """Inputs that change no output."""
     noise: float | None
     noisiest: str | None
+    modes: Mapping[str, Any]
+    """Losses in train and in eval mode, as fields of `WiringProfile`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BaseTraining:
     """A short training with nothing changed, before and after it."""
 
+    plan: Plan
     run: training_runs.TrainingRun
     optimizer: training_runs.OptimizerFacts
     ignored_at_start: tuple[str, ...]
@@ -376,7 +443,9 @@ class BaseTraining:
         return training_runs.at_base_rate if self.optimizer.warming_up else None
 
 
-def base_training(context: Context, probed: ObjectiveProfile, first: FirstPass) -> BaseTraining | Unmeasured:
+def base_training(
+    context: Context, probed: ObjectiveProfile, first: FirstPass, loss: InitialLoss
+) -> BaseTraining | Unmeasured:
     runner, optimizer = context.runner, context.problem.optimizer
     if not runner.parameters:
         return _NO_PARAMETERS
@@ -390,12 +459,14 @@ def base_training(context: Context, probed: ObjectiveProfile, first: FirstPass) 
     facts = training_runs.REFERENCE if optimizer is None else training_runs.optimizer_facts(optimizer)
     trained: list[TrainedCopy] = []
     ignored, same_outputs = _ignored(context), _gives_same_outputs(context)
+    plan = first.plan
     run = training_runs.short_training(
-        runner, context.trained_on, context.held_out, steps=STEPS, seed=context.seed, before=first.trace,
-        change=training_runs.at_base_rate if facts.warming_up else None,
-        and_then=lambda later: trained.append(_on_the_trained_copy(context, later)),
+        runner, context.trained_on, context.held_out[: plan.held_out], steps=plan.steps, seed=context.seed,
+        before=first.trace, traced=plan.traced, change=training_runs.at_base_rate if facts.warming_up else None,
+        and_then=lambda later: trained.append(_on_the_trained_copy(context, first, loss, later)),
     )  # fmt: skip
     return BaseTraining(
+        plan=plan,
         run=run,
         optimizer=facts,
         ignored_at_start=ignored,
@@ -404,17 +475,27 @@ def base_training(context: Context, probed: ObjectiveProfile, first: FirstPass) 
     )
 
 
-def _on_the_trained_copy(context: Context, later: ModelTrace | None) -> TrainedCopy:
+def _on_the_trained_copy(
+    context: Context, first: FirstPass, initial: InitialLoss, later: ModelTrace | None
+) -> TrainedCopy:
     runner, seed = context.runner, context.seed
     runner.train_mode()
-    loss = answer(lambda: sessions.mean_loss(runner, [context.probe_batch()], seed=seed), None)
+    loss = answer(lambda: sessions.mean_loss(runner, [context.probe_batch(first, initial)], seed=seed), None)
     same_outputs, ignored = _gives_same_outputs(context), _ignored(context)
     runner.train_mode()
     # On the trained copy: a head that starts at zero has no signal yet.
-    noise, noisiest = trace.dropout_noise(runner, context.batches[0], seed=seed)
-    return TrainedCopy(
-        trace=later, loss=loss, same_outputs=same_outputs, ignored=ignored, noise=noise, noisiest=noisiest
+    noise, noisiest = trace.dropout_noise(
+        runner, context.batches[0], seed=seed, draws=first.plan.dropout_draws
     )
+    runner.train_mode()
+    plan = first.plan
+    modes = {} if later is None else connections.train_eval_gap(
+        runner, context.trained_on[: plan.settling_batches], passes=plan.settling_passes, seed=seed
+    )  # fmt: skip
+    return TrainedCopy(
+        trace=later, loss=loss, same_outputs=same_outputs, ignored=ignored, noise=noise, noisiest=noisiest,
+        modes=modes,
+    )  # fmt: skip
 
 
 def _gives_same_outputs(context: Context) -> bool:
@@ -426,27 +507,35 @@ def _ignored(context: Context) -> tuple[str, ...]:
     return answer(lambda: connections.ignored_inputs(runner, batch, seed=context.seed), ())
 
 
-def training(context: Context, base: BaseTraining, probed: ObjectiveProfile) -> TrainingProfile:
+def training(
+    context: Context, base: BaseTraining, probed: ObjectiveProfile, first: FirstPass, loss: InitialLoss
+) -> TrainingProfile:
+    held_out = context.held_out[: base.plan.held_out]
+    most_rows = context.most_rows(first, loss)
     facts = base.optimizer
     return TrainingProfile(
-        outcome=base.run.outcome, steps=STEPS, optimizer=facts.name, learning_rate=facts.rate,
+        outcome=base.run.outcome, steps=base.plan.steps, optimizer=facts.name, learning_rate=facts.rate,
         weight_decay=facts.weight_decay, warming_up=facts.warming_up, updates=base.run.updates,
-        constant_loss=_held_out_constant(context, probed.constant),
+        constant_loss=_held_out_constant(context, probed.constant, held_out, most_rows),
     )  # fmt: skip
 
 
-def _held_out_constant(context: Context, constant: float | None) -> float | None:
-    """What a constant prediction has on the very rows that the trainings are judged by."""
+def _held_out_constant(
+    context: Context, constant: float | None, batches: Sequence[Batch], most_rows: int
+) -> float | None:
+    """What a constant prediction has on the very rows that the trainings are judged by, or on so many of them."""
     if constant is None:
         return None
     runner, seed = context.runner, context.seed
     runner.train_mode()
-    held_out = torch_batches.joined(context.held_out)
-    batch = context.held_out[0] if held_out is None else held_out
+    held_out = torch_batches.joined(batches)
+    batch = batches[0] if held_out is None else held_out
+    if batch.rows > most_rows:
+        batch = torch_batches.some_rows(batch, most_rows, seed=seed)
     constant = answer(lambda: loss_probes.constant_loss(runner, batch, seed=seed), constant)
     if held_out is None or constant is None:
         return constant
-    return constant / _loss_of_joined(context, held_out, context.held_out)
+    return constant / _loss_of_joined(context, batch, batches)
 
 
 def _loss_of_joined(context: Context, joined: Batch, parts: Sequence[Batch]) -> float:
@@ -506,20 +595,17 @@ def wiring(
         (None, "the model refuses a batch with one sample replaced"),
     )
     runner.train_mode()
+    modes = (
+        {"gap_reason": "the short training diverged"}
+        if diverged(training.outcome, None)
+        else base.trained.modes
+    )
     return WiringProfile(
         trainable=len(runner.trainable), unreached=unreached, outside_optimizer=outside, apart=apart, foreign=foreign,
         leak=leak, leak_reason=leak_reason,
         ignored=tuple(name for name in base.trained.ignored if name in base.ignored_at_start),
-        constant_loss=training.constant_loss, **_train_eval_gap(context, base, training.outcome),
+        constant_loss=training.constant_loss, **modes,
     )  # fmt: skip
-
-
-def _train_eval_gap(context: Context, base: BaseTraining, outcome: TrainingOutcome) -> dict[str, Any]:
-    if diverged(outcome, None):
-        return {"gap_reason": "the short training diverged"}
-    return connections.train_eval_gap(
-        context.runner, context.trained_on[:8], steps=STEPS, seed=context.seed, change=base.at_base_rate
-    )
 
 
 # --- short trainings with one thing changed
@@ -531,6 +617,8 @@ class Interventions:
 
     tried: tuple[Intervention, ...]
     effect: InputEffect | None
+    postponed: bool = False
+    """Whether they were called for and left to a plan that takes all steps."""
 
 
 def interventions(
@@ -540,12 +628,16 @@ def interventions(
     base: BaseTraining,
     inputs: InputProfile | None,
 ) -> Interventions:
+    if base.plan is not FULL:
+        suspects = has_suspects(training, probed, inputs, context.limits)
+        return Interventions(tried=(), effect=None, postponed=suspects)
     short = ShortTraining(
         runner=context.runner,
         batches=context.trained_on,
-        held_out=context.held_out,
+        held_out=context.held_out[: base.plan.held_out],
         at_base_rate=base.at_base_rate,
         seed=context.seed,
+        steps=base.plan.steps,
     )
     scales = tuple(of_scales(short, probed, inputs, context.progress))
     effect = None if inputs is None else input_effect(short, training, inputs, scales)
@@ -602,15 +694,16 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     _line(UsableInputs, (), usable_inputs, uses=(InputProfile,)),
     _line(InputProfile, (InputProfile, UsableInputs), inputs_masked),
     _line(FirstPass, (UsableInputs,), first_pass),
+    _line(Plan, (FirstPass,), plan),
     _line(SignalProfile, (FirstPass,), signals),
     _line(InitialLoss, (UsableInputs,), initial_loss),
     _line(TrainableProfile, (InitialLoss,), trainable),
     _line(UsableLoss, (InitialLoss, FirstPass), usable_loss),
-    _line(ObjectiveProfile, (UsableLoss, FirstPass), objective),
+    _line(ObjectiveProfile, (UsableLoss, FirstPass, InitialLoss), objective),
     _line(TargetProfile, (ObjectiveProfile,), targets),
     _line(ObjectiveProfile, (ObjectiveProfile,), objective_of_all_rows),
-    _line(BaseTraining, (ObjectiveProfile, FirstPass), base_training),
-    _line(TrainingProfile, (BaseTraining, ObjectiveProfile), training),
+    _line(BaseTraining, (ObjectiveProfile, FirstPass, InitialLoss), base_training),
+    _line(TrainingProfile, (BaseTraining, ObjectiveProfile, FirstPass, InitialLoss), training),
     _line(ObjectiveProfile, (ObjectiveProfile, BaseTraining), objective_after_training),
     _line(SignalProfile, (SignalProfile, FirstPass, BaseTraining, TrainingProfile), signals_after_training),
     _line(WiringProfile, (FirstPass, BaseTraining, TrainingProfile), wiring),

@@ -45,12 +45,13 @@ PATHS = [5, True, None, "", "a\0b", b"a", ["a"]]
 CHOICES = ["", "near-miss", 5, None, ["auto"], b"auto"]
 COUNTS = [0, -5, 1.5, "5", None, True, NAN, INF, [5]]
 KEYS = ["", "  ", ",,", 5, 1.5, True, b"WP1", object(), ["WP101", None], [5], {}, [""]]
+BUDGETS = ["", "quic", "0s", "-3", "nan", 0, -1.0, NAN, INF, True, None, [60], {}]
 NUMBERS = ["a", NAN, INF, -1.0, True, None, [1.0], 1j, np.array([1.0, 2.0]), {}]
 
 DOORS: dict[str, tuple[Callable[..., Any], dict[str, list[Any]]]] = {
     "check": (
         lambda **o: wp.check(problem(), **o),
-        {"seed": SEEDS, "progress": CALLABLES, "select": [*KEYS, []], "ignore": KEYS, "limits": [3, {}, wp.Limits], "isolate": FLAGS},
+        {"seed": SEEDS, "progress": CALLABLES, "select": [*KEYS, []], "ignore": KEYS, "limits": [3, {}, wp.Limits], "isolate": FLAGS, "budget": BUDGETS},
     ),
     "fix": (
         lambda **o: wp.fix(problem(), **o),

@@ -12,7 +12,7 @@ import wellposed as wp
 
 SIGNATURES = {
     "check": "model, loss=None, train=None, *, validation=None, optimizer=None, precision=None, select=None, "
-    "ignore=(), limits=None, seed=0, progress=None, isolate=False",
+    "ignore=(), limits=None, seed=0, progress=None, isolate=False, budget='normal'",
     "fix": "model, loss=None, train=None, *, validation=None, optimizer=None, in_place=False, seed=0, progress=None",
     "race": "before, after, *, steps=200, seeds=5, progress=None, isolate=False",
     "measure_signals": "model, loss=None, train=None, *, optimizer=None, seed=0, isolate=False",

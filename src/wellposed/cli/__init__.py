@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from ..choices import BUDGETS
 from ..errors import ArgumentError, ArtifactError, WellposedError
 from ..lazy import lazy
 from ..own_files import read_bounded, save
@@ -29,6 +30,7 @@ from .normalizing import normalize
 from .printing import EXIT_CODES, note, notes_of, open_closed_streams, say, show, silence, wrote
 
 _check = lazy("wellposed._check")
+_budgets = lazy("wellposed.budget")
 _fix = lazy("wellposed._fix")
 demo_story = lazy("wellposed.demo")
 initialization = lazy("wellposed.initialization")
@@ -125,6 +127,13 @@ def _codes(
     return tuple(dict.fromkeys(rule.code for key in keys for rule in rule_pages.matching(key)))
 
 
+def _budget(context: click.Context, parameter: click.Parameter, given: str) -> str | float:
+    try:
+        return _budgets.checked(given)
+    except ArgumentError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def _limits(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, float]:
     """Limits by name; one that is given twice takes the last value."""
     known = {field.name for field in fields(limit_values.Limits)} if given else set()
@@ -155,6 +164,14 @@ def _limit(text: str, known: set[str]) -> tuple[str, float]:
 @click.option("--select", multiple=True, callback=_codes, help="Only these: codes, names or prefixes (WP1).")
 @click.option("--ignore", multiple=True, callback=_codes, help="Not these rules.")
 @click.option("--isolate", is_flag=True, help="Check in a process of its own: a crash there is reported.")
+@click.option(
+    "--budget",
+    default="normal",
+    show_default=True,
+    metavar="BUDGET",
+    callback=_budget,
+    help=f"How much to look at: {', '.join(BUDGETS)}, or seconds, as 60s.",
+)
 @arguments.seed
 @arguments.form
 @arguments.output("Save the report here too, as JSON for `wellposed report`.")

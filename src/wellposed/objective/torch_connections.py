@@ -12,23 +12,18 @@ from torch import nn
 from ..errors import UserCodeError
 from ..runtime.model_trace import ModelTrace
 from ..runtime.torch.batch import Batch, is_dense, take
-from ..runtime.torch.restore import preserved
 from ..runtime.torch.session import (
     Runner,
     clear_gradients,
     losses_of,
     mean_loss,
     outputs_without_gradients,
-    reference_optimizer,
     seed_everything,
-    take_steps,
 )
 from ..runtime.torch.trace import graph_nodes
-from ..runtime.torch.training import ChangeOptimizer
 from .result import Unreached
 
 _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
-_SETTLING_PASSES = 10
 _ROUNDINGS = 100  # of the loss: what is cancelled later leaves its own rounding behind
 _STANDING_STILL = 1e-3  # such a momentum needs thousands of steps to come near the statistics of the data
 
@@ -221,39 +216,37 @@ def _takes_fewer_rows(runner: Runner, batch: Batch, plain: torch.Tensor, seed: i
     return fewer is not None and fewer.shape[1:] == plain.shape[1:]
 
 
-def train_eval_gap(
-    runner: Runner, batches: Sequence[Batch], *, steps: int, seed: int, change: ChangeOptimizer | None = None
-) -> dict[str, Any]:
-    """Loss in train and eval mode on the same batches after a short training and time for statistics to settle."""
-    with preserved(runner.problem.model, runner.problem.loss, runner.problem.optimizer):
-        tracked = [
-            m for m in runner.modules if isinstance(m, _BATCH_NORMS) and m.track_running_stats and m.training
-        ]
-        optimizer = runner.problem.optimizer or reference_optimizer(runner)
-        if change is not None:
-            change(optimizer)
-        take_steps(runner, batches, steps=steps, optimizer=optimizer, seed=seed)
-        clear_gradients(runner)
-        before = {m: m.running_mean.clone() for m in tracked if m.running_mean is not None}
-        counted = {m: m.num_batches_tracked.clone() for m in before if m.num_batches_tracked is not None}
-        mean_loss(runner, batches[:1], seed=seed)
-        still = [
-            m
-            for m, mean in before.items()
-            if not (
-                m in counted and bool((m.num_batches_tracked == counted[m]).all())
-            )  # it did not run at all
-            if (m.running_mean is not None and torch.equal(m.running_mean, mean))
-            or (m.momentum is not None and m.momentum < _STANDING_STILL)
-        ]
-        for module in tracked:
-            if module not in still:
-                module.momentum = None  # cumulative: settles in as many passes as there are batches
-                module.reset_running_stats()
-        # Each pass draws its own dropout: together they say what train mode gives on average.
-        draws = np.array([losses_of(runner, batches, seed=seed + i) for i in range(_SETTLING_PASSES)])
-        runner.train_mode(False)
-        evaluated = np.array(losses_of(runner, batches, seed=seed))
+def train_eval_gap(runner: Runner, batches: Sequence[Batch], *, passes: int, seed: int) -> dict[str, Any]:
+    """Loss in train and eval mode on the same batches, once running statistics had that many passes to settle.
+
+    It resets those statistics: use inside `restore.preserved`.
+    """
+    clear_gradients(runner)
+    if _modes_agree(runner, batches[0], seed=seed):
+        same = float(np.mean(losses_of(runner, batches, seed=seed)))
+        return {"train_loss": same, "eval_loss": same, "gap_error": 0.0}
+    tracked = [
+        m for m in runner.modules if isinstance(m, _BATCH_NORMS) and m.track_running_stats and m.training
+    ]
+    before = {m: m.running_mean.clone() for m in tracked if m.running_mean is not None}
+    counted = {m: m.num_batches_tracked.clone() for m in before if m.num_batches_tracked is not None}
+    mean_loss(runner, batches[:1], seed=seed)
+    still = [
+        m
+        for m, mean in before.items()
+        # Not those that did not run at all.
+        if not (m in counted and bool((m.num_batches_tracked == counted[m]).all()))
+        if (m.running_mean is not None and torch.equal(m.running_mean, mean))
+        or (m.momentum is not None and m.momentum < _STANDING_STILL)
+    ]
+    for module in tracked:
+        if module not in still:
+            module.momentum = None  # cumulative: settles in as many passes as there are batches
+            module.reset_running_stats()
+    # Each pass draws its own dropout: together they say what train mode gives on average.
+    draws = np.array([losses_of(runner, batches, seed=seed + i) for i in range(passes)])
+    runner.train_mode(False)
+    evaluated = np.array(losses_of(runner, batches, seed=seed))
     names = runner.names()
     train = draws.mean(0)
     gaps = evaluated - train
@@ -263,6 +256,15 @@ def train_eval_gap(
         "gap_error": float(gaps.std(ddof=1)) / len(gaps) ** 0.5 if len(gaps) > 2 else None,
         "frozen_statistics": tuple(names[m] for m in still),
     }
+
+
+def _modes_agree(runner: Runner, batch: Batch, *, seed: int) -> bool:
+    """Whether the model does the same in eval mode, to the bit."""
+    train = outputs_without_gradients(runner, batch, seed=seed)
+    runner.train_mode(False)
+    evaluated = outputs_without_gradients(runner, batch, seed=seed)
+    runner.train_mode()
+    return train is not None and evaluated is not None and torch.equal(train, evaluated)
 
 
 def ignored_inputs(runner: Runner, batch: Batch, *, seed: int) -> tuple[str, ...]:

@@ -100,18 +100,18 @@ def _measured(given: Problem, seed: int) -> SignalProfile:
             if goes_backward
             else None
         )
-    return signal_profile(first, later=later, batches=drawn, precision="fp32")
+    return signal_profile(first, later=later, steps=STEPS, batches=drawn, precision="fp32")
 
 
 def signal_profile(
-    first: ModelTrace, *, later: ModelTrace | None, batches: Sequence[Any], precision: str
+    first: ModelTrace, *, later: ModelTrace | None, steps: int, batches: Sequence[Any], precision: str
 ) -> SignalProfile:
     """Put together what the traces before and after the steps show."""
     after = () if later is None else layer_signals(later)
     return SignalProfile(
         layers=layer_signals(first),
         later=after,
-        steps=STEPS if after else 0,
+        steps=steps if after else 0,
         input_std=_input_std(batches[0]),
         output=first.output,
         nonfinite=nonfinite_origin(first, step=0),

@@ -56,7 +56,7 @@ _TORCH_OR_GENERATED = os.path.join(os.path.dirname(torch.__file__), ""), "<"
 
 
 def trace(runner: Runner, batches: Sequence[Batch], *, seed: int, precision: str = "fp32") -> ModelTrace:
-    """Run forward and backward on each batch. Use inside `restore.preserved`."""
+    """Run forward and backward on each batch, with the random state of `seed`, `seed` + 1, … Use inside `restore.preserved`."""
     tracer = _Tracer(runner, FLUSH_BELOW.get(precision, 0.0))
     trainable = runner.trainable  # as it is before a forward pass that freezes or unfreezes
     squares: dict[str, list[torch.Tensor | float]] = {name: [] for name in trainable}

@@ -37,6 +37,7 @@ def short_training(
     seed: int,
     change: ChangeOptimizer | None = None,
     before: ModelTrace | None = None,
+    traced: int = 3,
     and_then: Callable[[ModelTrace | None], None] | None = None,
 ) -> TrainingRun:
     """Take `steps` steps from the present state, in a scope of its own.
@@ -47,6 +48,8 @@ def short_training(
         Applied to the optimizer (and, through a closure, to the model) before the first step.
     before
         A trace at the present state; given it, the movement of every parameter and a trace at the end are measured too.
+    traced
+        Batches of that trace.
     and_then
         Called at the end inside the scope, with the later trace: for what must be measured on the trained copy.
     """
@@ -70,7 +73,7 @@ def short_training(
         later = None
         if before is not None and all(map(_is_finite, (losses[-1], end))):
             runner.train_mode()
-            later = trace(runner, batches[:3], seed=seed)
+            later = trace(runner, batches[:traced], seed=seed)
         if and_then is not None:
             and_then(later)
     return TrainingRun(
