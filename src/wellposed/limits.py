@@ -254,6 +254,11 @@ class Limits:
         unit="change over std",
         source="healthy problems show exactly 0; rounding of batched kernels may differ by batch size",
     )
+    future_leak: float = _limit(
+        1e-3,
+        unit="change over std",
+        source="causal models show exactly 0; rounding of fused attention may differ by 1e-6",
+    )
     eval_gap: float = _limit(
         1.0, unit="share of the train-mode loss", source="statistics of a few batches differ by less"
     )

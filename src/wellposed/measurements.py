@@ -19,7 +19,14 @@ from .interventions import ShortTraining, answer, has_suspects, input_effect, of
 from .lazy import lazy
 from .limits import Limits
 from .objective.label_probes import probe_labels, profile_targets
-from .objective.result import LabelProfile, ObjectiveProfile, TargetProfile, TrainableProfile, WiringProfile
+from .objective.result import (
+    LabelProfile,
+    ObjectiveProfile,
+    TargetProfile,
+    TrainableProfile,
+    UnusedSlice,
+    WiringProfile,
+)
 from .problem import Problem
 from .report import Unmeasured
 from .rules import RESULTS
@@ -422,6 +429,8 @@ class TrainedCopy:
     """Inputs that change no output."""
     noise: float | None
     noisiest: str | None
+    unused: tuple[UnusedSlice, ...]
+    """Rows of weights that the loss does not depend on."""
     modes: Mapping[str, Any]
     """Losses in train and in eval mode, as fields of `WiringProfile`."""
 
@@ -489,12 +498,15 @@ def _on_the_trained_copy(
     )
     runner.train_mode()
     plan = first.plan
+    unused = () if later is None else connections.unused_slices(
+        runner, context.batches[: plan.settling_batches], first.trace, later, seed=seed
+    )  # fmt: skip
     modes = {} if later is None else connections.train_eval_gap(
         runner, context.trained_on[: plan.settling_batches], passes=plan.settling_passes, seed=seed
     )  # fmt: skip
     return TrainedCopy(
         trace=later, loss=loss, same_outputs=same_outputs, ignored=ignored, noise=noise, noisiest=noisiest,
-        modes=modes,
+        unused=unused, modes=modes,
     )  # fmt: skip
 
 
@@ -594,6 +606,7 @@ def wiring(
         lambda: connections.batch_leak(runner, batch, rows_first=rows_first, seed=seed),
         (None, "the model refuses a batch with one sample replaced"),
     )
+    future = answer(lambda: connections.future_leak(runner, batch, seed=seed), None)
     runner.train_mode()
     modes = (
         {"gap_reason": "the short training diverged"}
@@ -604,7 +617,7 @@ def wiring(
         trainable=len(runner.trainable), unreached=unreached, outside_optimizer=outside, apart=apart, foreign=foreign,
         leak=leak, leak_reason=leak_reason,
         ignored=tuple(name for name in base.trained.ignored if name in base.ignored_at_start),
-        constant_loss=training.constant_loss, **modes,
+        constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future, **modes,
     )  # fmt: skip
 
 

@@ -162,6 +162,47 @@ def two_inputs(*, uses_second: bool) -> Problem:
     )
 
 
+class NextToken(nn.Module):
+    """Mean of the tokens so far, or of all of them."""
+
+    def __init__(self, *, causal: bool) -> None:
+        super().__init__()
+        self.embed, self.hidden, self.head = nn.Embedding(8, 32), nn.Linear(32, 32), nn.Linear(32, 8)
+        self.causal = causal
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embed(tokens)
+        length = tokens.shape[1]
+        weights = torch.ones(length, length)
+        weights = weights.tril() if self.causal else weights
+        x = x + (weights / weights.sum(1, keepdim=True)) @ x
+        return self.head(torch.relu(self.hidden(x)))
+
+
+def next_token(*, causal: bool) -> Problem:
+    draw = torch.Generator().manual_seed(0)
+    start, step = (torch.randint(8, (96, 1), generator=draw) for _ in range(2))
+    text = (start + step.clamp(min=1) * torch.arange(13)) % 8
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    return problem(lambda: NextToken(causal=causal), loss, (text[:, :-1], text[:, 1:]), optimizer=adam())
+
+
+class FusedProjection(nn.Module):
+    """Three projections in one layer, each a slice of its output."""
+
+    def __init__(self, *, taken: tuple[int, ...]) -> None:
+        super().__init__()
+        self.fused, self.head, self.taken = nn.Linear(FEATURES, 3 * 16), nn.Linear(16, CLASSES), taken
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.fused(x).split(16, dim=1)
+        a, b, c = (parts[i] for i in self.taken)
+        return self.head(torch.relu(a) + torch.tanh(b) * c)
+
+
 def mixing_the_batch(hidden: Tensor) -> Tensor:
     return hidden.t().reshape(len(hidden), -1)
 
@@ -222,10 +263,12 @@ SICK: dict[str, Builder] = {
         with_middle(lambda: nn.BatchNorm1d(32, momentum=0.0)), data=(5 + inputs(), classes_of(inputs()))
     ),
     "WP605": lambda: two_inputs(uses_second=False),
+    "WP606": lambda: next_token(causal=False),
     "WP607": lambda: problem(optimizer=sgd(1000.0)),
     "WP608": lambda: problem(optimizer=sgd(1e-6)),
     "WP609": lambda: problem(optimizer=sgd(0.05, weight_decay=10.0)),
     "WP610": lambda: problem(changed(mlp(), lambda model: model.requires_grad_(False))),
+    "WP611": lambda: problem(lambda: FusedProjection(taken=(0, 1, 1))),
 }
 
 
@@ -331,8 +374,10 @@ HEALTHY: dict[str, Builder] = {
     "WP603": batch_normalised,
     "WP604": batch_normalised,
     "WP605": lambda: two_inputs(uses_second=True),
+    "WP606": lambda: next_token(causal=True),
     "WP607": decayed,
     "WP608": decayed,
     "WP609": decayed,
     "WP610": frozen_backbone,
+    "WP611": lambda: problem(lambda: FusedProjection(taken=(0, 1, 2))),
 }

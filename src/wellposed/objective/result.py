@@ -123,6 +123,18 @@ class Unreached:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnusedSlice:
+    """Neighbouring rows of a weight (the weights into some units) that the loss does not depend on."""
+
+    name: str
+    start: int
+    stop: int
+    """Rows `start` to `stop` - 1."""
+    rows: int
+    """Of the whole weight."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class WiringProfile:
     """Who is connected to whom."""
 
@@ -151,6 +163,10 @@ class WiringProfile:
     gap_reason: str = ""
     ignored: tuple[str, ...] = ()
     """Inputs that change nothing in the outputs."""
+    future_leak: float | None = None
+    """Largest change of outputs, over their std, when later inputs are replaced, where the targets are the inputs one step on; None elsewhere."""
+    unused_slices: tuple[UnusedSlice, ...] = ()
+    """After the steps."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,13 @@ from ..runtime.torch.session import (
     seed_everything,
 )
 from ..runtime.torch.trace import graph_nodes
-from .result import Unreached
+from .result import Unreached, UnusedSlice
 
 _BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 _ROUNDINGS = 100  # of the loss: what is cancelled later leaves its own rounding behind
+_MOSTLY = 0.9  # of the targets: ends of texts and unknown words may differ
+_PRODUCTS = ("linear", "addmm", "matmul", "mm", "conv1d", "conv2d", "conv3d")
+_LEAST_ROWS = 4
 _STANDING_STILL = 1e-3  # such a momentum needs thousands of steps to come near the statistics of the data
 
 
@@ -265,6 +269,123 @@ def _modes_agree(runner: Runner, batch: Batch, *, seed: int) -> bool:
     evaluated = outputs_without_gradients(runner, batch, seed=seed)
     runner.train_mode()
     return train is not None and evaluated is not None and torch.equal(train, evaluated)
+
+
+def future_leak(runner: Runner, batch: Batch, *, seed: int) -> float | None:
+    """Largest change of outputs, over their std, when the inputs of later positions are replaced, in eval mode.
+
+    None unless the targets are the inputs one position on: only then may no output see what comes after it.
+    """
+    shifted = _shifted_input(batch)
+    if shifted is None:
+        return None
+    index, axis = shifted
+    tensors = list(batch.tensors)
+    x = tensors[index].movedim(axis, 1)
+    middle = x.shape[1] // 2
+    others = torch.cat([x[:, :middle], x.roll(1, 0)[:, middle:]], 1)
+    if torch.equal(others[:, middle], x[:, middle]):
+        return None
+    tensors[index] = others.movedim(1, axis)
+    runner.train_mode(False)
+    plain, again, changed = (
+        outputs_without_gradients(runner, b, seed=seed) for b in (batch, batch, batch.with_inputs(*tensors))
+    )
+    runner.train_mode()
+    if plain is None or again is None or changed is None or not torch.equal(plain, again):
+        return None
+    by_position = [_by_position(o, x.shape[:2], axis) for o in (plain, changed)]
+    if by_position[0] is None or by_position[1] is None:
+        return None
+    counted = _counted(batch.targets.reshape(tensors[index].shape).movedim(axis, 1))[:, :middle]
+    before, after = (o[:, :middle][counted].double() for o in by_position if o is not None)
+    return float((after - before).abs().max()) / (float(before.std()) + 1e-12) if before.numel() > 1 else None
+
+
+def _shifted_input(batch: Batch) -> tuple[int, int] | None:
+    """The position of the input whose next entries the targets are, and the axis along which they are."""
+    y = batch.targets
+    if not isinstance(y, torch.Tensor) or batch.rows < 2:
+        return None
+    for index, x in enumerate(batch.tensors):
+        if x.ndim < 2 or x.numel() != y.numel() or x.dtype != y.dtype:
+            continue
+        for axis in (1, 0):
+            inputs, targets = (t.reshape(x.shape).movedim(axis, 1) for t in (x, y))
+            counted = _counted(targets)[:, :-1]
+            if inputs.shape[1] < 4 or int(counted.sum()) < 8:
+                continue
+            next_one = (inputs[:, 1:] == targets[:, :-1])[counted].double().mean()
+            same_one = (inputs[:, :-1] == targets[:, :-1])[counted].double().mean()
+            if next_one > _MOSTLY and same_one < _MOSTLY:
+                return index, axis
+    return None
+
+
+def _counted(targets: torch.Tensor) -> torch.Tensor:
+    """Which targets the loss does not leave out, as it does negative codes."""
+    return torch.ones_like(targets, dtype=torch.bool) if targets.is_floating_point() else targets >= 0
+
+
+def _by_position(outputs: torch.Tensor, shape: torch.Size, axis: int) -> torch.Tensor | None:
+    """Outputs with the samples first and the positions second; None where their shape does not tell which these are."""
+    samples, positions = shape
+    if outputs.ndim >= 2 and outputs.movedim(axis, 1).shape[:2] == shape:
+        return outputs.movedim(axis, 1)
+    if outputs.ndim == 3 and axis == 1 and (outputs.shape[0], outputs.shape[2]) == shape:
+        return outputs.movedim(2, 1)
+    if outputs.ndim == 2 and len(outputs) == samples * positions:
+        split = outputs.reshape(*((samples, positions) if axis == 1 else (positions, samples)), -1)
+        return split.movedim(axis, 1)
+    return None
+
+
+def unused_slices(
+    runner: Runner, batches: Sequence[Batch], first: ModelTrace, later: ModelTrace, *, seed: int
+) -> tuple[UnusedSlice, ...]:
+    """Neighbouring rows of weights that got no gradient, and whose values do not matter to the loss of any of the batches.
+
+    Neither before nor after some steps: gates that start closed hide what is behind them, and units may die.
+    """
+    products = {n for key, o in first.operations.items() if key.name in _PRODUCTS for n in o.parameters}
+    silent = {
+        name: run
+        for name, awake in later.awake_rows.items()
+        if name in products and name in first.awake_rows
+        if (run := _silent_rows(awake | first.awake_rows[name])) is not None
+    }
+    if not silent:
+        return ()
+    plain, trainable = losses_of(runner, batches, seed=seed), runner.trainable
+    return tuple(
+        UnusedSlice(name=name, start=start, stop=stop, rows=len(trainable[name]))
+        for name, (start, stop) in silent.items()
+        if _losses_without(runner, trainable[name], start, stop, batches, seed=seed) == plain
+    )
+
+
+def _silent_rows(awake: np.ndarray) -> tuple[int, int] | None:
+    """The longest run of rows without a gradient, where others have one and the run is an eighth of all or more."""
+    ends = [-1, *np.flatnonzero(awake).tolist(), len(awake)]
+    start, stop = max(((a + 1, b) for a, b in pairwise(ends)), key=lambda run: run[1] - run[0])
+    return (start, stop) if max(_LEAST_ROWS, len(awake) / 8) <= stop - start < len(awake) else None
+
+
+def _losses_without(
+    runner: Runner, parameter: nn.Parameter, start: int, stop: int, batches: Sequence[Batch], *, seed: int
+) -> list[float]:
+    """The losses with some rows of a weight drawn at random, a hundred times as large."""
+    original = parameter.detach().clone()
+    generator = torch.Generator(device=parameter.device).manual_seed(seed)
+    noise = torch.randn(original[start:stop].shape, generator=generator, device=original.device)
+    size = float(original.double().square().mean()) ** 0.5 or 1.0
+    with torch.no_grad():
+        parameter[start:stop] = (100 * size * noise).to(original.dtype)
+    try:
+        return losses_of(runner, batches, seed=seed)
+    finally:
+        with torch.no_grad():
+            parameter.copy_(original)
 
 
 def ignored_inputs(runner: Runner, batch: Batch, *, seed: int) -> tuple[str, ...]:

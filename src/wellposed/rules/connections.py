@@ -171,6 +171,36 @@ def ignored_input(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]
         )
 
 
+def future_leak(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.future_leak is None:
+        yield NoVerdict(reason="the targets are not the inputs one position on", outcome="not applicable")
+    elif not profile.future_leak <= limits.future_leak:
+        yield Defect(
+            where="model",
+            summary=f"the targets are the inputs one position on, and later inputs change earlier outputs by {profile.future_leak:.2g} of their std (limit {limits.future_leak:g})",
+            quantity="change of outputs over their std when later inputs are replaced",
+            measured=profile.future_leak,
+            limit=limits.future_leak,
+            why="the answer stands among what the model sees: the loss falls to nearly nothing, and nothing is learned that helps to predict",
+            fix="mask what comes after each position (is_causal=True, or a mask from tril with diagonal=0); no bidirectional layer, no norm or mean over the positions",
+            confidence="confirmed",
+        )
+
+
+def unused_slice(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    for unused in profile.unused_slices:
+        yield Defect(
+            where=unused.name,
+            summary=f"rows {unused.start} to {unused.stop - 1} of {unused.rows} change nothing in the loss, whatever they hold, after the first steps too",
+            quantity="rows that the loss does not depend on",
+            measured=float(unused.stop - unused.start),
+            limit=0.0,
+            why="part of what this layer computes is never read: one slice of a fused projection was taken twice, or some outputs enter no term of the loss",
+            fix="check how its output is split or indexed; if the rest is meant to be unused, make the layer smaller",
+            confidence="confirmed",
+        )
+
+
 def nothing_trains(profile: TrainableProfile, limits: Limits) -> Iterator[Judgement]:
     if not profile.trainable:
         yield Defect(

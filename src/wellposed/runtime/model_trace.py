@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 Key = TypeVar("Key")
 Value = TypeVar("Value", "Operation", "ModuleOutput")
 
@@ -163,6 +166,8 @@ class ModelTrace:
     nonfinite: NonFinite | None = None
     gradient_squares: dict[str, list[float]] = field(default_factory=dict)
     """By parameter: the mean square of its gradient in each batch; NaN where it is not finite, -1 where it is absent."""
+    awake_rows: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """By parameter with two axes or more: which of its rows had a gradient in any batch."""
 
     def __or__(self, other: ModelTrace) -> ModelTrace:
         order = {key: i for i, key in enumerate({**self.operations, **other.operations})}
@@ -181,6 +186,8 @@ class ModelTrace:
             output=self.output or other.output,
             nonfinite=self.nonfinite or other.nonfinite,
             gradient_squares=squares,
+            awake_rows=self.awake_rows
+            | {n: self.awake_rows[n] | a if n in self.awake_rows else a for n, a in other.awake_rows.items()},
         )
 
 

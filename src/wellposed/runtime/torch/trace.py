@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules import module as torch_modules
@@ -49,7 +50,7 @@ _GRAPH_NODES = 200_000
 _OUTPUT_OPERATIONS = (
     6  # a functional sigmoid, a view, a squeeze: what may stand between a layer and the output
 )
-_PIECE = 1 << 22  # entries that are held in double precision at a time
+_SAMPLED = 1 << 18  # entries of a tensor that are summed up
 _OCCURRENCES = 1 << 10  # of one line in one run; later ones are added to the last
 _OWN = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "")
 _TORCH_OR_GENERATED = os.path.join(os.path.dirname(torch.__file__), ""), "<"
@@ -74,6 +75,7 @@ def trace(runner: Runner, batches: Sequence[Batch], *, seed: int, precision: str
             tracer.backward(evaluation.loss)
         for name, parameter in trainable.items():
             squares[name].append(_mean_square(parameter.grad))
+            tracer.note_rows(name, parameter.grad)
     gradient_squares = {name: [float(s) for s in values] for name, values in squares.items()}
     nonfinite = tracer.nonfinite
     if nonfinite is None and not all(_finite(s) for values in gradient_squares.values() for s in values):
@@ -135,37 +137,32 @@ class _Sums:
 
 
 def _sums(values: torch.Tensor, scale: float, flush_below: float) -> torch.Tensor:
-    """The fields of `TensorStats`, in double precision, over pieces that bound what is held at a time."""
+    """The fields of `TensorStats`, in double precision; of a large tensor from entries of every sample, spread evenly.
+
+    What is not finite is looked for in all of them.
+    """
     values = values.detach()
-    values = values if values.ndim else values.reshape(1)
-    rows = len(values)
-    first = values[:1].double()
-    shifted = torch.zeros_like(first)  # by the first sample: samples that are equal deviate by exactly 0
-    zeros = values.new_zeros((), dtype=torch.float64)
-    squares = deviations = total = zero = flushed = nans = infinities = largest = zeros
-    for piece in values.split(max(1, _PIECE * rows // values.numel())):
-        x = piece.double()
-        d = x - first
-        sizes = x.abs()
-        shifted = shifted + d.sum(0, keepdim=True)
-        total, squares, deviations = (
-            total + x.sum(),
-            squares + x.square().sum(),
-            deviations + d.square().sum(),
-        )
-        zero = zero + (x == 0).sum()
-        nans, infinities = nans + x.isnan().sum(), infinities + x.isinf().sum()
-        largest = torch.maximum(largest, sizes.max())
-        if flush_below:
-            flushed = flushed + ((sizes > 0) & (sizes < flush_below)).sum()
-    deviations = (deviations - shifted.square().sum() / rows).clamp(min=0)
-    count = torch.full_like(zeros, values.numel())
-    compared = count if rows > 1 else zeros
-    deviations = deviations if rows > 1 else zeros
-    sums = torch.stack([
-        count, total * scale, squares * scale**2, zero, flushed, nans, infinities, compared,
-        deviations * scale**2, largest * abs(scale),
+    values = values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
+    rows, entries = values.shape
+    every = (
+        max(1, -(-values.numel() // _SAMPLED) | 1) if values.numel() > _SAMPLED else 1
+    )  # odd: no axis is skipped
+    sample = values[:, ::every] if every < entries else values[:: max(1, rows // _SAMPLED)]
+    x = sample.double()
+    d = x - x[:1]  # from the first sample: samples that are equal deviate by exactly 0
+    several = len(x) > 1
+    deviations = (d.square().sum() - d.sum(0).square().sum() / len(x)).clamp(min=0) * several
+    sizes = x.abs()
+    flushed = (sizes > 0) & (sizes < flush_below)
+    of_sample = torch.stack([
+        torch.full_like(deviations, x.numel()), x.sum() * scale, x.square().sum() * scale**2, (x == 0).sum(),
+        flushed.sum(),
     ])  # fmt: skip
+    of_all = torch.stack([values.isnan().sum(), values.isinf().sum()]).double()
+    of_samples = torch.stack([of_sample[0] * several, deviations * scale**2])
+    weight = values.numel() / x.numel()
+    largest = sizes.max() * abs(scale)
+    sums = torch.cat([of_sample * weight, of_all, of_samples * weight, largest[None]])
     return sums if type(sums) is torch.Tensor else torch.tensor(_numbers(sums), dtype=torch.float64)
 
 
@@ -247,6 +244,7 @@ class _Tracer(Recorder):
         """Of the latest run: the position of each operation and the sums of its output."""
         self._occurrences: dict[tuple[Any, ...], int] = {}
         self._stack: list[nn.Module] = []
+        self._awake: dict[str, torch.Tensor] = {}
         self._output: str | None = None
         self._output_nodes: set[Any] = set()
         self._nonfinite: NonFinite | None = None
@@ -407,6 +405,13 @@ class _Tracer(Recorder):
             front = [m for n in front for m, _ in n.next_functions if m is not None]
         return None
 
+    def note_rows(self, name: str, gradient: torch.Tensor | None) -> None:
+        """Note which rows of a weight have a gradient."""
+        if gradient is None or gradient.layout is not torch.strided or gradient.ndim < 2:
+            return
+        awake = (gradient.detach() != 0).flatten(1).any(1)
+        self._awake[name] = self._awake[name] | awake if name in self._awake else awake
+
     # --- what came of it
 
     def _origin_forward(self) -> NonFinite | None:
@@ -449,6 +454,7 @@ class _Tracer(Recorder):
             output=self._output,
             nonfinite=nonfinite,
             gradient_squares=gradient_squares,
+            awake_rows={name: np.array(_numbers(awake), dtype=bool) for name, awake in self._awake.items()},
         )  # fmt: skip
 
     @property
