@@ -187,7 +187,7 @@ def _resnet() -> wp.Problem:
     x = _images(512, 3, 64)
     y = (x.mean((2, 3)) * torch.tensor([1.0, 2.0, 3.0])).sum(1).mul(30).add(5).clamp(0, 9).long()
     model = _resnet18()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     return wp.Problem(model=model, loss=F.cross_entropy, train=_loader(x, y, batch=32), optimizer=optimizer)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from .budget import FULL, Plan, StepCost, nominal_seconds
+from .budget import FULL, Plan, StepCost, nominal_seconds, numbers_written
 from .gradcheck.custom_backward import check_custom_functions
 from .gradcheck.result import CustomBackwards
 from .inputs.profile import profile_inputs
@@ -299,7 +299,7 @@ def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
     shapes = {name: tuple(p.shape) for name, p in runner.parameters.items()}
     nominal = nominal_seconds(traced, shapes)
     step = StepCost(nominal=nominal, measured=time.process_time() - started)
-    numbers = int(sum(o.output.count for o in traced.operations.values())) // max(context.batches[0].rows, 1)
+    numbers = int(numbers_written(traced)) // max(context.batches[0].rows, 1)
     plan = context.choose(step)
     if plan.cost * step.measured > _WORTH_TELLING:
         context.progress(
@@ -467,8 +467,8 @@ def base_training(
     context.progress("training a copy for a few steps")
     facts = training_runs.REFERENCE if optimizer is None else training_runs.optimizer_facts(optimizer)
     trained: list[TrainedCopy] = []
-    ignored, same_outputs = _ignored(context), _gives_same_outputs(context)
     plan = first.plan
+    ignored, same_outputs = _ignored(context), _gives_same_outputs(context, batches=plan.compared)
     run = training_runs.short_training(
         runner, context.trained_on, context.held_out[: plan.held_out], steps=plan.steps, seed=context.seed,
         before=first.trace, traced=plan.traced, change=training_runs.at_base_rate if facts.warming_up else None,
@@ -490,7 +490,8 @@ def _on_the_trained_copy(
     runner, seed = context.runner, context.seed
     runner.train_mode()
     loss = answer(lambda: sessions.mean_loss(runner, [context.probe_batch(first, initial)], seed=seed), None)
-    same_outputs, ignored = _gives_same_outputs(context), _ignored(context)
+    same_outputs = _gives_same_outputs(context, batches=first.plan.compared)
+    ignored = _ignored(context)
     runner.train_mode()
     # On the trained copy: a head that starts at zero has no signal yet.
     noise, noisiest = trace.dropout_noise(
@@ -510,8 +511,10 @@ def _on_the_trained_copy(
     )  # fmt: skip
 
 
-def _gives_same_outputs(context: Context) -> bool:
-    return all(sessions.outputs_equal(context.runner, b, seed=context.seed) for b in context.batches[:2])
+def _gives_same_outputs(context: Context, *, batches: int) -> bool:
+    return all(
+        sessions.outputs_equal(context.runner, b, seed=context.seed) for b in context.batches[:batches]
+    )
 
 
 def _ignored(context: Context) -> tuple[str, ...]:

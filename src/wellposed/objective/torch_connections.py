@@ -393,9 +393,11 @@ def ignored_inputs(runner: Runner, batch: Batch, *, seed: int) -> tuple[str, ...
     names = list(batch.kwargs) if batch.kwargs is not None else [f"input {i}" for i in range(len(batch.args))]
     values = list(batch.kwargs.values()) if batch.kwargs is not None else list(batch.args)
     runner.train_mode(False)
+    if batch.rows < 2 or len(batch.tensors) < 2:
+        return ()
     ignored = []
     plain, loss = _outputs_and_loss(runner, batch, seed)
-    if plain is None or batch.rows < 2 or len(batch.tensors) < 2 or bool((plain == plain[:1]).all()):
+    if plain is None or bool((plain == plain[:1]).all()):
         return ()
     for i, (name, value) in enumerate(zip(names, values, strict=True)):
         if not is_dense(value) or value.ndim == 0 or len(value) != batch.rows:

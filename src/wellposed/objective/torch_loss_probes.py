@@ -48,17 +48,21 @@ _REARRANGING = (
     "ToCopy",
 )
 _DESCENT_STEPS = 200
+_FEWER_STEPS = 60  # where a step takes long
+_LARGE_OUTPUTS = 1 << 18
 
 
 def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectiveProfile:
     """Probe the loss on one batch. Use inside `restore.preserved`."""
     seed_everything(seed)
-    evaluation = runner.evaluate(batch)
-    if evaluation.loss is None:
+    first = runner.evaluate(batch).loss
+    if first is None:
         raise WellposedError("no loss: the model returns none and none was given")
-    initial = float(evaluation.loss.detach())
+    initial = float(first.detach())
+    del first  # its graph: one at a time is held
     seed_everything(seed)
-    again = runner.evaluate(batch).loss
+    evaluation = runner.evaluate(batch)
+    again = evaluation.loss
     difference = abs(float(again.detach()) - initial) if again is not None and math.isfinite(initial) else 0.0
     given = batch if runner.transform is None else runner.transform(batch)
     common: dict[str, Any] = {"initial": initial, "repeat_difference": difference}
@@ -383,10 +387,12 @@ def _floor(
 ) -> float | None:
     """Lowest loss that descent on free outputs reaches; None when it does not level off or cannot be evaluated."""
     z = start.detach().clone().requires_grad_(True)
-    descent = torch.optim.Adam([z], lr=0.1 * step)
+    steps = _DESCENT_STEPS if form(z).numel() <= _LARGE_OUTPUTS else _FEWER_STEPS
+    longest = 0.1 * step * _DESCENT_STEPS / steps  # so that all steps together go as far
+    descent = torch.optim.Adam([z], lr=longest)
     trace: list[float] = []
-    for i in range(_DESCENT_STEPS):
-        descent.param_groups[0]["lr"] = 0.1 * step * 0.5 * (1 + math.cos(math.pi * i / _DESCENT_STEPS))
+    for i in range(steps):
+        descent.param_groups[0]["lr"] = longest * 0.5 * (1 + math.cos(math.pi * i / steps))
         descent.zero_grad()
         try:
             value = loss(form(z))
