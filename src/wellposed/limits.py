@@ -145,6 +145,14 @@ class Limits:
         unit="probability",
         source="that a random split leaves out of training a class of that many rows",
     )
+    unmixed_times: float = _limit(
+        1.5,
+        unit="ratio of classes in a batch",
+        source="batches that were shuffled have what is expected to a tenth",
+    )
+    unmixed_chance: float = _limit(
+        1e-6, unit="probability", source="that random batches hold as few classes, by a union bound"
+    )
     label_deviations: float = _limit(
         3.0,
         unit="standard deviations of shuffled skill",

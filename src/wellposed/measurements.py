@@ -400,6 +400,7 @@ def targets(context: Context, probed: ObjectiveProfile) -> TargetProfile | Unmea
         kind=probed.targets.kind, outputs=probed.targets.outputs,
         loss_depends=right is not None and wrong is not None and abs(right - wrong) > 1e-6 * (abs(right) + abs(wrong)),
         complete=context.rows.complete,
+        batches=() if torch_batches.holds_all_rows(context.problem.train) else torch_batches.labels_of(context.batches),
     )  # fmt: skip
 
 

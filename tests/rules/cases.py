@@ -162,6 +162,15 @@ def two_inputs(*, uses_second: bool) -> Problem:
     )
 
 
+def loaded(*, in_order: bool) -> Problem:
+    """Rows by class, one after the other; in batches in that order, or shuffled."""
+    x = inputs(240)
+    y = classes_of(x)
+    rows = torch.utils.data.TensorDataset(x[y.argsort()], y.sort().values)
+    sound = problem()
+    return replace(sound, train=torch.utils.data.DataLoader(rows, batch_size=16, shuffle=not in_order))
+
+
 class NextToken(nn.Module):
     """Mean of the tokens so far, or of all of them."""
 
@@ -230,6 +239,7 @@ SICK: dict[str, Builder] = {
     "WP111": lambda: problem(eight_classes, data=majority(0.9)),
     "WP112": lambda: problem(data=(inputs(), torch.zeros(96, dtype=torch.long))),
     "WP113": lambda: problem(mlp(FEATURES, 32, 4), **without_a_class()),
+    "WP114": lambda: loaded(in_order=True),
     "WP201": lambda: problem(deep_tanh(draw=normal(0.01))),
     "WP202": lambda: problem(mlp(FEATURES, *[32] * 12, CLASSES, draw=normal(1.0)), optimizer=adam(1e-3)),
     "WP203": lambda: problem(mlp(FEATURES, *[32] * 12, CLASSES, activation=nn.Sigmoid)),
@@ -347,6 +357,7 @@ HEALTHY: dict[str, Builder] = {
     "WP111": lambda: problem(eight_classes, data=majority(0.4)),
     "WP112": sound,
     "WP113": sound,
+    "WP114": lambda: loaded(in_order=False),
     "WP201": orthogonal_tanh,
     "WP202": orthogonal_tanh,
     "WP203": orthogonal_tanh,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
-from .result import Kind, LabelProfile, TargetProfile
+from .result import BatchClasses, Kind, LabelProfile, TargetProfile
 
 _ROWS = 1500
 _COLUMNS = 4096
@@ -57,6 +60,7 @@ def profile_targets(
     outputs: int,
     loss_depends: bool,
     complete: bool,
+    batches: Sequence[np.ndarray] = (),
 ) -> TargetProfile:
     """What the targets of the splits are by themselves.
 
@@ -68,21 +72,58 @@ def profile_targets(
         What the outputs show the targets to be, and how many classes they offer.
     loss_depends, complete
         Whether the loss depends on the targets, and whether `train` holds all training rows.
+    batches
+        The targets of batches as the user's loader gave them.
     """
     rows = train.reshape(len(train), -1)
     same = rows.shape[1] > 0 and bool((rows == rows[:1]).all())
     classes = kind == "classes" and train.ndim == 1
+    counts = _counts(train, outputs) if classes else {}
     return TargetProfile(
         kind=kind,
         rows=len(train),
         constant=float(rows[0, 0]) if same else None,
         loss_depends=loss_depends,
         outputs=outputs if classes else 0,
-        counts=_counts(train, outputs) if classes else {},
+        counts=counts,
         held_out=_counts(validation, outputs)
         if classes and validation is not None and validation.ndim == 1 and validation.dtype == train.dtype
         else None,
         complete=complete,
+        batches=batch_classes(batches, counts) if classes else None,
+    )
+
+
+def batch_classes(batches: Sequence[np.ndarray], counts: Mapping[int, int]) -> BatchClasses | None:
+    """How many classes batches hold, beside what random ones of the same sizes would.
+
+    Parameters
+    ----------
+    batches
+        Class numbers of the rows of each.
+    counts
+        Rows of each class in all data that were read.
+    """
+    shares = np.array(list(counts.values())) / max(sum(counts.values()), 1)
+    labels = [y[np.isin(y, list(counts))] for y in batches]
+    labels = [y for y in labels if len(y)]
+    if len(shares) < 2 or len(labels) < 2:
+        return None
+    held = [np.unique(y) for y in labels]
+    poor = []
+    for y, classes in zip(labels, held, strict=True):
+        share = sum(counts[c] for c in classes.tolist()) / sum(counts.values())
+        # That all rows fall into one set of so many classes, times the number of such sets.
+        poor.append(len(y) * math.log(share) + math.log(math.comb(len(shares), len(classes))))
+    poor = [p for p in poor if p < 0]
+    # That so many batches do, times the number of ways to choose them.
+    chance = min(0.0, sum(poor) + math.log(math.comb(len(labels), len(poor))))
+    expected = np.mean([float((1 - (1 - shares) ** len(y)).sum()) for y in labels])
+    return BatchClasses(
+        drawn=float(np.mean([len(classes) for classes in held])),
+        expected=float(expected),
+        chance=math.exp(chance),
+        batches=len(labels),
     )
 
 

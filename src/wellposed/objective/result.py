@@ -170,6 +170,19 @@ class WiringProfile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchClasses:
+    """How many classes the batches hold, as the data give them, beside batches of rows drawn at random."""
+
+    drawn: float
+    """Different classes in a batch, mean over batches."""
+    expected: float
+    """The same of batches of rows drawn at random."""
+    chance: float
+    """Upper bound of the probability that random batches are as poor."""
+    batches: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class TargetProfile:
     """The targets by themselves: do they vary, which outputs do they use, and do both splits have the same?"""
 
@@ -188,6 +201,8 @@ class TargetProfile:
     """The same of the validation rows; None without them."""
     complete: bool = True
     """Whether all training rows were read."""
+    batches: BatchClasses | None = None
+    """Of class numbers, one a row, in batches that the user's own loader made; None elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -348,20 +348,22 @@ def unused_slices(
     Neither before nor after some steps: gates that start closed hide what is behind them, and units may die.
     """
     products = {n for key, o in first.operations.items() if key.name in _PRODUCTS for n in o.parameters}
-    silent = {
-        name: run
-        for name, awake in later.awake_rows.items()
-        if name in products and name in first.awake_rows
-        if (run := _silent_rows(awake | first.awake_rows[name])) is not None
-    }
-    if not silent:
-        return ()
-    plain, trainable = losses_of(runner, batches, seed=seed), runner.trainable
-    return tuple(
-        UnusedSlice(name=name, start=start, stop=stop, rows=len(trainable[name]))
-        for name, (start, stop) in silent.items()
-        if _losses_without(runner, trainable[name], start, stop, batches, seed=seed) == plain
-    )
+    plain: list[float] = []
+    found = []
+    for name, awake in later.awake_rows.items():
+        if name not in products or name not in first.awake_rows:
+            continue
+        awake = awake | first.awake_rows[name]
+        run = _silent_rows(awake)
+        if run is None:
+            continue
+        plain = plain or losses_of(runner, batches, seed=seed)
+        weight, others = runner.trainable[name], np.flatnonzero(awake)[: run[1] - run[0]]
+        unread = _losses_with_noise(runner, weight, range(*run), batches, seed=seed) == plain
+        # Only where as much noise in other rows is seen: a network that is dead further on, or a huge loss, shows nothing.
+        if unread and _losses_with_noise(runner, weight, others.tolist(), batches, seed=seed) != plain:
+            found.append(UnusedSlice(name=name, start=run[0], stop=run[1], rows=len(awake)))
+    return tuple(found)
 
 
 def _silent_rows(awake: np.ndarray) -> tuple[int, int] | None:
@@ -371,16 +373,16 @@ def _silent_rows(awake: np.ndarray) -> tuple[int, int] | None:
     return (start, stop) if max(_LEAST_ROWS, len(awake) / 8) <= stop - start < len(awake) else None
 
 
-def _losses_without(
-    runner: Runner, parameter: nn.Parameter, start: int, stop: int, batches: Sequence[Batch], *, seed: int
+def _losses_with_noise(
+    runner: Runner, parameter: nn.Parameter, rows: Sequence[int], batches: Sequence[Batch], *, seed: int
 ) -> list[float]:
-    """The losses with some rows of a weight drawn at random, a hundred times as large."""
+    """The losses with some rows of a weight drawn at random, a hundred times as large as it is."""
     original = parameter.detach().clone()
     generator = torch.Generator(device=parameter.device).manual_seed(seed)
-    noise = torch.randn(original[start:stop].shape, generator=generator, device=original.device)
+    noise = torch.randn(original[list(rows)].shape, generator=generator, device=original.device)
     size = float(original.double().square().mean()) ** 0.5 or 1.0
     with torch.no_grad():
-        parameter[start:stop] = (100 * size * noise).to(original.dtype)
+        parameter[list(rows)] = (100 * size * noise).to(original.dtype)
     try:
         return losses_of(runner, batches, seed=seed)
     finally:

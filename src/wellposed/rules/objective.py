@@ -10,6 +10,7 @@ from ..objective.result import LabelProfile, ObjectiveProfile, TargetProfile
 from ..report import Severity
 from .table import Defect, Judgement, NoVerdict
 
+_FEW_CLASSES = 2.0  # in a batch; samplers for metric learning put more into each
 _FEW_ROWS = 8  # a constant prediction of fewer rows knows them by heart
 
 
@@ -328,6 +329,24 @@ def unused_output(profile: TargetProfile, limits: Limits) -> Iterator[Judgement]
         else "give the last layer as many outputs as there are classes, if no others are meant to come",
         severity=Severity.WARNING if shifted else None,
     )
+
+
+def unmixed_batches(profile: TargetProfile, limits: Limits) -> Iterator[Judgement]:
+    batches = profile.batches
+    if batches is None:
+        yield NoVerdict(reason="no batches of class numbers that a loader made", outcome="not applicable")
+        return
+    few = batches.drawn <= _FEW_CLASSES and batches.expected >= limits.unmixed_times * batches.drawn
+    if few and batches.chance < limits.unmixed_chance:
+        yield Defect(
+            where="train",
+            summary=f"a batch holds {batches.drawn:.2g} classes on average over {batches.batches} batches; of rows drawn at random it would hold {batches.expected:.3g}",
+            quantity="classes in a batch",
+            measured=batches.drawn,
+            limit=batches.expected / limits.unmixed_times,
+            why="each step pulls every output towards the class of the day, and the next steps undo it: the loss swings with the order of the rows",
+            fix="shuffle the training rows: DataLoader(..., shuffle=True), or a sampler that mixes the classes",
+        )
 
 
 def unseen_labels(profile: TargetProfile, limits: Limits) -> Iterator[Judgement]:

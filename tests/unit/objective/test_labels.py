@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from wellposed.limits import Limits
-from wellposed.objective.label_probes import probe_labels
+from wellposed.objective.label_probes import batch_classes, probe_labels
 from wellposed.objective.result import LabelProfile
 from wellposed.rules.objective import uninformative_labels
 from wellposed.rules.table import Defect, NoVerdict
@@ -106,3 +106,43 @@ def test_a_test_too_blunt_to_tell_says_so() -> None:
 
 def test_skill_that_is_not_a_number_is_no_pass() -> None:
     assert verdict(profile(float("nan"))) != "pass"
+
+
+def batches_of(labels: np.ndarray, size: int) -> list[np.ndarray]:
+    return [labels[i : i + size] for i in range(0, len(labels), size)]
+
+
+@pytest.mark.parametrize("classes", [2, 10, 300])
+@pytest.mark.parametrize("skew", [0.0, 1.5])
+@pytest.mark.parametrize("size", [1, 2, 16, 64])
+def test_shuffled_batches_are_within_chance_and_sorted_ones_beyond_it(
+    classes: int, skew: float, size: int
+) -> None:
+    rng = np.random.default_rng(0)
+    shares = np.arange(1.0, classes + 1) ** -skew
+    labels = rng.choice(classes, size=3000, p=shares / shares.sum())
+    counts = dict(zip(*(a.tolist() for a in np.unique(labels, return_counts=True)), strict=True))
+    shuffled = batch_classes(batches_of(labels, size)[:24], counts)
+    in_order = batch_classes(batches_of(np.sort(labels), size)[:24], counts)
+    assert shuffled is not None
+    assert in_order is not None
+    assert shuffled.drawn == pytest.approx(shuffled.expected, rel=0.25)
+    assert shuffled.chance > 1e-3
+    assert in_order.expected == pytest.approx(shuffled.expected)
+    if size >= 16 and skew == 0 and classes <= 10:
+        assert in_order.drawn < 3
+        assert in_order.chance < 1e-9
+
+
+def test_samplers_that_put_some_samples_of_each_of_several_classes_into_a_batch_hold_more_than_two() -> None:
+    rng = np.random.default_rng(0)
+    batches = [np.repeat(rng.choice(100, 8, replace=False), 4) for _ in range(20)]
+    found = batch_classes(batches, dict.fromkeys(range(100), 30))
+    assert found is not None
+    assert found.drawn == 8
+
+
+def test_labels_that_the_loss_leaves_out_are_no_class() -> None:
+    assert batch_classes([np.array([-100, -100]), np.array([1, 0])], {0: 5, 1: 5}) is None
+    assert batch_classes([], {0: 5, 1: 5}) is None
+    assert batch_classes([np.array([0, 0])] * 3, {0: 6}) is None

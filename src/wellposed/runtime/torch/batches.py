@@ -107,6 +107,12 @@ def joined(drawn: Sequence[Batch]) -> Batch | None:
     return Batch(args=(x,), targets=torch.cat([b.targets for b in drawn]))
 
 
+def labels_of(drawn: Sequence[Batch]) -> list[np.ndarray]:
+    """The targets of each batch that has one a row."""
+    labels = (batch.labels for batch in drawn)
+    return [y.detach().cpu().numpy() for y in labels if isinstance(y, torch.Tensor) and y.ndim == 1]
+
+
 def batches_for(optimizer: Any, drawn: Sequence[Batch], *, of_all_rows: bool, seed: int) -> Sequence[Batch]:
     """What an optimizer is given step by step: LBFGS compares losses of one objective, so of all rows the same ones."""
     together = joined(drawn) if of_all_rows and isinstance(optimizer, torch.optim.LBFGS) else None

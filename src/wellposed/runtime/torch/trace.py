@@ -510,7 +510,11 @@ def _is_new(made: torch.Tensor, read: Sequence[torch.Tensor], name: str) -> bool
         return name.endswith("_")  # it wrote in place
     if _is_wrapped(made):
         return True
-    return not any(is_dense(t) and not _is_wrapped(t) and torch._C._is_alias_of(made, t) for t in read)
+    return not any(is_dense(t) and not _is_wrapped(t) and _is_alias_of(made, t) for t in read)
+
+
+_is_alias_of: Any = torch._C._is_alias_of  # pyright: ignore[reportAttributeAccessIssue]
+"""Whether two tensors share their storage; of those whose parts are tensors too, which have no storage to ask for."""
 
 
 def _is_wrapped(tensor: torch.Tensor) -> bool:
