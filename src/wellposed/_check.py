@@ -57,7 +57,8 @@ def check(
     train
         A DataLoader, a Dataset, anything that can be iterated again and gives batches or samples, or one pair
         ``(inputs, targets)`` of tensors, arrays or tables; each may be a tuple or a dict of them.
-        A tuple of inputs is called ``model(*inputs)``, a dict ``model(**inputs)``, an object ``model(object)``.
+        A tuple of inputs is called ``model(*inputs)``, a dict ``model(**inputs)`` (``model(inputs)`` where no argument has a name of
+        the dict's), an object ``model(object)``.
     validation
         Held-out data in the same form; rules about splits need it.
     optimizer
@@ -76,9 +77,9 @@ def check(
         Run in a forked process of its own, in which nothing of yours can change: on Linux, as long as CUDA has not started. A crash there is
         a `UserCodeError`.
     budget
-        ``"quick"``, ``"normal"``, ``"thorough"`` or seconds of CPU time, about. A normal check of a problem whose step takes more than some
-        10 ms takes fewer steps than a thorough one, and a quick one very few; whatever errors and warnings they find are confirmed by a thorough one before it is
-        told, also where that takes longer.
+        ``"quick"``, ``"normal"``, ``"thorough"``, or seconds, about. Where a training step takes more than some 10 ms, a normal check
+        takes fewer of them than a thorough one; a quick one takes very few. What errors and warnings they find is confirmed by a thorough
+        one before it is told, also where that takes longer.
 
     Returns
     -------

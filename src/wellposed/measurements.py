@@ -294,11 +294,11 @@ def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
     runner, seed = context.runner, context.seed
     runner.train_mode()
     precision = context.problem.precision or "fp32"
-    started = time.process_time()
+    started = time.perf_counter()
     traced = trace.trace(runner, context.batches[:1], seed=seed, precision=precision)
     shapes = {name: tuple(p.shape) for name, p in runner.parameters.items()}
     nominal = nominal_seconds(traced, shapes)
-    step = StepCost(nominal=nominal, measured=time.process_time() - started)
+    step = StepCost(nominal=nominal, measured=time.perf_counter() - started)
     numbers = int(numbers_written(traced)) // max(context.batches[0].rows, 1)
     plan = context.choose(step)
     if plan.cost * step.measured > _WORTH_TELLING:

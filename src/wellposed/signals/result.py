@@ -57,7 +57,7 @@ class NonFiniteOrigin:
     where: str
     """Dotted name of the module."""
     operation: str
-    """The layer's class going forward, the autograd node's name going backward."""
+    """The layer's class, or the torch function before it, going forward; the autograd node's name going backward."""
     direction: str
     """``"forward"`` or ``"backward"``."""
     step: int

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
+import wellposed as wp
 from wellposed import Problem
 from wellposed.errors import DataError, ProblemError, UserCodeError
 from wellposed.runtime.torch.batch import Batch, as_batch, describe
@@ -425,3 +426,49 @@ def test_held_out_rows_of_samples_are_not_trained_on() -> None:
     fit, held = training_and_held_out(problem, count=3, seed=0)
     trained = {tuple(r.tolist()) for b in fit for r in b.tensors[0]}
     assert not trained & {tuple(r.tolist()) for b in held for r in b.tensors[0]}
+
+
+class Towers(nn.Module):
+    """Takes its batch as one dict, nested, or by the names in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(10, 3)
+
+
+class TakesBatch(Towers):
+    def forward(self, batch: dict[str, Any]) -> torch.Tensor:
+        return self.head(torch.cat([batch["user"]["age"], batch["item"]], 1))
+
+
+class TakesNames(Towers):
+    def forward(self, user: dict[str, torch.Tensor], item: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.cat([user["age"], item], 1))
+
+
+class TakesAnyNames(Towers):
+    def forward(self, **batch: Any) -> torch.Tensor:
+        return self.head(torch.cat([batch["user"]["age"], batch["item"]], 1))
+
+
+@pytest.mark.parametrize("model", [TakesBatch, TakesNames, TakesAnyNames])
+def test_a_dict_reaches_the_model_whole_or_by_its_names(model: type[nn.Module]) -> None:
+    draw = torch.Generator().manual_seed(0)
+    batches = []
+    for _ in range(6):
+        age, item = torch.randn(32, 4, generator=draw), torch.randn(32, 6, generator=draw)
+        batches.append(({"user": {"age": age}, "item": item}, age[:, :3].argmax(1)))
+    report = wp.check(model(), nn.functional.cross_entropy, batches)
+    assert "WP501" in report.passed
+    assert report.ok, str(report)
+
+
+def test_a_dict_with_one_name_too_many_is_told_by_that_name() -> None:
+    class One(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    data = ({"x": torch.randn(64, 3), "mask": torch.ones(64, 3)}, torch.zeros(64).long())
+    with pytest.raises(UserCodeError, match="unexpected keyword argument 'mask'"):
+        wp.check(One(), nn.functional.cross_entropy, data)

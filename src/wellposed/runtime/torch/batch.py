@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,12 @@ class Batch:
     def tensors(self) -> tuple[torch.Tensor, ...]:
         """The dense input tensors, in calling order."""
         return tuple(filter(is_dense, self._values))
+
+    @property
+    def only_tensor(self) -> torch.Tensor | None:
+        """The input, where it is a single dense tensor; None with several, also where they are nested or in objects."""
+        found = list(islice(tensors_in(self._values), 2))
+        return found[0] if len(found) == 1 and len(self.tensors) == 1 else None
 
     @property
     def labels(self) -> Any:

@@ -93,7 +93,7 @@ def training_and_held_out(
 
 def joined(drawn: Sequence[Batch]) -> Batch | None:
     """Batches as one; None when their shapes differ."""
-    if any(len(b.tensors) != 1 or b.rows == 0 for b in drawn):
+    if any(b.only_tensor is None or b.rows == 0 for b in drawn):
         return None
     if any(
         not isinstance(b.targets, torch.Tensor) or row_count(b.targets) != row_count(b.tensors[0])
@@ -178,18 +178,19 @@ def read_rows(data: Any, *, name: str, has_loss: bool, seed: int) -> Rows:
             complete = False
             break
     return Rows(
-        inputs=_matrix([b.tensors for b in drawn]),
+        inputs=_matrix([b.only_tensor for b in drawn]),
         targets=_joined_targets(drawn),
         complete=complete and sum(b.rows for b in drawn) <= _ROWS_READ,
     )
 
 
-def _matrix(tensors: Sequence[tuple[torch.Tensor, ...]]) -> np.ndarray | None:
-    if any(len(t) != 1 or t[0].ndim == 0 for t in tensors):
+def _matrix(inputs: Sequence[torch.Tensor | None]) -> np.ndarray | None:
+    tensors = [t for t in inputs if t is not None and t.ndim]
+    if not tensors or len(tensors) < len(inputs) or not tensors[0].is_floating_point():
         return None
-    if not tensors or not tensors[0][0].is_floating_point() or len({t[0].shape[1:] for t in tensors}) > 1:
+    if len({t.shape[1:] for t in tensors}) > 1:
         return None
-    together = torch.cat([t[0].detach() for t in tensors])[:_ROWS_READ]
+    together = torch.cat([t.detach() for t in tensors])[:_ROWS_READ]
     return together.double().cpu().numpy()
 
 

@@ -203,6 +203,8 @@ class Runner:
             and self._wants_targets()
         ):
             args = (*args, batch.targets)
+        if kwargs is not None and self._takes_dict_whole(kwargs):
+            args, kwargs = (kwargs,), None
         with _mode_kept("the model"):
             try:
                 return self.model(*args) if kwargs is None else self.model(**kwargs)
@@ -236,6 +238,17 @@ class Runner:
         """Go backward; what the user's hooks and custom backwards raise on the way is theirs."""
         with users_code("the backward pass"):
             loss.backward()
+
+    def _takes_dict_whole(self, batch: Mapping[str, Any]) -> bool:
+        """Whether the model is called ``model(batch)``: one argument is enough, and none has a name that is in the batch."""
+        forward = getattr(self.model, "forward", self.model)
+        try:
+            signature = inspect.signature(forward)
+            signature.bind(batch)
+        except (TypeError, ValueError):
+            return False
+        kinds = {p.kind for p in signature.parameters.values()}
+        return inspect.Parameter.VAR_KEYWORD not in kinds and not batch.keys() & signature.parameters.keys()
 
     def _wants_targets(self) -> bool:
         """Whether a model without a loss of its own takes the targets as a second argument, as ``model(tokens, targets)``."""
