@@ -5,6 +5,7 @@ Each module that is named first in a line runs alone, as ``python -m benchmarks.
 The whole check
     ``training_problems``: how often ``wellposed.check`` is right, on the problems of ``cases``
     ``healthy``: whether it accuses healthy problems
+    ``unread``: how often it is right on problems whose author had read the README alone
     ``check_cost``: what it costs, in training steps of the problem itself
     ``trace``: whether a check leaves a trace in the user's model, data or process
     ``bad_use``: what is said of wrong calls and hostile inputs
