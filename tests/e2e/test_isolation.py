@@ -72,7 +72,7 @@ def test_a_race_ends_alike() -> None:
 def test_progress_is_told_here() -> None:
     stages: list[str] = []
     wp.check(problem(), progress=stages.append, isolate=True)
-    assert "tapping the layers" in stages
+    assert "tracing the layers" in stages
 
 
 def test_an_error_of_the_users_comes_with_its_cause() -> None:
