@@ -153,7 +153,11 @@ def test_a_saved_report_is_shown_again(checked, problem, tmp_path, capsys):
 def test_without_select_check_decides_what_runs(checked, problem):
     run("check", problem, "--seed", 3)
 
-    assert {k: v for k, v in checked.options.items() if k != "progress"} == {"seed": 3, "isolate": False, "budget": "normal"}
+    assert {k: v for k, v in checked.options.items() if k != "progress"} == {
+        "seed": 3,
+        "isolate": False,
+        "budget": "normal",
+    }
 
 
 def test_their_code_sees_its_own_command_line(checked, tmp_path):
