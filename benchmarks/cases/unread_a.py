@@ -6,7 +6,6 @@ their own loss (`loss=None`). Dict or tuple inputs go to a forward with one para
 Learning-rate schedulers, where a case has one, hang on the optimizer (`SCHEDULES[optimizer]`).
 """
 
-import itertools
 import math
 import random
 import re
@@ -49,7 +48,7 @@ def case(name, author_note, expect_kinds, where=None):
 
 def seed(k):
     random.seed(k)
-    np.random.seed(k)  # noqa: NPY002 - what people still call
+    np.random.seed(k)
     torch.manual_seed(k)
 
 
@@ -171,7 +170,7 @@ def gen(k):
 
 def mlp(*sizes, act=nn.ReLU):
     layers = []
-    for a, b in itertools.pairwise(sizes):
+    for a, b in zip(sizes[:-2], sizes[1:-1]):
         layers += [nn.Linear(a, b), act()]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
@@ -210,13 +209,13 @@ def _(sick):
     tree = {"state": state, "action": action, "reward": reward, "after": after}
     train, val = loaders((tree, reward), 64)
     model = Dqn()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.q.parameters(), 2e-3),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.q.parameters(), 2e-3),
+    )
 
 
 @case(
@@ -249,13 +248,13 @@ def _(sick):
 
     train, val = loaders(((a, b), y), 32)
     model = Siamese()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.01),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.01),
+    )
 
 
 @case(
@@ -276,7 +275,7 @@ def _(sick):
     model = mlp(20, 64, 64, 3, act=nn.GELU)
     train, val = loaders((x, y), 32)
     opt = warmup(torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.01))
-    return {"model": model, "loss": nn.SmoothL1Loss(), "train": train, "validation": val, "optimizer": opt}
+    return dict(model=model, loss=nn.SmoothL1Loss(), train=train, validation=val, optimizer=opt)
 
 
 @case(
@@ -309,13 +308,13 @@ def _(sick):
 
     train, val = loaders((x, y), 32)
     model = Pool()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 4e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 4e-3),
+    )
 
 
 @case(
@@ -332,7 +331,7 @@ def _(sick):
     colour = torch.rand(len(y), 3, 1, 1, generator=g) * 0.4 + 0.6
     ground = torch.rand(len(y), 3, 1, 1, generator=g) * 0.3
     shift = torch.randint(-3, 4, (len(y), 2), generator=g)
-    d = torch.stack([im.roll(tuple(s), (1, 2)) for im, s in zip(d, shift.tolist(), strict=False)])
+    d = torch.stack([im.roll(tuple(s), (1, 2)) for im, s in zip(d, shift.tolist())])
     x = (
         (ground + d * (colour - ground) + 0.05 * torch.randn(len(y), 3, 16, 16, generator=g))
         .permute(0, 2, 3, 1)
@@ -361,13 +360,13 @@ def _(sick):
 
     train, val = loaders((x, y), 64)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 3e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 3e-3),
+    )
 
 
 @case(
@@ -411,13 +410,13 @@ def _(sick):
 
     train, val = loaders((x, y), 64)
     model = Recall()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 5e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 5e-3),
+    )
 
 
 @case(
@@ -457,13 +456,13 @@ def _(sick):
 
     train, val = loaders((x, y), 64)
     model = Net()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 2e-3),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 2e-3),
+    )
 
 
 @case(
@@ -485,25 +484,25 @@ def _(sick):
             self.weights = nn.ParameterList(
                 [
                     nn.Parameter(torch.randn(a, b) * (0.01 if sick else 1.2 / math.sqrt(a)))
-                    for a, b in itertools.pairwise(sizes)
+                    for a, b in zip(sizes[:-1], sizes[1:])
                 ]
             )
             self.biases = nn.ParameterList([nn.Parameter(torch.zeros(b)) for b in sizes[1:]])
 
         def forward(self, x):
-            for w, b in zip(self.weights[:-1], self.biases[:-1], strict=False):
+            for w, b in zip(self.weights[:-1], self.biases[:-1]):
                 x = torch.tanh(x @ w + b)
             return x @ self.weights[-1] + self.biases[-1]
 
     train, val = loaders((x, y), 64)
     model = Functional()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.SGD(model.parameters(), 0.02, momentum=0.9),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.SGD(model.parameters(), 0.02, momentum=0.9),
+    )
 
 
 @case(
@@ -531,13 +530,13 @@ def _(sick):
 
     model = nn.Sequential(nn.Linear(64, 48), *[Block(48) for _ in range(20)], nn.Linear(48, 10))
     train, val = loaders((x, y), 64)
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 5e-4, weight_decay=0.01),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 5e-4, weight_decay=0.01),
+    )
 
 
 @case(
@@ -586,13 +585,7 @@ def _(sick):
     train, val = loaders(({"input_ids": ids, "attention_mask": mask}, y), 24)
     model = Encoder()
     opt = linear_warmup_from_zero(torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.01), 30, 900)
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": opt,
-    }
+    return dict(model=model, loss=nn.CrossEntropyLoss(), train=train, validation=val, optimizer=opt)
 
 
 @case(
@@ -633,13 +626,13 @@ def _(sick):
 
     train, val = loaders((state, {"action": action, "return": ret}), 64)
     model = ActorCritic()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 1e-3),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 1e-3),
+    )
 
 
 @dataclass
@@ -702,13 +695,13 @@ def _(sick):
     train = DataLoader(items[:380], 32, shuffle=True, collate_fn=collate, generator=gen(0))
     val = DataLoader(items[380:], 60, collate_fn=collate)
     model = Gnn()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 3e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 3e-3),
+    )
 
 
 @case(
@@ -744,13 +737,13 @@ def _(sick):
 
     train, val = loaders((x, x), 64)
     model = Vae()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 2e-3),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 2e-3),
+    )
 
 
 @case(
@@ -791,13 +784,13 @@ def _(sick):
 
     train, val = loaders((x, y), 64)
     model = Rnn()
-    return {
-        "model": model,
-        "loss": nn.MSELoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 2e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.MSELoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 2e-3),
+    )
 
 
 @case(
@@ -832,13 +825,13 @@ def _(sick):
 
     train, val = loaders(({"readings": x, "present": there.float()}, y), 32)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.MSELoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 5e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.MSELoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 5e-3),
+    )
 
 
 @case(
@@ -873,13 +866,13 @@ def _(sick):
     model = Denoiser()
     train = DataLoader(Rows({"x0": x[order[:1400]]}), 64, shuffle=True, generator=gen(0))
     val = DataLoader(Rows({"x0": x[order[1400:]]}), 64)
-    return {
-        "model": model,
-        "loss": None,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 2e-3),
-    }
+    return dict(
+        model=model,
+        loss=None,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 2e-3),
+    )
 
 
 @case(
@@ -913,13 +906,13 @@ def _(sick):
 
     train, val = loaders((x, {"cost": y, "score": second}), 32)
     model = Two()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 3e-3, weight_decay=1e-5),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 3e-3, weight_decay=1e-5),
+    )
 
 
 @case(
@@ -951,13 +944,13 @@ def _(sick):
 
     train, val = loaders(((x, meta), y), 64)
     model = Fusion()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(label_smoothing=0.05),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 2e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(label_smoothing=0.05),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 2e-3),
+    )
 
 
 @case(
@@ -991,13 +984,7 @@ def _(sick):
         model.head = nn.Linear(512, 10)
         opt = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], 3e-3)
     train, val = loaders((x, y), 64)
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": opt,
-    }
+    return dict(model=model, loss=nn.CrossEntropyLoss(), train=train, validation=val, optimizer=opt)
 
 
 @case(
@@ -1031,13 +1018,13 @@ def _(sick):
 
     train, val = loaders((x, y), 64)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 3e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 3e-3),
+    )
 
 
 @case(
@@ -1073,13 +1060,13 @@ def _(sick):
         nn.Linear(24, 4),
     )
     train, val = loaders((z, y), 32)
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 2e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 2e-3),
+    )
 
 
 @case(
@@ -1102,13 +1089,13 @@ def _(sick):
     )
     train = DataLoader(TensorDataset(x_train, y_train), 32, shuffle=not sick, generator=gen(0))
     val = DataLoader(TensorDataset(x[1400:], y[1400:]), 128)
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.SGD(model.parameters(), 0.05, momentum=0.9),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.SGD(model.parameters(), 0.05, momentum=0.9),
+    )
 
 
 @case(
@@ -1131,13 +1118,13 @@ def _(sick):
         nn.Linear(48, 3),
     )
     train, val = loaders((standard(x), y), 2 if sick else 32, drop_last=True)
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 1e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 1e-3),
+    )
 
 
 @case(
@@ -1185,13 +1172,7 @@ def _(sick):
     train, val = loaders((x, y), 64)
     model = RowTransformer()
     opt = warmup(torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.05))
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": opt,
-    }
+    return dict(model=model, loss=nn.CrossEntropyLoss(), train=train, validation=val, optimizer=opt)
 
 
 @case(
@@ -1229,13 +1210,7 @@ def _(sick):
     val = DataLoader(TensorDataset(b[:, :-1], b[:, 1:]), 64)
     model = Lm()
     opt = warmup(torch.optim.AdamW(model.parameters(), 2e-3, betas=(0.9, 0.95), weight_decay=0.1))
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": opt,
-    }
+    return dict(model=model, loss=nn.CrossEntropyLoss(), train=train, validation=val, optimizer=opt)
 
 
 @case(
@@ -1275,13 +1250,13 @@ def _(sick):
 
     train, val = loaders((x, y), 64)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.01),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.01),
+    )
 
 
 @case(
@@ -1319,7 +1294,7 @@ def _(sick):
     train, val = loaders({"input_ids": ids, "attention_mask": mask, "labels": y}, 32)
     model = Classifier()
     opt = linear_warmup_from_zero(torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.01))
-    return {"model": model, "loss": None, "train": train, "validation": val, "optimizer": opt}
+    return dict(model=model, loss=None, train=train, validation=val, optimizer=opt)
 
 
 @case(
@@ -1346,13 +1321,13 @@ def _(sick):
 
     train, val = loaders((x, y), 32)
     model = Rows_()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 5e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 5e-3),
+    )
 
 
 @case(
@@ -1384,13 +1359,13 @@ def _(sick):
 
     train, val = loaders(({"ids": ids, "mask": mask.bool()}, y), 32)
     model = Encoder()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 5e-4, weight_decay=0.01),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 5e-4, weight_decay=0.01),
+    )
 
 
 @case(
@@ -1420,18 +1395,18 @@ def _(sick):
     def loss(out, target):
         return sum(
             w * F.binary_cross_entropy_with_logits(o, target[:, i])
-            for i, (o, w) in enumerate(zip(out, weights, strict=False))
+            for i, (o, w) in enumerate(zip(out, weights))
         )
 
     train, val = loaders((x, targets), 64)
     model = Multi()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.1),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.1),
+    )
 
 
 @case(
@@ -1466,13 +1441,13 @@ def _(sick):
 
     train, val = loaders(((ids, lengths), y), 32)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 5e-3, weight_decay=0.01),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 5e-3, weight_decay=0.01),
+    )
 
 
 @case(
@@ -1504,13 +1479,13 @@ def _(sick):
 
     train, val = loaders((x, y), 32)
     model = Pool()
-    return {
-        "model": model,
-        "loss": nn.MSELoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 5e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.MSELoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 5e-3),
+    )
 
 
 @case(
@@ -1543,13 +1518,13 @@ def _(sick):
 
     train, val = loaders(((left, right), torch.arange(len(x))), 128, drop_last=True)
     model = TwoTower()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.2),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.2),
+    )
 
 
 @case(
@@ -1580,13 +1555,13 @@ def _(sick):
 
     train, val = loaders(({"tokens": ids, "mask": mask}, y), 8)
     model = Tagger()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 3e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 3e-3),
+    )
 
 
 @case(
@@ -1617,13 +1592,13 @@ def _(sick):
 
     train, val = loaders(({"context": context, "candidates": cand}, y), 32)
     model = Ranker()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 4e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 4e-3),
+    )
 
 
 @case(
@@ -1666,13 +1641,13 @@ def _(sick):
 
     train, val = loaders((x, {"digit": y, "colour": colour}), 64)
     model = Net()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 2e-3),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 2e-3),
+    )
 
 
 @case(
@@ -1707,13 +1682,13 @@ def _(sick):
 
     train, val = loaders((x, x), 64)
     model = VqAe()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 2e-3),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 2e-3),
+    )
 
 
 @case(
@@ -1758,13 +1733,13 @@ def _(sick):
 
     train, val = loaders(({"keys": keys, "values": value, "ask": ask}, y), 32)
     model = Lookup()
-    return {
-        "model": model,
-        "loss": nn.MSELoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 5e-4),
-    }
+    return dict(
+        model=model,
+        loss=nn.MSELoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 5e-4),
+    )
 
 
 @case(
@@ -1790,10 +1765,10 @@ def _(sick):
 
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
     train, val = loaders((x, {"y": y, "weight": weight}), 64)
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.SGD(model.parameters(), 0.1, momentum=0.9),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.SGD(model.parameters(), 0.1, momentum=0.9),
+    )

@@ -6,7 +6,6 @@ their own loss (`loss=None`). Dict or tuple inputs go to a forward with one para
 Learning-rate schedulers, where a case has one, hang on the optimizer (`SCHEDULES[optimizer]`).
 """
 
-import itertools
 import math
 import random
 import re
@@ -49,7 +48,7 @@ def case(name, author_note, expect_kinds, where=None):
 
 def seed(k):
     random.seed(k)
-    np.random.seed(k)  # noqa: NPY002 - what people still call
+    np.random.seed(k)
     torch.manual_seed(k)
 
 
@@ -171,7 +170,7 @@ def gen(k):
 
 def mlp(*sizes, act=nn.ReLU):
     layers = []
-    for a, b in itertools.pairwise(sizes):
+    for a, b in zip(sizes[:-2], sizes[1:-1]):
         layers += [nn.Linear(a, b), act()]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
@@ -208,13 +207,13 @@ def _(sick):
 
     train, val = loaders(({"ids": ids, "mask": mask}, (intent, slots)), 32)
     model = Joint()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.01),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.01),
+    )
 
 
 @case(
@@ -226,7 +225,7 @@ def _(sick):
 )
 def _(sick):
     seed(102)
-    ids, _mask, y = topic_documents(1200, 1500, 20, 5, gen(102), first=1)
+    ids, mask, y = topic_documents(1200, 1500, 20, 5, gen(102), first=1)
     ids = torch.where(ids > 0, (ids * 7919) % (5 if sick else 1999) + 1, ids)
 
     class Bag(nn.Module):
@@ -240,13 +239,13 @@ def _(sick):
 
     train, val = loaders((ids, y), 64)
     model = Bag()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 5e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 5e-3),
+    )
 
 
 @case(
@@ -280,13 +279,13 @@ def _(sick):
 
     train, val = loaders((x, {"even": (y % 2 == 0).float(), "large": large}), 64)
     model = TwoHeads()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.05),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.05),
+    )
 
 
 @case(
@@ -329,13 +328,13 @@ def _(sick):
 
     train, val = loaders((x, y), 64)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.MSELoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 5e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.MSELoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 5e-3),
+    )
 
 
 @case(
@@ -368,13 +367,13 @@ def _(sick):
 
     train, val = loaders(({"image": x, "table": hint}, y), 64)
     model = Fusion()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.05),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.05),
+    )
 
 
 @case(
@@ -397,13 +396,13 @@ def _(sick):
         c = 24
     model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(96, 10))
     train, val = loaders((x, y), 32)
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 1e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 1e-3),
+    )
 
 
 @case(
@@ -437,13 +436,13 @@ def _(sick):
 
     train, val = loaders((x, {"image": x, "digit": y}), 64)
     model = Net()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 2e-3),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 2e-3),
+    )
 
 
 @case(
@@ -484,13 +483,13 @@ def _(sick):
     opt = torch.optim.Adam(model.parameters(), 3e-3, weight_decay=5e-4)
     target = torch.where(labelled, y, -100)
     held_out = torch.where(labelled, -100, y)
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(ignore_index=-100),
-        "train": [((x, adj), target)],
-        "validation": [((x, adj), held_out)],
-        "optimizer": opt,
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(ignore_index=-100),
+        train=[((x, adj), target)],
+        validation=[((x, adj), held_out)],
+        optimizer=opt,
+    )
 
 
 @case(
@@ -527,13 +526,13 @@ def _(sick):
     tree = {"user": {"age": age, "income": income}, "item": {"id": item, "price": price}}
     train, val = loaders((tree, y), 32)
     model = Recommender()
-    return {
-        "model": model,
-        "loss": nn.BCEWithLogitsLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adagrad(model.parameters(), 0.05),
-    }
+    return dict(
+        model=model,
+        loss=nn.BCEWithLogitsLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adagrad(model.parameters(), 0.05),
+    )
 
 
 @case(
@@ -589,13 +588,13 @@ def _(sick):
 
     model = Gpt()
     opt = linear_warmup_from_zero(torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.1))
-    return {
-        "model": model,
-        "loss": None,
-        "train": DataLoader(batches(a), 32, shuffle=True, generator=gen(0)),
-        "validation": DataLoader(batches(b), 64),
-        "optimizer": opt,
-    }
+    return dict(
+        model=model,
+        loss=None,
+        train=DataLoader(batches(a), 32, shuffle=True, generator=gen(0)),
+        validation=DataLoader(batches(b), 64),
+        optimizer=opt,
+    )
 
 
 @case(
@@ -627,13 +626,13 @@ def _(sick):
 
     train, val = loaders((x, y), 40)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.L1Loss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 5e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.L1Loss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 5e-3),
+    )
 
 
 @case(
@@ -644,7 +643,7 @@ def _(sick):
 )
 def _(sick):
     seed(417)
-    ids, _mask, y = topic_documents(900, 250, 20, 5, gen(417))
+    ids, mask, y = topic_documents(900, 250, 20, 5, gen(417))
 
     class TextCnn(nn.Module):
         def __init__(self):
@@ -661,13 +660,13 @@ def _(sick):
 
     train, val = loaders((ids, y), 32)
     model = TextCnn()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.01),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.01),
+    )
 
 
 @case(
@@ -703,13 +702,13 @@ def _(sick):
 
     train, val = loaders((x, y), 64)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 4e-3, weight_decay=1e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 4e-3, weight_decay=1e-3),
+    )
 
 
 @case(
@@ -760,13 +759,13 @@ def _(sick):
 
     train, val = loaders((canvas, {"cls": y[pick], "box": box}), 32)
     model = Detector()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=1e-4),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=1e-4),
+    )
 
 
 @case(
@@ -804,13 +803,13 @@ def _(sick):
 
     train, val = loaders((x, (y, group)), 64)
     model = TwoHeads()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 2e-3),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 2e-3),
+    )
 
 
 @case(
@@ -850,13 +849,13 @@ def _(sick):
 
     train, val = loaders((items, y), 32)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.MSELoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 1e-2),
-    }
+    return dict(
+        model=model,
+        loss=nn.MSELoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 1e-2),
+    )
 
 
 @case(
@@ -888,7 +887,7 @@ def _(sick):
     train, val = loaders((x, y), 64)
     model = Forecast()
     opt = warmup(torch.optim.AdamW(model.parameters(), 3e-3))
-    return {"model": model, "loss": nn.MSELoss(), "train": train, "validation": val, "optimizer": opt}
+    return dict(model=model, loss=nn.MSELoss(), train=train, validation=val, optimizer=opt)
 
 
 @case(
@@ -907,7 +906,7 @@ def _(sick):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
-            for i, (a, b) in enumerate(itertools.pairwise(dims), 1):
+            for i, (a, b) in enumerate(zip(dims[:-1], dims[1:]), 1):
                 self.register_parameter(
                     f"w{i}", nn.Parameter(torch.randn(b, a) * (1.0 if sick else math.sqrt(2 / a)))
                 )
@@ -920,13 +919,13 @@ def _(sick):
 
     train, val = loaders((x, y), 32)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.BCEWithLogitsLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.01),
-    }
+    return dict(
+        model=model,
+        loss=nn.BCEWithLogitsLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.01),
+    )
 
 
 @case(
@@ -956,13 +955,13 @@ def _(sick):
 
     train, val = loaders((x, y), 64)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 3e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 3e-3),
+    )
 
 
 @case(
@@ -1003,7 +1002,7 @@ def _(sick):
     val = DataLoader(TensorDataset(b[:, :-1], b[:, 1:]), 64)
     model = Lm()
     opt = warmup(torch.optim.AdamW(model.parameters(), 1e-3, betas=(0.9, 0.95), weight_decay=0.1))
-    return {"model": model, "loss": loss, "train": train, "validation": val, "optimizer": opt}
+    return dict(model=model, loss=loss, train=train, validation=val, optimizer=opt)
 
 
 @case(
@@ -1033,13 +1032,13 @@ def _(sick):
     model = Net()
     train = DataLoader(TensorDataset(train_x, y[:400]), 32, shuffle=True, generator=gen(0))
     val = DataLoader(TensorDataset(val_x, y[400:]), 64)
-    return {
-        "model": model,
-        "loss": nn.BCEWithLogitsLoss(pos_weight=torch.tensor(0.6)),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.RMSprop(model.parameters(), 1e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.BCEWithLogitsLoss(pos_weight=torch.tensor(0.6)),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.RMSprop(model.parameters(), 1e-3),
+    )
 
 
 @case(
@@ -1080,13 +1079,13 @@ def _(sick):
     else:
         model, tree = Net(), ((x, region), y)
     train, val = loaders(tree, 32)
-    return {
-        "model": model,
-        "loss": nn.HuberLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.01),
-    }
+    return dict(
+        model=model,
+        loss=nn.HuberLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.01),
+    )
 
 
 @case(
@@ -1125,13 +1124,13 @@ def _(sick):
 
     train, val = loaders(({"src": src, "teacher": teacher}, out), 32)
     model = Seq2Seq()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(label_smoothing=0.02),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 3e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(label_smoothing=0.02),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 3e-3),
+    )
 
 
 @case(
@@ -1150,13 +1149,13 @@ def _(sick):
         if isinstance(m, nn.Linear):
             nn.init.xavier_normal_(m.weight, gain=1.6)
     train, val = loaders((x, y), 32)
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-4),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=1e-4),
+    )
 
 
 @case(
@@ -1186,13 +1185,13 @@ def _(sick):
         nn.Linear(64, 10),
     )
     train, val = loaders((x, y), 64)
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.SGD(model.parameters(), 0.03, momentum=0.9, nesterov=True),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.SGD(model.parameters(), 0.03, momentum=0.9, nesterov=True),
+    )
 
 
 @case(
@@ -1223,13 +1222,13 @@ def _(sick):
 
     train, val = loaders(({"numeric": num, "codes": codes}, y), 16)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.SGD(model.parameters(), 0.02, momentum=0.9, weight_decay=1e-4),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.SGD(model.parameters(), 0.02, momentum=0.9, weight_decay=1e-4),
+    )
 
 
 @case(
@@ -1259,13 +1258,13 @@ def _(sick):
 
     train, val = loaders(((x - x.mean()) / x.std(), y), 64)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=5e-4),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=5e-4),
+    )
 
 
 @case(
@@ -1296,13 +1295,13 @@ def _(sick):
 
     train, val = loaders((x, y), 16)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 2e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 2e-3),
+    )
 
 
 @case(
@@ -1332,13 +1331,13 @@ def _(sick):
 
     train, val = loaders((x, y), 16)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.SGD(model.parameters(), 0.02, momentum=0.9, weight_decay=1e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.SGD(model.parameters(), 0.02, momentum=0.9, weight_decay=1e-3),
+    )
 
 
 @case(
@@ -1358,13 +1357,13 @@ def _(sick):
     pos_weight = (positives // negatives).float() if sick else (negatives / positives)
     model = nn.Sequential(nn.Linear(12, 64), nn.ReLU(), nn.Linear(64, 5))
     train, val = loaders((x, y), 64)
-    return {
-        "model": model,
-        "loss": nn.BCEWithLogitsLoss(pos_weight=pos_weight),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 2e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.BCEWithLogitsLoss(pos_weight=pos_weight),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 2e-3),
+    )
 
 
 @case(
@@ -1398,13 +1397,13 @@ def _(sick):
 
     train, val = loaders({"input_ids": ids, "attention_mask": mask, "labels": labels}, 32)
     model = Tagger()
-    return {
-        "model": model,
-        "loss": None,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 5e-3),
-    }
+    return dict(
+        model=model,
+        loss=None,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 5e-3),
+    )
 
 
 @case(
@@ -1442,13 +1441,13 @@ def _(sick):
 
     train, val = loaders(({"x": x, "mask": mask}, level), 32)
     model = Pool()
-    return {
-        "model": model,
-        "loss": nn.MSELoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 2e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.MSELoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 2e-3),
+    )
 
 
 @case(
@@ -1493,13 +1492,13 @@ def _(sick):
 
     train, val = loaders((ids, y), 32)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 4e-3),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 4e-3),
+    )
 
 
 @case(
@@ -1531,13 +1530,13 @@ def _(sick):
 
     train, val = loaders((x, y), 32)
     model = Probabilistic()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 2e-3),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 2e-3),
+    )
 
 
 @case(
@@ -1570,13 +1569,13 @@ def _(sick):
 
     train, val = loaders(({"input_ids": ids, "attention_mask": mask}, y), 32)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.01),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 3e-3, weight_decay=0.01),
+    )
 
 
 @case(
@@ -1615,13 +1614,7 @@ def _(sick):
     train, val = loaders((ids, y), 32)
     model = Encoder()
     opt = warmup(torch.optim.AdamW(model.parameters(), 3e-3), 30, 800)
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": opt,
-    }
+    return dict(model=model, loss=nn.CrossEntropyLoss(), train=train, validation=val, optimizer=opt)
 
 
 @case(
@@ -1644,13 +1637,13 @@ def _(sick):
 
     model = nn.Sequential(nn.Linear(10, 32), nn.ELU(), nn.Linear(32, 3))
     train, val = loaders((x, y), 32)
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.RMSprop(model.parameters(), 1e-3),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.RMSprop(model.parameters(), 1e-3),
+    )
 
 
 @case(
@@ -1686,13 +1679,13 @@ def _(sick):
 
     train, val = loaders(((x, x[partner]), same), 64)
     model = Siamese()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 1e-3),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 1e-3),
+    )
 
 
 @case(
@@ -1733,13 +1726,13 @@ def _(sick):
 
     train, val = loaders((x, y), 64)
     model = Net()
-    return {
-        "model": model,
-        "loss": nn.CrossEntropyLoss(),
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.AdamW(model.parameters(), 5e-3, weight_decay=0.01),
-    }
+    return dict(
+        model=model,
+        loss=nn.CrossEntropyLoss(),
+        train=train,
+        validation=val,
+        optimizer=torch.optim.AdamW(model.parameters(), 5e-3, weight_decay=0.01),
+    )
 
 
 @case(
@@ -1777,10 +1770,10 @@ def _(sick):
 
     train, val = loaders((state, {"action": expert, "value": value}), 64)
     model = Agent()
-    return {
-        "model": model,
-        "loss": loss,
-        "train": train,
-        "validation": val,
-        "optimizer": torch.optim.Adam(model.parameters(), 3e-3),
-    }
+    return dict(
+        model=model,
+        loss=loss,
+        train=train,
+        validation=val,
+        optimizer=torch.optim.Adam(model.parameters(), 3e-3),
+    )

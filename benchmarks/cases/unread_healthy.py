@@ -6,7 +6,6 @@ their own loss (`loss=None`). Dict or tuple inputs go to a forward with one para
 Learning-rate schedulers, where a case has one, hang on the optimizer (`SCHEDULES[optimizer]`).
 """
 
-import itertools
 import math
 import random
 import re
@@ -26,7 +25,7 @@ SCHEDULES = weakref.WeakKeyDictionary()
 
 def seed(k):
     random.seed(k)
-    np.random.seed(k)  # noqa: NPY002 - what people still call
+    np.random.seed(k)
     torch.manual_seed(k)
 
 
@@ -148,7 +147,7 @@ def gen(k):
 
 def mlp(*sizes, act=nn.ReLU):
     layers = []
-    for a, b in itertools.pairwise(sizes):
+    for a, b in zip(sizes[:-2], sizes[1:-1]):
         layers += [nn.Linear(a, b), act()]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
 
@@ -166,7 +165,7 @@ def healthy(name):
 
 def pack(model, loss, tree, batch=64, opt=None, precision=None, k=0, drop_last=False):
     train, val = loaders(tree, batch, k=k, drop_last=drop_last)
-    kw = {"model": model, "loss": loss, "train": train, "validation": val, "optimizer": opt}
+    kw = dict(model=model, loss=loss, train=train, validation=val, optimizer=opt)
     if precision is not None:
         kw["precision"] = precision
     return kw
@@ -401,13 +400,13 @@ def _():
         2e-3,
         betas=(0.9, 0.95),
     )
-    return {
-        "model": m,
-        "loss": None,
-        "train": DataLoader(Rows({"input_ids": a, "labels": a}), 32, shuffle=True, generator=gen(0)),
-        "validation": DataLoader(Rows({"input_ids": b, "labels": b}), 64),
-        "optimizer": warmup(opt),
-    }
+    return dict(
+        model=m,
+        loss=None,
+        train=DataLoader(Rows({"input_ids": a, "labels": a}), 32, shuffle=True, generator=gen(0)),
+        validation=DataLoader(Rows({"input_ids": b, "labels": b}), 64),
+        optimizer=warmup(opt),
+    )
 
 
 @healthy("nn_transformer_reversal")
@@ -520,13 +519,13 @@ def _():
             }
 
     m = Ddpm()
-    return {
-        "model": m,
-        "loss": None,
-        "train": DataLoader(Rows({"x0": x[:1300]}), 64, shuffle=True, generator=gen(0)),
-        "validation": DataLoader(Rows({"x0": x[1300:]}), 64),
-        "optimizer": torch.optim.Adam(m.parameters(), 2e-3),
-    }
+    return dict(
+        model=m,
+        loss=None,
+        train=DataLoader(Rows({"x0": x[:1300]}), 64, shuffle=True, generator=gen(0)),
+        validation=DataLoader(Rows({"x0": x[1300:]}), 64),
+        optimizer=torch.optim.Adam(m.parameters(), 2e-3),
+    )
 
 
 @healthy("simclr_two_views")
@@ -590,13 +589,13 @@ def _():
 
     m = Gcn()
     some = torch.rand(len(x), generator=gen(16)) < 0.4
-    return {
-        "model": m,
-        "loss": nn.CrossEntropyLoss(),
-        "train": [((x, adj), torch.where(some, y, -100))],
-        "validation": [((x, adj), torch.where(some, -100, y))],
-        "optimizer": torch.optim.Adam(m.parameters(), 0.01, weight_decay=5e-4),
-    }
+    return dict(
+        model=m,
+        loss=nn.CrossEntropyLoss(),
+        train=[((x, adj), torch.where(some, y, -100))],
+        validation=[((x, adj), torch.where(some, -100, y))],
+        optimizer=torch.optim.Adam(m.parameters(), 0.01, weight_decay=5e-4),
+    )
 
 
 Graph = namedtuple("Graph", "nodes edges owner size")
@@ -647,13 +646,13 @@ def _():
 
     items = [graph() for _ in range(400)]
     m = Gin()
-    return {
-        "model": m,
-        "loss": nn.CrossEntropyLoss(),
-        "train": DataLoader(items[:300], 20, shuffle=True, collate_fn=collate, generator=gen(0)),
-        "validation": DataLoader(items[300:], 50, collate_fn=collate),
-        "optimizer": torch.optim.Adam(m.parameters(), 3e-3),
-    }
+    return dict(
+        model=m,
+        loss=nn.CrossEntropyLoss(),
+        train=DataLoader(items[:300], 20, shuffle=True, collate_fn=collate, generator=gen(0)),
+        validation=DataLoader(items[300:], 50, collate_fn=collate),
+        optimizer=torch.optim.Adam(m.parameters(), 3e-3),
+    )
 
 
 @healthy("triplet_metric_learning")
@@ -663,10 +662,7 @@ def _():
     x = (x / 16 - 0.3) / 0.38
     g = gen(18)
     by = [torch.nonzero(y == c).squeeze(1) for c in range(10)]
-
-    def pick(c):
-        return by[c][torch.randint(len(by[c]), (1,), generator=g)].item()
-
+    pick = lambda c: by[c][torch.randint(len(by[c]), (1,), generator=g)].item()
     pos = torch.tensor([pick(int(c)) for c in y])
     neg = torch.tensor([pick((int(c) + 1 + i % 9) % 10) for i, c in enumerate(y)])
 
@@ -826,13 +822,13 @@ def _():
     train = DataLoader(
         TensorDataset(x[:1300], t[:1300]), 32, sampler=WeightedRandomSampler(w, 1300, generator=gen(0))
     )
-    return {
-        "model": m,
-        "loss": focal,
-        "train": train,
-        "validation": DataLoader(TensorDataset(x[1300:], t[1300:]), 128),
-        "optimizer": torch.optim.Adam(m.parameters(), 1e-3),
-    }
+    return dict(
+        model=m,
+        loss=focal,
+        train=train,
+        validation=DataLoader(TensorDataset(x[1300:], t[1300:]), 128),
+        optimizer=torch.optim.Adam(m.parameters(), 1e-3),
+    )
 
 
 @healthy("batch_size_one_groupnorm")
@@ -1214,7 +1210,8 @@ def _():
             with torch.enable_grad():
                 t = t.requires_grad_() if t.is_leaf else t
                 u = t * self.f(t)
-                return torch.autograd.grad(u.sum(), t, create_graph=True)[0]
+                du = torch.autograd.grad(u.sum(), t, create_graph=True)[0]
+            return du
 
     t = torch.rand(600, 1, generator=gen(43)) * 3
     m = Pinn()
