@@ -137,14 +137,16 @@ def _checked(
 ) -> Report:
     started = time.perf_counter()
 
+    traces: dict[str, None] = {}  # of every measuring, each once
+
     def judged(budget: str | float) -> tuple[Report, Measured]:
         measured = measure(
             problem, limits, seed=seed, progress=progress, choose=lambda step: plan_for(budget, step)
         )
+        traces.update(dict.fromkeys(measured.traces))
         environment = _environment(problem, seed, time.perf_counter() - started, measured.plan)
-        return judge(
-            chosen, measured.results, limits, environment=environment, traces=measured.traces
-        ), measured
+        report = judge(chosen, measured.results, limits, environment=environment, traces=tuple(traces))
+        return report, measured
 
     with exclusive("wp.check", problem.model, problem.loss):
         report, measured = judged(budget)

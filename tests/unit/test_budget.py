@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import wellposed as wp
-from wellposed import budget
+from wellposed import _check as checking
+from wellposed import budget, measurements
 from wellposed.budget import FULL, LEAN, QUICK, StepCost, checked, nominal_seconds, plan_for
 from wellposed.errors import ArgumentError
 from wellposed.runtime.torch.batch import Batch
@@ -76,6 +79,8 @@ def test_a_healthy_problem_is_ready_under_each_budget() -> None:
 def test_a_quick_check_takes_few_steps_and_says_so() -> None:
     report = wp.check(problem(), budget="quick")
     assert report.environment["budget"] == "quick, 3 training steps"
+    assert "budget quick, 3 training steps" in str(report).partition("\n\n")[0]
+    assert "budget" not in str(wp.check(problem())).partition("\n\n")[0]
     assert report.measurements["training"].steps == 3
     assert len(report.measurements["training"].outcome.losses) == 3
 
@@ -86,6 +91,19 @@ def test_what_few_steps_find_is_confirmed_with_all() -> None:
     assert report.environment["budget"] == "thorough, 30 training steps"
     assert report.codes[0] == "WP607"
     assert report.findings[0].confidence == "confirmed"
+
+
+def test_what_only_the_first_look_left_behind_is_told_too(monkeypatch) -> None:
+    whole = measurements.measure
+    calls: list[int] = []
+
+    def measure(*args, **kwargs):
+        calls.append(1)
+        return replace(whole(*args, **kwargs), traces=("a file",) if len(calls) == 1 else ("another",))
+
+    monkeypatch.setattr(checking, "measure", measure)
+    report = wp.check(problem(rate=1000.0), budget="quick")
+    assert report.traces == ("a file", "another")
 
 
 def test_a_normal_check_is_a_full_one_where_steps_are_cheap_and_a_lean_one_elsewhere(monkeypatch) -> None:

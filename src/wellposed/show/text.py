@@ -58,6 +58,8 @@ def heading(report: Report, width: int) -> list[Text]:
     parts = [f"{name} {about[name]}" for name in ("wellposed", "torch") if about.get(name)]
     parts.append(about.get("model", ""))
     parts += [f"seed {about['seed']}"] if about.get("seed") else []
+    # Under a budget that left something out, a verdict rests on less.
+    parts += [f"budget {budget}"] if (budget := about.get("budget")) and "thorough" not in budget else []
     lines: list[str] = []
     for part in (clean(part).replace("\n", " ") for part in parts if part):
         if lines and cell_len(lines[-1]) + 3 + cell_len(part) <= width:
