@@ -11,6 +11,7 @@ from typing import Any
 from .arguments import number
 from .choices import BUDGETS
 from .runtime.model_trace import ModelTrace
+from .signals._measure import STEPS, TRACED_BATCHES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Plan:
 
 
 FULL = Plan(
-    name="thorough", steps=30, traced=3, held_out=4, compared=2, dropout_draws=8, settling_passes=10, settling_batches=8, cost=75
+    name="thorough", steps=STEPS, traced=TRACED_BATCHES, held_out=4, compared=2, dropout_draws=8, settling_passes=10, settling_batches=8, cost=75
 )  # fmt: skip
 """What the limits of the rules are calibrated with."""
 LEAN = Plan(

@@ -159,11 +159,11 @@ def measure(
         context = _context(read, runner, limits, seed, progress, choose)
         for line in MEASUREMENTS:
             _take(line, context, results)
-    others = measured(results, Interventions)
+    first, others = measured(results, FirstPass), measured(results, Interventions)
     return Measured(
         results={kind: results[kind] for kind in RESULTS},
         traces=scope.traces,
-        plan=measured(results, Plan),
+        plan=None if first is None else first.plan,
         suspicious=others is not None and others.postponed,
     )
 
@@ -309,10 +309,6 @@ def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
         others = context.batches[1 : plan.traced]
         traced |= trace.trace(runner, others, seed=seed + 1, precision=precision)
     return FirstPass(trace=traced, numbers=numbers, plan=plan)
-
-
-def plan(context: Context, first: FirstPass) -> Plan:
-    return first.plan
 
 
 def signals(context: Context, first: FirstPass) -> SignalProfile:
@@ -711,7 +707,6 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     _line(UsableInputs, (), usable_inputs, uses=(InputProfile,)),
     _line(InputProfile, (InputProfile, UsableInputs), inputs_masked),
     _line(FirstPass, (UsableInputs,), first_pass),
-    _line(Plan, (FirstPass,), plan),
     _line(SignalProfile, (FirstPass,), signals),
     _line(InitialLoss, (UsableInputs,), initial_loss),
     _line(TrainableProfile, (InitialLoss,), trainable),

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as torch_modules
 
+from ...signals.result import FLUSH_BELOW
 from ..model_trace import (
     SUMS,
     ModelTrace,
@@ -29,9 +30,6 @@ from ..model_trace import (
 from .batch import Batch, is_dense, tensors_in
 from .recorder import INPUT, Recorder, function_name
 from .session import Runner, clear_gradients, main_tensor, outputs_without_gradients, seed_everything
-
-FLUSH_BELOW = {"fp16": 2.0**-25, "bf16": 2.0**-134}
-"""Rounding to nearest sends what is below half the smallest subnormal to zero."""
 
 _PASSIVE = (
     nn.Dropout,
@@ -247,7 +245,7 @@ class _Tracer(Recorder):
         self._awake: dict[str, torch.Tensor] = {}
         self._output: str | None = None
         self._output_nodes: set[Any] = set()
-        self._nonfinite: NonFinite | None = None
+        self.nonfinite: NonFinite | None = None
         self._goes_backward = False
 
     @contextmanager
@@ -269,7 +267,7 @@ class _Tracer(Recorder):
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
             stack.enter_context(self)
             yield
-        self._nonfinite = self._nonfinite or self._origin_forward()
+        self.nonfinite = self.nonfinite or self._origin_forward()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -457,10 +455,6 @@ class _Tracer(Recorder):
             awake_rows={name: np.array(_numbers(awake), dtype=bool) for name, awake in self._awake.items()},
         )  # fmt: skip
 
-    @property
-    def nonfinite(self) -> NonFinite | None:
-        return self._nonfinite
-
     def _module_output(self, seen: _Module) -> ModuleOutput:
         return ModuleOutput(
             module=self.names[seen.module],
@@ -513,8 +507,8 @@ def _is_new(made: torch.Tensor, read: Sequence[torch.Tensor], name: str) -> bool
     return not any(is_dense(t) and not _is_wrapped(t) and _is_alias_of(made, t) for t in read)
 
 
+# Not by the address of the storage: a tensor whose parts are tensors has none.
 _is_alias_of: Any = torch._C._is_alias_of  # pyright: ignore[reportAttributeAccessIssue]
-"""Whether two tensors share their storage; of those whose parts are tensors too, which have no storage to ask for."""
 
 
 def _is_wrapped(tensor: torch.Tensor) -> bool:
