@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.check_cost [MODEL]... [--stages]
+    python -m benchmarks.check_cost [MODEL]... [--budget quick|normal|thorough] [--stages]
 
 Each model runs in processes of its own, one thread each: one imports torch, builds the problem and trains for some steps; another does the
 same and checks it. Times are CPU seconds of the check alone, beside the median of the steps; memory is the peak of the process beyond
@@ -18,6 +18,7 @@ import os
 import resource
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +26,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.modules import module as torch_modules
 
 import wellposed as wp
+from wellposed.choices import BUDGETS
 
 STEPS = 7
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -303,15 +306,23 @@ def _endless(loader: Any) -> Iterator[Any]:
         yield from loader
 
 
-def check(name: str, queue: Any) -> None:
+def check(name: str, queue: Any, budget: str) -> None:
     problem, parameters = _built(name)
     # Counted in a file without a name: a counter that the model reaches is given back as it was.
-    file, module = os.memfd_create("events"), type(problem.model)
-    forward, backward = module.__call__, torch.Tensor.backward
-    module.__call__ = lambda *a, **k: (os.write(file, b"forward\n"), forward(*a, **k))[1]  # type: ignore[method-assign]
-    torch.Tensor.backward = lambda *a, **k: (os.write(file, b"backward\n"), backward(*a, **k))[1]  # type: ignore[method-assign]
+    file, model, backward = os.memfd_create("events"), problem.model, torch.Tensor.backward
+
+    def on_call(module: nn.Module, *_: Any) -> None:
+        if module is model:
+            os.write(file, b"forward\n")
+
+    def counted(tensor: torch.Tensor, *given: Any, **named: Any) -> None:
+        os.write(file, b"backward\n")
+        backward(tensor, *given, **named)
+
+    torch_modules.register_module_forward_pre_hook(on_call)
+    setattr(torch.Tensor, backward.__name__, counted)
     before, start = _resident(), time.process_time()
-    report = wp.check(problem, progress=lambda stage: os.write(file, f"{stage}\n".encode()))
+    report = wp.check(problem, budget=budget, progress=lambda stage: os.write(file, f"{stage}\n".encode()))
     passes = _passes(os.pread(file, 1 << 24, 0).decode())
     said = f"{report.verdict} {' '.join(f.code for f in report.findings)}"
     queue.put(Cost(
@@ -320,19 +331,20 @@ def check(name: str, queue: Any) -> None:
 
 
 def _passes(events: str) -> tuple[tuple[str, int, int], ...]:
-    counts: dict[str, list[int]] = {"": [0, 0]}
+    stage, counts = "", {"": Counter[str]()}
     for event in events.splitlines():
         if event in ("forward", "backward"):
-            counts[next(reversed(counts))][event == "backward"] += 1
+            counts[stage][event] += 1
         else:
-            counts[event] = counts.pop(event, [0, 0])
-    return tuple((stage, *numbers) for stage, numbers in counts.items())  # type: ignore[misc]
+            stage = event
+            counts.setdefault(stage, Counter())
+    return tuple((stage, count["forward"], count["backward"]) for stage, count in counts.items())
 
 
-def measured(target: Callable[..., None], name: str) -> Cost:
+def measured(target: Callable[..., None], *given: str) -> Cost:
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    process = context.Process(target=target, args=(name, queue))
+    process = context.Process(target=target, args=(given[0], queue, *given[1:]))
     process.start()
     try:
         return queue.get(timeout=1800)
@@ -347,12 +359,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(PROBLEMS)}")
     parser.add_argument("--stages", action="store_true", help="list the passes of each stage")
+    parser.add_argument("--budget", choices=BUDGETS, default="normal")
     options = parser.parse_args(arguments)
     print(
         f"{'model':10} {'step':>8} {'check':>8} {'steps':>7} {'beyond 1 s':>10}   {'memory of a step':>16} {'of the check':>12}"
     )
     for name in options.models or [n for n in PROBLEMS if n not in LARGE]:
-        step, whole = measured(steps, name), measured(check, name)
+        step, whole = measured(steps, name), measured(check, name, options.budget)
         ratio = (whole.memory - whole.parameters) / step.memory
         print(
             f"{name:10} {step.cpu:7.3f}s {whole.cpu:7.1f}s {whole.cpu / step.cpu:7.0f} {(whole.cpu - 1) / step.cpu:10.0f}"

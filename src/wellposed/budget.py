@@ -44,7 +44,7 @@ LEAN = Plan(
     name="normal", steps=10, traced=1, held_out=2, compared=1, dropout_draws=3, settling_passes=2, settling_batches=2, cost=30
 )  # fmt: skip
 QUICK = Plan(
-    name="quick", steps=3, traced=1, held_out=1, compared=1, dropout_draws=3, settling_passes=1, settling_batches=2, cost=9
+    name="quick", steps=3, traced=1, held_out=1, compared=1, dropout_draws=3, settling_passes=1, settling_batches=2, cost=20
 )  # fmt: skip
 
 CHEAP_STEP = 0.01
