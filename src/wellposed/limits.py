@@ -190,6 +190,11 @@ class Limits:
     dead_share: float = _limit(
         0.8, unit="share of units", source="narrow rectified bottlenecks show 0.6 and recover"
     )
+    attention_entropy: float = _limit(
+        0.25,
+        unit="share of the entropy of even weights",
+        source="logits of std 1, 3 and 5 leave 0.8 to 0.9, 0.4 to 0.5 and 0.25, whatever the number of keys",
+    )
     saturated_share: float = _limit(
         0.5, unit="share of entries", source="half of the entries pass no gradient"
     )

@@ -133,7 +133,12 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule("WP204", "dead-units", SignalProfile, _E, signals.dead_units, limits=("dead_share",)),
     _rule(
-        "WP205", "saturated-units", SignalProfile, _E, signals.saturated_units, limits=("saturated_share",)
+        "WP205",
+        "saturated-units",
+        SignalProfile,
+        _E,
+        signals.saturated_units,
+        limits=("saturated_share", "attention_entropy"),
     ),
     _rule(
         "WP206",
