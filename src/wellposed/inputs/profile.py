@@ -28,6 +28,7 @@ def profile_inputs(
     *,
     feature_names: Sequence[str] | None = None,
     targets: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    part: str = "",
 ) -> InputProfile:
     """Measure the inputs of a problem.
 
@@ -39,6 +40,9 @@ def profile_inputs(
         One a column, for the words of findings.
     targets
         Those of both splits, rows first: a record that was copied has its target too, and splits are compared class by class.
+    part
+        Which of several inputs it is, as findings tell it after ``inputs``. Copies are not looked for in one of several: a
+        record is all of them together.
 
     Raises
     ------
@@ -96,10 +100,11 @@ def profile_inputs(
         else fingerprint_leak(
             columns, held_columns, moments, held_out, samples=(len(train), len(validation))
         ),
-        duplicates=None if validation is None else count_duplicates(train, validation, targets),
+        duplicates=None if validation is None or part else count_duplicates(train, validation, targets),
         shift=None
         if held_out is None or validation is None
         else measure_shift(*rows_to_compare(train, validation, targets), moments, held_out),
+        part=part,
     )
 
 

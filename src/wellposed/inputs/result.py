@@ -242,6 +242,10 @@ class InputProfile:
     effect: InputEffect | None = None
     copes: bool = False
     """Whether the model's loss and gradients stay finite on training batches with NaN or infinity."""
+    part: str = ""
+    """Which of several inputs it is, as findings tell it after ``inputs``: ``".image"``, ``"[1]"``."""
+    others: tuple[InputProfile, ...] = ()
+    """The other inputs of the problem, each by itself."""
 
     def __post_init__(self) -> None:
         columns = len(self.train.mean)
@@ -257,6 +261,16 @@ class InputProfile:
             raise ValueError(f"non_finite names a column beyond the {columns} of the inputs")
 
     @property
+    def each(self) -> tuple[InputProfile, ...]:
+        """The profile of every input."""
+        return (self, *self.others)
+
+    @property
+    def where(self) -> str:
+        """Where a finding about the whole input is."""
+        return f"inputs{self.part}"
+
+    @property
     def constant(self) -> NDArray[np.bool_]:
         """Columns of the training rows that do not vary."""
         return self.train.constant
@@ -267,7 +281,7 @@ class InputProfile:
 
     def place(self, column: int) -> str:
         """Where a finding about the column is: ``inputs.proline``."""
-        return f"inputs.{self.names[column] if self.names else column}"
+        return f"{self.where}.{self.names[column] if self.names else column}"
 
 
 def _same_length(value: ColumnSummary | SplitShift | InputProfile, columns: int) -> None:
