@@ -72,6 +72,11 @@ class Limits:
         unit="share of the loss of a constant prediction",
         source="a trial that learns less than this says nothing",
     )
+    sentinel_distance: float = _limit(
+        3.0,
+        unit="range of the other values of the column",
+        source="-999 beside temperatures from -30 to 40 is 14 away, 99 beside ages up to 90 less than 1",
+    )
     leak_chance: float = _limit(
         1e-6,
         unit="probability",

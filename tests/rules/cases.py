@@ -106,6 +106,13 @@ def with_column(make: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     return x, targets
 
 
+def with_gaps(code: float) -> tuple[Tensor, Tensor]:
+    """A feature that is missing in every eighth row, where `code` stands for it."""
+    x, targets = with_column(lambda first: first)
+    x[::8, 3] = code
+    return x, targets
+
+
 def with_a_nan() -> tuple[Tensor, Tensor]:
     x, targets = with_column(lambda first: first)
     x[7, 3] = float("nan")
@@ -240,6 +247,7 @@ SICK: dict[str, Builder] = {
     "WP112": lambda: problem(data=(inputs(), torch.zeros(96, dtype=torch.long))),
     "WP113": lambda: problem(mlp(FEATURES, 32, 4), **without_a_class()),
     "WP114": lambda: loaded(in_order=True),
+    "WP115": lambda: problem(data=with_gaps(-9999.0)),
     "WP201": lambda: problem(deep_tanh(draw=normal(0.01))),
     "WP202": lambda: problem(mlp(FEATURES, *[32] * 12, CLASSES, draw=normal(1.0)), optimizer=adam(1e-3)),
     "WP203": lambda: problem(mlp(FEATURES, *[32] * 12, CLASSES, activation=nn.Sigmoid)),
@@ -358,6 +366,7 @@ HEALTHY: dict[str, Builder] = {
     "WP112": sound,
     "WP113": sound,
     "WP114": lambda: loaded(in_order=False),
+    "WP115": lambda: problem(data=with_gaps(-2.5)),
     "WP201": orthogonal_tanh,
     "WP202": orthogonal_tanh,
     "WP203": orthogonal_tanh,

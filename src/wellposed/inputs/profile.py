@@ -16,6 +16,7 @@ from .conditioning import cost_contours, measure_conditioning
 from .duplicates import count_duplicates
 from .leakage import fingerprint_leak
 from .result import ColumnSummary, InputProfile, NonFiniteEntries
+from .sentinels import find_sentinels
 from .split_shift import measure_shift, rows_to_compare
 
 _CHUNK = 1 << 17
@@ -104,6 +105,9 @@ def profile_inputs(
         shift=None
         if held_out is None or validation is None
         else measure_shift(*rows_to_compare(train, validation, targets), moments, held_out),
+        sentinels=()
+        if train.ndim >= 4
+        else find_sentinels(columns, np.ravel(moments.minimum), np.ravel(moments.maximum)),
         part=part,
     )
 

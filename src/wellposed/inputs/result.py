@@ -194,6 +194,23 @@ class InputEffect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sentinel:
+    """A number of a column that is repeated and lies farther from all others than those from each other, as -9999 for "missing"."""
+
+    column: int
+    value: float
+    count: int
+    """Entries that have it."""
+    entries: int
+    low: float
+    """Least of the other values."""
+    high: float
+    """Largest of the other values."""
+    distance: float
+    """From the nearest of the others, over their range."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NonFiniteEntries:
     """Entries that are NaN or infinite."""
 
@@ -242,6 +259,8 @@ class InputProfile:
     effect: InputEffect | None = None
     copes: bool = False
     """Whether the model's loss and gradients stay finite on training batches with NaN or infinity."""
+    sentinels: tuple[Sentinel, ...] = ()
+    """Of tables and sequences, at most two a column."""
     part: str = ""
     """Which of several inputs it is, as findings tell it after ``inputs``: ``".image"``, ``"[1]"``."""
     others: tuple[InputProfile, ...] = ()

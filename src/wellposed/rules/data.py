@@ -216,6 +216,35 @@ def non_finite_data(profile: InputProfile, limits: Limits) -> Iterator[Judgement
 
 
 @of_each_input
+def sentinel_value(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
+    """WP115: a number that stands for "missing" is read as a number."""
+    found = [s for s in profile.sentinels if s.distance > limits.sentinel_distance]
+    if not found:
+        return
+    first = max(found, key=lambda s: s.count)
+    columns = len({s.column for s in found})
+    yield Defect(
+        where=profile.place(first.column),
+        summary=(
+            f"{first.count:,} of {first.entries:,} entries of {profile.label(first.column)} are exactly {first.value:g}; "
+            f"all others lie between {first.low:.4g} and {first.high:.4g}"
+            + (f"; {columns} {profile.kind}s have such a number" if columns > 1 else "")
+        ),
+        quantity="distance of the number from the nearest other, over the range of the others",
+        measured=first.distance,
+        limit=limits.sentinel_distance,
+        why=(
+            "it looks like a code for a missing value that nobody replaced: it stretches the mean and the std, and its "
+            "weight in the loss drowns what the other values tell"
+        ),
+        fix=(
+            "make it NaN where the data are read, then fill it with a statistic of the training rows and add a column "
+            "that says so"
+        ),
+    )
+
+
+@of_each_input
 def ill_conditioned_inputs(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     """WP107: standardised columns that are almost functions of each other."""
     conditioning = profile.conditioning
