@@ -38,6 +38,7 @@ from .signals.result import Intervention, SignalProfile, TrainingProfile
 if TYPE_CHECKING:
     from .objective import torch_connections as connections
     from .objective import torch_loss_probes as loss_probes
+    from .objective import torch_padding as padding
     from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
     from .runtime.torch import problem_forms, restore, trace
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 else:
     connections = lazy("wellposed.objective.torch_connections")
     loss_probes = lazy("wellposed.objective.torch_loss_probes")
+    padding = lazy("wellposed.objective.torch_padding")
     torch_batches = lazy("wellposed.runtime.torch.batches")
     trace = lazy("wellposed.runtime.torch.trace")
     problem_forms = lazy("wellposed.runtime.torch.problem_forms")
@@ -614,6 +616,7 @@ def wiring(
         (None, "the model refuses a batch with one sample replaced"),
     )
     future = answer(lambda: connections.future_leak(runner, batch, seed=seed), None)
+    padded = answer(lambda: padding.padding_effect(runner, batch, seed=seed), None)
     runner.train_mode()
     modes = (
         {"gap_reason": "the short training diverged"}
@@ -624,7 +627,8 @@ def wiring(
         trainable=len(runner.trainable), unreached=unreached, outside_optimizer=outside, apart=apart, foreign=foreign,
         leak=leak, leak_reason=leak_reason,
         ignored=tuple(name for name in base.trained.ignored if name in base.ignored_at_start),
-        constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future, **modes,
+        constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future,
+        padding_effect=padded, **modes,
     )  # fmt: skip
 
 

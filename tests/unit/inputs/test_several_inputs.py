@@ -93,6 +93,21 @@ def test_copies_are_rows_that_are_equal_in_every_input() -> None:
     assert ("WP108", "inputs") in counted(checked(inputs, target, again))
 
 
+def test_nodes_of_one_graph_stand_in_both_splits() -> None:
+    x, near = torch.randn(60, 5, generator=torch.Generator().manual_seed(0)), torch.eye(60)
+
+    class Nodes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(5, 1)
+
+        def forward(self, x: Tensor, near: Tensor) -> Tensor:
+            return near @ self.layer(x)
+
+    data = [((x, near), x[:, :1])]
+    assert counted(wp.check(Nodes(), F.mse_loss, data, validation=data)) == []
+
+
 class Timed(nn.Module):
     """Reads a time from 0 to 1000 by its sine and cosine, as denoisers do: its scale is meant."""
 

@@ -222,8 +222,10 @@ def _named(drawn: Sequence[Batch]) -> dict[str, list[torch.Tensor]]:
 
 
 def _records(named: Mapping[str, list[torch.Tensor]]) -> np.ndarray | None:
-    """All numbers of each row, where every batch has as many."""
+    """All numbers of each row, where every batch has as many and none relates the rows to each other, as edges do."""
     if not named or any(len({t.shape[1:] for t in tensors}) > 1 for tensors in named.values()):
+        return None
+    if any(t.shape[1:2] == t.shape[:1] for tensors in named.values() for t in tensors):
         return None
     columns = [torch.cat([t.detach() for t in tensors])[:_ROWS_READ] for tensors in named.values()]
     return torch.cat([c.double().reshape(len(c), -1) for c in columns], dim=1).cpu().numpy()
