@@ -178,6 +178,13 @@ def loaded(*, in_order: bool) -> Problem:
     return replace(sound, train=torch.utils.data.DataLoader(rows, batch_size=16, shuffle=not in_order))
 
 
+def normalised_by_batch(*, of: int) -> Problem:
+    x = inputs(240)
+    rows = torch.utils.data.TensorDataset(x, classes_of(x))
+    sound = problem(with_middle(lambda: nn.BatchNorm1d(32)))
+    return replace(sound, train=torch.utils.data.DataLoader(rows, batch_size=of, shuffle=True))
+
+
 class NextToken(nn.Module):
     """Mean of the tokens so far, or of all of them."""
 
@@ -290,6 +297,7 @@ SICK: dict[str, Builder] = {
     "WP208": lambda: problem(loss=tiny, precision="fp16"),
     "WP209": lambda: problem(applying(rooted(0.0))),
     "WP210": lambda: problem(with_middle(lambda: nn.Dropout(0.99))),
+    "WP211": lambda: normalised_by_batch(of=2),
     "WP301": lambda: problem(mlp(draw=constant(0.05))),
     "WP302": lambda: problem(mlp(draw=normal(2.0)), optimizer=sgd(1e-3)),
     "WP401": lambda: problem(applying(lambda x: Cubed.apply(x, 0.5))),
@@ -408,6 +416,7 @@ HEALTHY: dict[str, Builder] = {
     "WP208": half_precision,
     "WP209": lambda: problem(applying(rooted(1e-6))),
     "WP210": with_dropout,
+    "WP211": lambda: normalised_by_batch(of=16),
     "WP301": zero_head,
     "WP302": narrow_rectified,
     "WP401": custom_backward,
