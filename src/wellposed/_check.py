@@ -24,6 +24,7 @@ from .runtime.isolation import isolated
 from .runtime.scope import exclusive
 from .version import __version__
 
+torch_doors = lazy("wellposed.runtime.torch.doors")
 torch_session = lazy("wellposed.runtime.torch.session")
 
 
@@ -136,6 +137,7 @@ def _checked(
     budget: str | float,
 ) -> Report:
     started = time.perf_counter()
+    given = problem
 
     traces: dict[str, None] = {}  # of every measuring, each once
 
@@ -148,7 +150,8 @@ def _checked(
         report = judge(chosen, measured.results, limits, environment=environment, traces=tuple(traces))
         return report, measured
 
-    with exclusive("wp.check", problem.model, problem.loss):
+    with exclusive("wp.check", given.model, given.loss):
+        problem = torch_doors.opened(given)
         report, measured = judged(budget)
         accused = any(finding.severity is not Severity.NOTE for finding in report.findings)
         if measured.plan not in (None, FULL) and (accused or measured.suspicious):
@@ -194,7 +197,7 @@ def _environment(problem: Problem, seed: int, seconds: float, plan: Plan | None)
         "python": platform.python_version(),
         "platform": platform.platform(),
         "problem": problem.name or "",
-        "model": f"{getattr(type(runner.model), '__name__', 'model')}, {count:,} parameters",
+        "model": f"{getattr(type(runner.module or runner.model), '__name__', 'model')}, {count:,} parameters",
         "device": str(runner.device),
         "seed": str(seed),
         "budget": "" if plan is None else f"{plan.name}, {plan.steps} training steps",

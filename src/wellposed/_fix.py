@@ -22,6 +22,7 @@ from .runtime.scope import exclusive
 from .signals.result import TrainingChange, TrainingProfile
 
 torch_batches = lazy("wellposed.runtime.torch.batches")
+torch_doors = lazy("wellposed.runtime.torch.doors")
 torch_changed_problem = lazy("wellposed.runtime.torch.changed_problem")
 torch_problem_forms = lazy("wellposed.runtime.torch.problem_forms")
 torch_restore = lazy("wellposed.runtime.torch.restore")
@@ -97,6 +98,7 @@ def fix(
 
 def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str], None] | None) -> Fix:
     torch_restore.refuse_sharded(given.model, given.loss)
+    given = torch_doors.opened(given)
     tell = progress or (lambda stage: None)
     before = check(given, seed=seed, progress=progress)
     problem = torch_problem_forms.read_problem(given)

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -281,7 +281,9 @@ def _ignores_pairing(runner: Runner, free: _FreeOutputs, given: Batch, seed: int
     for targets in (y, y.roll(1, 0), y.flip(0)):
         seed_everything(seed)
         try:
-            values.append(float(runner.problem.loss(free.put_back(varied), targets).detach()))
+            values.append(
+                float(runner.loss_on(free.put_back(varied), replace(given, targets=targets)).detach())
+            )
         except (
             Exception
         ):  # the user's loss may refuse made-up outputs in any way it likes: then nothing is known

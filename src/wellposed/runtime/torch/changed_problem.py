@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from ...problem import Problem
-from .batch import Batch, as_batch
+from .batch import Batch, HasLoss, as_batch
 from .problem_forms import read
 from .restore import modules_of
-from .session import Runner, outputs_without_gradients
+from .session import Runner, kind_of_loss, outputs_without_gradients
 
 Transform = Callable[[Batch], Batch]
 
@@ -44,7 +44,7 @@ def standardise_inputs(mean: np.ndarray, std: np.ndarray) -> Transform:
 
 def standardise_targets(mean: float, std: float) -> Transform:
     def transform(batch: Batch) -> Batch:
-        return Batch(args=batch.args, kwargs=batch.kwargs, targets=(batch.targets - mean) / std)
+        return replace(batch, targets=(batch.targets - mean) / std)
 
     return transform
 
@@ -105,22 +105,18 @@ def with_transformed_targets(problem: Problem, transform: Callable[[torch.Tensor
 
     def change(batch: Batch) -> Batch:
         y = batch.targets
-        return Batch(
-            args=batch.args,
-            kwargs=batch.kwargs,
-            targets=transform(y.reshape(len(y), -1)).reshape(y.shape).to(y.dtype),
-        )
+        return replace(batch, targets=transform(y.reshape(len(y), -1)).reshape(y.shape).to(y.dtype))
 
     return _with_data(problem, change)
 
 
 def _with_data(problem: Problem, change: Callable[[Batch], Batch]) -> Problem:
-    has_loss = problem.loss is not None
+    has_loss = kind_of_loss(problem)
     validation = None if problem.validation is None else _transformed(problem.validation, change, has_loss)
     return replace(problem, train=_transformed(problem.train, change, has_loss), validation=validation)
 
 
-def _transformed(data: Any, change: Callable[[Batch], Batch], has_loss: bool) -> Any:
+def _transformed(data: Any, change: Callable[[Batch], Batch], has_loss: HasLoss) -> Any:
     data = read(data, name="train", has_loss=has_loss)
     return _raw(change(data)) if isinstance(data, Batch) else TransformedBatches(data, change, has_loss)
 
@@ -132,7 +128,7 @@ def _raw(batch: Batch) -> Any:
 class TransformedBatches:
     """The user's batches with a transform applied to each as it is read."""
 
-    def __init__(self, data: Any, change: Callable[[Batch], Batch], has_loss: bool) -> None:
+    def __init__(self, data: Any, change: Callable[[Batch], Batch], has_loss: HasLoss) -> None:
         self.data, self.change, self.has_loss = data, change, has_loss
 
     def __iter__(self) -> Iterator[Any]:

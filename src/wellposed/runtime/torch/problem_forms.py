@@ -24,6 +24,7 @@ from ...errors import DataError, ProblemError, WellposedError, items_of, users_c
 from ...problem import Problem
 from .batch import (
     Batch,
+    HasLoss,
     as_batch,
     as_tensors,
     describe,
@@ -36,7 +37,7 @@ from .batch import (
     tensors_in,
 )
 from .restore import preserved
-from .session import Runner
+from .session import Runner, kind_of_loss
 
 BATCH_ROWS = 64
 
@@ -167,6 +168,7 @@ def together(given: Any, judged: Sequence[torch.Tensor]) -> Any:
     ProblemError
         When one of them is no optimizer, or they cannot step together.
     """
+    given = _without_schedules(given)
     if given is None or isinstance(given, torch.optim.Optimizer | Optimizers):
         return given
     if not isinstance(given, list | tuple | Mapping):
@@ -190,6 +192,18 @@ def together(given: Any, judged: Sequence[torch.Tensor]) -> Any:
     return Optimizers(used)
 
 
+def _without_schedules(given: Any) -> Any:
+    """Optimizers instead of the schedulers that set their rates; one that is there twice stays once."""
+    if isinstance(given, list | tuple):
+        return list({id(o): o for o in map(_scheduled, given)}.values())
+    return _scheduled(given)
+
+
+def _scheduled(given: Any) -> Any:
+    inner = getattr(given, "scheduler", given)  # as Accelerate wraps it
+    return inner.optimizer if isinstance(inner, torch.optim.lr_scheduler.LRScheduler) else given
+
+
 _ASKED_ROWS = 4
 _NUMBERS_STACKED = 20_000_000
 
@@ -203,7 +217,7 @@ class GivenData:
 
     data: Any
     name: str
-    has_loss: bool
+    has_loss: HasLoss
     ask: Ask | None
 
     def batch(self, raw: Any) -> Batch:
@@ -245,7 +259,7 @@ def read_problem(problem: Problem) -> Problem:
         if value is None:
             return None
         with preserved(data={name: value}):
-            return read(value, name=name, has_loss=problem.loss is not None, ask=ask)
+            return read(value, name=name, has_loss=kind_of_loss(problem), ask=ask)
 
     def ask(batch: Batch, any_rows: bool) -> str:
         return _refusal(problem, batch, any_rows)
@@ -277,7 +291,7 @@ def _refusal(problem: Problem, batch: Batch, any_rows: bool) -> str:
     return ""
 
 
-def read(data: Any, *, name: str, has_loss: bool, ask: Ask | None = None) -> Any:
+def read(data: Any, *, name: str, has_loss: HasLoss, ask: Ask | None = None) -> Any:
     """Recognise the form of the data and read it, as a `Batch` of all rows or as an iterable of batches.
 
     Parameters
