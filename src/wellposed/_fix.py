@@ -98,10 +98,10 @@ def fix(
 
 def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str], None] | None) -> Fix:
     torch_restore.refuse_sharded(given.model, given.loss)
-    given = torch_doors.opened(given)
+    opened = torch_doors.opened(given)
     tell = progress or (lambda stage: None)
-    before = check(given, seed=seed, progress=progress)
-    problem = torch_problem_forms.read_problem(given)
+    before = check(opened, seed=seed, progress=progress)
+    problem = torch_problem_forms.read_problem(opened)
     accepted = _Attempt(problem, before, (), {})
     candidate = accepted
     withheld: list[Remedy] = []
@@ -140,7 +140,7 @@ def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str
     withheld += _left_to_the_author(accepted.report, handled={c for r in withheld for c in r.codes})
     if nothing_trains:
         withheld = [r if "WP610" in r.codes else replace(r, reason=_NOTHING_TRAINS) for r in withheld]
-    result = _with_data_as_given(accepted.problem, problem, given)
+    result = _as_given(accepted.problem, problem, given)
     if in_place and "recipe" in accepted.extras:
         with unbroken():
             torch_changed_problem.write_back(result, given)
@@ -155,11 +155,11 @@ def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str
     )
 
 
-def _with_data_as_given(fixed: Problem, read: Problem, given: Problem) -> Problem:
-    """Data and optimizers that no remedy changed, in the form in which the user gave them."""
+def _as_given(fixed: Problem, read: Problem, given: Problem) -> Problem:
+    """Whatever no remedy changed, in the form in which the user gave it."""
     same = {
         name: getattr(given, name)
-        for name in ("train", "validation", "optimizer", "feature_names")
+        for name in ("model", "loss", "train", "validation", "optimizer", "feature_names")
         if getattr(fixed, name) is getattr(read, name)
     }
     return replace(fixed, **same)

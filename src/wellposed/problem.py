@@ -108,7 +108,7 @@ def load_problem(spec: str) -> Problem:
         When the user's own code raises; ``__cause__`` is what it raised.
     """
     found = load_object(spec)
-    # A model alone is callable too, and is none that makes a problem.
+    # A model alone is callable too, and makes no problem.
     if callable(found) and not isinstance(found, Problem | tuple) and not hasattr(found, "forward"):
         if not takes_nothing(found):
             raise ProblemError(
@@ -144,9 +144,11 @@ def _nearest_names(module: ModuleType, attribute: str) -> str:
 
 
 def as_problem(value: Any, *, name: str | None = None) -> Problem:
-    """A `Problem` from a Problem or a ``(model, loss, data)`` tuple."""
+    """A `Problem` from a Problem, a ``(model, loss, data)`` tuple, or what brings its loss and its data."""
     if isinstance(value, Problem):
         return value
+    if not isinstance(value, type) and (hasattr(value, "training_step") or hasattr(value, "compute_loss")):
+        return Problem(model=value, name=name)
     if isinstance(value, tuple) and 2 <= len(value) <= 4:
         return Problem(**dict(zip(("model", "loss", "train", "validation"), value, strict=False)), name=name)
     raise ProblemError(

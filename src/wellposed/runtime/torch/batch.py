@@ -162,7 +162,8 @@ def _from_mapping(raw: dict[str, Any], *, name: str, has_loss: HasLoss) -> Batch
         return Batch(kwargs=raw, build=_inputs_alone)
     raise DataError(
         f"{name} gave a dict with keys {', '.join(map(repr, raw))} and no targets: name them one of {', '.join(TARGET_KEYS)}, "
-        "give pairs (dict of inputs, targets), or pass loss=None if the model returns its own loss"
+        "give pairs (dict of inputs, targets), call the loss's second argument batch if it takes all of it, "
+        "or pass loss=None if the model returns its own loss"
     )
 
 

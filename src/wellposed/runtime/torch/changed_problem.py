@@ -15,7 +15,7 @@ from ...problem import Problem
 from .batch import Batch, HasLoss, as_batch
 from .problem_forms import read
 from .restore import modules_of
-from .session import Runner, kind_of_loss, outputs_without_gradients
+from .session import CalledModule, Runner, kind_of_loss, outputs_without_gradients
 
 Transform = Callable[[Batch], Batch]
 
@@ -64,9 +64,10 @@ def scale_invariant(runner: Runner, batch: Batch, std: np.ndarray, *, seed: int)
 def copy_problem(problem: Problem) -> tuple[Problem, str]:
     """A problem whose model, loss and optimizer share nothing with the original; or the reason why there is none."""
     if not isinstance(problem.model, nn.Module):
+        what = "called in a training step" if isinstance(problem.model, CalledModule) else "a function"
         return (
             problem,
-            "the model is a function: its modules cannot be copied from outside; call wp.initialize on them",
+            f"the model is {what}: its modules cannot be copied from outside; call wp.initialize on them",
         )
     try:
         model, loss, optimizer = copy.deepcopy((problem.model, problem.loss, problem.optimizer))
@@ -129,7 +130,8 @@ class TransformedBatches:
     """The user's batches with a transform applied to each as it is read."""
 
     def __init__(self, data: Any, change: Callable[[Batch], Batch], has_loss: HasLoss) -> None:
-        self.data, self.change, self.has_loss = data, change, has_loss
+        self.data, self.change = data, change
+        self.has_loss: HasLoss = has_loss
 
     def __iter__(self) -> Iterator[Any]:
         for raw in self.data:

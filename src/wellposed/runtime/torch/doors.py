@@ -244,9 +244,7 @@ def _keras(problem: Problem) -> Problem:
         loss = _KerasLoss(model)
     if optimizer is None or _is_a(optimizer, "Optimizer", "keras.optimizers"):
         own = getattr(model, "optimizer", None) if optimizer is None else optimizer
-        optimizer = (
-            None if own is None or not model.built else _KerasOptimizer(own, model.trainable_variables)
-        )
+        optimizer = None if own is None or not model.built else _KerasOptimizer(own, model)
     return replace(problem, model=_KerasModel(model), loss=loss, optimizer=optimizer)
 
 
@@ -267,11 +265,11 @@ class _KerasLoss:
 
 
 class _KerasOptimizer(Optimizers):
-    """A Keras optimizer of its variables, under the names of torch."""
+    """A Keras optimizer of a model's variables, under the names of torch."""
 
-    def __init__(self, optimizer: Any, variables: list[Any]) -> None:
+    def __init__(self, optimizer: Any, model: Any) -> None:
         super().__init__(())
-        self.optimizer, self.variables = optimizer, list(variables)
+        self.optimizer, self.variables = optimizer, list(model.trainable_variables)
         rate, decay = float(optimizer.learning_rate), float(optimizer.weight_decay or 0.0)
         self._groups = [{"params": [v.value for v in self.variables], "lr": rate, "weight_decay": decay}]
         self._rate = rate
@@ -329,7 +327,7 @@ def _function(problem: Problem) -> Problem:
     module = model if isinstance(model, nn.Module) else None
     if not _takes_one(model) or (module is not None and not _is_called_batch(model, 0)):
         return problem
-    step = model if module is None else module.forward
+    step = model if module is None else _Forward(module)
     batch = _first_batch(problem)
     try:
         apart = taken_apart(step, module, batch)
@@ -352,6 +350,16 @@ def _plain(problem: Problem, batch: Batch, error: Exception) -> Problem:
     return problem
 
 
+class _Forward:
+    """A module that is a step: called without its hooks, so that it can be left halfway."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, batch: Any) -> Any:
+        return self.module.forward(batch)
+
+
 class _OfBatch(CalledModule, TakesBatch):
     """A model or a loss that is called with the whole batch."""
 
@@ -368,21 +376,24 @@ def _loss_of_batch(problem: Problem) -> Problem:
     loss, model = problem.loss, problem.model
     if not callable(loss) or isinstance(loss, TakesBatch) or problem.train is None:
         return problem
-    if not _is_called_batch(loss, 1) and not _is_dict_without_targets(problem):
-        return problem
     takes_whole = callable(model) and _takes_one(model) and _is_called_batch(model, 0)
-    return replace(problem, loss=_OfBatch(loss), model=_OfBatch(model) if takes_whole else model)
+    whole = replace(problem, loss=_OfBatch(loss), model=_OfBatch(model) if takes_whole else model)
+    return whole if _is_called_batch(loss, 1) or _is_of_dict_without_targets(whole) else problem
 
 
-def _is_dict_without_targets(problem: Problem) -> bool:
+def _is_of_dict_without_targets(problem: Problem) -> bool:
+    """Whether batches are dicts that name no targets, and the loss takes them whole."""
     data = problem.train.dataset if isinstance(problem.train, DataLoader) else problem.train
     if isinstance(data, tuple | torch.Tensor | TensorDataset):
         return False
     try:
-        batch = batches(problem.train, count=1, seed=0, has_loss="of the batch")[0]
+        batch = _first_batch(problem)
+        if batch.kwargs is None or batch.targets is not None:
+            return False
+        Runner(replace(problem, optimizer=None)).evaluate(batch)
     except WellposedError:
-        return False  # said again where the data are read for good
-    return batch.kwargs is not None and batch.targets is None and isinstance(batch.whole, dict)
+        return False  # what is wrong is said where the data are read for good
+    return True
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:

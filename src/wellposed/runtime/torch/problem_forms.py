@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from ...arguments import takes_nothing
 from ...errors import DataError, ProblemError, WellposedError, items_of, users_code
 from ...problem import Problem
+from ..batch_keys import TARGET_KEYS, target_key
 from .batch import (
     Batch,
     HasLoss,
@@ -194,6 +195,8 @@ def together(given: Any, judged: Sequence[torch.Tensor]) -> Any:
 
 def _without_schedules(given: Any) -> Any:
     """Optimizers instead of the schedulers that set their rates; one that is there twice stays once."""
+    if isinstance(given, Mapping):
+        given = list(given.values())
     if isinstance(given, list | tuple):
         return list({id(o): o for o in map(_scheduled, given)}.values())
     return _scheduled(given)
@@ -266,14 +269,17 @@ def read_problem(problem: Problem) -> Problem:
 
     runner = Runner(replace(problem, optimizer=None))
     problem = replace(problem, optimizer=together(problem.optimizer, runner.judged_parameters()))
-    names = problem.feature_names or _column_names(problem.train)
+    names = problem.feature_names or _column_names(problem.train, has_loss=problem.loss is not None)
     train, validation = data(problem.train, "train"), data(problem.validation, "validation")
     return replace(problem, train=train, validation=validation, feature_names=names)
 
 
-def _column_names(data: Any) -> tuple[str, ...] | None:
+def _column_names(data: Any, *, has_loss: bool) -> tuple[str, ...] | None:
     table: Any = data[0] if isinstance(data, tuple) and len(data) == 2 else data
-    return tuple(str(c) for c in table.columns) if is_table(table) else None
+    if not is_table(table):
+        return None
+    targets = target_key(dict.fromkeys(table.columns)) if has_loss and table is data else None
+    return tuple(str(c) for c in table.columns if c != targets)
 
 
 def _refusal(problem: Problem, batch: Batch, any_rows: bool) -> str:
@@ -331,12 +337,19 @@ def _rows(given: GivenData) -> ReadData | None:
     if not isinstance(data, Mapping | torch.Tensor) and not is_array(data):
         return None
     if is_table(data) and given.has_loss:
+        key = target_key(dict.fromkeys(data.columns))
+        if key is not None:
+            return _pair(replace(given, data=(_without(data, key), data[key])))
         columns = ", ".join(map(repr, list(given.data.columns)[:8]))
         raise DataError(
             f"{given.name} is given as {describe(data)} with columns {columns} and no targets: "
-            "give a pair (table of inputs, column of targets)"
+            f"give a pair (table of inputs, column of targets), or name the column of targets one of {', '.join(TARGET_KEYS)}"
         )
     return ReadData(data=whole_rows(given.batch(data), given.name))
+
+
+def _without(table: Any, column: str) -> Any:
+    return table[[c for c in table.columns if c != column]]
 
 
 def _pair(given: GivenData) -> ReadData | None:
@@ -499,7 +512,14 @@ def _batches_of_a_size(given: GivenData) -> ReadData | None:
 
 def _samples_last(given: GivenData) -> ReadData | None:
     first = _first(given)
-    return None if first is None or _has_single_target(given.batch(first)) else _samples(given, sure=False)
+    if first is None or _has_single_target(given.batch(first)):
+        return None
+    try:
+        return _samples(given, sure=False)
+    except DataError:
+        if given.ask is None or given.ask(given.batch(first), False):
+            raise
+        return None  # batches whose rows belong together
 
 
 def _first(given: GivenData) -> Any:

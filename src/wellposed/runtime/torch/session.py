@@ -22,7 +22,7 @@ from ...arguments import told
 from ...errors import DataError, ProblemError, UserCodeError, users_code
 from ...problem import Problem
 from ..batch_keys import TARGET_KEYS
-from .batch import Batch, HasLoss, describe
+from .batch import Batch, HasLoss, describe, is_object
 from .restore import modules_of
 
 
@@ -100,7 +100,7 @@ class Runner:
         self.problem = problem
         self.transform = transform
         self._differentiates = False
-        self.model = getattr(
+        self.model: Any = getattr(
             problem.model, "_orig_mod", problem.model
         )  # torch.compile wraps; look at what it wraps
         if not callable(self.model):
@@ -325,8 +325,16 @@ class Runner:
                 "give batches of at least two rows; drop_last=True leaves out a last batch that is too short"
             )
         return UserCodeError(
-            f"{what} raised {type(error).__name__} on a batch with inputs {_shapes(batch)}: {error}"
+            f"{what} raised {type(error).__name__} on a batch with inputs {_shapes(batch)}: {error}{self._how_else(batch, what)}"
         )
+
+    def _how_else(self, batch: Batch, what: str) -> str:
+        """What to give instead of a model that needs more arguments than the one object that a batch is."""
+        alone = len(batch.args) == 1 and is_object(batch.args[0])
+        if what != "the model" or not alone or self._takes(*batch.args):
+            return ""
+        names = list(inspect.signature(getattr(self.model, "forward", self.model)).parameters)
+        return f"; give a function that takes the object apart: lambda data: model({', '.join(f'data.{n}' for n in names)})"
 
 
 def _binds(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
