@@ -26,6 +26,7 @@ torch_doors = lazy("wellposed.runtime.torch.doors")
 torch_changed_problem = lazy("wellposed.runtime.torch.changed_problem")
 torch_problem_forms = lazy("wellposed.runtime.torch.problem_forms")
 torch_restore = lazy("wellposed.runtime.torch.restore")
+torch_session = lazy("wellposed.runtime.torch.session")
 
 _RACE_STEPS = 60
 _RACE_SEEDS = 3
@@ -141,9 +142,11 @@ def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str
     if nothing_trains:
         withheld = [r if "WP610" in r.codes else replace(r, reason=_NOTHING_TRAINS) for r in withheld]
     result = _as_given(accepted.problem, problem, given)
+    if result.model is not given.model:  # a copy, of what the user's model is called by
+        result = replace(result, model=torch_session.module_of(result.model))
     if in_place and "recipe" in accepted.extras:
         with unbroken():
-            torch_changed_problem.write_back(result, given)
+            torch_changed_problem.write_back(result, opened)
         result = replace(result, model=given.model, optimizer=given.optimizer, loss=given.loss)
     return Fix(
         problem=result,
@@ -231,7 +234,7 @@ def _redraw_weights(problem: Problem, seed: int) -> _Proposal:
     if refused:
         return _Proposal(name="redraw weights", problem=problem, summary="", refused=refused, extras={})
     batch = torch_batches.calibration_batch(copied, seed=seed)
-    done = initialize(copied.model, batch, seed=seed)
+    done = initialize(torch_session.module_of(copied.model), batch, seed=seed)
     drawn = sum(entry.gain is not None and entry.action != "left alone" for entry in done.recipe)
     return _Proposal(
         name="redraw weights",

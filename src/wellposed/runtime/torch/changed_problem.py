@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ...problem import Problem
 from .batch import Batch, HasLoss, as_batch
 from .problem_forms import read
 from .restore import modules_of
-from .session import CalledModule, Runner, kind_of_loss, outputs_without_gradients
+from .session import CalledModule, Runner, kind_of_loss, module_of, outputs_without_gradients
 
 Transform = Callable[[Batch], Batch]
 
@@ -63,7 +62,8 @@ def scale_invariant(runner: Runner, batch: Batch, std: np.ndarray, *, seed: int)
 
 def copy_problem(problem: Problem) -> tuple[Problem, str]:
     """A problem whose model, loss and optimizer share nothing with the original; or the reason why there is none."""
-    if not isinstance(problem.model, nn.Module):
+    network = module_of(problem.model)
+    if network is None or not (network is problem.model or problem.model.takes_inputs):
         what = "called in a training step" if isinstance(problem.model, CalledModule) else "a function"
         return (
             problem,
@@ -76,7 +76,7 @@ def copy_problem(problem: Problem) -> tuple[Problem, str]:
             problem,
             f"the model cannot be copied ({type(error).__name__}: {error}); call wp.initialize(model) on it",
         )
-    if set(modules_of(loss)) & set(problem.model.modules()):
+    if set(modules_of(loss)) & set(network.modules()):
         return (
             problem,
             "the loss refers to the model itself, which a copy cannot follow; call wp.initialize(model) on it",
@@ -87,7 +87,10 @@ def copy_problem(problem: Problem) -> tuple[Problem, str]:
 def write_back(source: Problem, target: Problem) -> None:
     """Copy parameters into the user's own model, values only."""
     with torch.no_grad():
-        for mine, theirs in zip(target.model.parameters(), source.model.parameters(), strict=True):
+        own, fixed = (module_of(p.model) for p in (target, source))
+        assert own is not None
+        assert fixed is not None
+        for mine, theirs in zip(own.parameters(), fixed.parameters(), strict=True):
             mine.copy_(theirs)
 
 

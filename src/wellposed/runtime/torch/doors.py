@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ...errors import ProblemError, UserCodeError, WellposedError, said_by
 from ...problem import Problem
+from ..batch_keys import TARGET_KEYS, target_key
 from .batch import Batch, describe
 from .batches import batches
 from .problem_forms import Optimizers
@@ -198,7 +199,7 @@ def _trainer(problem: Problem) -> Problem:
     problem = replace(problem, model=model, precision=problem.precision or precision)
     own = type(trainer).compute_loss.__module__ != "transformers.trainer"
     if given.loss is not None or not (own or trainer.compute_loss_func or trainer.label_smoother):
-        return problem  # the model's own loss
+        return problem
     return _of_step(problem, _TrainerStep(trainer), model, f"{name}.compute_loss")
 
 
@@ -314,6 +315,32 @@ def _of_step(problem: Problem, step: Step, module: nn.Module | None, name: str) 
     return replace(problem, model=apart[0], loss=apart[1])
 
 
+class _OwnLoss(CalledModule, TakesBatch):
+    """A module that finds its inputs and targets in a dict, and returns its own loss."""
+
+    takes_inputs = True
+
+    def __call__(self, batch: dict[str, Any]) -> Any:
+        module: Any = self.module
+        return module(**batch)
+
+
+def _own_loss(problem: Problem) -> Problem:
+    """A module whose arguments are the entries of a dict, targets among them: what they are is known by name."""
+    model = problem.model
+    if problem.loss is not None or problem.train is None or not isinstance(model, nn.Module):
+        return problem
+    named = {p.name for p in _parameters(model)}
+    if not named & set(TARGET_KEYS):
+        return problem
+    try:
+        batch = _first_batch(problem)
+    except WellposedError:
+        return problem  # said again where the data are read for good
+    whole = batch.kwargs or {}
+    return replace(problem, model=_OwnLoss(model)) if target_key(whole) in named else problem
+
+
 def _function(problem: Problem) -> Problem:
     """A function of a batch that returns the loss, or a module whose only argument is called batch."""
     model = problem.model
@@ -417,5 +444,12 @@ def _is_called_batch(function: Callable[..., Any], place: int) -> bool:
     return len(named) > place and named[place].name == "batch"
 
 
-DOORS: tuple[Callable[[Problem], Problem], ...] = (_lightning, _trainer, _keras, _function, _loss_of_batch)
+DOORS: tuple[Callable[[Problem], Problem], ...] = (
+    _lightning,
+    _trainer,
+    _keras,
+    _own_loss,
+    _function,
+    _loss_of_batch,
+)
 """In this order: each leaves what it does not recognise as it is."""

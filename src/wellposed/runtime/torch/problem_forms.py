@@ -337,9 +337,10 @@ def _rows(given: GivenData) -> ReadData | None:
     if not isinstance(data, Mapping | torch.Tensor) and not is_array(data):
         return None
     if is_table(data) and given.has_loss:
-        key = target_key(dict.fromkeys(data.columns))
+        table: Any = data
+        key = target_key(dict.fromkeys(table.columns))
         if key is not None:
-            return _pair(replace(given, data=(_without(data, key), data[key])))
+            return _pair(replace(given, data=(_without(table, key), table[key])))
         columns = ", ".join(map(repr, list(given.data.columns)[:8]))
         raise DataError(
             f"{given.name} is given as {describe(data)} with columns {columns} and no targets: "

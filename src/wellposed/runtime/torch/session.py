@@ -71,18 +71,23 @@ class CalledModule:
         None where the model is a function over several modules.
     """
 
+    takes_inputs = False
+    """Whether the module can be called with the inputs of a batch, as they are."""
+
     def __init__(self, module: nn.Module | None) -> None:
         self.module = module
 
 
-def _module_of(part: Any) -> nn.Module | None:
+def module_of(part: Any) -> nn.Module | None:
+    """The module that a model or a loss is, or calls."""
     module = part.module if isinstance(part, CalledModule) else part
     return module if isinstance(module, nn.Module) else None
 
 
 def kind_of_loss(problem: Problem) -> HasLoss:
     """Whether a problem has a loss of its own, and of what."""
-    return "of the batch" if isinstance(problem.loss, TakesBatch) else problem.loss is not None
+    whole = isinstance(problem.loss, TakesBatch) or isinstance(problem.model, TakesBatch)
+    return "of the batch" if whole else problem.loss is not None
 
 
 class Runner:
@@ -111,7 +116,7 @@ class Runner:
             raise ProblemError(
                 f"loss is a {type(problem.loss).__name__}: expected a function of (outputs, targets), or None"
             )
-        self.module, self.loss_module = _module_of(self.model), _module_of(problem.loss)
+        self.module, self.loss_module = module_of(self.model), module_of(problem.loss)
         self.modules = modules_of(self.model)
         self.all_modules = modules_of(self.model, problem.loss)
         roots = [root for _, root in self._roots()]
@@ -232,7 +237,7 @@ class Runner:
 
     def _called_with(self, batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any] | None]:
         args, kwargs = batch.args, batch.kwargs
-        if isinstance(self.model, TakesBatch):
+        if isinstance(self.problem.model, TakesBatch):
             return (batch.whole,), None
         if kwargs is not None:
             if self._takes_dict_whole(kwargs):
@@ -263,10 +268,11 @@ class Runner:
 
     def loss_on(self, outputs: Any, batch: Batch) -> torch.Tensor:
         """The user's loss of given outputs on a batch as it is."""
-        compared = batch.copied().whole if isinstance(self.problem.loss, TakesBatch) else batch.targets
+        loss: Any = self.problem.loss
+        compared = batch.copied().whole if isinstance(loss, TakesBatch) else batch.targets
         with _mode_kept("the loss"):
             try:
-                value = self.problem.loss(outputs, compared)
+                value = loss(outputs, compared)
             except Exception as error:
                 raise self._users_error(error, batch, "the loss") from error
         return scalar_loss(value)
