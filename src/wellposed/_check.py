@@ -52,18 +52,20 @@ def check(
     Parameters
     ----------
     model
-        A ``torch.nn.Module``, a callable that uses modules, or a `Problem` (then nothing else of the problem is given).
+        A ``torch.nn.Module``, a callable that uses modules, or a `Problem` (then nothing else of the problem is given). Also a training
+        step ``step(batch)`` that returns the loss, a LightningModule, a Trainer of transformers or a compiled Keras model on torch.
     loss
-        ``loss(model(inputs), targets)`` gives a scalar; None when the model returns its own loss, or has none.
+        ``loss(model(inputs), targets)`` gives a scalar; None when the model returns its own loss, or has none. One whose second argument
+        is called ``batch`` is given the whole batch.
     train
-        A DataLoader, a Dataset, anything that can be iterated again and gives batches or samples, or one pair
+        A DataLoader, a LightningDataModule, a Dataset, anything that can be iterated again and gives batches or samples, or one pair
         ``(inputs, targets)`` of tensors, arrays or tables; each may be a tuple or a dict of them.
         A tuple of inputs is called ``model(*inputs)``, a dict ``model(**inputs)`` (``model(inputs)`` where no argument has a name of
         the dict's), an object ``model(object)``.
     validation
         Held-out data in the same form; rules about splits need it.
     optimizer
-        The optimizer that training will use; rules about updates need it.
+        The optimizer that training will use, its scheduler, or a list of them; rules about updates need it.
     precision
         What training will run in: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
     select, ignore

@@ -26,9 +26,11 @@ class Problem:
     Parameters
     ----------
     model
-        A ``torch.nn.Module``, or a callable that uses modules.
+        A ``torch.nn.Module``, or a callable that uses modules; a training step ``step(batch)`` that returns the loss; a LightningModule,
+        a Trainer of transformers or a compiled Keras model on torch, which bring their loss, their optimizer and some of them their data.
     loss
-        ``loss(model(inputs), targets)`` gives a scalar; ``None`` when the model returns its own loss, or has none.
+        ``loss(model(inputs), targets)`` gives a scalar; ``None`` when the model returns its own loss, or has none. One whose second
+        argument is called ``batch`` is given the whole batch.
     train
         A DataLoader, a Dataset, anything that can be iterated again and gives batches or samples, or one pair
         ``(inputs, targets)`` of tensors, arrays or tables, from which batches are drawn; each may be a tuple or a dict of them.
@@ -36,7 +38,7 @@ class Problem:
     validation
         Held-out data, in any form that `train` takes.
     optimizer
-        The optimizer that training will use, or a list of those that step one after the other; rules about updates need it.
+        The optimizer that training will use, or its scheduler, or a list of those that step one after the other; rules about updates need it.
     precision
         What training will run in: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
     name

@@ -325,11 +325,11 @@ def test_what_fix_changes_is_given_back_for_the_lightning_module() -> None:
 @pytest.mark.parametrize("in_place", [False, True])
 def test_weights_are_redrawn_in_a_copy_of_a_model_with_its_own_loss(in_place: bool) -> None:
     torch.manual_seed(0)
-    hidden = [layer for _ in range(8) for layer in (nn.Linear(32, 32), nn.Tanh())]
-    model = OwnLoss(nn.Sequential(nn.Linear(8, 32), nn.Tanh(), *hidden, nn.Linear(32, 3)))
+    hidden = [layer for _ in range(6) for layer in (nn.Linear(32, 32), nn.ReLU())]
+    model = OwnLoss(nn.Sequential(nn.Linear(8, 32), nn.ReLU(), *hidden, nn.Linear(32, 3)))
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter *= 0.3
+            parameter *= 0.1
     before = copy.deepcopy(model.state_dict())
     fixed = wp.fix(model, train=DataLoader(Rows(), batch_size=32), in_place=in_place)
     assert [remedy.name for remedy in fixed.applied] == ["redraw weights"]
