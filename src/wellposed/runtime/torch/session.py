@@ -268,11 +268,11 @@ class Runner:
 
     def loss_on(self, outputs: Any, batch: Batch) -> torch.Tensor:
         """The user's loss of given outputs on a batch as it is."""
-        loss: Any = self.problem.loss
-        compared = batch.copied().whole if isinstance(loss, TakesBatch) else batch.targets
+        takes_batch = isinstance(self.problem.loss, TakesBatch)
+        compared = batch.copied().whole if takes_batch else batch.targets
         with _mode_kept("the loss"):
             try:
-                value = loss(outputs, compared)
+                value = self.problem.loss(outputs, compared)
             except Exception as error:
                 raise self._users_error(error, batch, "the loss") from error
         return scalar_loss(value)
