@@ -230,20 +230,24 @@ def test_autocast_within_the_model_is_taken(fault: str) -> None:
 
 def lightning(parts: Kit) -> tuple[Any, Any]:
     """A module and a data module, as a template makes them."""
-    L = pytest.importorskip("lightning")
+    L, torchmetrics = pytest.importorskip("lightning"), pytest.importorskip("torchmetrics")
 
     class Lit(L.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.net, self.criterion = parts.model, nn.CrossEntropyLoss()
+            self.accuracy = torchmetrics.Accuracy(task="multiclass", num_classes=3)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.net(x)
 
         def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
             x, y = batch
-            loss = self.criterion(self(x.view(len(x), -1)), y)
+            logits = self(x.view(len(x), -1))
+            loss = self.criterion(logits, y)
+            self.accuracy(logits, y)
             self.log("train_loss", loss, prog_bar=True)
+            self.log_dict({"accuracy": self.accuracy})
             return loss
 
         def configure_optimizers(self) -> Any:

@@ -266,7 +266,7 @@ def _maker_of(runner: Runner, batch: Batch, *, seed: int) -> nn.Module | None:
             hook.remove()
     makers = [module for module, output in returned if output is o]
     runs = [module for module, _ in returned]
-    return makers[0] if makers and runs.count(makers[0]) == 1 else None
+    return makers[0] if makers and sum(m is makers[0] for m in runs) == 1 else None
 
 
 @contextmanager
