@@ -121,7 +121,9 @@ def of_scales(
     if _suspects_targets(objective):
         of_targets = transforms.standardise_targets(targets.mean, targets.std)
     if inputs is not None and has_odd_scales(inputs):
-        of_inputs = transforms.standardise_inputs(inputs.train.mean, inputs.train.std)
+        of_inputs = transforms.standardise_inputs(
+            {x.part: (x.train.mean, x.train.std) for x in inputs.each if _has_odd_scales(x)}
+        )
     if of_inputs is not None:
         progress("trying standardised inputs")
         yield Intervention(
@@ -138,28 +140,34 @@ def of_scales(
         )
 
 
-def input_effect(
+def input_effects(
     short: ShortTraining, training: TrainingProfile, inputs: InputProfile, tried: Sequence[Intervention]
-) -> InputEffect | None:
-    """What standardising the inputs changes, alone or together with the targets; None where it was not tried."""
+) -> dict[str, InputEffect]:
+    """What standardising the inputs changes, alone or together with the targets, by the part that was standardised."""
     ends = [
         i.outcome.end
         for i in tried
         if i.change in (TrainingChange.STANDARDISED_INPUTS, TrainingChange.STANDARDISED_BOTH)
     ]
     if not ends:
-        return None
+        return {}
     end, both = ends[0], ends[-1]
-    std = inputs.train.std
-    return InputEffect(
-        invariant=answer(
-            lambda: transforms.scale_invariant(short.runner, short.batches[0], std, seed=short.seed), False
-        ),
-        loss_start=training.outcome.start,
-        loss_raw=training.outcome.end,
-        loss_standardised=end if end <= both else both,
-        loss_constant=math.nan if training.constant_loss is None else training.constant_loss,
-    )
+
+    def invariant(part: InputProfile) -> bool:
+        columns = len(part.train.std)
+        return transforms.scale_invariant(short.runner, short.batches[0], part.part, columns, seed=short.seed)
+
+    return {
+        part.part: InputEffect(
+            invariant=answer(lambda part=part: invariant(part), False),
+            loss_start=training.outcome.start,
+            loss_raw=training.outcome.end,
+            loss_standardised=end if end <= both else both,
+            loss_constant=math.nan if training.constant_loss is None else training.constant_loss,
+        )
+        for part in inputs.each
+        if _has_odd_scales(part)
+    }
 
 
 def of_the_optimizer(
@@ -203,6 +211,11 @@ def _in_raw_units(outcome: TrainingOutcome, std: float) -> TrainingOutcome:
 
 
 def has_odd_scales(profile: InputProfile) -> bool:
+    """Whether any input is on a scale that standardising could matter for."""
+    return any(map(_has_odd_scales, profile.each))
+
+
+def _has_odd_scales(profile: InputProfile) -> bool:
     low, high = _SUSPECT_RMS
     return not low <= profile.rms <= high or profile.spread > _SUSPECT_SPREAD
 

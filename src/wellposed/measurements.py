@@ -13,9 +13,10 @@ import numpy as np
 from .budget import FULL, Plan, StepCost, nominal_seconds, numbers_written
 from .gradcheck.custom_backward import check_custom_functions
 from .gradcheck.result import CustomBackwards
+from .inputs.duplicates import count_duplicates
 from .inputs.profile import profile_inputs
 from .inputs.result import InputEffect, InputProfile
-from .interventions import ShortTraining, answer, has_suspects, input_effect, of_scales, of_the_optimizer
+from .interventions import ShortTraining, answer, has_suspects, input_effects, of_scales, of_the_optimizer
 from .lazy import lazy
 from .limits import Limits
 from .objective.label_probes import probe_labels, profile_targets
@@ -37,6 +38,7 @@ from .signals.result import Intervention, SignalProfile, TrainingProfile
 if TYPE_CHECKING:
     from .objective import torch_connections as connections
     from .objective import torch_loss_probes as loss_probes
+    from .objective import torch_padding as padding
     from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
     from .runtime.torch import problem_forms, restore, trace
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 else:
     connections = lazy("wellposed.objective.torch_connections")
     loss_probes = lazy("wellposed.objective.torch_loss_probes")
+    padding = lazy("wellposed.objective.torch_padding")
     torch_batches = lazy("wellposed.runtime.torch.batches")
     trace = lazy("wellposed.runtime.torch.trace")
     problem_forms = lazy("wellposed.runtime.torch.problem_forms")
@@ -223,18 +226,23 @@ def _context(
 
 def inputs(context: Context) -> InputProfile | Unmeasured:
     rows, validation = context.rows, context.validation_rows
-    if rows.inputs is None or rows.inputs.ndim < 2:
-        reason = "the inputs are not one floating-point tensor"
+    parts = {name: x for name, x in rows.parts.items() if x.ndim >= 2}
+    if not parts:
+        reason = "no input is a floating-point tensor with a row a sample"
         return Unmeasured(reason=reason, outcome="not applicable")
-    names, targets = context.problem.feature_names, None
+    names, targets = context.problem.feature_names if "" in parts else None, None
     if validation is not None and rows.targets is not None and validation.targets is not None:
         targets = rows.targets, validation.targets
-    return profile_inputs(
-        rows.inputs,
-        None if validation is None else validation.inputs,
-        feature_names=list(names) if names else None,
-        targets=targets,
-    )
+    first, *others = (
+        profile_inputs(
+            x, None if validation is None else validation.parts.get(name),
+            feature_names=list(names) if names else None, targets=targets, part=name,
+        )
+        for name, x in parts.items()
+    )  # fmt: skip
+    if rows.records is not None and validation is not None and validation.records is not None:
+        first = replace(first, duplicates=count_duplicates(rows.records, validation.records, targets))
+    return replace(first, others=tuple(others))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,8 +255,8 @@ class UsableInputs:
 
 def usable_inputs(context: Context, profile: InputProfile | None) -> UsableInputs | Unmeasured:
     spoilt = [b for b in context.batches if not _has_finite_inputs(b)]
-    matrix = None if profile is None else context.rows.inputs
-    if not spoilt and (matrix is None or bool(np.isfinite(matrix).all())):
+    read = () if profile is None else context.rows.parts.values()
+    if not spoilt and all(bool(np.isfinite(x).all()) for x in read):
         return UsableInputs(masked=False)
     context.runner.train_mode()
     if spoilt and _stays_finite(context, spoilt[: FULL.traced]):
@@ -269,7 +277,8 @@ def _stays_finite(context: Context, batches: Sequence[Batch]) -> bool:
 
 
 def inputs_masked(context: Context, profile: InputProfile, usable: UsableInputs) -> InputProfile:
-    return replace(profile, copes=usable.masked)
+    others = tuple(replace(other, copes=usable.masked) for other in profile.others)
+    return replace(profile, copes=usable.masked, others=others)
 
 
 # --- signals before training
@@ -607,6 +616,7 @@ def wiring(
         (None, "the model refuses a batch with one sample replaced"),
     )
     future = answer(lambda: connections.future_leak(runner, batch, seed=seed), None)
+    padded = answer(lambda: padding.padding_effect(runner, batch, seed=seed), None)
     runner.train_mode()
     modes = (
         {"gap_reason": "the short training diverged"}
@@ -617,7 +627,8 @@ def wiring(
         trainable=len(runner.trainable), unreached=unreached, outside_optimizer=outside, apart=apart, foreign=foreign,
         leak=leak, leak_reason=leak_reason,
         ignored=tuple(name for name in base.trained.ignored if name in base.ignored_at_start),
-        constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future, **modes,
+        constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future,
+        padding_effect=padded, **modes,
     )  # fmt: skip
 
 
@@ -629,7 +640,8 @@ class Interventions:
     """The short trainings that the measurements so far called for, and what standardising the inputs changed."""
 
     tried: tuple[Intervention, ...]
-    effect: InputEffect | None
+    effects: Mapping[str, InputEffect]
+    """By the input that was standardised."""
     postponed: bool = False
     """Whether they were called for and left to a plan that takes all steps."""
 
@@ -643,7 +655,7 @@ def interventions(
 ) -> Interventions:
     if base.plan is not FULL:
         suspects = has_suspects(training, probed, inputs, context.limits)
-        return Interventions(tried=(), effect=None, postponed=suspects)
+        return Interventions(tried=(), effects={}, postponed=suspects)
     short = ShortTraining(
         runner=context.runner,
         batches=context.trained_on,
@@ -653,9 +665,9 @@ def interventions(
         steps=base.plan.steps,
     )
     scales = tuple(of_scales(short, probed, inputs, context.progress))
-    effect = None if inputs is None else input_effect(short, training, inputs, scales)
+    effects = {} if inputs is None else input_effects(short, training, inputs, scales)
     others = of_the_optimizer(short, training, context.limits, context.progress)
-    return Interventions(tried=(*scales, *others), effect=effect)
+    return Interventions(tried=(*scales, *others), effects=effects)
 
 
 def training_compared(context: Context, before: TrainingProfile, others: Interventions) -> TrainingProfile:
@@ -663,7 +675,8 @@ def training_compared(context: Context, before: TrainingProfile, others: Interve
 
 
 def inputs_compared(context: Context, before: InputProfile, others: Interventions) -> InputProfile:
-    return replace(before, effect=others.effect)
+    first, *rest = (replace(part, effect=others.effects.get(part.part)) for part in before.each)
+    return replace(first, others=tuple(rest))
 
 
 # --- labels and custom backward passes

@@ -106,6 +106,13 @@ def with_column(make: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     return x, targets
 
 
+def with_gaps(code: float) -> tuple[Tensor, Tensor]:
+    """A feature that is missing in every eighth row, where `code` stands for it."""
+    x, targets = with_column(lambda first: first)
+    x[::8, 3] = code
+    return x, targets
+
+
 def with_a_nan() -> tuple[Tensor, Tensor]:
     x, targets = with_column(lambda first: first)
     x[7, 3] = float("nan")
@@ -199,6 +206,36 @@ def next_token(*, causal: bool) -> Problem:
     return problem(lambda: NextToken(causal=causal), loss, (text[:, :-1], text[:, 1:]), optimizer=adam())
 
 
+class MeanOfTokens(nn.Module):
+    """The mean over the tokens that the mask keeps, or over all."""
+
+    def __init__(self, *, masked: bool) -> None:
+        super().__init__()
+        self.embed, self.hidden, self.head = nn.Embedding(12, 32), nn.Linear(32, 32), nn.Linear(32, 3)
+        self.masked = masked
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        kept = mask[..., None].float()
+        x = self.embed(ids) * (kept if self.masked else 0.2 + 0.8 * kept)
+        lengths = kept.sum(1) if self.masked else ids.shape[1]
+        return self.head(torch.relu(self.hidden(x.sum(1) / lengths)))
+
+
+def padded(*, masked: bool) -> Problem:
+    draw = torch.Generator().manual_seed(0)
+    lengths, ids = (
+        torch.randint(3, 13, (192,), generator=draw),
+        torch.randint(1, 12, (192, 12), generator=draw),
+    )
+    mask = (torch.arange(12) < lengths[:, None]).long()
+    targets = ids[:, 0] % 3
+    return problem(
+        lambda: MeanOfTokens(masked=masked),
+        data=({"ids": ids * mask, "mask": mask}, targets),
+        optimizer=adam(),
+    )
+
+
 class FusedProjection(nn.Module):
     """Three projections in one layer, each a slice of its output."""
 
@@ -240,6 +277,7 @@ SICK: dict[str, Builder] = {
     "WP112": lambda: problem(data=(inputs(), torch.zeros(96, dtype=torch.long))),
     "WP113": lambda: problem(mlp(FEATURES, 32, 4), **without_a_class()),
     "WP114": lambda: loaded(in_order=True),
+    "WP115": lambda: problem(data=with_gaps(-9999.0)),
     "WP201": lambda: problem(deep_tanh(draw=normal(0.01))),
     "WP202": lambda: problem(mlp(FEATURES, *[32] * 12, CLASSES, draw=normal(1.0)), optimizer=adam(1e-3)),
     "WP203": lambda: problem(mlp(FEATURES, *[32] * 12, CLASSES, activation=nn.Sigmoid)),
@@ -279,6 +317,7 @@ SICK: dict[str, Builder] = {
     "WP609": lambda: problem(optimizer=sgd(0.05, weight_decay=10.0)),
     "WP610": lambda: problem(changed(mlp(), lambda model: model.requires_grad_(False))),
     "WP611": lambda: problem(lambda: FusedProjection(taken=(0, 1, 1))),
+    "WP612": lambda: padded(masked=False),
 }
 
 
@@ -358,6 +397,7 @@ HEALTHY: dict[str, Builder] = {
     "WP112": sound,
     "WP113": sound,
     "WP114": lambda: loaded(in_order=False),
+    "WP115": lambda: problem(data=with_gaps(-2.5)),
     "WP201": orthogonal_tanh,
     "WP202": orthogonal_tanh,
     "WP203": orthogonal_tanh,
@@ -391,4 +431,5 @@ HEALTHY: dict[str, Builder] = {
     "WP609": decayed,
     "WP610": frozen_backbone,
     "WP611": lambda: problem(lambda: FusedProjection(taken=(0, 1, 2))),
+    "WP612": lambda: padded(masked=True),
 }

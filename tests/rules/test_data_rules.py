@@ -27,6 +27,7 @@ RULES: dict[str, Callable] = {
     "WP106": rules.non_finite_data,
     "WP107": rules.ill_conditioned_inputs,
     "WP108": rules.duplicate_across_splits,
+    "WP115": rules.sentinel_value,
 }
 WINE, NAMES = load_wine().data, load_wine().feature_names
 CANCER = load_breast_cancer().data
@@ -454,3 +455,44 @@ def test_measuring_changes_nothing() -> None:
 
     np.testing.assert_array_equal(x, before)
     assert (np.random.get_state()[1] == state).all()
+
+
+# WP115
+
+
+DRAWS = np.random.default_rng(2)
+
+
+def beside(values: np.ndarray, code: float, count: int) -> InputProfile:
+    column = values.astype(float).copy()
+    column[:count] = code
+    return profile_inputs(np.c_[normal()[: len(column)], column])
+
+
+@pytest.mark.parametrize("code", [-9999.0, 999.0, 1e20])
+def test_a_code_for_missing_values_is_told_with_its_column(code: float) -> None:
+    found = fault("WP115", beside(DRAWS.normal(20, 10, 200), code, 12))
+    assert found.where == f"inputs.{normal().shape[1]}"
+    assert "12 of 200" in found.summary
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_code_is_one_in_any_unit(scale: float) -> None:
+    values = np.random.default_rng(3).normal(0, 1, 200)
+    values[:10] = -999
+    assert codes(profile_inputs(scale * np.c_[normal(), values] + scale)).count("WP115") == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "count"),
+    [
+        (DRAWS.normal(0, 1, 200), 4.0, 12),  # clipped
+        (DRAWS.lognormal(0, 3, 200), 1e4, 1),  # the largest of a long tail
+        (DRAWS.normal(100, 1, 200), 0.0, 50),  # none of it
+        (DRAWS.integers(0, 5, 200), 999.0, 12),  # a column of codes
+        (DRAWS.normal(0, 1, 200), -999.0, 150),  # most rows
+    ],
+    ids=["clipped", "long tail", "zeros", "codes", "most"],
+)
+def test_other_repeated_numbers_are_no_codes(values: np.ndarray, code: float, count: int) -> None:
+    assert "WP115" not in codes(beside(values, code, count))

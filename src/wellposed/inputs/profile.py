@@ -16,6 +16,7 @@ from .conditioning import cost_contours, measure_conditioning
 from .duplicates import count_duplicates
 from .leakage import fingerprint_leak
 from .result import ColumnSummary, InputProfile, NonFiniteEntries
+from .sentinels import find_sentinels
 from .split_shift import measure_shift, rows_to_compare
 
 _CHUNK = 1 << 17
@@ -28,6 +29,7 @@ def profile_inputs(
     *,
     feature_names: Sequence[str] | None = None,
     targets: tuple[NDArray[Any], NDArray[Any]] | None = None,
+    part: str = "",
 ) -> InputProfile:
     """Measure the inputs of a problem.
 
@@ -39,6 +41,9 @@ def profile_inputs(
         One a column, for the words of findings.
     targets
         Those of both splits, rows first: a record that was copied has its target too, and splits are compared class by class.
+    part
+        Which of several inputs it is, as findings tell it after ``inputs``. Copies are not looked for in one of several: a
+        record is all of them together.
 
     Raises
     ------
@@ -96,10 +101,14 @@ def profile_inputs(
         else fingerprint_leak(
             columns, held_columns, moments, held_out, samples=(len(train), len(validation))
         ),
-        duplicates=None if validation is None else count_duplicates(train, validation, targets),
+        duplicates=None if validation is None or part else count_duplicates(train, validation, targets),
         shift=None
         if held_out is None or validation is None
         else measure_shift(*rows_to_compare(train, validation, targets), moments, held_out),
+        sentinels=()
+        if train.ndim >= 4
+        else find_sentinels(columns, np.ravel(moments.minimum), np.ravel(moments.maximum)),
+        part=part,
     )
 
 

@@ -194,6 +194,23 @@ class InputEffect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sentinel:
+    """A number of a column that is repeated and lies farther from all others than those from each other, as -9999 for "missing"."""
+
+    column: int
+    value: float
+    count: int
+    """Entries that have it."""
+    entries: int
+    low: float
+    """Least of the other values."""
+    high: float
+    """Largest of the other values."""
+    distance: float
+    """From the nearest of the others, over their range."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NonFiniteEntries:
     """Entries that are NaN or infinite."""
 
@@ -242,6 +259,12 @@ class InputProfile:
     effect: InputEffect | None = None
     copes: bool = False
     """Whether the model's loss and gradients stay finite on training batches with NaN or infinity."""
+    sentinels: tuple[Sentinel, ...] = ()
+    """Of tables and sequences, at most two a column."""
+    part: str = ""
+    """Which of several inputs it is, as findings tell it after ``inputs``: ``".image"``, ``"[1]"``."""
+    others: tuple[InputProfile, ...] = ()
+    """The other inputs of the problem, each by itself."""
 
     def __post_init__(self) -> None:
         columns = len(self.train.mean)
@@ -257,6 +280,16 @@ class InputProfile:
             raise ValueError(f"non_finite names a column beyond the {columns} of the inputs")
 
     @property
+    def each(self) -> tuple[InputProfile, ...]:
+        """The profile of every input."""
+        return (self, *self.others)
+
+    @property
+    def where(self) -> str:
+        """Where a finding about the whole input is."""
+        return f"inputs{self.part}"
+
+    @property
     def constant(self) -> NDArray[np.bool_]:
         """Columns of the training rows that do not vary."""
         return self.train.constant
@@ -267,7 +300,7 @@ class InputProfile:
 
     def place(self, column: int) -> str:
         """Where a finding about the column is: ``inputs.proline``."""
-        return f"inputs.{self.names[column] if self.names else column}"
+        return f"{self.where}.{self.names[column] if self.names else column}"
 
 
 def _same_length(value: ColumnSummary | SplitShift | InputProfile, columns: int) -> None:

@@ -165,6 +165,8 @@ class WiringProfile:
     """Inputs that change nothing in the outputs."""
     future_leak: float | None = None
     """Largest change of outputs, over their std, when later inputs are replaced, where the targets are the inputs one step on; None elsewhere."""
+    padding_effect: float | None = None
+    """Rms change of the outputs, over their std, when shorter sequences lose padding; None where no input says what is padding."""
     unused_slices: tuple[UnusedSlice, ...] = ()
     """After the steps."""
 

@@ -106,6 +106,14 @@ RULES: tuple[Rule, ...] = (
         limits=("unmixed_chance", "unmixed_times"),
     ),
     _rule(
+        "WP115",
+        "sentinel-value",
+        InputProfile,
+        _W,
+        data.sentinel_value,
+        limits=("sentinel_distance",),
+    ),
+    _rule(
         "WP201",
         "vanishing-activations",
         SignalProfile,
@@ -133,7 +141,12 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule("WP204", "dead-units", SignalProfile, _E, signals.dead_units, limits=("dead_share",)),
     _rule(
-        "WP205", "saturated-units", SignalProfile, _E, signals.saturated_units, limits=("saturated_share",)
+        "WP205",
+        "saturated-units",
+        SignalProfile,
+        _E,
+        signals.saturated_units,
+        limits=("saturated_share", "attention_entropy"),
     ),
     _rule(
         "WP206",
@@ -279,6 +292,9 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule("WP610", "nothing-trains", TrainableProfile, _E, connections.nothing_trains),
     _rule("WP611", "unused-slice", WiringProfile, _W, connections.unused_slice),
+    _rule(
+        "WP612", "padding-matters", WiringProfile, _W, connections.padding_matters, limits=("padding_effect",)
+    ),
 )
 
 RESULTS: tuple[type, ...] = tuple(dict.fromkeys(rule.judges for rule in RULES))
@@ -286,8 +302,8 @@ RESULTS: tuple[type, ...] = tuple(dict.fromkeys(rule.judges for rule in RULES))
 
 CAUSAL_ORDER: tuple[str, ...] = (
     # what goes in, what is asked for, what the weights are, what flows, what the optimizer does: each can cause what stands after it
-    "WP106", "WP610", "WP103", "WP112", "WP114", "WP506", "WP504", "WP501", "WP503", "WP101", "WP102", "WP505", "WP301", "WP401",
-    "WP209", "WP204", "WP202", "WP205", "WP201", "WP203", "WP502", "WP302", "WP208", "WP210", "WP606", "WP603", "WP604", "WP601", "WP611", "WP602", "WP605",
+    "WP106", "WP610", "WP103", "WP112", "WP114", "WP115", "WP506", "WP504", "WP501", "WP503", "WP101", "WP102", "WP505", "WP301", "WP401",
+    "WP209", "WP204", "WP202", "WP205", "WP201", "WP203", "WP502", "WP302", "WP208", "WP210", "WP606", "WP603", "WP604", "WP601", "WP611", "WP602", "WP605", "WP612",
     "WP609", "WP607", "WP206", "WP207", "WP608", "WP002", "WP109", "WP113", "WP507", "WP111", "WP108", "WP105", "WP001", "WP402", "WP403",
     "WP107", "WP104",
 )  # fmt: skip

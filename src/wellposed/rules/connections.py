@@ -187,6 +187,24 @@ def future_leak(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
         )
 
 
+def padding_matters(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.padding_effect is None:
+        yield NoVerdict(
+            reason="no mask and no lengths among the inputs say what is padding", outcome="not applicable"
+        )
+    elif not profile.padding_effect <= limits.padding_effect:
+        yield Defect(
+            where="model",
+            summary=f"cutting off padding that the inputs mark as such changes the outputs by {profile.padding_effect:.2g} of their std (limit {limits.padding_effect:g})",
+            quantity="rms change of outputs over their std when padding is cut off",
+            measured=profile.padding_effect,
+            limit=limits.padding_effect,
+            why="what a sample gets depends on how long the longest of its batch is: alone, or in other company, it gets another answer",
+            fix="use the mask wherever positions meet: attention (key_padding_mask), means and maxima over positions, the last state of a recurrent layer (pack_padded_sequence)",
+            confidence="confirmed",
+        )
+
+
 def unused_slice(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
     for unused in profile.unused_slices:
         yield Defect(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,12 @@ import numpy as np
 from ..inputs.result import FittedOn, InputEffect, InputProfile, LeakFingerprint, NonFiniteEntries
 from ..limits import Limits
 from ..report import Confidence, Severity
-from .table import Defect, Judgement, NoVerdict
+from .table import Defect, Judge, Judgement, NoVerdict
 
 _FIT = "wellposed fix train.py:problem\n(in Python: Normalizer.fit(train), then n(x) for every split)"
+_FIT_PART = (
+    "standardise this input by its training rows: n = Normalizer.fit(x_train), then n(x) for every split"
+)
 _FIT_ON_TRAINING_ROWS = (
     "split first, then fit on the training rows alone and apply that to both:\n"
     "n = Normalizer.fit(x_train); x_train, x_val = n(x_train), n(x_val)"
@@ -25,11 +29,23 @@ _FIT_BY_SAMPLE = (
 _NO_VALIDATION = NoVerdict(reason="no validation data", needs="pass validation=...")
 
 
+def of_each_input(judge: Callable[[InputProfile, Limits], Iterator[Judgement]]) -> Judge:
+    """The same of every input of a problem that has several."""
+
+    @functools.wraps(judge)
+    def judged(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
+        for part in profile.each:
+            yield from judge(part, limits)
+
+    return judged
+
+
+@of_each_input
 def feature_scale_imbalance(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     """WP101: a few columns in large units drown the others."""
     if profile.dominance <= limits.feature_dominance or _invariant(profile.effect):
         return
-    severity, confidence, effect_words = _weigh(profile.effect, limits)
+    severity, confidence, effect_words = _weigh(profile, limits)
     far_apart = profile.spread > limits.feature_spread
     if not far_apart and confidence != "confirmed":
         return
@@ -43,13 +59,14 @@ def feature_scale_imbalance(profile: InputProfile, limits: Limits) -> Iterator[J
             f"along the typical {profile.kind} (E[x²]): a step that is stable there hardly moves the other "
             f"{profile.kind}s{_cost(profile)}{effect_words}"
         ),
-        fix=_FIT,
-        command="fix",
+        fix=_FIT_PART if profile.part else _FIT,
+        command="" if profile.part else "fix",
         severity=severity,
         confidence=confidence,
     )
 
 
+@of_each_input
 def input_scale(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     """WP102: all inputs are in a unit far from 1."""
     if _invariant(profile.effect):
@@ -58,7 +75,7 @@ def input_scale(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     small = 0 < profile.largest < limits.input_largest
     if not large and not small:
         return
-    severity, confidence, effect_words = _weigh(profile.effect, limits)
+    severity, confidence, effect_words = _weigh(profile, limits)
     if large:
         summary = f"inputs have rms {profile.rms:.3g} (limit {limits.input_rms:g})"
         why = (
@@ -72,19 +89,20 @@ def input_scale(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
             f"little but its biases, and its gradients are as small{effect_words}"
         )
     yield Defect(
-        where="inputs",
+        where=profile.where,
         summary=summary,
         quantity="rms of the inputs" if large else "largest absolute input",
         measured=profile.rms if large else profile.largest,
         limit=limits.input_rms if large else limits.input_largest,
         why=why,
-        fix=_FIT,
-        command="fix",
+        fix=_FIT_PART if profile.part else _FIT,
+        command="" if profile.part else "fix",
         severity=severity,
         confidence=confidence,
     )
 
 
+@of_each_input
 def fitted_on_held_out_data(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     """WP103: the normaliser's statistics were taken on rows that are held out."""
     if profile.validation is None:
@@ -98,7 +116,7 @@ def fitted_on_held_out_data(profile: InputProfile, limits: Limits) -> Iterator[J
         return
     by_sample = leak.fitted_on is FittedOn.EACH_SAMPLE
     yield Defect(
-        where="inputs",
+        where=profile.where,
         **_leak_words(profile, leak),
         why=_leak_why(leak),
         fix=_FIT_BY_SAMPLE if by_sample else _FIT_ON_TRAINING_ROWS,
@@ -107,6 +125,7 @@ def fitted_on_held_out_data(profile: InputProfile, limits: Limits) -> Iterator[J
     )
 
 
+@of_each_input
 def constant_feature(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     """WP104: a column holds one value."""
     constant = np.flatnonzero(profile.constant)
@@ -115,7 +134,7 @@ def constant_feature(profile: InputProfile, limits: Limits) -> Iterator[Judgemen
     shown = ", ".join(profile.label(int(i)) for i in constant[:5]) + (", ..." if constant.size > 5 else "")
     first = int(constant[0])
     yield Defect(
-        where=profile.place(first) if constant.size == 1 else "inputs",
+        where=profile.place(first) if constant.size == 1 else profile.where,
         summary=(
             f"{constant.size} of {len(profile.std)} {profile.kind}s do not vary over {profile.train.rows:,} "
             f"training rows: {shown}"
@@ -131,6 +150,7 @@ def constant_feature(profile: InputProfile, limits: Limits) -> Iterator[Judgemen
     )
 
 
+@of_each_input
 def split_shift(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     """WP105: the validation inputs come from elsewhere than the training inputs."""
     if profile.validation is None:
@@ -168,6 +188,7 @@ def split_shift(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     )
 
 
+@of_each_input
 def non_finite_data(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     """WP106: NaN or infinity among the inputs."""
     for found in profile.non_finite:
@@ -194,6 +215,36 @@ def non_finite_data(profile: InputProfile, limits: Limits) -> Iterator[Judgement
         )
 
 
+@of_each_input
+def sentinel_value(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
+    """WP115: a number that stands for "missing" is read as a number."""
+    found = [s for s in profile.sentinels if s.distance > limits.sentinel_distance]
+    if not found:
+        return
+    first = max(found, key=lambda s: s.count)
+    columns = len({s.column for s in found})
+    yield Defect(
+        where=profile.place(first.column),
+        summary=(
+            f"{first.count:,} of {first.entries:,} entries of {profile.label(first.column)} are exactly {first.value:g}; "
+            f"all others lie between {first.low:.4g} and {first.high:.4g}"
+            + (f"; {columns} {profile.kind}s have such a number" if columns > 1 else "")
+        ),
+        quantity="distance of the number from the nearest other, over the range of the others",
+        measured=first.distance,
+        limit=limits.sentinel_distance,
+        why=(
+            "it looks like a code for a missing value that nobody replaced: it stretches the mean and the std, and its "
+            "weight in the loss drowns what the other values tell"
+        ),
+        fix=(
+            "make it NaN where the data are read, then fill it with a statistic of the training rows and add a column "
+            "that says so"
+        ),
+    )
+
+
+@of_each_input
 def ill_conditioned_inputs(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     """WP107: standardised columns that are almost functions of each other."""
     conditioning = profile.conditioning
@@ -203,7 +254,7 @@ def ill_conditioned_inputs(profile: InputProfile, limits: Limits) -> Iterator[Ju
     if conditioning.standardised <= limits.correlation_condition:
         return
     yield Defect(
-        where="inputs",
+        where=profile.where,
         summary=(
             f"the correlation matrix of the {profile.kind}s has condition number {conditioning.standardised:.1e} "
             f"(limit {limits.correlation_condition:.0e})"
@@ -222,8 +273,11 @@ def ill_conditioned_inputs(profile: InputProfile, limits: Limits) -> Iterator[Ju
 def duplicate_across_splits(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     """WP108: validation rows that were trained on."""
     duplicates = profile.duplicates
-    if duplicates is None:
+    if profile.validation is None:
         yield _NO_VALIDATION
+        return
+    if duplicates is None:
+        yield NoVerdict(reason="the rows of several inputs cannot be put side by side")
         return
     copied = duplicates.copies_chance <= limits.duplicate_chance
     if duplicates.chance > limits.duplicate_chance and not copied:
@@ -287,10 +341,13 @@ def _invariant(effect: InputEffect | None) -> bool:
     return effect is not None and effect.invariant
 
 
-def _weigh(effect: InputEffect | None, limits: Limits) -> tuple[Severity, Confidence, str]:
+def _weigh(profile: InputProfile, limits: Limits) -> tuple[Severity, Confidence, str]:
     """Severity, confidence and words, by what standardising the inputs changed on a copy."""
+    effect = profile.effect
+    # One of several inputs may be a time, a weight or a mask, whose scale is meant.
+    unconfirmed = Severity.NOTE if profile.part else Severity.WARNING
     if effect is None:
-        return Severity.WARNING, "measured", ""
+        return unconfirmed, "measured", ""
     words = (
         f"; on a copy, held-out loss {effect.loss_raw:.3g} as it is, "
         f"{effect.loss_standardised:.3g} standardised"
@@ -301,11 +358,11 @@ def _weigh(effect: InputEffect | None, limits: Limits) -> tuple[Severity, Confid
     if not math.isfinite(learned) or learned <= limits.standardising_floor * abs(effect.loss_constant):
         if _falls_as_fast(effect):
             return Severity.NOTE, "measured", words
-        return Severity.WARNING, "measured", ""  # neither learned anything: the trial says nothing
+        return unconfirmed, "measured", ""  # neither learned anything: the trial says nothing
     share = (effect.loss_constant - effect.loss_raw) / learned
     if share < limits.standardising_share:
         return Severity.ERROR, "confirmed", words
-    return (Severity.NOTE if share >= 1 else Severity.WARNING), "measured", words
+    return (Severity.NOTE if share >= 1 else unconfirmed), "measured", words
 
 
 def _falls_as_fast(effect: InputEffect) -> bool:

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 
 from ..limits import Limits
+from ..report import Severity
 from ..signals.result import FLUSH_BELOW, LayerSignal, SignalProfile, TrainingProfile
 from .table import NO_OPTIMIZER, Defect, Judgement, NoVerdict
 
+_FEW_ATTENTION_ROWS = 20
 _REDRAW = "wellposed fix train.py:problem redraws the weights with the gain of the activation and calibrates them on the data"
 
 
@@ -120,6 +122,7 @@ def dead_units(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
 
 
 def saturated_units(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
+    yield from _saturated_attention(profile, limits)
     later = {x.name: x for x in profile.later}
     for layer in profile.layers:
         after = later.get(layer.name, layer)
@@ -140,6 +143,29 @@ def saturated_units(profile: SignalProfile, limits: Limits) -> Iterator[Judgemen
                 fix="standardise the inputs, and draw weights with variance near 1/n (wellposed fix)",
             )
             return
+
+
+def _saturated_attention(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
+    later = {x.name: x for x in profile.attention_later}
+    sharp = [
+        x
+        for x in profile.attention
+        if x.moving >= _FEW_ATTENTION_ROWS
+        and max(x.moving_entropy, later.get(x.name, x).moving_entropy) < limits.attention_entropy
+    ]
+    if sharp:
+        first = sharp[0]
+        yield Defect(
+            where=first.name,
+            summary=f"attention over {first.keys} keys looks at one of them at a time: the entropy of its weights is {first.moving_entropy:.0%} of that of even ones (limit {limits.attention_entropy:.0%})"
+            + (f"; {len(sharp)} such layers" if len(sharp) > 1 else ""),
+            quantity="entropy of the attention weights over that of even ones",
+            measured=first.moving_entropy,
+            limit=limits.attention_entropy,
+            why="the softmax saturates: chance decides at which key each query looks, and next to no gradient tells queries and keys to look elsewhere",
+            fix="divide the products of queries and keys by the root of their length, and draw both projections with variance near 1/n",
+            severity=Severity.WARNING,
+        )
 
 
 def exploding_gradients(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:

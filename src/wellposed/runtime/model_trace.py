@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Key = TypeVar("Key")
-Value = TypeVar("Value", "Operation", "ModuleOutput")
+Value = TypeVar("Value", "Operation", "ModuleOutput", "AttentionRows")
 
 
 class SourceLine(NamedTuple):
@@ -141,6 +141,30 @@ class ModuleOutput:
         )  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttentionRows:
+    """How the rows of attention weights (one a sample, head and query) spread over the keys. ``a | b`` has those of both."""
+
+    keys: int
+    rows: int
+    """Those with four keys or more that are not masked."""
+    entropy: float
+    """Sum over them of the entropy of the weights, over that of even ones."""
+    moving: int
+    """Rows that look most at another key than their head usually does."""
+    moving_entropy: float
+    """As `entropy`, over those."""
+
+    def __or__(self, other: AttentionRows) -> AttentionRows:
+        return AttentionRows(
+            keys=max(self.keys, other.keys),
+            rows=self.rows + other.rows,
+            entropy=self.entropy + other.entropy,
+            moving=self.moving + other.moving,
+            moving_entropy=self.moving_entropy + other.moving_entropy,
+        )
+
+
 class NonFinite(NamedTuple):
     """The operation from which the first NaN or infinity came."""
 
@@ -161,6 +185,8 @@ class ModelTrace:
     """In the order in which they first ran."""
     modules: dict[str, ModuleOutput]
     """By dotted name, in the order in which they first gave an output."""
+    attention: dict[str, AttentionRows] = field(default_factory=dict)
+    """By dotted name of the module in which attention weights are made, or of the one before."""
     output: str | None = None
     """The module whose output is the model's output."""
     nonfinite: NonFinite | None = None
@@ -183,6 +209,7 @@ class ModelTrace:
         return ModelTrace(
             operations=_merged_tables(self.operations, moved),
             modules=_merged_tables(self.modules, other.modules),
+            attention=_merged_tables(self.attention, other.attention),
             output=self.output or other.output,
             nonfinite=self.nonfinite or other.nonfinite,
             gradient_squares=squares,

@@ -13,7 +13,7 @@ from ..problem import Problem, problem_from
 from ..runtime.isolation import isolated
 from ..runtime.model_trace import ModelTrace
 from ..runtime.scope import exclusive
-from .layer_signals import flushed_shares, layer_signals, nonfinite_origin
+from .layer_signals import attention_signals, flushed_shares, layer_signals, nonfinite_origin
 from .result import SignalProfile
 
 torch_batches = lazy("wellposed.runtime.torch.batches")
@@ -117,6 +117,8 @@ def signal_profile(
     return SignalProfile(
         layers=layer_signals(first),
         later=after,
+        attention=attention_signals(first),
+        attention_later=() if later is None else attention_signals(later),
         steps=steps if after else 0,
         input_std=_input_std(batches[0]),
         output=first.output,

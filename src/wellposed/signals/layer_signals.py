@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from ..runtime.model_trace import ModelTrace, ModuleOutput, SourceLine
-from .result import LayerSignal, NonFiniteOrigin
+import math
+
+from ..runtime.model_trace import AttentionRows, ModelTrace, ModuleOutput, SourceLine
+from .result import AttentionSignal, LayerSignal, NonFiniteOrigin
 
 
 def layer_signals(trace: ModelTrace) -> tuple[LayerSignal, ...]:
@@ -24,6 +26,22 @@ def _signal(name: str, layer: ModuleOutput) -> LayerSignal:
         squashing=layer.squashing,
         has_parameters=layer.has_parameters,
         rectified=layer.rectified,
+    )
+
+
+def attention_signals(trace: ModelTrace) -> tuple[AttentionSignal, ...]:
+    """One entry for each place where attention weights are made, where any row has keys to choose from."""
+    return tuple(_attention(name, rows) for name, rows in trace.attention.items() if rows.rows)
+
+
+def _attention(name: str, rows: AttentionRows) -> AttentionSignal:
+    return AttentionSignal(
+        name=name,
+        keys=rows.keys,
+        rows=rows.rows,
+        entropy=rows.entropy / rows.rows,
+        moving=rows.moving,
+        moving_entropy=rows.moving_entropy / rows.moving if rows.moving else math.nan,
     )
 
 

@@ -51,6 +51,23 @@ class LayerSignal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AttentionSignal:
+    """How one attention spreads its weights over the keys, over a few batches."""
+
+    name: str
+    """The module in which the weights are made, or the one before."""
+    keys: int
+    rows: int
+    """Samples times heads times queries that were looked at, those with four keys or more."""
+    entropy: float
+    """Mean over rows of the entropy of the weights, over that of even ones: 1 looks everywhere, 0 at one key."""
+    moving: int
+    """Rows that look most at another key than their head usually does."""
+    moving_entropy: float
+    """As `entropy`, over those alone; NaN where there are none."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NonFiniteOrigin:
     """Where the first NaN or infinity came from."""
 
@@ -76,6 +93,10 @@ class SignalProfile:
     layers: tuple[LayerSignal, ...]
     later: tuple[LayerSignal, ...] = ()
     """The same layers after `steps` steps; empty when no step could be taken."""
+    attention: tuple[AttentionSignal, ...] = ()
+    """In the order in which they run."""
+    attention_later: tuple[AttentionSignal, ...] = ()
+    """The same after `steps` steps."""
     steps: int = 0
     input_std: float | None = None
     """Across-sample std of the model's first floating-point input."""
@@ -101,12 +122,20 @@ class SignalProfile:
         lines = [f"{'layer':<34} {'kind':<14} {'rms':>9} {'std/sample':>10} {'gradient':>9}"]
         for layer in self.layers:
             gradient = "-" if layer.gradient_rms is None else f"{layer.gradient_rms:.2e}"
-            name, kind = printable(layer.name[-_NAME:]), printable(layer.kind[:_NAME])
-            name = name if len(name) <= 34 else "…" + name[-33:]
+            kind = printable(layer.kind[:_NAME])
             lines.append(
-                f"{name:<34} {kind[:14]:<14} {layer.rms:9.2e} {layer.sample_std:10.2e} {gradient:>9}"
+                f"{_short(layer.name):<34} {kind[:14]:<14} {layer.rms:9.2e} {layer.sample_std:10.2e} {gradient:>9}"
             )
+        if self.attention:
+            lines += ["", f"{'attention':<34} {'keys':>6}   entropy of its weights, 1 for even ones"]
+        lines += [f"{_short(x.name):<34} {x.keys:6}   {x.entropy:.2f}" for x in self.attention]
         return "\n".join(lines)
+
+
+def _short(name: str) -> str:
+    """A layer's name as wide as its column at most."""
+    name = printable(name[-_NAME:])
+    return name if len(name) <= 34 else "…" + name[-33:]
 
 
 @dataclass(frozen=True, kw_only=True)

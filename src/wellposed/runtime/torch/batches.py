@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -13,7 +13,9 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from ...errors import DataError, items_of
 from ...problem import Problem
+from ..batch_keys import TARGET_KEYS
 from .batch import Batch, HasLoss, as_batch, is_dense, row_count, take
+from .named_inputs import named_inputs
 from .problem_forms import BATCH_ROWS, read
 from .restore import preserved
 from .session import kind_of_loss, seed_everything
@@ -152,6 +154,10 @@ class Rows:
 
     inputs: np.ndarray | None
     """Of the only floating-point input; None when the inputs are codes, or several tensors."""
+    parts: Mapping[str, np.ndarray]
+    """Of each floating-point input with a row a sample, by what follows ``inputs`` in its name."""
+    records: np.ndarray | None
+    """Of several inputs: all numbers of a row side by side, codes too; None where one has no row a sample."""
     targets: np.ndarray | None
     """One a row; None when the targets are no such tensor."""
     complete: bool
@@ -175,12 +181,17 @@ def read_rows(data: Any, *, name: str, has_loss: HasLoss, seed: int) -> Rows:
             not batch.tensors
             or batch.rows == 0
             or rows >= _ROWS_READ
-            or rows * batch.tensors[0][0].numel() >= _NUMBERS_READ
+            or rows * _numbers_a_row(batch) >= _NUMBERS_READ
         ):
             complete = False
             break
+    inputs = _matrix([b.only_tensor for b in drawn])
+    named = _named(drawn) if inputs is None else {}
+    parts = {n: m for n, tensors in named.items() if (m := _matrix(tensors)) is not None}
     return Rows(
-        inputs=_matrix([b.only_tensor for b in drawn]),
+        inputs=inputs,
+        parts=parts if inputs is None else {"": inputs},
+        records=_records(named),
         targets=_joined_targets(drawn),
         complete=complete and sum(b.rows for b in drawn) <= _ROWS_READ,
     )
@@ -194,6 +205,32 @@ def _matrix(inputs: Sequence[torch.Tensor | None]) -> np.ndarray | None:
         return None
     together = torch.cat([t.detach() for t in tensors])[:_ROWS_READ]
     return together.double().cpu().numpy()
+
+
+def _numbers_a_row(batch: Batch) -> int:
+    return sum(t.numel() for t in named_inputs(batch).values()) // max(batch.rows, 1)
+
+
+def _named(drawn: Sequence[Batch]) -> dict[str, list[torch.Tensor]]:
+    """The input tensors of all batches, by name; nothing where they are not the same in each, with a row a sample."""
+    of_each = [
+        {n: t for n, t in named_inputs(b).items() if n.removeprefix(".") not in TARGET_KEYS} for b in drawn
+    ]
+    if any(named.keys() != of_each[0].keys() for named in of_each):
+        return {}
+    together = {name: [named[name] for named in of_each] for name in of_each[0]}
+    rows = [b.rows for b in drawn]
+    return {n: tensors for n, tensors in together.items() if [row_count(t) for t in tensors] == rows}
+
+
+def _records(named: Mapping[str, list[torch.Tensor]]) -> np.ndarray | None:
+    """All numbers of each row, where every batch has as many and none relates the rows to each other, as edges do."""
+    if not named or any(len({t.shape[1:] for t in tensors}) > 1 for tensors in named.values()):
+        return None
+    if any(t.shape[1:2] == t.shape[:1] for tensors in named.values() for t in tensors):
+        return None
+    columns = [torch.cat([t.detach() for t in tensors])[:_ROWS_READ] for tensors in named.values()]
+    return torch.cat([c.double().reshape(len(c), -1) for c in columns], dim=1).cpu().numpy()
 
 
 def _joined_targets(drawn: Sequence[Batch]) -> np.ndarray | None:

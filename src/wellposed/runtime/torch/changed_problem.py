@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 from ...problem import Problem
 from .batch import Batch, HasLoss, as_batch
+from .named_inputs import with_changed_inputs
 from .problem_forms import read
 from .restore import modules_of
 from .session import CalledModule, Runner, kind_of_loss, module_of, outputs_without_gradients
@@ -30,15 +31,16 @@ def _along_features(values: np.ndarray, x: torch.Tensor) -> torch.Tensor:
     return torch.tensor(values, dtype=x.dtype, device=x.device).reshape(shape)
 
 
-def standardise_inputs(mean: np.ndarray, std: np.ndarray) -> Transform:
-    """Subtract the mean and divide by the std of each feature of the only input tensor."""
-    scale = np.where(std > 0, std, 1.0)
+def standardise_inputs(moments: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Transform:
+    """Subtract the mean and divide by the std of each feature, of the input tensors that are named."""
 
-    def transform(batch: Batch) -> Batch:
-        x = batch.tensors[0]
-        return batch.with_inputs((x - _along_features(mean, x)) / _along_features(scale, x))
+    def standardised(name: str, x: torch.Tensor) -> torch.Tensor:
+        if name not in moments:
+            return x
+        mean, std = moments[name]
+        return (x - _along_features(mean, x)) / _along_features(np.where(std > 0, std, 1.0), x)
 
-    return transform
+    return lambda batch: with_changed_inputs(batch, standardised)
 
 
 def standardise_targets(mean: float, std: float) -> Transform:
@@ -48,12 +50,11 @@ def standardise_targets(mean: float, std: float) -> Transform:
     return transform
 
 
-def scale_invariant(runner: Runner, batch: Batch, std: np.ndarray, *, seed: int) -> bool:
-    """Whether rescaling every feature by a factor of its own changes the outputs by less than 1 % of how they differ by sample."""
+def scale_invariant(runner: Runner, batch: Batch, name: str, columns: int, *, seed: int) -> bool:
+    """Whether rescaling every feature of an input by a factor of its own changes the outputs by less than 1 % of how they differ by sample."""
     generator = np.random.default_rng(seed)
-    factors = np.exp(generator.uniform(-np.log(4), np.log(4), len(std)))
-    x = batch.tensors[0]
-    scaled = batch.with_inputs(x * _along_features(factors, x))
+    factors = np.exp(generator.uniform(-np.log(4), np.log(4), columns))
+    scaled = with_changed_inputs(batch, lambda n, x: x * _along_features(factors, x) if n == name else x)
     plain, other = (outputs_without_gradients(runner, b, seed=seed) for b in (batch, scaled))
     if plain is None or other is None or plain.shape != other.shape:
         return False
@@ -122,11 +123,7 @@ def _with_data(problem: Problem, change: Callable[[Batch], Batch]) -> Problem:
 
 def _transformed(data: Any, change: Callable[[Batch], Batch], has_loss: HasLoss) -> Any:
     data = read(data, name="train", has_loss=has_loss)
-    return _raw(change(data)) if isinstance(data, Batch) else TransformedBatches(data, change, has_loss)
-
-
-def _raw(batch: Batch) -> Any:
-    return batch.inputs if batch.targets is None else (batch.inputs, batch.targets)
+    return change(data).whole if isinstance(data, Batch) else TransformedBatches(data, change, has_loss)
 
 
 class TransformedBatches:
@@ -138,7 +135,7 @@ class TransformedBatches:
 
     def __iter__(self) -> Iterator[Any]:
         for raw in self.data:
-            yield _raw(self.change(as_batch(raw, has_loss=self.has_loss)))
+            yield self.change(as_batch(raw, has_loss=self.has_loss)).whole
 
     def __len__(self) -> int:
         return len(self.data)

@@ -19,6 +19,7 @@ from torch.nn.modules import module as torch_modules
 from ...signals.result import FLUSH_BELOW
 from ..model_trace import (
     SUMS,
+    AttentionRows,
     ModelTrace,
     ModuleOutput,
     NonFinite,
@@ -27,6 +28,7 @@ from ..model_trace import (
     SourceLine,
     TensorStats,
 )
+from .attention import attention_rows
 from .batch import Batch, is_dense, tensors_in
 from .recorder import INPUT, Recorder, function_name
 from .session import Runner, clear_gradients, main_tensor, outputs_without_gradients, seed_everything
@@ -242,6 +244,7 @@ class _Tracer(Recorder):
         """Of the latest run: the position of each operation and the sums of its output."""
         self._occurrences: dict[tuple[Any, ...], int] = {}
         self._stack: list[nn.Module] = []
+        self._attention: dict[nn.Module, AttentionRows] = {}
         self._awake: dict[str, torch.Tensor] = {}
         self._output: str | None = None
         self._output_nodes: set[Any] = set()
@@ -379,9 +382,10 @@ class _Tracer(Recorder):
             node = node.next_functions[0][0] if len(node.next_functions) == 1 else None
 
     def read_graph(self, loss: torch.Tensor) -> None:
-        """Find the squashing and rectifying operations in the graph, inside fused layers too, and the layer before each."""
+        """Find the squashing, rectifying and attending operations in the graph, inside fused layers too, and the layer of each."""
         for node in graph_nodes(loss):
             name = type(node).__name__
+            self._note_attention(node)
             squashes = name in _SQUASHING and node not in self._output_nodes
             if squashes or name in _RECTIFYING:
                 layer = self._layer_before(node)
@@ -391,6 +395,33 @@ class _Tracer(Recorder):
                     _add_squashing(layer, _SQUASHING[name], node._saved_result)
                 else:
                     layer.rectified = True
+
+    def origin_of(self, node: Any) -> str:
+        """The module in whose forward a node was made, or else the nearest whose output feeds it."""
+        module = _made_in(node, self) or self.nearest(node)
+        return "inputs" if module is None else self.names[module]
+
+    def nearest(self, node: Any) -> nn.Module | None:
+        """The module whose output feeds a node, nearest first."""
+        front, visited = [node], {node}
+        while front:
+            found = next((self.made[n] for n in front if n in self.made), None)
+            if found is not None:
+                return found
+            front = [m for n in front for m, _ in n.next_functions if m is not None and m not in visited]
+            visited.update(front)
+        return None
+
+    def _note_attention(self, node: Any) -> None:
+        rows = attention_rows(node)
+        if rows is None:
+            return
+        around, before = _made_in(node, self), self.nearest(node)
+        # A block that holds the layers of queries and keys is told by them.
+        module = before if around is None or before in set(around.modules()) else around
+        if module is not None:
+            seen = self._attention.get(module)
+            self._attention[module] = rows if seen is None else seen | rows
 
     def _layer_before(self, node: Any) -> _Module | None:
         """The nearest module with parameters whose output feeds this node, within a few operations."""
@@ -449,6 +480,7 @@ class _Tracer(Recorder):
                 for o in self._ordered
             },
             modules={self.names[module]: self._module_output(seen) for module, seen in self._modules.items()},
+            attention={self.names[m]: self._attention[m] for m in self._modules if m in self._attention},
             output=self._output,
             nonfinite=nonfinite,
             gradient_squares=gradient_squares,
@@ -588,15 +620,13 @@ def _backward_origin(runner: Runner, batches: Sequence[Batch], *, seed: int) -> 
             loss = runner.evaluate(batch).loss
         if loss is None or not loss.requires_grad:
             continue
-        names = {node: tracer.names[m] for node, m in tracer.made.items()}
         origins: list[Any] = []
         for node in list(graph_nodes(loss)):
             node.register_hook(_origin_hook(node, origins))
         loss.backward()
         if origins:
             node = origins[0]
-            where = _made_in(node, tracer) or _nearest(node, names)
-            return NonFinite(where, type(node).__name__.removesuffix("0"), "backward")
+            return NonFinite(tracer.origin_of(node), type(node).__name__.removesuffix("0"), "backward")
     return None
 
 
@@ -612,7 +642,7 @@ def _all_finite(tensors: tuple[Any, ...]) -> bool:
     return all(t is None or t.is_sparse or bool(torch.isfinite(t).all()) for t in tensors)
 
 
-def _made_in(node: Any, tracer: _Tracer) -> str | None:
+def _made_in(node: Any, tracer: _Tracer) -> nn.Module | None:
     """The module in whose forward a node was made: between the node of its output and those of its inputs."""
     for call in tracer.calls:
         if call.end is None:
@@ -621,7 +651,7 @@ def _made_in(node: Any, tracer: _Tracer) -> str | None:
         while front and len(visited) < _GRAPH_NODES:
             current = front.pop()
             if current is node:
-                return tracer.names[call.module]
+                return call.module
             fresh = [
                 n
                 for n, _ in current.next_functions
@@ -630,15 +660,3 @@ def _made_in(node: Any, tracer: _Tracer) -> str | None:
             visited.update(fresh)
             front += fresh
     return None
-
-
-def _nearest(node: Any, names: dict[Any, str]) -> str:
-    """The module whose output feeds this node, nearest first."""
-    front, visited = [node], {node}
-    while front:
-        for n in front:
-            if n in names:
-                return names[n]
-        front = [m for n in front for m, _ in n.next_functions if m is not None and m not in visited]
-        visited.update(front)
-    return "inputs"
