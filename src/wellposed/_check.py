@@ -24,6 +24,7 @@ from .runtime.isolation import isolated
 from .runtime.scope import exclusive
 from .version import __version__
 
+torch_doors = lazy("wellposed.runtime.torch.doors")
 torch_session = lazy("wellposed.runtime.torch.session")
 
 
@@ -51,18 +52,20 @@ def check(
     Parameters
     ----------
     model
-        A ``torch.nn.Module``, a callable that uses modules, or a `Problem` (then nothing else of the problem is given).
+        A ``torch.nn.Module``, a callable that uses modules, or a `Problem` (then nothing else of the problem is given). Also a training
+        step ``step(batch)`` that returns the loss, a LightningModule, a Trainer of transformers or a compiled Keras model on torch.
     loss
-        ``loss(model(inputs), targets)`` gives a scalar; None when the model returns its own loss, or has none.
+        ``loss(model(inputs), targets)`` gives a scalar; None when the model returns its own loss, or has none. One whose second argument
+        is called ``batch`` is given the whole batch.
     train
-        A DataLoader, a Dataset, anything that can be iterated again and gives batches or samples, or one pair
+        A DataLoader, a LightningDataModule, a Dataset, anything that can be iterated again and gives batches or samples, or one pair
         ``(inputs, targets)`` of tensors, arrays or tables; each may be a tuple or a dict of them.
         A tuple of inputs is called ``model(*inputs)``, a dict ``model(**inputs)`` (``model(inputs)`` where no argument has a name of
         the dict's), an object ``model(object)``.
     validation
         Held-out data in the same form; rules about splits need it.
     optimizer
-        The optimizer that training will use; rules about updates need it.
+        The optimizer that training will use, its scheduler, or a list of them; rules about updates need it.
     precision
         What training will run in: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
     select, ignore
@@ -136,6 +139,7 @@ def _checked(
     budget: str | float,
 ) -> Report:
     started = time.perf_counter()
+    given = problem
 
     traces: dict[str, None] = {}  # of every measuring, each once
 
@@ -148,7 +152,8 @@ def _checked(
         report = judge(chosen, measured.results, limits, environment=environment, traces=tuple(traces))
         return report, measured
 
-    with exclusive("wp.check", problem.model, problem.loss):
+    with exclusive("wp.check", given.model, given.loss):
+        problem = torch_doors.opened(given)
         report, measured = judged(budget)
         accused = any(finding.severity is not Severity.NOTE for finding in report.findings)
         if measured.plan not in (None, FULL) and (accused or measured.suspicious):
@@ -194,7 +199,7 @@ def _environment(problem: Problem, seed: int, seconds: float, plan: Plan | None)
         "python": platform.python_version(),
         "platform": platform.platform(),
         "problem": problem.name or "",
-        "model": f"{getattr(type(runner.model), '__name__', 'model')}, {count:,} parameters",
+        "model": f"{getattr(type(runner.module or runner.model), '__name__', 'model')}, {count:,} parameters",
         "device": str(runner.device),
         "seed": str(seed),
         "budget": "" if plan is None else f"{plan.name}, {plan.steps} training steps",

@@ -22,9 +22,11 @@ from .runtime.scope import exclusive
 from .signals.result import TrainingChange, TrainingProfile
 
 torch_batches = lazy("wellposed.runtime.torch.batches")
+torch_doors = lazy("wellposed.runtime.torch.doors")
 torch_changed_problem = lazy("wellposed.runtime.torch.changed_problem")
 torch_problem_forms = lazy("wellposed.runtime.torch.problem_forms")
 torch_restore = lazy("wellposed.runtime.torch.restore")
+torch_session = lazy("wellposed.runtime.torch.session")
 
 _RACE_STEPS = 60
 _RACE_SEEDS = 3
@@ -97,9 +99,10 @@ def fix(
 
 def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str], None] | None) -> Fix:
     torch_restore.refuse_sharded(given.model, given.loss)
+    opened = torch_doors.opened(given)
     tell = progress or (lambda stage: None)
-    before = check(given, seed=seed, progress=progress)
-    problem = torch_problem_forms.read_problem(given)
+    before = check(opened, seed=seed, progress=progress)
+    problem = torch_problem_forms.read_problem(opened)
     accepted = _Attempt(problem, before, (), {})
     candidate = accepted
     withheld: list[Remedy] = []
@@ -138,10 +141,12 @@ def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str
     withheld += _left_to_the_author(accepted.report, handled={c for r in withheld for c in r.codes})
     if nothing_trains:
         withheld = [r if "WP610" in r.codes else replace(r, reason=_NOTHING_TRAINS) for r in withheld]
-    result = _with_data_as_given(accepted.problem, problem, given)
+    result = _as_given(accepted.problem, problem, given)
+    if result.model is not given.model:  # a copy, of what the user's model is called by
+        result = replace(result, model=torch_session.module_of(result.model))
     if in_place and "recipe" in accepted.extras:
         with unbroken():
-            torch_changed_problem.write_back(result, given)
+            torch_changed_problem.write_back(result, opened)
         result = replace(result, model=given.model, optimizer=given.optimizer, loss=given.loss)
     return Fix(
         problem=result,
@@ -153,11 +158,11 @@ def _fixed(given: Problem, *, in_place: bool, seed: int, progress: Callable[[str
     )
 
 
-def _with_data_as_given(fixed: Problem, read: Problem, given: Problem) -> Problem:
-    """Data and optimizers that no remedy changed, in the form in which the user gave them."""
+def _as_given(fixed: Problem, read: Problem, given: Problem) -> Problem:
+    """Whatever no remedy changed, in the form in which the user gave it."""
     same = {
         name: getattr(given, name)
-        for name in ("train", "validation", "optimizer", "feature_names")
+        for name in ("model", "loss", "train", "validation", "optimizer", "feature_names")
         if getattr(fixed, name) is getattr(read, name)
     }
     return replace(fixed, **same)
@@ -229,7 +234,7 @@ def _redraw_weights(problem: Problem, seed: int) -> _Proposal:
     if refused:
         return _Proposal(name="redraw weights", problem=problem, summary="", refused=refused, extras={})
     batch = torch_batches.calibration_batch(copied, seed=seed)
-    done = initialize(copied.model, batch, seed=seed)
+    done = initialize(torch_session.module_of(copied.model), batch, seed=seed)
     drawn = sum(entry.gain is not None and entry.action != "left alone" for entry in done.recipe)
     return _Proposal(
         name="redraw weights",

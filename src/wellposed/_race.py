@@ -15,6 +15,7 @@ from .runtime.isolation import isolated
 from .runtime.scope import exclusive
 
 torch_batches = lazy("wellposed.runtime.torch.batches")
+torch_doors = lazy("wellposed.runtime.torch.doors")
 torch_loss_probes = lazy("wellposed.objective.torch_loss_probes")
 torch_problem_forms = lazy("wellposed.runtime.torch.problem_forms")
 torch_restore = lazy("wellposed.runtime.torch.restore")
@@ -106,7 +107,11 @@ def _named(value: Any, *, name: str) -> Problem:
 
 class _Side:
     def __init__(self, problem: Problem, name: str, tell: Callable[[str], None]) -> None:
-        self.problem, self.name, self.tell = torch_problem_forms.read_problem(problem), name, tell
+        self.problem, self.name, self.tell = (
+            torch_problem_forms.read_problem(torch_doors.opened(problem)),
+            name,
+            tell,
+        )
         self.runner = torch_session.Runner(self.problem)
         if not self.runner.trainable:
             raise ProblemError(

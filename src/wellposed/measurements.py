@@ -196,7 +196,7 @@ def _context(
     choose: Callable[[StepCost], Plan],
 ) -> Context:
     progress("reading the data")
-    train, has_loss = problem.train, problem.loss is not None
+    train, has_loss = problem.train, sessions.kind_of_loss(problem)
     # A defect of the validation data must not speak through the trainings: they are judged on training rows held out.
     drawn, held_out = torch_batches.training_and_held_out(
         problem, count=STEPS, seed=seed, held=FULL.held_out, from_validation=False

@@ -26,9 +26,11 @@ class Problem:
     Parameters
     ----------
     model
-        A ``torch.nn.Module``, or a callable that uses modules.
+        A ``torch.nn.Module``, or a callable that uses modules; a training step ``step(batch)`` that returns the loss; a LightningModule,
+        a Trainer of transformers or a compiled Keras model on torch, which bring their loss, their optimizer and some of them their data.
     loss
-        ``loss(model(inputs), targets)`` gives a scalar; ``None`` when the model returns its own loss, or has none.
+        ``loss(model(inputs), targets)`` gives a scalar; ``None`` when the model returns its own loss, or has none. One whose second
+        argument is called ``batch`` is given the whole batch.
     train
         A DataLoader, a Dataset, anything that can be iterated again and gives batches or samples, or one pair
         ``(inputs, targets)`` of tensors, arrays or tables, from which batches are drawn; each may be a tuple or a dict of them.
@@ -36,7 +38,7 @@ class Problem:
     validation
         Held-out data, in any form that `train` takes.
     optimizer
-        The optimizer that training will use, or a list of those that step one after the other; rules about updates need it.
+        The optimizer that training will use, or its scheduler, or a list of those that step one after the other; rules about updates need it.
     precision
         What training will run in: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
     name
@@ -108,7 +110,7 @@ def load_problem(spec: str) -> Problem:
         When the user's own code raises; ``__cause__`` is what it raised.
     """
     found = load_object(spec)
-    # A model alone is callable too, and is none that makes a problem.
+    # A model alone is callable too, and makes no problem.
     if callable(found) and not isinstance(found, Problem | tuple) and not hasattr(found, "forward"):
         if not takes_nothing(found):
             raise ProblemError(
@@ -144,9 +146,11 @@ def _nearest_names(module: ModuleType, attribute: str) -> str:
 
 
 def as_problem(value: Any, *, name: str | None = None) -> Problem:
-    """A `Problem` from a Problem or a ``(model, loss, data)`` tuple."""
+    """A `Problem` from a Problem, a ``(model, loss, data)`` tuple, or what brings its loss and its data."""
     if isinstance(value, Problem):
         return value
+    if not isinstance(value, type) and (hasattr(value, "training_step") or hasattr(value, "compute_loss")):
+        return Problem(model=value, name=name)
     if isinstance(value, tuple) and 2 <= len(value) <= 4:
         return Problem(**dict(zip(("model", "loss", "train", "validation"), value, strict=False)), name=name)
     raise ProblemError(

@@ -44,7 +44,9 @@ show_fixed = lazy("wellposed.show.fix_and_race")
 show_text = lazy("wellposed.show.text")
 signal_profiles = lazy("wellposed.signals")
 torch_batches = lazy("wellposed.runtime.torch.batches")
+torch_doors = lazy("wellposed.runtime.torch.doors")
 torch_problem_forms = lazy("wellposed.runtime.torch.problem_forms")
+torch_session = lazy("wellposed.runtime.torch.session")
 
 if TYPE_CHECKING:
     from ..problem import Problem
@@ -244,7 +246,7 @@ def signals(spec: str, seed: int, form: str) -> None:
     """Show signal and gradient over the layers."""
     with printing.users_code(spec, machine=form == "json"):
         problem = _load(spec)
-        profile = signal_profiles.measure_signals(problem.model, problem.loss, problem.train, seed=seed)
+        profile = signal_profiles.measure_signals(problem, seed=seed)
     show(profile, form)
 
 
@@ -324,10 +326,13 @@ def _load(spec: str) -> Problem:
 
 def _first_batch(problem: Problem) -> tuple[Any, dict[str, Any]]:
     """The inputs of the first training batch, as the model is called with them, and the loss and targets."""
+    problem = torch_doors.opened(problem)
     if problem.train is None:
         return None, {}
     problem = torch_problem_forms.read_problem(problem)
-    batch = torch_batches.batches(problem.train, count=1, seed=0, has_loss=problem.loss is not None)[0]
+    batch = torch_batches.batches(
+        problem.train, count=1, seed=0, has_loss=torch_session.kind_of_loss(problem)
+    )[0]
     judged = problem.loss is not None and batch.targets is not None
     options = {"loss": problem.loss, "targets": batch.targets} if judged else {}
     return batch.inputs, options

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -237,6 +237,14 @@ def _profile_own_loss(
     found: dict[str, Any] = {"uninformed": uninformed, "constant": constant}
     found |= _shift_response(loss, values)
     found["quadratic"] = _grows_quadratically(loss, values, _step(values, common["targets"]))
+    if confined is not None and confined.probabilities:
+
+        def attached(outputs: torch.Tensor) -> torch.Tensor:
+            with _returning(maker, outputs):
+                return evaluated()
+
+        found["floor"] = _floor(attached, values, lambda z: z, 1.0, few=True)
+        found["confined_floor"] = _confined_floor(attached, values, confined, 1.0, few=True)
     if isinstance(y, torch.Tensor) and common["targets"].per_row and common["targets"].kind == "classes":
         found["at_targets"], found["away"] = _agreement(loss, values, y, common["targets"])
     common["needs"] = ""
@@ -258,7 +266,7 @@ def _maker_of(runner: Runner, batch: Batch, *, seed: int) -> nn.Module | None:
             hook.remove()
     makers = [module for module, output in returned if output is o]
     runs = [module for module, _ in returned]
-    return makers[0] if makers and runs.count(makers[0]) == 1 else None
+    return makers[0] if makers and sum(m is makers[0] for m in runs) == 1 else None
 
 
 @contextmanager
@@ -281,7 +289,9 @@ def _ignores_pairing(runner: Runner, free: _FreeOutputs, given: Batch, seed: int
     for targets in (y, y.roll(1, 0), y.flip(0)):
         seed_everything(seed)
         try:
-            values.append(float(runner.problem.loss(free.put_back(varied), targets).detach()))
+            values.append(
+                float(runner.loss_on(free.put_back(varied), replace(given, targets=targets)).detach())
+            )
         except (
             Exception
         ):  # the user's loss may refuse made-up outputs in any way it likes: then nothing is known
@@ -383,11 +393,16 @@ def _finite_value(loss: Loss, o: torch.Tensor) -> float | None:
 
 
 def _floor(
-    loss: Loss, start: torch.Tensor, form: Callable[[torch.Tensor], torch.Tensor], step: float
+    loss: Loss,
+    start: torch.Tensor,
+    form: Callable[[torch.Tensor], torch.Tensor],
+    step: float,
+    *,
+    few: bool = False,
 ) -> float | None:
     """Lowest loss that descent on free outputs reaches; None when it does not level off or cannot be evaluated."""
     z = start.detach().clone().requires_grad_(True)
-    steps = _DESCENT_STEPS if form(z).numel() <= _LARGE_OUTPUTS else _FEWER_STEPS
+    steps = _FEWER_STEPS if few or form(z).numel() > _LARGE_OUTPUTS else _DESCENT_STEPS
     longest = 0.1 * step * _DESCENT_STEPS / steps  # so that all steps together go as far
     descent = torch.optim.Adam([z], lr=longest)
     trace: list[float] = []
@@ -419,15 +434,19 @@ def _falls_on(
     return beyond is not None and min(trace) - beyond > 0.05 * (trace[0] - min(trace)) + 1e-9 * abs(trace[0])
 
 
-def _confined_floor(loss: Loss, o: torch.Tensor, confined: OutputRange | None, step: float) -> float | None:
+def _confined_floor(
+    loss: Loss, o: torch.Tensor, confined: OutputRange | None, step: float, *, few: bool = False
+) -> float | None:
     """The floor when outputs stay in the range of the model's last operation."""
     if confined is None:
         return None
     if confined.operation == "softmax":
-        return _floor(loss, torch.zeros_like(o), lambda z: torch.softmax(z, dim=_class_axis(o)), 10.0)
+        return _floor(
+            loss, torch.zeros_like(o), lambda z: torch.softmax(z, dim=_class_axis(o)), 10.0, few=few
+        )
     if math.isfinite(confined.low) and math.isfinite(confined.high):
         middle, half = (confined.low + confined.high) / 2, (confined.high - confined.low) / 2
-        return _floor(loss, torch.zeros_like(o), lambda z: middle + half * torch.tanh(z), 10.0)
+        return _floor(loss, torch.zeros_like(o), lambda z: middle + half * torch.tanh(z), 10.0, few=few)
     # Not `clamp` from the present outputs: an entry that starts clamped would have no gradient to leave by.
     if math.isfinite(confined.low):
         return _floor(

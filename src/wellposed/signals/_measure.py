@@ -17,6 +17,7 @@ from .layer_signals import attention_signals, flushed_shares, layer_signals, non
 from .result import SignalProfile
 
 torch_batches = lazy("wellposed.runtime.torch.batches")
+torch_doors = lazy("wellposed.runtime.torch.doors")
 torch_problem_forms = lazy("wellposed.runtime.torch.problem_forms")
 torch_restore = lazy("wellposed.runtime.torch.restore")
 torch_session = lazy("wellposed.runtime.torch.session")
@@ -78,11 +79,16 @@ def measure_signals(
 
 
 def _measured(given: Problem, seed: int) -> SignalProfile:
-    with exclusive("wp.measure_signals", given.model, given.loss), torch_restore.preserved_problem(given):
+    with exclusive("wp.measure_signals", given.model, given.loss):
+        return _measured_alone(torch_doors.opened(given), seed)
+
+
+def _measured_alone(given: Problem, seed: int) -> SignalProfile:
+    with torch_restore.preserved_problem(given):
         problem = torch_problem_forms.read_problem(given)
         runner = torch_session.Runner(problem)
         drawn = torch_batches.batches(
-            problem.train, count=STEPS, seed=seed, has_loss=problem.loss is not None
+            problem.train, count=STEPS, seed=seed, has_loss=torch_session.kind_of_loss(problem)
         )
         drawn = [b.to(runner.device) for b in drawn]
         runner.train_mode()

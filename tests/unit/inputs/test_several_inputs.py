@@ -139,7 +139,8 @@ def test_names_say_where_a_tensor_stands() -> None:
     x = torch.zeros(2, 3)
     assert list(named_inputs(Batch(args=(x,)))) == [""]
     assert list(named_inputs(Batch(args=(x, [x, {"a": x}])))) == ["[0]", "[1][0]", "[1][1].a"]
-    assert list(named_inputs(Batch(kwargs={"image": x, "sizes": (3, 4)}))) == [".image"]
+    assert list(named_inputs(Batch(kwargs={"image": x, "mask": x}))) == [".image", ".mask"]
+    assert list(named_inputs(Batch(kwargs={"image": x, "sizes": (3, 4)}))) == [""]  # the only one
 
 
 def test_changed_inputs_keep_their_form() -> None:

@@ -16,9 +16,10 @@ from ...problem import Problem
 from ...runtime.reachable import reach
 from ...runtime.torch.batch import Batch
 from ...runtime.torch.batches import batches
+from ...runtime.torch.doors import opened
 from ...runtime.torch.problem_forms import read_problem
 from ...runtime.torch.restore import modules_of, preserved, refuse_sharded
-from ...runtime.torch.session import Runner, own_loss
+from ...runtime.torch.session import Runner, TakesBatch, kind_of_loss, own_loss
 from .per_sample_loss import LossForms, PerSampleLoss
 
 Cast = Callable[[torch.Tensor], torch.Tensor]
@@ -272,12 +273,12 @@ def _problem(problem: Problem, inputs: Sequence[Any], seed: int) -> CheckedFunct
             f"{len(inputs)} inputs beside a Problem: it brings its own data, so pass the Problem alone"
         )
     refuse_sharded(problem.model, problem.loss)
-    problem = read_problem(problem)
+    problem = read_problem(opened(problem))
     runner = Runner(problem)
     if not runner.trainable:
         raise ProblemError("the model has no parameter that requires a gradient: there is nothing to check")
     with preserved(data={"train": problem.train}):
-        drawn = batches(problem.train, count=1, seed=seed, has_loss=problem.loss is not None)
+        drawn = batches(problem.train, count=1, seed=seed, has_loss=kind_of_loss(problem))
         batch = drawn[0].copied().to(runner.device)
     padding = _padding(modules_of(problem.model))
     leaves = [
@@ -316,7 +317,8 @@ def _cast_batch(batch: Batch, cast: Cast) -> Batch:
     def copied(value: Any) -> Any:
         return cast(value.detach().clone()) if isinstance(value, torch.Tensor) else value
 
-    return Batch(
+    return replace(
+        batch,
         args=tree_map(copied, batch.args),
         kwargs=tree_map(copied, batch.kwargs),
         targets=tree_map(copied, batch.targets),
@@ -329,7 +331,7 @@ def _loss(runner: Runner, outputs: Any, batch: Batch) -> torch.Tensor:
         if loss is None:
             raise ProblemError("the problem has no loss: give one, or a model that returns its own")
         return loss
-    if batch.targets is None:
+    if batch.targets is None and not isinstance(runner.problem.loss, TakesBatch):
         raise DataError(
             "train gives batches without targets, and the loss needs them: give pairs (inputs, targets)"
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ from torch.nn.utils.rnn import PackedSequence
 from ...errors import DataError
 from ..batch_keys import TARGET_KEYS, target_key
 
+HasLoss = bool | Literal["of the batch"]
+"""Whether there is a loss; one of the whole batch is given all of it, and asks for no targets in it."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
@@ -25,6 +29,13 @@ class Batch:
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] | None = None
     targets: Any = None
+    build: Callable[[Any, Any], Any] = lambda inputs, targets: (inputs, targets)
+    """Puts inputs and targets together as the data gave them."""
+
+    @property
+    def whole(self) -> Any:
+        """The batch as the data gave it."""
+        return self.build(self.inputs, self.targets)
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -67,8 +78,8 @@ class Batch:
             return next(fresh) if is_dense(value) else value
 
         if self.kwargs is None:
-            return Batch(args=tuple(swap(v) for v in self.args), targets=self.targets)
-        return Batch(kwargs={k: swap(v) for k, v in self.kwargs.items()}, targets=self.targets)
+            return replace(self, args=tuple(swap(v) for v in self.args))
+        return replace(self, kwargs={k: swap(v) for k, v in self.kwargs.items()})
 
     def to(self, device: torch.device) -> Batch:
         return _changed(self, lambda t: t.to(device), lambda held: _moved(held, device))
@@ -78,7 +89,7 @@ class Batch:
         return _changed(self, torch.Tensor.clone, _copied)
 
 
-def as_batch(raw: Any, *, name: str = "train", has_loss: bool = True) -> Batch:
+def as_batch(raw: Any, *, name: str = "train", has_loss: HasLoss = True) -> Batch:
     """Read one batch: a tensor, ``(inputs, targets)``, ``(first, second, …, targets)``, a dict, or an object that holds both."""
     raw = as_tensors(raw, name)
     if any(t.is_meta for t in tensors_in(raw)):
@@ -86,28 +97,48 @@ def as_batch(raw: Any, *, name: str = "train", has_loss: bool = True) -> Batch:
             f"{name} holds tensors on the meta device, which have no numbers: give data on a real device"
         )
     if isinstance(raw, torch.Tensor):
-        return Batch(args=(raw,))
+        return Batch(args=(raw,), build=_inputs_alone)
     if isinstance(raw, Mapping):
         return _from_mapping(dict(raw), name=name, has_loss=has_loss)
     if is_object(raw):
         return _from_object(raw, name=name, has_loss=has_loss)
     if isinstance(raw, Sequence) and raw and not isinstance(raw, str | bytes):
         if len(raw) == 1:
-            return as_batch(raw[0], name=name, has_loss=has_loss)
+            only = as_batch(raw[0], name=name, has_loss=has_loss)
+            return replace(only, build=lambda i, t: _sequence_like(raw, [only.build(i, t)]))
         return _from_sequence(raw)
     raise DataError(
         f"{name} gave a batch of type {type(raw).__name__}: expected a tensor, a pair (inputs, targets), or a dict of tensors"
     )
 
 
+def _inputs_alone(inputs: Any, targets: Any) -> Any:
+    return inputs
+
+
+def _sequence_like(raw: Sequence[Any], parts: Sequence[Any]) -> Any:
+    fields = hasattr(raw, "_fields")
+    kind: Any = type(raw)
+    return kind(*parts) if fields else kind(parts)
+
+
 def _from_sequence(raw: Sequence[Any]) -> Batch:
     inputs, targets = (raw[0] if len(raw) == 2 else tuple(raw[:-1])), raw[-1]
+    build = partial(_pair if len(raw) == 2 else _row, raw)
     if isinstance(inputs, Mapping):
-        return Batch(kwargs=dict(inputs), targets=targets)
+        return Batch(kwargs=dict(inputs), targets=targets, build=build)
     if is_per_sample(inputs, targets):
-        return Batch(args=(list(inputs),), targets=list(targets))
+        return Batch(args=(list(inputs),), targets=list(targets), build=build)
     several = isinstance(inputs, tuple | list) and not is_object(inputs)
-    return Batch(args=tuple(inputs) if several else (inputs,), targets=targets)
+    return Batch(args=tuple(inputs) if several else (inputs,), targets=targets, build=build)
+
+
+def _pair(raw: Sequence[Any], inputs: Any, targets: Any) -> Any:
+    return _sequence_like(raw, [inputs, targets])
+
+
+def _row(raw: Sequence[Any], inputs: Any, targets: Any) -> Any:
+    return _sequence_like(raw, [*inputs, targets])
 
 
 def is_per_sample(inputs: Any, targets: Any) -> bool:
@@ -120,27 +151,41 @@ def is_per_sample(inputs: Any, targets: Any) -> bool:
     )
 
 
-def _from_mapping(raw: dict[str, Any], *, name: str, has_loss: bool) -> Batch:
+def _from_mapping(raw: dict[str, Any], *, name: str, has_loss: HasLoss) -> Batch:
     if not has_loss:
-        return Batch(kwargs=raw)
+        return Batch(kwargs=raw, build=_inputs_alone)
     key = target_key(raw)
     if key is not None:
-        return Batch(kwargs={k: v for k, v in raw.items() if k != key}, targets=raw[key])
+        inputs = {k: v for k, v in raw.items() if k != key}
+        return Batch(kwargs=inputs, targets=raw[key], build=lambda i, t: {**i, key: t})
+    if has_loss == "of the batch":
+        return Batch(kwargs=raw, build=_inputs_alone)
     raise DataError(
         f"{name} gave a dict with keys {', '.join(map(repr, raw))} and no targets: name them one of {', '.join(TARGET_KEYS)}, "
-        "give pairs (dict of inputs, targets), or pass loss=None if the model returns its own loss"
+        "give pairs (dict of inputs, targets), call the loss's second argument batch if it takes all of it, "
+        "or pass loss=None if the model returns its own loss"
     )
 
 
-def _from_object(raw: Any, *, name: str, has_loss: bool) -> Batch:
+def _from_object(raw: Any, *, name: str, has_loss: HasLoss) -> Batch:
     """The model takes the object whole; its targets are found by name, as in a dict."""
-    targets = next((v for k in TARGET_KEYS if (v := getattr(raw, k, None)) is not None), None)
-    if has_loss and targets is None and not isinstance(raw, PackedSequence):
+    key = next((k for k in TARGET_KEYS if getattr(raw, k, None) is not None), None)
+    targets = None if key is None else getattr(raw, key)
+    if has_loss is True and targets is None and not isinstance(raw, PackedSequence):
         raise DataError(
             f"{name} gave a {type(raw).__name__} without targets: name them one of {', '.join(TARGET_KEYS)}, "
             "or give pairs (object, targets)"
         )
-    return Batch(args=(raw,), targets=targets)
+    return Batch(args=(raw,), targets=targets, build=partial(_with_targets, key))
+
+
+def _with_targets(key: str | None, held: Any, targets: Any) -> Any:
+    if key is None or getattr(held, key) is targets:
+        return held
+    changed = copy.copy(held)
+    set_there = object.__setattr__ if dataclasses.is_dataclass(held) else setattr
+    set_there(changed, key, targets)
+    return changed
 
 
 def is_dense(value: Any) -> bool:
@@ -201,7 +246,7 @@ def _changed(
         return value
 
     kwargs = None if batch.kwargs is None else apply(batch.kwargs)
-    return Batch(args=apply(batch.args), kwargs=kwargs, targets=apply(batch.targets))
+    return replace(batch, args=apply(batch.args), kwargs=kwargs, targets=apply(batch.targets))
 
 
 def _moved(held: Any, device: torch.device) -> Any:

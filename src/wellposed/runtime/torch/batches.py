@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -14,11 +14,11 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 from ...errors import DataError, items_of
 from ...problem import Problem
 from ..batch_keys import TARGET_KEYS
-from .batch import Batch, as_batch, is_dense, row_count, take
+from .batch import Batch, HasLoss, as_batch, is_dense, row_count, take
 from .named_inputs import named_inputs
 from .problem_forms import BATCH_ROWS, read
 from .restore import preserved
-from .session import seed_everything
+from .session import kind_of_loss, seed_everything
 
 _ROWS_READ = 50_000
 _NUMBERS_READ = 20_000_000
@@ -26,7 +26,9 @@ _HELD_OUT_ROWS = 256
 _LOADER_BATCHES = 20
 
 
-def batches(data: Any, *, count: int, seed: int, name: str = "train", has_loss: bool = True) -> list[Batch]:
+def batches(
+    data: Any, *, count: int, seed: int, name: str = "train", has_loss: HasLoss = True
+) -> list[Batch]:
     """Draw up to `count` batches, the same ones for the same seed.
 
     Raises
@@ -78,7 +80,7 @@ def training_and_held_out(
     problem: Problem, *, count: int, seed: int, held: int = 4, from_validation: bool = True
 ) -> tuple[list[Batch], list[Batch]]:
     """Batches to train on and batches held out: the validation data, or training rows that are not trained on."""
-    has_loss = problem.loss is not None
+    has_loss = kind_of_loss(problem)
     train = read(problem.train, name="train", has_loss=has_loss)
     if isinstance(train, Batch):
         fit, kept = split_rows(train, seed=0)  # the same split for every seed: only the order varies
@@ -106,7 +108,7 @@ def joined(drawn: Sequence[Batch]) -> Batch | None:
     if len(shapes) > 1:
         return None
     x = torch.cat([b.tensors[0] for b in drawn])
-    return Batch(args=(x,), targets=torch.cat([b.targets for b in drawn]))
+    return replace(drawn[0].with_inputs(x), targets=torch.cat([b.targets for b in drawn]))
 
 
 def labels_of(drawn: Sequence[Batch]) -> list[np.ndarray]:
@@ -126,7 +128,7 @@ def some_rows(batch: Batch, count: int, *, seed: int) -> Batch:
     return take(batch, torch.from_numpy(np.random.default_rng(seed).permutation(batch.rows)[:count]))
 
 
-def _read_batches(data: Any, *, name: str, has_loss: bool, seed: int) -> Iterator[Batch]:
+def _read_batches(data: Any, *, name: str, has_loss: HasLoss, seed: int) -> Iterator[Batch]:
     seed_everything(seed)  # samplers and augmentation draw from the global states
     source = _quiet_loader(data, seed) if isinstance(data, DataLoader) else data
     for raw in items_of(source, name):
@@ -162,12 +164,12 @@ class Rows:
     """Whether these are all rows."""
 
 
-def inputs_matrix(data: Any, *, name: str, has_loss: bool, seed: int) -> np.ndarray | None:
+def inputs_matrix(data: Any, *, name: str, has_loss: HasLoss, seed: int) -> np.ndarray | None:
     """Rows of the first floating-point input, for statistics; None when the inputs are codes, or several tensors."""
     return read_rows(data, name=name, has_loss=has_loss, seed=seed).inputs
 
 
-def read_rows(data: Any, *, name: str, has_loss: bool, seed: int) -> Rows:
+def read_rows(data: Any, *, name: str, has_loss: HasLoss, seed: int) -> Rows:
     """Inputs and targets of up to 50,000 rows."""
     data = read(data, name=name, has_loss=has_loss)
     drawn: list[Batch] = [data] if isinstance(data, Batch) else []
@@ -244,7 +246,7 @@ def _joined_targets(drawn: Sequence[Batch]) -> np.ndarray | None:
 def inputs_tensor(problem: Problem, *, seed: int) -> torch.Tensor:
     """All rows of the only input tensor, as `inputs_matrix` reads them."""
     with preserved(data={"train": problem.train}):
-        matrix = inputs_matrix(problem.train, name="train", has_loss=problem.loss is not None, seed=seed)
+        matrix = inputs_matrix(problem.train, name="train", has_loss=kind_of_loss(problem), seed=seed)
     if matrix is None:
         raise DataError("the inputs are not one floating-point tensor: normalise them where they are made")
     return torch.from_numpy(matrix)
@@ -252,7 +254,7 @@ def inputs_tensor(problem: Problem, *, seed: int) -> torch.Tensor:
 
 def targets_tensor(problem: Problem, *, seed: int) -> torch.Tensor:
     """All targets that can be read at once."""
-    has_loss = problem.loss is not None
+    has_loss = kind_of_loss(problem)
     with preserved(data={"train": problem.train}):
         train = read(problem.train, name="train", has_loss=has_loss)
         if isinstance(train, Batch):
@@ -263,7 +265,7 @@ def targets_tensor(problem: Problem, *, seed: int) -> torch.Tensor:
 
 def calibration_batch(problem: Problem, *, seed: int, rows: int = 512) -> Any:
     """Inputs for calibrating weights, in the form in which the model is called."""
-    has_loss = problem.loss is not None
+    has_loss = kind_of_loss(problem)
     with preserved(data={"train": problem.train}):
         train = read(problem.train, name="train", has_loss=has_loss)
         if isinstance(train, Batch):

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ...problem import Problem
-from .batch import Batch, as_batch
+from .batch import Batch, HasLoss, as_batch
 from .named_inputs import with_changed_inputs
 from .problem_forms import read
 from .restore import modules_of
-from .session import Runner, outputs_without_gradients
+from .session import CalledModule, Runner, kind_of_loss, module_of, outputs_without_gradients
 
 Transform = Callable[[Batch], Batch]
 
@@ -46,7 +45,7 @@ def standardise_inputs(moments: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> 
 
 def standardise_targets(mean: float, std: float) -> Transform:
     def transform(batch: Batch) -> Batch:
-        return Batch(args=batch.args, kwargs=batch.kwargs, targets=(batch.targets - mean) / std)
+        return replace(batch, targets=(batch.targets - mean) / std)
 
     return transform
 
@@ -64,10 +63,12 @@ def scale_invariant(runner: Runner, batch: Batch, name: str, columns: int, *, se
 
 def copy_problem(problem: Problem) -> tuple[Problem, str]:
     """A problem whose model, loss and optimizer share nothing with the original; or the reason why there is none."""
-    if not isinstance(problem.model, nn.Module):
+    network = module_of(problem.model)
+    if network is None or not (network is problem.model or problem.model.takes_inputs):
+        what = "called in a training step" if isinstance(problem.model, CalledModule) else "a function"
         return (
             problem,
-            "the model is a function: its modules cannot be copied from outside; call wp.initialize on them",
+            f"the model is {what}: its modules cannot be copied from outside; call wp.initialize on them",
         )
     try:
         model, loss, optimizer = copy.deepcopy((problem.model, problem.loss, problem.optimizer))
@@ -76,7 +77,7 @@ def copy_problem(problem: Problem) -> tuple[Problem, str]:
             problem,
             f"the model cannot be copied ({type(error).__name__}: {error}); call wp.initialize(model) on it",
         )
-    if set(modules_of(loss)) & set(problem.model.modules()):
+    if set(modules_of(loss)) & set(network.modules()):
         return (
             problem,
             "the loss refers to the model itself, which a copy cannot follow; call wp.initialize(model) on it",
@@ -87,7 +88,10 @@ def copy_problem(problem: Problem) -> tuple[Problem, str]:
 def write_back(source: Problem, target: Problem) -> None:
     """Copy parameters into the user's own model, values only."""
     with torch.no_grad():
-        for mine, theirs in zip(target.model.parameters(), source.model.parameters(), strict=True):
+        own, fixed = (module_of(p.model) for p in (target, source))
+        assert own is not None
+        assert fixed is not None
+        for mine, theirs in zip(own.parameters(), fixed.parameters(), strict=True):
             mine.copy_(theirs)
 
 
@@ -106,39 +110,32 @@ def with_transformed_targets(problem: Problem, transform: Callable[[torch.Tensor
 
     def change(batch: Batch) -> Batch:
         y = batch.targets
-        return Batch(
-            args=batch.args,
-            kwargs=batch.kwargs,
-            targets=transform(y.reshape(len(y), -1)).reshape(y.shape).to(y.dtype),
-        )
+        return replace(batch, targets=transform(y.reshape(len(y), -1)).reshape(y.shape).to(y.dtype))
 
     return _with_data(problem, change)
 
 
 def _with_data(problem: Problem, change: Callable[[Batch], Batch]) -> Problem:
-    has_loss = problem.loss is not None
+    has_loss = kind_of_loss(problem)
     validation = None if problem.validation is None else _transformed(problem.validation, change, has_loss)
     return replace(problem, train=_transformed(problem.train, change, has_loss), validation=validation)
 
 
-def _transformed(data: Any, change: Callable[[Batch], Batch], has_loss: bool) -> Any:
+def _transformed(data: Any, change: Callable[[Batch], Batch], has_loss: HasLoss) -> Any:
     data = read(data, name="train", has_loss=has_loss)
-    return _raw(change(data)) if isinstance(data, Batch) else TransformedBatches(data, change, has_loss)
-
-
-def _raw(batch: Batch) -> Any:
-    return batch.inputs if batch.targets is None else (batch.inputs, batch.targets)
+    return change(data).whole if isinstance(data, Batch) else TransformedBatches(data, change, has_loss)
 
 
 class TransformedBatches:
     """The user's batches with a transform applied to each as it is read."""
 
-    def __init__(self, data: Any, change: Callable[[Batch], Batch], has_loss: bool) -> None:
-        self.data, self.change, self.has_loss = data, change, has_loss
+    def __init__(self, data: Any, change: Callable[[Batch], Batch], has_loss: HasLoss) -> None:
+        self.data, self.change = data, change
+        self.has_loss: HasLoss = has_loss
 
     def __iter__(self) -> Iterator[Any]:
         for raw in self.data:
-            yield _raw(self.change(as_batch(raw, has_loss=self.has_loss)))
+            yield self.change(as_batch(raw, has_loss=self.has_loss)).whole
 
     def __len__(self) -> int:
         return len(self.data)

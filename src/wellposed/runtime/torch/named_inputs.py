@@ -27,6 +27,8 @@ def named_inputs(batch: Batch) -> dict[str, torch.Tensor]:
 
 def with_changed_inputs(batch: Batch, change: Change) -> Batch:
     """The batch with each of these tensors replaced."""
+    if batch.only_tensor is not None:
+        return batch.with_inputs(change("", batch.only_tensor))
     if batch.kwargs is not None:
         return replace(batch, kwargs=_changed(batch.kwargs, "", change))
     if len(batch.args) == 1:

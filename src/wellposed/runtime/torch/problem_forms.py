@@ -22,8 +22,10 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from ...arguments import takes_nothing
 from ...errors import DataError, ProblemError, WellposedError, items_of, users_code
 from ...problem import Problem
+from ..batch_keys import TARGET_KEYS, target_key
 from .batch import (
     Batch,
+    HasLoss,
     as_batch,
     as_tensors,
     describe,
@@ -36,7 +38,7 @@ from .batch import (
     tensors_in,
 )
 from .restore import preserved
-from .session import Runner
+from .session import Runner, kind_of_loss
 
 BATCH_ROWS = 64
 
@@ -167,6 +169,7 @@ def together(given: Any, judged: Sequence[torch.Tensor]) -> Any:
     ProblemError
         When one of them is no optimizer, or they cannot step together.
     """
+    given = _without_schedules(given)
     if given is None or isinstance(given, torch.optim.Optimizer | Optimizers):
         return given
     if not isinstance(given, list | tuple | Mapping):
@@ -190,6 +193,20 @@ def together(given: Any, judged: Sequence[torch.Tensor]) -> Any:
     return Optimizers(used)
 
 
+def _without_schedules(given: Any) -> Any:
+    """Optimizers instead of the schedulers that set their rates; one that is there twice stays once."""
+    if isinstance(given, Mapping):
+        given = list(given.values())
+    if isinstance(given, list | tuple):
+        return list({id(o): o for o in map(_scheduled, given)}.values())
+    return _scheduled(given)
+
+
+def _scheduled(given: Any) -> Any:
+    inner = getattr(given, "scheduler", given)  # as Accelerate wraps it
+    return inner.optimizer if isinstance(inner, torch.optim.lr_scheduler.LRScheduler) else given
+
+
 _ASKED_ROWS = 4
 _NUMBERS_STACKED = 20_000_000
 
@@ -203,7 +220,7 @@ class GivenData:
 
     data: Any
     name: str
-    has_loss: bool
+    has_loss: HasLoss
     ask: Ask | None
 
     def batch(self, raw: Any) -> Batch:
@@ -245,21 +262,24 @@ def read_problem(problem: Problem) -> Problem:
         if value is None:
             return None
         with preserved(data={name: value}):
-            return read(value, name=name, has_loss=problem.loss is not None, ask=ask)
+            return read(value, name=name, has_loss=kind_of_loss(problem), ask=ask)
 
     def ask(batch: Batch, any_rows: bool) -> str:
         return _refusal(problem, batch, any_rows)
 
     runner = Runner(replace(problem, optimizer=None))
     problem = replace(problem, optimizer=together(problem.optimizer, runner.judged_parameters()))
-    names = problem.feature_names or _column_names(problem.train)
+    names = problem.feature_names or _column_names(problem.train, has_loss=problem.loss is not None)
     train, validation = data(problem.train, "train"), data(problem.validation, "validation")
     return replace(problem, train=train, validation=validation, feature_names=names)
 
 
-def _column_names(data: Any) -> tuple[str, ...] | None:
+def _column_names(data: Any, *, has_loss: bool) -> tuple[str, ...] | None:
     table: Any = data[0] if isinstance(data, tuple) and len(data) == 2 else data
-    return tuple(str(c) for c in table.columns) if is_table(table) else None
+    if not is_table(table):
+        return None
+    targets = target_key(dict.fromkeys(table.columns)) if has_loss and table is data else None
+    return tuple(str(c) for c in table.columns if c != targets)
 
 
 def _refusal(problem: Problem, batch: Batch, any_rows: bool) -> str:
@@ -277,7 +297,7 @@ def _refusal(problem: Problem, batch: Batch, any_rows: bool) -> str:
     return ""
 
 
-def read(data: Any, *, name: str, has_loss: bool, ask: Ask | None = None) -> Any:
+def read(data: Any, *, name: str, has_loss: HasLoss, ask: Ask | None = None) -> Any:
     """Recognise the form of the data and read it, as a `Batch` of all rows or as an iterable of batches.
 
     Parameters
@@ -317,12 +337,20 @@ def _rows(given: GivenData) -> ReadData | None:
     if not isinstance(data, Mapping | torch.Tensor) and not is_array(data):
         return None
     if is_table(data) and given.has_loss:
+        table: Any = data
+        key = target_key(dict.fromkeys(table.columns))
+        if key is not None:
+            return _pair(replace(given, data=(_without(table, key), table[key])))
         columns = ", ".join(map(repr, list(given.data.columns)[:8]))
         raise DataError(
             f"{given.name} is given as {describe(data)} with columns {columns} and no targets: "
-            "give a pair (table of inputs, column of targets)"
+            f"give a pair (table of inputs, column of targets), or name the column of targets one of {', '.join(TARGET_KEYS)}"
         )
     return ReadData(data=whole_rows(given.batch(data), given.name))
+
+
+def _without(table: Any, column: str) -> Any:
+    return table[[c for c in table.columns if c != column]]
 
 
 def _pair(given: GivenData) -> ReadData | None:
@@ -485,7 +513,14 @@ def _batches_of_a_size(given: GivenData) -> ReadData | None:
 
 def _samples_last(given: GivenData) -> ReadData | None:
     first = _first(given)
-    return None if first is None or _has_single_target(given.batch(first)) else _samples(given, sure=False)
+    if first is None or _has_single_target(given.batch(first)):
+        return None
+    try:
+        return _samples(given, sure=False)
+    except DataError:
+        if given.ask is None or given.ask(given.batch(first), False):
+            raise
+        return None  # batches whose rows belong together
 
 
 def _first(given: GivenData) -> Any:

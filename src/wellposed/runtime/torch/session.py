@@ -22,7 +22,7 @@ from ...arguments import told
 from ...errors import DataError, ProblemError, UserCodeError, users_code
 from ...problem import Problem
 from ..batch_keys import TARGET_KEYS
-from .batch import Batch, describe
+from .batch import Batch, HasLoss, describe, is_object
 from .restore import modules_of
 
 
@@ -58,6 +58,38 @@ class ForwardPass:
         return main_tensor(self.outputs)
 
 
+class TakesBatch:
+    """Marks a model or a loss that is called with a batch as the data gave it."""
+
+
+class CalledModule:
+    """A model that calls a module in a way of its own; it is looked at as that module.
+
+    Parameters
+    ----------
+    module
+        None where the model is a function over several modules.
+    """
+
+    takes_inputs = False
+    """Whether the module can be called with the inputs of a batch, as they are."""
+
+    def __init__(self, module: nn.Module | None) -> None:
+        self.module = module
+
+
+def module_of(part: Any) -> nn.Module | None:
+    """The module that a model or a loss is, or calls."""
+    module = part.module if isinstance(part, CalledModule) else part
+    return module if isinstance(module, nn.Module) else None
+
+
+def kind_of_loss(problem: Problem) -> HasLoss:
+    """Whether a problem has a loss of its own, and of what."""
+    whole = isinstance(problem.loss, TakesBatch) or isinstance(problem.model, TakesBatch)
+    return "of the batch" if whole else problem.loss is not None
+
+
 class Runner:
     """Knows how to call one problem's model and loss.
 
@@ -73,7 +105,7 @@ class Runner:
         self.problem = problem
         self.transform = transform
         self._differentiates = False
-        self.model = getattr(
+        self.model: Any = getattr(
             problem.model, "_orig_mod", problem.model
         )  # torch.compile wraps; look at what it wraps
         if not callable(self.model):
@@ -84,6 +116,7 @@ class Runner:
             raise ProblemError(
                 f"loss is a {type(problem.loss).__name__}: expected a function of (outputs, targets), or None"
             )
+        self.module, self.loss_module = module_of(self.model), module_of(problem.loss)
         self.modules = modules_of(self.model)
         self.all_modules = modules_of(self.model, problem.loss)
         roots = [root for _, root in self._roots()]
@@ -120,17 +153,17 @@ class Runner:
 
     def judged_parameters(self) -> list[nn.Parameter]:
         """Parameters of the model, and of a loss that is a module itself."""
-        roots = [r for r in (self.model, self.problem.loss) if isinstance(r, nn.Module)]
-        if not isinstance(self.model, nn.Module):
+        roots = [r for r in (self.module, self.loss_module) if r is not None]
+        if self.module is None:
             roots += self.modules
         return [p for root in roots for p in root.parameters()]
 
     def networks(self) -> list[nn.Module]:
         """The largest parts of the problem that are networks: two layers with parameters or more."""
         parts = [
-            root for _, root in self._roots() if root is not self.model and root is not self.problem.loss
+            root for _, root in self._roots() if root is not self.module and root is not self.loss_module
         ]
-        wholes = [m for m in (self.model, self.problem.loss) if isinstance(m, nn.Module)]
+        wholes = [m for m in (self.module, self.loss_module) if m is not None]
         parts += [child for whole in wholes for child in whole.children()]
         return [p for p in parts if sum(any(True for _ in m.parameters(False)) for m in p.modules()) >= 2]
 
@@ -143,9 +176,9 @@ class Runner:
         return named
 
     def _roots(self) -> Iterator[tuple[str, nn.Module]]:
-        if isinstance(self.model, nn.Module):
-            yield "", self.model
-            inside = set(self.model.modules())
+        if self.module is not None:
+            yield "", self.module
+            inside = set(self.module.modules())
         else:
             inside = set()
         outer = [m for m in self.all_modules if m not in inside]
@@ -195,28 +228,33 @@ class Runner:
         if self.transform is not None:
             batch = self.transform(batch)
         batch = batch.copied()
-        args, kwargs = batch.args, batch.kwargs
-        if (
-            kwargs is None
-            and self.problem.loss is None
-            and batch.targets is not None
-            and self._wants_targets()
-        ):
-            args = (*args, batch.targets)
-        if kwargs is not None and self._takes_dict_whole(kwargs):
-            args, kwargs = (kwargs,), None
+        args, kwargs = self._called_with(batch)
         with _mode_kept("the model"):
             try:
                 return self.model(*args) if kwargs is None else self.model(**kwargs)
             except Exception as error:
                 raise self._users_error(error, batch, "the model") from error
 
+    def _called_with(self, batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any] | None]:
+        args, kwargs = batch.args, batch.kwargs
+        if isinstance(self.problem.model, TakesBatch):
+            return (batch.whole,), None
+        if kwargs is not None:
+            if self._takes_dict_whole(kwargs):
+                return (kwargs,), None
+            return (), self._named_by_model(kwargs) if isinstance(self.problem.loss, TakesBatch) else kwargs
+        if self.problem.loss is None and batch.targets is not None and self._wants_targets():
+            return (*args, batch.targets), None
+        if len(args) > 1 and not self._takes(*args) and self._takes(args):
+            return (args,), None  # one argument, which the model unpacks itself
+        return args, None
+
     def evaluate(self, batch: Batch) -> ForwardPass:
         """Run the model and the loss on a batch."""
         outputs = self.outputs(batch)
         if self.problem.loss is None:
             return ForwardPass(loss=own_loss(outputs), outputs=outputs)
-        if batch.targets is None:
+        if batch.targets is None and not isinstance(self.problem.loss, TakesBatch):
             raise DataError(
                 "train gives batches without targets, and the loss needs them: give pairs (inputs, targets)"
             )
@@ -226,9 +264,15 @@ class Runner:
         """The user's loss of given outputs on a batch's targets."""
         if self.transform is not None:
             batch = self.transform(batch)
+        return self.loss_on(outputs, batch)
+
+    def loss_on(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """The user's loss of given outputs on a batch as it is."""
+        takes_batch = isinstance(self.problem.loss, TakesBatch)
+        compared = batch.copied().whole if takes_batch else batch.targets
         with _mode_kept("the loss"):
             try:
-                value = self.problem.loss(outputs, batch.targets)
+                value = self.problem.loss(outputs, compared)
             except Exception as error:
                 raise self._users_error(error, batch, "the loss") from error
         return scalar_loss(value)
@@ -238,6 +282,18 @@ class Runner:
         """Go backward; what the user's hooks and custom backwards raise on the way is theirs."""
         with users_code("the backward pass"):
             loss.backward()
+
+    def _takes(self, *args: Any) -> bool:
+        """Whether the arguments can be bound; True where that is not known."""
+        return _binds(getattr(self.model, "forward", self.model), *args)
+
+    def _named_by_model(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The entries that the model has arguments for, where it does not take them all: the others are for the loss."""
+        forward = getattr(self.model, "forward", self.model)
+        if _binds(forward, **kwargs):
+            return kwargs
+        names = inspect.signature(forward).parameters
+        return {k: v for k, v in kwargs.items() if k in names} or kwargs
 
     def _takes_dict_whole(self, batch: Mapping[str, Any]) -> bool:
         """Whether the model is called ``model(batch)``: one argument is enough, and none has a name that is in the batch."""
@@ -275,8 +331,27 @@ class Runner:
                 "give batches of at least two rows; drop_last=True leaves out a last batch that is too short"
             )
         return UserCodeError(
-            f"{what} raised {type(error).__name__} on a batch with inputs {_shapes(batch)}: {error}"
+            f"{what} raised {type(error).__name__} on a batch with inputs {_shapes(batch)}: {error}{self._how_else(batch, what)}"
         )
+
+    def _how_else(self, batch: Batch, what: str) -> str:
+        """What to give instead of a model that needs more arguments than the one object that a batch is."""
+        alone = len(batch.args) == 1 and is_object(batch.args[0])
+        if what != "the model" or not alone or self._takes(*batch.args):
+            return ""
+        names = list(inspect.signature(getattr(self.model, "forward", self.model)).parameters)
+        return f"; give a function that takes the object apart: lambda data: model({', '.join(f'data.{n}' for n in names)})"
+
+
+def _binds(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Whether it can be called with these arguments; True where that is not known."""
+    try:
+        inspect.signature(function).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    except ValueError:
+        pass
+    return True
 
 
 def _shapes(batch: Batch) -> str:
