@@ -31,5 +31,9 @@ def problem() -> wp.Problem:
     model = Encoder()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     return wp.Problem(
-        model=model, loss=info_nce, train=((first, second), torch.arange(len(x))), optimizer=optimizer, name="contrastive"
+        model=model,
+        loss=info_nce,
+        train=((first, second), torch.arange(len(x))),
+        optimizer=optimizer,
+        name="contrastive",
     )

@@ -14,7 +14,9 @@ KEPT = torch.cos(torch.linspace(0.02, 1.55, STEPS)) ** 2  # of the signal's vari
 class Denoiser(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(2 + 16, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 2))
+        self.net = nn.Sequential(
+            nn.Linear(2 + 16, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 2)
+        )
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         angles = time[:, None] / STEPS * torch.exp(torch.linspace(0, 4, 8))
@@ -37,4 +39,6 @@ def problem() -> wp.Problem:
         return F.mse_loss(model(kept.sqrt() * x + (1 - kept).sqrt() * noise, time), noise)
 
     batches = DataLoader(points(2000), batch_size=128, shuffle=True)
-    return wp.Problem(model=step, train=batches, optimizer=torch.optim.Adam(model.parameters(), lr=2e-3), name="diffusion")
+    return wp.Problem(
+        model=step, train=batches, optimizer=torch.optim.Adam(model.parameters(), lr=2e-3), name="diffusion"
+    )

@@ -35,5 +35,9 @@ def problem() -> wp.Problem:
     model = ActorCritic()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     return wp.Problem(
-        model=model, loss=loss, train=(states, (actions, advantages, returns)), optimizer=optimizer, name="policy gradient"
+        model=model,
+        loss=loss,
+        train=(states, (actions, advantages, returns)),
+        optimizer=optimizer,
+        name="policy gradient",
     )
