@@ -223,17 +223,13 @@ def rows_of(family: str, names: Sequence[str], budget: str) -> Iterator[Row]:
             running.append((name, process, reader, time.perf_counter()))
         for entry in list(running):
             name, process, reader, started = entry
-            if reader.poll():
-                yield reader.recv()
-            elif process.is_alive() and time.perf_counter() - started < SECONDS:
+            late = time.perf_counter() - started > SECONDS
+            if not (reader.poll() or late):
                 continue
-            else:
-                late = process.is_alive()
-                yield Row(
-                    name,
-                    "left out" if late else "raised",
-                    detail="took too long" if late else "its process ended",
-                )
+            try:
+                yield Row(name, "left out", detail="took too long") if late else reader.recv()
+            except EOFError:  # killed, for its memory for one
+                yield Row(name, "raised", detail="its process ended")
             process.kill()
             process.join()
             running.remove(entry)
