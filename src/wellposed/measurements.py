@@ -37,6 +37,7 @@ from .signals.result import Intervention, SignalProfile, TrainingProfile
 if TYPE_CHECKING:
     from .objective import torch_connections as connections
     from .objective import torch_loss_probes as loss_probes
+    from .objective import torch_targets
     from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
     from .runtime.torch import problem_forms, restore, trace
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 else:
     connections = lazy("wellposed.objective.torch_connections")
     loss_probes = lazy("wellposed.objective.torch_loss_probes")
+    torch_targets = lazy("wellposed.objective.torch_targets")
     torch_batches = lazy("wellposed.runtime.torch.batches")
     trace = lazy("wellposed.runtime.torch.trace")
     problem_forms = lazy("wellposed.runtime.torch.problem_forms")
@@ -373,7 +375,7 @@ def usable_loss(context: Context, loss: InitialLoss, first: FirstPass) -> Usable
         return Unmeasured(
             reason="no loss was given, and the model returns none", needs=f"pass loss=...{pairs}"
         )
-    if loss_probes.no_target_counts(context.runner, context.batches, first.gradient_squares):
+    if torch_targets.no_target_counts(context.runner, context.batches, first.gradient_squares):
         return _NO_TARGET_COUNTS
     return UsableLoss()
 
@@ -404,7 +406,7 @@ def objective_of_all_rows(context: Context, probed: ObjectiveProfile) -> Objecti
     """Statistics of all targets at hand; their kind as the probe batch showed it."""
     if context.whole is None:
         return probed
-    whole = loss_probes.describe_targets(context.whole.targets, None)
+    whole = torch_targets.describe_targets(context.whole.targets, None)
     kind, per_row = probed.targets.kind, probed.targets.per_row
     return replace(probed, targets=replace(whole, kind=kind, per_row=per_row, rows=context.whole.rows))
 
