@@ -93,6 +93,10 @@ class ObjectiveProfile:
     """Why the loss could not be probed beyond its value; None when it could."""
     needs: str = ""
     """What to pass or to change, so that it can be probed."""
+    components: tuple[ObjectiveProfile, ...] = ()
+    """The same of each other output that the loss compares with a tensor of the targets; `output_at` names it, as ``outputs[1]``."""
+    unexamined: tuple[str, ...] = ()
+    """Other outputs whose part of the loss depends on targets and could not be probed by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)

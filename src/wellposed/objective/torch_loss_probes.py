@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,8 +15,16 @@ from ..errors import WellposedError
 from ..runtime.torch.batch import Batch
 from ..runtime.torch.session import ForwardPass, Runner, seed_everything
 from .result import ObjectiveProfile, OutputRange, Targets
+from .torch_components import (
+    Dependence,
+    broadcasting_pairs,
+    dependence,
+    fitting_target,
+    partners,
+    stands_apart,
+)
 from .torch_descent import finite_value, floor_of, value_of
-from .torch_outputs import FreeOutputs, Loss, free_outputs, range_of
+from .torch_outputs import FreeOutputs, Loss, free_outputs, ramp, range_of
 from .torch_targets import axis_of_classes, describe_targets, rms
 
 
@@ -36,6 +45,23 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
     if runner.problem.loss is None:
         return _profile_own_loss(runner, batch, evaluation, common, seed=seed)
     free = free_outputs(runner, evaluation.outputs, batch, given.targets, seed=seed)
+    profile = _profile_given_loss(runner, given, evaluation, free, common, seed=seed)
+    seen = None if free is None else dependence(runner, free.parts, given, seed=seed)
+    if free is None or seen is None or len(seen.outputs) == len(seen.targets) == 1:
+        return profile
+    return replace(profile, **_of_parts(free, seen, initial=initial))
+
+
+def _profile_given_loss(
+    runner: Runner,
+    given: Batch,
+    evaluation: ForwardPass,
+    free: FreeOutputs | None,
+    common: dict[str, Any],
+    *,
+    seed: int,
+) -> ObjectiveProfile:
+    """The loss of the output that the targets belong to."""
     targets = describe_targets(given.targets, evaluation.tensor if free is None else free.tensor)
     common["targets"] = targets
     if free is None:
@@ -62,6 +88,46 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
     ):  # which output the targets belong to is told from shapes alone: too little to accuse by
         probes |= {"at_targets": None, "away": None}
     return ObjectiveProfile(**common, pairing_ignored=_ignores_pairing(runner, free, given, seed), **probes)
+
+
+def _of_parts(free: FreeOutputs, seen: Dependence, *, initial: float) -> dict[str, Any]:
+    """Every output that is compared with a tensor of the targets by itself, as a profile of its own."""
+    partners_of = partners(seen)
+    found: list[ObjectiveProfile] = []
+    unexamined: list[str] = []
+    for i, name in enumerate(seen.outputs.names):
+        if i == free.at or not partners_of[i]:
+            continue
+        j = fitting_target(seen, i, partners_of[i]) if stands_apart(seen, i) else None
+        if j is None:
+            unexamined.append(name)
+        else:
+            found.append(_component(seen, i, j, initial=initial, alone=len(partners_of[i]) == 1))
+    pairs = broadcasting_pairs(seen, partners_of)
+    found += [_broadcasting(seen, i, j, initial=initial) for i, j in pairs]
+    return {"components": tuple(found), "unexamined": tuple(unexamined)}
+
+
+def _component(seen: Dependence, i: int, j: int, *, initial: float, alone: bool) -> ObjectiveProfile:
+    """The loss of one output and the tensor of the targets that it is compared with; `alone` where no other has a part in it."""
+    o, y = seen.outputs.detached[i], seen.targets.tensors[j]
+    targets, confined = describe_targets(y, o), range_of(seen.outputs.tensors[i])
+    probes = _probe(seen.loss_by(i), o, y, targets, confined)
+    if not alone:  # as of weights, whose sign may turn the loss round
+        probes |= {"at_targets": None, "away": None}
+    return ObjectiveProfile(
+        initial=initial, targets=targets, output_range=confined, output_rms=rms(o), output_shape=tuple(o.shape),
+        target_shape=tuple(y.shape), output_at=seen.outputs.names[i], **probes,
+    )  # fmt: skip
+
+
+def _broadcasting(seen: Dependence, i: int, j: int, *, initial: float) -> ObjectiveProfile:
+    o, y = seen.outputs.detached[i], seen.targets.tensors[j]
+    return ObjectiveProfile(
+        initial=initial, targets=describe_targets(y, o), output_shape=tuple(o.shape), target_shape=tuple(y.shape),
+        output_at=seen.outputs.names[i], pairing_ignored=True,
+        reason=f"it meets {seen.targets.names[j]} in shapes that broadcast",
+    )  # fmt: skip
 
 
 def _profile_own_loss(
@@ -92,7 +158,7 @@ def _profile_own_loss(
     values = o.detach()
     confined = range_of(o)
     common |= {"output_range": confined, "output_rms": rms(o), "output_shape": tuple(o.shape)}
-    if finite_value(loss, values + 1 + _ramp(values)) == finite_value(loss, values):
+    if finite_value(loss, values + 1 + ramp(values)) == finite_value(loss, values):
         return ObjectiveProfile(
             **common, reason=reason + ", which does not depend on the outputs that it returns"
         )
@@ -142,7 +208,7 @@ def _ignores_pairing(runner: Runner, free: FreeOutputs, given: Batch, seed: int)
     if not isinstance(y, torch.Tensor) or y.ndim == 0 or o.ndim == 0 or len(y) != len(o) or len(o) < 3:
         return False
     # On the scale of the targets, or their differences would drown in rounding.
-    varied = o + max(rms(o), rms(y) if y.is_floating_point() else 0.0, 1e-3) * _ramp(o) / 3
+    varied = o + max(rms(o), rms(y) if y.is_floating_point() else 0.0, 1e-3) * ramp(o) / 3
     values = []
     for targets in (y, y.roll(1, 0), y.flip(0)):
         seed_everything(seed)
@@ -212,7 +278,7 @@ def _uninformed_outputs(o: torch.Tensor, confined: OutputRange | None) -> list[t
         lengths = o.norm(dim=axis, keepdim=True)
         length = float(lengths.mean())
         if len(o) > 1 and length > 0 and _all_close(lengths / length, 1.0):
-            random = _ramp(o) - 1.5
+            random = ramp(o) - 1.5
             return [
                 o.roll(1, 0),
                 o.roll(len(o) // 2, 0),
@@ -303,7 +369,7 @@ def _shift_response(loss: Loss, o: torch.Tensor) -> dict[str, Any]:
     return {
         "normalises": abs(up - at) < scale
         and abs(far - at) < scale
-        and abs((value_of(loss, 2 * o + _ramp(o)) or at) - at) > scale,
+        and abs((value_of(loss, 2 * o + ramp(o)) or at) - at) > scale,
         "unbounded": up < at and _falls_in_step(loss, o, at),
         "log_normaliser": normaliser,
     }
@@ -326,12 +392,6 @@ def _falls_in_step(loss: Loss, o: torch.Tensor, at: float) -> bool:
         and abs(value - at - slope * c) <= 1e-3 * abs(slope * c) + 1e-5 * (1 + abs(at))
         for c in (1.0, -1.0, 100.0, -100.0, -furthest)
     )
-
-
-def _ramp(o: torch.Tensor) -> torch.Tensor:
-    """Values from 0 to 3 that repeat along no axis: multiples of the golden ratio, their whole parts taken off."""
-    steps = torch.arange(o.numel(), dtype=torch.float64).mul(0.6180339887498949).remainder(1.0)
-    return (3 * steps).to(o).reshape(o.shape)
 
 
 def _grows_quadratically(loss: Loss, o: torch.Tensor, step: float) -> bool:

@@ -174,6 +174,12 @@ def split_like(row: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch
     return [v.reshape(t.shape).to(t.dtype) for v, t in zip(pieces, tensors, strict=True)]
 
 
+def ramp(o: torch.Tensor) -> torch.Tensor:
+    """Values from 0 to 3 that repeat along no axis: multiples of the golden ratio, their whole parts taken off."""
+    steps = torch.arange(o.numel(), dtype=torch.float64).mul(0.6180339887498949).remainder(1.0)
+    return (3 * steps).to(o).reshape(o.shape)
+
+
 def _used(
     loss: Callable[[Sequence[torch.Tensor]], torch.Tensor], parts: Sequence[torch.Tensor]
 ) -> Sequence[torch.Tensor]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import wraps
 
 from ..limits import Limits
 from ..objective.result import LabelProfile, ObjectiveProfile, TargetProfile
@@ -12,6 +14,24 @@ from .table import Defect, Judgement, NoVerdict
 
 _FEW_CLASSES = 2.0  # in a batch; samplers for metric learning put more into each
 _FEW_ROWS = 8  # a constant prediction of fewer rows knows them by heart
+
+
+JudgeObjective = Callable[[ObjectiveProfile, Limits], Iterator[Judgement]]
+
+
+def of_every_output(judge: JudgeObjective) -> JudgeObjective:
+    """Judge the output that the targets belong to, and each other one that the loss compares with targets."""
+
+    @wraps(judge)
+    def judged(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+        if profile.reason is None or not profile.components or profile.unexamined:
+            yield from judge(profile, limits)
+        for component in profile.components:
+            for judgement in judge(component, limits):
+                named = isinstance(judgement, Defect)
+                yield replace(judgement, where=component.output_at) if named else judgement
+
+    return judged
 
 
 def stochastic_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
@@ -106,6 +126,7 @@ def _initial_loss_limit(profile: ObjectiveProfile, reference: float, limits: Lim
     )
 
 
+@of_every_output
 def double_softmax(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     confined = profile.output_range
     if profile.targets.kind not in ("classes", "binary") or confined is None:
@@ -133,6 +154,7 @@ def double_softmax(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgem
         )
 
 
+@of_every_output
 def output_range(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     confined = profile.output_range
     if confined is None:
@@ -199,6 +221,7 @@ def constant_output(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judge
         )
 
 
+@of_every_output
 def loss_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     right, wrong = profile.at_targets, profile.away
     if right is None or wrong is None or not math.isfinite(right + wrong):
@@ -222,6 +245,7 @@ def loss_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
         )
 
 
+@of_every_output
 def wrong_loss_input(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     o, y = profile.output_shape, profile.target_shape
     if profile.pairing_ignored and o != y and profile.targets.kind in ("values", "binary"):

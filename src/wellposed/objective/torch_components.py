@@ -1,0 +1,214 @@
+"""Which output the loss compares with which tensor of the targets, found by changing one of them and looking at gradients.
+
+The outputs are held where they are or moved a little, so that no pass of the model is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ..errors import WellposedError
+from ..runtime.torch.batch import Batch
+from ..runtime.torch.session import Runner, seed_everything
+from .torch_outputs import Loss, Parts, is_real, parts_of, ramp
+from .torch_targets import describe_targets, rms, same_but_ones
+
+MOST_PARTS = 16
+"""Outputs, and tensors of the targets: beyond it, as of detectors with targets a picture, nothing is taken apart."""
+_SAME = 1e-5  # of the largest gradient: what sums in another order leave
+_FEWEST_ROWS = 3
+
+Gradients = list[torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dependence:
+    """The loss as a function of the parts of the outputs and of the targets."""
+
+    outputs: Parts
+    targets: Parts
+    loss: Callable[[Mapping[int, torch.Tensor], Mapping[int, torch.Tensor]], torch.Tensor]
+    """Of some outputs and some targets that take the places of those that are there."""
+    points: tuple[list[torch.Tensor], ...]
+    """Outputs at which gradients are compared: the model's, and others that vary by row."""
+
+    def gradients(
+        self, outputs: Mapping[int, torch.Tensor], targets: Mapping[int, torch.Tensor]
+    ) -> Gradients | None:
+        """By every output; None where the loss refuses the values or has no gradient."""
+        leaves = {i: t.detach().clone().requires_grad_() for i, t in outputs.items()}
+        try:
+            value = self.loss(leaves, targets)
+        except WellposedError:
+            return None
+        if not value.requires_grad or not bool(value.isfinite()):
+            return None
+        found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+        return [
+            torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves.values(), found, strict=True)
+        ]
+
+    def value(self, outputs: Mapping[int, torch.Tensor], targets: Mapping[int, torch.Tensor]) -> float | None:
+        """None where the loss refuses the values, or is not finite there."""
+        try:
+            value = float(self.loss(outputs, targets).detach())
+        except WellposedError:
+            return None
+        return value if math.isfinite(value) else None
+
+    def loss_by(self, i: int) -> Loss:
+        """The loss of one output, the others held where they are."""
+        return lambda values: self.loss({i: values}, {})
+
+
+def dependence(runner: Runner, outputs: Parts, given: Batch, *, seed: int) -> Dependence | None:
+    """None where there is no telling: too many parts, or too few rows."""
+    rows = given.rows
+    targets = parts_of(given.targets, "targets", lambda t: t.ndim > 0 and len(t) == rows)
+    if rows < _FEWEST_ROWS or not 0 < len(targets) <= MOST_PARTS or len(outputs) > MOST_PARTS:
+        return None
+    if not all(bool(t.isfinite().all()) for t in outputs.detached):
+        return None
+    direct = Runner(runner.problem)  # `given` has been transformed already
+
+    def loss(free: Mapping[int, torch.Tensor], others: Mapping[int, torch.Tensor]) -> torch.Tensor:
+        seed_everything(seed)
+        batch = replace(given, targets=targets.replaced(others)) if others else given
+        return direct.loss_of(outputs.replaced(free), batch)
+
+    scale = max((rms(t) for t in targets.tensors if t.is_floating_point()), default=0.0)
+    varied = [o + max(rms(o), scale, 1e-3) * ramp(o) / 3 for o in outputs.detached]
+    return Dependence(outputs=outputs, targets=targets, loss=loss, points=(outputs.detached, varied))
+
+
+def rearranged(t: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The same rows in other places."""
+    return t.roll(1, 0), t.flip(0)
+
+
+def partners(dependence: Dependence) -> tuple[frozenset[int], ...]:
+    """For each output the tensors of the targets whose rows in other places change the gradient by it."""
+    found: list[set[int]] = [set() for _ in dependence.outputs.tensors]
+    for point in map(_numbered, dependence.points):
+        base = dependence.gradients(point, {})
+        for j, target in enumerate(dependence.targets.tensors):
+            for moved in rearranged(target):
+                for i in _changed(base, dependence.gradients(point, {j: moved})):
+                    found[i].add(j)
+    return tuple(map(frozenset, found))
+
+
+def _numbered(tensors: list[torch.Tensor]) -> dict[int, torch.Tensor]:
+    return dict(enumerate(tensors))
+
+
+def _changed(before: Gradients | None, after: Gradients | None) -> list[int]:
+    if before is None or after is None:
+        return []
+    return [i for i, (b, a) in enumerate(zip(before, after, strict=True)) if differ(b, a)]
+
+
+def differ(before: torch.Tensor, after: torch.Tensor) -> bool:
+    """By more than rounding."""
+    return bool((before - after).abs().max() > _SAME * torch.maximum(before.abs().max(), after.abs().max()))
+
+
+def used(dependence: Dependence) -> tuple[bool, ...]:
+    """For each output whether the loss has a gradient by it."""
+    found = [False] * len(dependence.outputs)
+    for point in map(_numbered, dependence.points):
+        gradients = dependence.gradients(point, {})
+        if gradients is not None:
+            found = [f or bool(g.any()) for f, g in zip(found, gradients, strict=True)]
+    return tuple(found)
+
+
+def stands_apart(dependence: Dependence, i: int) -> bool:
+    """Whether an output has a term of its own: the gradient by it stays the same when all the others change."""
+    here, there = map(_numbered, dependence.points)
+    before = dependence.gradients(here, {})
+    after = dependence.gradients(there | {i: here[i]}, {})
+    return before is not None and after is not None and not differ(before[i], after[i])
+
+
+def fitting_target(dependence: Dependence, i: int, among: frozenset[int]) -> int | None:
+    """The only tensor of the targets that has the form of targets of an output; None where there are several or none."""
+    o = dependence.outputs.tensors[i].detach()
+    fitting = [j for j in among if describe_targets(dependence.targets.tensors[j], o).kind != "other"]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def broadcasting_pairs(
+    dependence: Dependence, partners_of: tuple[frozenset[int], ...]
+) -> list[tuple[int, int]]:
+    """Outputs of shape ``(N, 1)`` that meet targets of shape ``(N,)``, or the other way round, row against row no longer.
+
+    The gradient by such an output follows the targets' values and not their order, and follows their order too
+    once the output has the targets' shape.
+    """
+    found: list[tuple[int, int]] = []
+    for i, o in enumerate(dependence.outputs.detached):
+        for j, y in enumerate(dependence.targets.tensors):
+            meet = is_real(y) and o.shape != y.shape and same_but_ones(o, y)
+            if meet and j not in partners_of[i] and _broadcasts(dependence, i, j):
+                found.append((i, j))
+    return found
+
+
+def _broadcasts(dependence: Dependence, i: int, j: int) -> bool:
+    y = dependence.targets.tensors[j]
+    point = _numbered(dependence.points[1])
+    reshaped = point | {i: point[i].reshape(y.shape)}
+    same_for_all = y[:1].expand_as(y).contiguous()
+    return (
+        i in _changed(dependence.gradients(point, {}), dependence.gradients(point, {j: same_for_all}))
+        and i in _changed(
+            dependence.gradients(reshaped, {}), dependence.gradients(reshaped, {j: y.roll(1, 0)})
+        )
+    )  # fmt: skip
+
+
+def unread_outputs(dependence: Dependence) -> tuple[int, ...]:
+    """Those that change nothing in the loss, whatever they hold."""
+    here, there = map(_numbered, dependence.points)
+    reads = used(dependence)
+    return tuple(
+        i for i in here
+        if not reads[i] and not _moves(dependence, here, here | {i: there[i]}) and not _moves(dependence, there, there | {i: here[i]})
+    )  # fmt: skip
+
+
+def _moves(
+    dependence: Dependence, one: Mapping[int, torch.Tensor], other: Mapping[int, torch.Tensor]
+) -> bool:
+    """Whether the loss differs, or cannot be compared."""
+    before, after = dependence.value(one, {}), dependence.value(other, {})
+    return before is None or before != after
+
+
+def is_unread(dependence: Dependence, j: int, change: Callable[[torch.Tensor], Any] | None = None) -> bool:
+    """Whether the loss stays the same to the bit when a varied tensor of the targets has its rows changed.
+
+    `change` makes the changed tensor from rearranged rows, as of one column alone.
+    """
+    y = dependence.targets.tensors[j]
+    changed = [*rearranged(y), y[:1].expand_as(y).contiguous()]
+    changed = changed if change is None else [change(c) for c in changed]
+    if torch.equal(y, changed[0]) and torch.equal(y, changed[1]):
+        return False  # nothing can be seen of a constant
+    for point in map(_numbered, dependence.points):
+        before = dependence.value(point, {})
+        if before is None:
+            return False
+        gradients = dependence.gradients(point, {})
+        for other in changed:
+            if dependence.value(point, {j: other}) != before:
+                return False
+            if _changed(gradients, dependence.gradients(point, {j: other})):
+                return False
+    return True
