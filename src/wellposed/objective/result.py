@@ -46,6 +46,18 @@ class Targets:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SubtractedTerm:
+    """A term that the loss subtracts, that has a floor of its own, and without which the loss would have one."""
+
+    outputs: tuple[str, ...]
+    """Those that it reads."""
+    lowest: float
+    """What the loss had come down to when descent on free outputs stopped; it fell on."""
+    floor: float
+    """The floor of the loss with this term added."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ObjectiveProfile:
     """The loss as a function of the outputs, probed with the user's own targets.
 
@@ -97,6 +109,8 @@ class ObjectiveProfile:
     """The same of each other output that the loss compares with a tensor of the targets; `output_at` names it, as ``outputs[1]``."""
     unexamined: tuple[str, ...] = ()
     """Other outputs whose part of the loss depends on targets and could not be probed by itself."""
+    subtracted: tuple[SubtractedTerm, ...] | None = None
+    """Terms with the wrong sign; None where the loss was not taken apart."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -11,12 +12,17 @@ from ..errors import WellposedError
 from .torch_outputs import Loss
 
 _DESCENT_STEPS = 200
-
-
 _FEWER_STEPS = 60  # where a step takes long
-
-
 _LARGE_OUTPUTS = 1 << 18
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    """Where descent on free outputs led."""
+
+    lowest: float
+    falls_on: bool
+    """Whether the loss does not level off there."""
 
 
 def value_of(loss: Loss, o: torch.Tensor) -> float | None:
@@ -36,6 +42,14 @@ def floor_of(
     loss: Loss, start: torch.Tensor, form: Callable[[torch.Tensor], torch.Tensor], step: float
 ) -> float | None:
     """Lowest loss that descent on free outputs reaches; None when it does not level off or cannot be evaluated."""
+    found = descend(loss, start, form, step)
+    return None if found is None or found.falls_on else found.lowest
+
+
+def descend(
+    loss: Loss, start: torch.Tensor, form: Callable[[torch.Tensor], torch.Tensor], step: float
+) -> Descent | None:
+    """Go down a loss of free outputs; None where it cannot be evaluated on the way."""
     z = start.detach().clone().requires_grad_(True)
     steps = _DESCENT_STEPS if form(z).numel() <= _LARGE_OUTPUTS else _FEWER_STEPS
     longest = 0.1 * step * _DESCENT_STEPS / steps  # so that all steps together go as far
@@ -54,7 +68,7 @@ def floor_of(
         # By the outputs alone: a loss may hold other graphs, such as a penalty's, that are gone after one pass.
         (z.grad,) = torch.autograd.grad(value, [z], allow_unused=True)
         descent.step()
-    return None if _falls_on(loss, form, start, z.detach(), trace) else min(trace)
+    return Descent(lowest=min(trace), falls_on=_falls_on(loss, form, start, z.detach(), trace))
 
 
 def _falls_on(

@@ -26,6 +26,7 @@ from .torch_components import (
 from .torch_descent import finite_value, floor_of, value_of
 from .torch_outputs import FreeOutputs, Loss, free_outputs, ramp, range_of
 from .torch_targets import axis_of_classes, describe_targets, rms
+from .torch_terms import subtracted_terms
 
 
 def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectiveProfile:
@@ -47,9 +48,11 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
     free = free_outputs(runner, evaluation.outputs, batch, given.targets, seed=seed)
     profile = _profile_given_loss(runner, given, evaluation, free, common, seed=seed)
     seen = None if free is None else dependence(runner, free.parts, given, seed=seed)
-    if free is None or seen is None or len(seen.outputs) == len(seen.targets) == 1:
+    if free is None or seen is None or not math.isfinite(initial):
         return profile
-    return replace(profile, **_of_parts(free, seen, initial=initial))
+    if not len(seen.outputs) == len(seen.targets) == 1:
+        profile = replace(profile, **_of_parts(free, seen, initial=initial))
+    return replace(profile, subtracted=subtracted_terms(runner, seen))
 
 
 def _profile_given_loss(

@@ -230,3 +230,21 @@ def range_of(outputs: torch.Tensor) -> OutputRange | None:
             return None
         node = node.next_functions[0][0]
     return None
+
+
+def confined_both_ways(outputs: torch.Tensor) -> bool:
+    """Whether the model keeps outputs between two ends, or gives them one length."""
+    confined = range_of(outputs)
+    between = confined is not None and math.isfinite(confined.low) and math.isfinite(confined.high)
+    return between or length_axis(outputs.detach()) is not None
+
+
+def length_axis(o: torch.Tensor) -> int | None:
+    """The axis along which all outputs have the same length, as directions have; None where there is none."""
+    for axis in range(o.ndim - 1, 0, -1):
+        if o.shape[axis] < 2 or o.shape[0] < 2:
+            continue
+        lengths = o.norm(dim=axis)
+        if float(lengths.mean()) > 0 and bool(((lengths / lengths.mean() - 1).abs() < 1e-3).all()):
+            return axis
+    return None
