@@ -57,6 +57,20 @@ class SubtractedTerm:
     """The floor of the loss with this term added."""
 
 
+Role = Literal["of a head", "weights", "unknown"]
+"""What an unread tensor of the targets is there for: for an output that the loss does not read either, or to weight samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnreadTarget:
+    """A tensor of the targets that varies and that the loss does not depend on, to the bit."""
+
+    name: str
+    role: Role = "unknown"
+    output: str = ""
+    """The output that it fits and that the loss does not read either."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveProfile:
     """The loss as a function of the outputs, probed with the user's own targets.
@@ -109,6 +123,8 @@ class ObjectiveProfile:
     """The same of each other output that the loss compares with a tensor of the targets; `output_at` names it, as ``outputs[1]``."""
     unexamined: tuple[str, ...] = ()
     """Other outputs whose part of the loss depends on targets and could not be probed by itself."""
+    unread: tuple[UnreadTarget, ...] | None = None
+    """Tensors of the targets, among others that the loss reads; None where that was not asked."""
     subtracted: tuple[SubtractedTerm, ...] | None = None
     """Terms with the wrong sign; None where the loss was not taken apart."""
 

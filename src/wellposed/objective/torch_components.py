@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -69,7 +68,7 @@ class Dependence:
 def dependence(runner: Runner, outputs: Parts, given: Batch, *, seed: int) -> Dependence | None:
     """None where there is no telling: too many parts, or too few rows."""
     rows = given.rows
-    targets = parts_of(given.targets, "targets", lambda t: t.ndim > 0 and len(t) == rows)
+    targets = _by_column(parts_of(given.targets, "targets", lambda t: t.ndim > 0 and len(t) == rows), outputs)
     if rows < _FEWEST_ROWS or not 0 < len(targets) <= MOST_PARTS or len(outputs) > MOST_PARTS:
         return None
     if not all(bool(t.isfinite().all()) for t in outputs.detached):
@@ -84,6 +83,26 @@ def dependence(runner: Runner, outputs: Parts, given: Batch, *, seed: int) -> De
     scale = max((rms(t) for t in targets.tensors if t.is_floating_point()), default=0.0)
     varied = [o + max(rms(o), scale, 1e-3) * ramp(o) / 3 for o in outputs.detached]
     return Dependence(outputs=outputs, targets=targets, loss=loss, points=(outputs.detached, varied))
+
+
+def _by_column(targets: Parts, outputs: Parts) -> Parts:
+    """A single matrix of targets as its columns, where there is one for each output and none takes the whole."""
+    if len(targets) != 1 or len(outputs) < 2 or targets.tensors[0].ndim != 2:
+        return targets
+    (y,) = targets.tensors
+    rows_alike = all(len(o) == len(y) for o in outputs.tensors)
+    if not rows_alike or y.shape[1] != len(outputs) or any(takes(o, y) for o in outputs.detached):
+        return targets
+    return Parts(
+        tensors=y.unbind(1),
+        names=tuple(f"{targets.names[0]}[:, {k}]" for k in range(y.shape[1])),
+        built=lambda columns: targets.put_back([torch.stack([next(columns) for _ in range(y.shape[1])], 1)]),
+    )
+
+
+def takes(o: torch.Tensor, y: torch.Tensor) -> bool:
+    """Whether targets have the form of an output's."""
+    return describe_targets(y, o).kind != "other"
 
 
 def rearranged(t: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -118,16 +137,6 @@ def differ(before: torch.Tensor, after: torch.Tensor) -> bool:
     return bool((before - after).abs().max() > _SAME * torch.maximum(before.abs().max(), after.abs().max()))
 
 
-def used(dependence: Dependence) -> tuple[bool, ...]:
-    """For each output whether the loss has a gradient by it."""
-    found = [False] * len(dependence.outputs)
-    for point in map(_numbered, dependence.points):
-        gradients = dependence.gradients(point, {})
-        if gradients is not None:
-            found = [f or bool(g.any()) for f, g in zip(found, gradients, strict=True)]
-    return tuple(found)
-
-
 def stands_apart(dependence: Dependence, i: int) -> bool:
     """Whether an output has a term of its own: the gradient by it stays the same when all the others change."""
     here, there = map(_numbered, dependence.points)
@@ -139,7 +148,7 @@ def stands_apart(dependence: Dependence, i: int) -> bool:
 def fitting_target(dependence: Dependence, i: int, among: frozenset[int]) -> int | None:
     """The only tensor of the targets that has the form of targets of an output; None where there are several or none."""
     o = dependence.outputs.tensors[i].detach()
-    fitting = [j for j in among if describe_targets(dependence.targets.tensors[j], o).kind != "other"]
+    fitting = [j for j in among if takes(o, dependence.targets.tensors[j])]
     return fitting[0] if len(fitting) == 1 else None
 
 
@@ -171,44 +180,3 @@ def _broadcasts(dependence: Dependence, i: int, j: int) -> bool:
             dependence.gradients(reshaped, {}), dependence.gradients(reshaped, {j: y.roll(1, 0)})
         )
     )  # fmt: skip
-
-
-def unread_outputs(dependence: Dependence) -> tuple[int, ...]:
-    """Those that change nothing in the loss, whatever they hold."""
-    here, there = map(_numbered, dependence.points)
-    reads = used(dependence)
-    return tuple(
-        i for i in here
-        if not reads[i] and not _moves(dependence, here, here | {i: there[i]}) and not _moves(dependence, there, there | {i: here[i]})
-    )  # fmt: skip
-
-
-def _moves(
-    dependence: Dependence, one: Mapping[int, torch.Tensor], other: Mapping[int, torch.Tensor]
-) -> bool:
-    """Whether the loss differs, or cannot be compared."""
-    before, after = dependence.value(one, {}), dependence.value(other, {})
-    return before is None or before != after
-
-
-def is_unread(dependence: Dependence, j: int, change: Callable[[torch.Tensor], Any] | None = None) -> bool:
-    """Whether the loss stays the same to the bit when a varied tensor of the targets has its rows changed.
-
-    `change` makes the changed tensor from rearranged rows, as of one column alone.
-    """
-    y = dependence.targets.tensors[j]
-    changed = [*rearranged(y), y[:1].expand_as(y).contiguous()]
-    changed = changed if change is None else [change(c) for c in changed]
-    if torch.equal(y, changed[0]) and torch.equal(y, changed[1]):
-        return False  # nothing can be seen of a constant
-    for point in map(_numbered, dependence.points):
-        before = dependence.value(point, {})
-        if before is None:
-            return False
-        gradients = dependence.gradients(point, {})
-        for other in changed:
-            if dependence.value(point, {j: other}) != before:
-                return False
-            if _changed(gradients, dependence.gradients(point, {j: other})):
-                return False
-    return True

@@ -27,6 +27,7 @@ from .torch_descent import finite_value, floor_of, value_of
 from .torch_outputs import FreeOutputs, Loss, free_outputs, ramp, range_of
 from .torch_targets import axis_of_classes, describe_targets, rms
 from .torch_terms import subtracted_terms
+from .torch_unread import unread_targets
 
 
 def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectiveProfile:
@@ -51,7 +52,7 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
     if free is None or seen is None or not math.isfinite(initial):
         return profile
     if not len(seen.outputs) == len(seen.targets) == 1:
-        profile = replace(profile, **_of_parts(free, seen, initial=initial))
+        profile = replace(profile, unread=unread_targets(seen), **_of_parts(free, seen, initial=initial))
     return replace(profile, subtracted=subtracted_terms(runner, seen))
 
 
@@ -111,12 +112,19 @@ def _of_parts(free: FreeOutputs, seen: Dependence, *, initial: float) -> dict[st
     return {"components": tuple(found), "unexamined": tuple(unexamined)}
 
 
+_DROWNED = 1e-4  # of the loss: what one output can change in it is lost in rounding, or among the other terms
+
+
 def _component(seen: Dependence, i: int, j: int, *, initial: float, alone: bool) -> ObjectiveProfile:
     """The loss of one output and the tensor of the targets that it is compared with; `alone` where no other has a part in it."""
     o, y = seen.outputs.detached[i], seen.targets.tensors[j]
     targets, confined = describe_targets(y, o), range_of(seen.outputs.tensors[i])
     probes = _probe(seen.loss_by(i), o, y, targets, confined)
-    if not alone:  # as of weights, whose sign may turn the loss round
+    floor = probes["floor"]
+    drowned = floor is not None and initial - floor <= _DROWNED * abs(initial)
+    if drowned:
+        probes |= {"floor": None, "confined_floor": None, "reason": "the rest of the loss drowns it"}
+    if drowned or not alone:  # as of weights, whose sign may turn the loss round
         probes |= {"at_targets": None, "away": None}
     return ObjectiveProfile(
         initial=initial, targets=targets, output_range=confined, output_rms=rms(o), output_shape=tuple(o.shape),

@@ -130,15 +130,15 @@ def _factors(kind: str, node: Any, children: list[Any]) -> list[float] | None:
     return None
 
 
-def subtracted_terms(runner: Runner, seen: Dependence) -> tuple[SubtractedTerm, ...]:
+def subtracted_terms(runner: Runner, seen: Dependence) -> tuple[SubtractedTerm, ...] | None:
     """Terms that the loss subtracts and that fall to a floor themselves and grow without bound, where that is why the loss has no floor.
 
     The outputs are free, and descended on all together: the loss must fall on and on, and have a floor once the sign of
     that one term is turned round. An entropy, a similarity of directions or a linear term is none of them, and a
-    difference that another term outgrows is none either.
+    difference that another term outgrows is none either. None where that cannot be told.
     """
     if _is_a_step_against_others(runner):
-        return ()
+        return None
     try:
         free = _Free(seen)
         suspects = [k for k, sign in enumerate(free.signs) if sign < 0]
@@ -146,7 +146,7 @@ def subtracted_terms(runner: Runner, seen: Dependence) -> tuple[SubtractedTerm, 
             return ()
         judged = [free.subtracted(k) for k in suspects[:_MOST_SUBTRACTED]]
     except WellposedError:
-        return ()
+        return None
     return tuple(found for found in judged if found is not None)
 
 

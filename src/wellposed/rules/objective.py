@@ -274,6 +274,66 @@ def wrong_loss_input(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judg
         yield from _unprobed(profile)
 
 
+def loss_term_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.subtracted is None:
+        yield NoVerdict(
+            reason=profile.reason or "the loss could not be taken apart into terms", needs=profile.needs
+        )
+        return
+    for term in profile.subtracted:
+        read = " and ".join(term.outputs)
+        yield Defect(
+            where="loss",
+            summary=f"the loss subtracts a term of {read} that grows without bound: descent on free outputs comes to {term.lowest:.4g} and falls on; with the term added it ends at {term.floor:.4g}",
+            quantity="lowest loss that descent on free outputs came to",
+            measured=term.lowest,
+            limit=term.floor,
+            why="the term has a floor of its own, as a distance has, and the loss is driven away from it: in the end it outgrows all other terms",
+            fix="add the term, or bound what is subtracted (a margin, outputs of unit length)",
+            confidence="confirmed",
+        )
+
+
+def unread_target(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.unread is None:
+        yield NoVerdict(reason="the targets are one tensor for one output", outcome="not applicable")
+        return
+    for target in profile.unread:
+        if target.role == "of a head":
+            yield _unread(
+                target.name,
+                f"the loss reads neither these targets nor {target.output}, which they fit",
+                why="a head and its targets are there and no term of the loss compares them: the head stays at its random start",
+                fix="add its term to the loss (a zip ends with the shorter list), or leave the head and its targets out",
+            )
+        elif target.role == "weights":
+            yield _unread(
+                target.name,
+                "the loss does not read these weights: it stays the same to the bit whatever they are",
+                why="every sample counts alike, also those of weight 0, whose targets may be junk",
+                fix="multiply the losses of the rows (reduction='none') by them before the mean, or leave them out of the targets",
+            )
+    unknown = [t.name for t in profile.unread if t.role == "unknown"]
+    if unknown:
+        yield replace(
+            _unread(
+                unknown[0],
+                "the loss does not read this part of the targets"
+                + (f", nor {len(unknown) - 1} others" if len(unknown) > 1 else ""),
+                why="right for what is only carried along; a mask or weights would be without effect",
+                fix="if it is meant to count, use it in the loss",
+            ),
+            severity=Severity.NOTE,
+        )
+
+
+def _unread(name: str, summary: str, *, why: str, fix: str) -> Defect:
+    return Defect(
+        where=name, summary=summary, quantity="change of the loss when its rows change places",
+        measured=0.0, limit=0.0, why=why, fix=fix, confidence="confirmed",
+    )  # fmt: skip
+
+
 def class_imbalance(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     t = profile.targets
     if t.kind != "classes" or not t.per_row or t.classes < 3 or t.rows < 50:
