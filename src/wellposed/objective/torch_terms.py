@@ -23,6 +23,7 @@ from .torch_targets import rms
 
 _MOST_TERMS = 32
 _MOST_SUBTRACTED = 4
+_COPIED = 1 << 16  # numbers
 _PASSED_ON = ("View", "Reshape", "Squeeze", "Unsqueeze", "Clone", "ToCopy", "Alias")
 
 
@@ -54,13 +55,14 @@ class _Made(TorchFunctionMode):
     ) -> Any:
         made = func(*args, **(kwargs or {}))
         if isinstance(made, torch.Tensor) and made.grad_fn is not None:
-            # A copy of a number: `loss += term` changes the tensor that stood for the sum so far.
-            self._tensors[made.grad_fn] = made if made.ndim else made.clone()
+            # A copy: `loss += term` changes the tensor that stood for the sum so far.
+            self._tensors[made.grad_fn] = made if made.numel() > _COPIED else made.clone()
         return made
 
     def by(self, node: Any) -> torch.Tensor | None:
         found = self._tensors.get(node, getattr(node, "variable", None))
-        changed = found is not None and found.ndim and found.grad_fn is not node and not found.is_leaf
+        large = found is not None and found.numel() > _COPIED
+        changed = found is not None and large and found.grad_fn is not node and not found.is_leaf
         return None if changed else found
 
 
