@@ -145,6 +145,16 @@ def stands_apart(dependence: Dependence, i: int) -> bool:
     return before is not None and after is not None and not differ(before[i], after[i])
 
 
+def read_outputs(dependence: Dependence) -> list[int]:
+    """Those that the loss has a gradient by, at one point or the other."""
+    gradients = [dependence.gradients(dict(enumerate(point)), {}) for point in dependence.points]
+    return [
+        i
+        for i in range(len(dependence.outputs))
+        if any(found is not None and bool(found[i].any()) for found in gradients)
+    ]
+
+
 def fitting_target(dependence: Dependence, i: int, among: frozenset[int]) -> int | None:
     """The only tensor of the targets that has the form of targets of an output; None where there are several or none."""
     o = dependence.outputs.tensors[i].detach()

@@ -24,6 +24,7 @@ from .torch_components import (
     stands_apart,
 )
 from .torch_descent import finite_value, floor_of, value_of
+from .torch_directions import direction_floors
 from .torch_outputs import FreeOutputs, Loss, free_outputs, ramp, range_of
 from .torch_targets import axis_of_classes, describe_targets, rms
 from .torch_terms import subtracted_terms
@@ -53,7 +54,12 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
         return profile
     if not len(seen.outputs) == len(seen.targets) == 1:
         profile = replace(profile, unread=unread_targets(seen), **_of_parts(free, seen, initial=initial))
-    return replace(profile, subtracted=subtracted_terms(runner, seen))
+    directions = _of_directions(seen, initial=initial)
+    return replace(
+        profile,
+        subtracted=subtracted_terms(runner, seen),
+        components=profile.components + (() if directions is None else (directions,)),
+    )
 
 
 def _profile_given_loss(
@@ -129,6 +135,18 @@ def _component(seen: Dependence, i: int, j: int, *, initial: float, alone: bool)
     return ObjectiveProfile(
         initial=initial, targets=targets, output_range=confined, output_rms=rms(o), output_shape=tuple(o.shape),
         target_shape=tuple(y.shape), output_at=seen.outputs.names[i], **probes,
+    )  # fmt: skip
+
+
+def _of_directions(seen: Dependence, *, initial: float) -> ObjectiveProfile | None:
+    """All outputs together where each has one length, which their model keeps."""
+    found = direction_floors(seen)
+    if found is None:
+        return None
+    return ObjectiveProfile(
+        initial=initial, targets=Targets(kind="other"), floor=found.free, confined_floor=found.kept,
+        output_range=OutputRange(operation="directions", low=-found.length, high=found.length),
+        output_at=" and ".join(found.outputs), reason="outputs of one length are told by their angles",
     )  # fmt: skip
 
 

@@ -209,7 +209,7 @@ RULES: tuple[Rule, ...] = (
         ObjectiveProfile,
         _E,
         objective.output_range,
-        limits=("unreachable_share",),
+        limits=("unreachable_of_directions", "unreachable_share"),
         core=True,
     ),
     _rule("WP504", "loss-sign", ObjectiveProfile, _E, objective.loss_sign, core=True),

@@ -161,6 +161,9 @@ def output_range(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgemen
         yield from _unprobed(profile)
         return
     share = lost_share(profile)
+    if confined.operation == "directions":
+        yield from _directions(profile, share, limits)
+        return
     doubled = confined.probabilities and profile.targets.kind in ("classes", "binary")
     if share is not None and share > limits.unreachable_share and not doubled:
         yield Defect(
@@ -184,6 +187,23 @@ def output_range(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgemen
             why="a class whose logit is clipped gets no gradient, and a unit clipped for all samples never learns",
             fix=f"remove the final {confined.operation}: logits may be negative",
             severity=None,
+        )
+
+
+def _directions(profile: ObjectiveProfile, share: float | None, limits: Limits) -> Iterator[Judgement]:
+    """A temperature of 1 hurts and is trained with; one that leaves next to nothing to learn is turned upside down."""
+    if share is None:
+        yield NoVerdict(reason="what outputs of any length can reach is not known", outcome="inconclusive")
+    elif share > limits.unreachable_of_directions:
+        yield Defect(
+            where=profile.output_at,
+            summary=f"outputs of one length come to a loss of {profile.confined_floor:.4g} at best (it starts at {profile.initial:.4g}, free outputs reach {profile.floor:.3g})",
+            quantity="share of the achievable improvement that is out of reach",
+            measured=share,
+            limit=limits.unreachable_of_directions,
+            why="their similarities lie so close together that a softmax over them is nearly even, whatever the weights",
+            fix="divide the similarities by a temperature below 1 (0.05 to 0.5), or multiply them by its inverse",
+            confidence="confirmed",
         )
 
 

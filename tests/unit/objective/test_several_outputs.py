@@ -135,6 +135,21 @@ def test_what_is_only_carried_along_in_the_targets_is_a_note() -> None:
     assert said(Heads(kind=3), loss, targets, notes=True) == [("WP509", "targets.id")]
 
 
+def unit(o: Tensor) -> Tensor:
+    return F.normalize(o, dim=1)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "accused"), [(0.05, False), (0.5, False), (1.0, False), (10.0, True), (100.0, True)]
+)
+def test_a_temperature_that_levels_all_similarities_is_found(temperature: float, accused: bool) -> None:
+    def loss(out: Out, y: Tensor) -> Tensor:
+        return F.cross_entropy(out["a"] @ out["b"].T / temperature, y)
+
+    found = said(Heads(a=(4, unit), b=(4, unit)), loss, torch.arange(len(X)))
+    assert found == ([("WP503", "outputs.a and outputs.b")] if accused else [])
+
+
 # What people train
 
 
@@ -319,7 +334,7 @@ def test_outputs_that_the_model_keeps_bounded_may_be_driven_apart() -> None:
     def loss(out: Out, y: Tensor) -> Tensor:
         return F.cross_entropy(out["kind"], y) - 0.1 * F.mse_loss(out["a"], out["b"])
 
-    bounded = Heads(kind=3, a=(4, lambda o: F.normalize(o, dim=1)), b=(4, lambda o: F.normalize(o, dim=1)))
+    bounded = Heads(kind=3, a=(4, unit), b=(4, unit))
     assert said(bounded, loss, CLASSES) == []
 
 
