@@ -23,7 +23,9 @@ from .problems import (
     FEATURES,
     Cubed,
     Rounded,
+    TwoHeads,
     TwoInputs,
+    TwoViews,
     adam,
     applying,
     changed,
@@ -222,6 +224,30 @@ def rooted(eps: float) -> Callable[[Tensor], Tensor]:
 
 # --- the cases
 
+
+def two_views(weight: float) -> Problem:
+    """A classifier whose features of two views are to be alike, or apart with a negative weight."""
+
+    def loss(outputs: tuple[Tensor, Tensor, Tensor], targets: Tensor) -> Tensor:
+        logits, one, other = outputs
+        return F.cross_entropy(logits, targets) + weight * F.mse_loss(one, other)
+
+    x = inputs()
+    views = x, x + 0.3 * inputs(seed=1)
+    return problem(TwoViews, loss, (views, classes_of(x)), optimizer=adam())
+
+
+def two_tasks(*, forgotten: bool) -> Problem:
+    """Classes and a value, each with a head; the term of the second may be forgotten."""
+
+    def loss(outputs: tuple[Tensor, Tensor], targets: dict[str, Tensor]) -> Tensor:
+        kind = F.cross_entropy(outputs[0], targets["kind"])
+        return kind if forgotten else kind + F.mse_loss(outputs[1], targets["value"])
+
+    x = inputs()
+    return problem(TwoHeads, loss, (x, {"kind": classes_of(x), "value": sums_of(x)}), optimizer=adam())
+
+
 SICK: dict[str, Builder] = {
     "WP001": lambda: problem(loss=with_a_secret_draw),
     "WP002": lambda: problem(mlp(last=lambda: nn.Hardtanh(-1e30, 0)), log_of_probabilities),
@@ -266,6 +292,8 @@ SICK: dict[str, Builder] = {
     "WP505": lambda: regression(scale=100.0, optimizer=sgd()),
     "WP506": lambda: problem(loss=F.nll_loss),
     "WP507": lambda: problem(mlp(FEATURES, 32, 4), data=(inputs(), 1 + classes_of(inputs()))),
+    "WP508": lambda: two_views(weight=-0.5),
+    "WP509": lambda: two_tasks(forgotten=True),
     "WP601": lambda: problem(applying(torch.detach)),
     "WP602": holding_only_the_head,
     "WP603": lambda: problem(applying(mixing_the_batch)),
@@ -380,6 +408,8 @@ HEALTHY: dict[str, Builder] = {
     "WP505": regression_of_unit_scale,
     "WP506": log_probabilities,
     "WP507": sound,
+    "WP508": lambda: two_views(weight=0.5),
+    "WP509": lambda: two_tasks(forgotten=False),
     "WP601": frozen_backbone,
     "WP602": frozen_backbone,
     "WP603": batch_normalised,

@@ -50,10 +50,12 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
     free = free_outputs(runner, evaluation.outputs, batch, given.targets, seed=seed)
     profile = _profile_given_loss(runner, given, evaluation, free, common, seed=seed)
     seen = None if free is None else dependence(runner, free.parts, given, seed=seed)
-    if free is None or seen is None or not math.isfinite(initial):
+    if free is None or seen is None or again is None or not math.isfinite(initial):
         return profile
     if not len(seen.outputs) == len(seen.targets) == 1:
-        profile = replace(profile, unread=unread_targets(seen), **_of_parts(free, seen, initial=initial))
+        profile = replace(
+            profile, unread=unread_targets(seen, again), **_of_parts(free, seen, initial=initial)
+        )
     directions = _of_directions(seen, initial=initial)
     return replace(
         profile,

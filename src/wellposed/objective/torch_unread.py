@@ -18,13 +18,25 @@ _SURELY_WEIGHTS = frozenset(
 _PERHAPS_WEIGHTS = frozenset({"weight", "weights"})  # a person has one too, but none of zero
 
 
-def unread_targets(seen: Dependence) -> tuple[UnreadTarget, ...]:
-    """Those that vary; none where the loss reads no target at all, as of views that are compared with each other."""
+def unread_targets(seen: Dependence, loss: torch.Tensor) -> tuple[UnreadTarget, ...]:
+    """Those that vary; none where the loss reads no target at all, as of views that are compared with each other.
+
+    `loss` is the one of the outputs as the model made them, with its graph.
+    """
     unread = [j for j in range(len(seen.targets)) if _is_unread(seen, j)]
     if not unread or len(unread) == len(seen.targets):
         return ()
     outputs = _unread_outputs(seen) if len(seen.outputs) == len(seen.targets) else ()
-    return tuple(_described(seen, j, outputs) for j in unread)
+    ends = tuple(i for i in outputs if _leads_nowhere(seen.outputs.tensors[i], loss))
+    return tuple(_described(seen, j, ends) for j in unread)
+
+
+def _leads_nowhere(output: torch.Tensor, loss: torch.Tensor) -> bool:
+    """Whether an output is learned and nothing else that the loss reads is made from it, as from hidden features."""
+    if not output.requires_grad or not loss.requires_grad:
+        return False
+    (gradient,) = torch.autograd.grad(loss, [output], retain_graph=True, allow_unused=True)
+    return gradient is None
 
 
 def _described(seen: Dependence, j: int, unread_outputs: tuple[int, ...]) -> UnreadTarget:
@@ -36,8 +48,8 @@ def _described(seen: Dependence, j: int, unread_outputs: tuple[int, ...]) -> Unr
 
 
 def _is_for(output: torch.Tensor, y: torch.Tensor) -> bool:
-    """Whether an output is learned and has the form of what such targets are compared with, every one of them."""
-    if not output.requires_grad or not takes(output.detach(), y):
+    """Whether an output has the form of what such targets are compared with, every one of them."""
+    if not takes(output.detach(), y):
         return False
     if y.is_floating_point() or same_but_ones(output, y):
         return True

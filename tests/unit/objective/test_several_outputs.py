@@ -135,6 +135,24 @@ def test_what_is_only_carried_along_in_the_targets_is_a_note() -> None:
     assert said(Heads(kind=3), loss, targets, notes=True) == [("WP509", "targets.id")]
 
 
+def test_hidden_features_among_the_outputs_are_no_forgotten_head() -> None:
+    class WithFeatures(Heads):
+        def forward(self, x: Tensor) -> Out:
+            h = self.body(x)
+            return {"kind": self.heads["kind"](h), "features": h}
+
+    def loss(out: Out, y: Out) -> Tensor:
+        return F.cross_entropy(out["kind"], y["kind"])
+
+    targets = {"kind": CLASSES, "attributes": torch.randn(len(X), 16)}
+    assert said(WithFeatures(kind=3), loss, targets) == []
+
+
+def test_two_views_that_read_no_target_carry_what_they_like() -> None:
+    targets = {"kind": CLASSES, "weight": SIGNS}
+    assert said(Heads(a=4, b=4), contrastive, targets, notes=True) == []
+
+
 def unit(o: Tensor) -> Tensor:
     return F.normalize(o, dim=1)
 
