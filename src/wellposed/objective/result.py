@@ -57,6 +57,17 @@ class SubtractedTerm:
     """The floor of the loss with this term added."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DirectionFloors:
+    """What the loss can come to where every output that it reads keeps one length, as embeddings that are compared by their angles."""
+
+    outputs: tuple[str, ...]
+    free: float | None
+    """With outputs of any length; None where it falls without bound."""
+    kept: float | None
+    """With outputs of the length that the model gives them."""
+
+
 Role = Literal["of a head", "weights", "unknown"]
 """What an unread tensor of the targets is there for: for an output that the loss does not read either, or to weight samples."""
 
@@ -123,6 +134,8 @@ class ObjectiveProfile:
     """The same of each other output that the loss compares with a tensor of the targets; `output_at` names it, as ``outputs[1]``."""
     unexamined: tuple[str, ...] = ()
     """Other outputs whose part of the loss depends on targets and could not be probed by itself."""
+    directions: DirectionFloors | None = None
+    """None where the loss reads outputs of several lengths."""
     unread: tuple[UnreadTarget, ...] | None = None
     """Tensors of the targets, among others that the loss reads; None where that was not asked."""
     subtracted: tuple[SubtractedTerm, ...] | None = None

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
+from .result import DirectionFloors
 from .torch_components import Dependence, read_outputs
 from .torch_descent import floor_of
 from .torch_outputs import joined, length_axis, split_like
 
 _FREE_STEP = 10.0  # lengths: similarities that were made small need long vectors
-
-
-@dataclass(frozen=True, kw_only=True)
-class DirectionFloors:
-    """The lowest losses of free outputs, and of outputs that keep their lengths."""
-
-    outputs: tuple[str, ...]
-    length: float
-    free: float | None
-    kept: float | None
 
 
 def direction_floors(seen: Dependence) -> DirectionFloors | None:
@@ -43,7 +32,6 @@ def direction_floors(seen: Dependence) -> DirectionFloors | None:
     start, length = joined(at), float(lengths[0].mean())
     return DirectionFloors(
         outputs=tuple(seen.outputs.names[i] for i in read),
-        length=length,
         free=floor_of(loss, start, lambda z: z, _FREE_STEP * length),
         kept=floor_of(loss, start, kept, length),
     )

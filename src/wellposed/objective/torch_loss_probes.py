@@ -56,12 +56,7 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
         profile = replace(
             profile, unread=unread_targets(seen, again), **_of_parts(free, seen, initial=initial)
         )
-    directions = _of_directions(seen, initial=initial)
-    return replace(
-        profile,
-        subtracted=subtracted_terms(runner, seen),
-        components=profile.components + (() if directions is None else (directions,)),
-    )
+    return replace(profile, subtracted=subtracted_terms(runner, seen), directions=direction_floors(seen))
 
 
 def _profile_given_loss(
@@ -137,18 +132,6 @@ def _component(seen: Dependence, i: int, j: int, *, initial: float, alone: bool)
     return ObjectiveProfile(
         initial=initial, targets=targets, output_range=confined, output_rms=rms(o), output_shape=tuple(o.shape),
         target_shape=tuple(y.shape), output_at=seen.outputs.names[i], **probes,
-    )  # fmt: skip
-
-
-def _of_directions(seen: Dependence, *, initial: float) -> ObjectiveProfile | None:
-    """All outputs together where each has one length, which their model keeps."""
-    found = direction_floors(seen)
-    if found is None:
-        return None
-    return ObjectiveProfile(
-        initial=initial, targets=Targets(kind="other"), floor=found.free, confined_floor=found.kept,
-        output_range=OutputRange(operation="directions", low=-found.length, high=found.length),
-        output_at=" and ".join(found.outputs), reason="outputs of one length are told by their angles",
     )  # fmt: skip
 
 

@@ -16,6 +16,8 @@ from ..runtime.torch.session import Runner, main_tensor, seed_everything
 from .result import OutputRange
 from .torch_targets import describe_targets
 
+_SAME_LENGTH = 1e-3  # of what outputs differ by: half precision rounds by as much
+
 Loss = Callable[[torch.Tensor], torch.Tensor]
 
 _RANGES = {
@@ -240,11 +242,13 @@ def confined_both_ways(outputs: torch.Tensor) -> bool:
 
 
 def length_axis(o: torch.Tensor) -> int | None:
-    """The axis along which all outputs have the same length, as directions have; None where there is none."""
+    """The axis along which all outputs have the same length, though they differ, as directions do; None where there is none."""
+    varied = float((o - o.mean(0)).square().mean().sqrt())
     for axis in range(o.ndim - 1, 0, -1):
         if o.shape[axis] < 2 or o.shape[0] < 2:
             continue
-        lengths = o.norm(dim=axis)
-        if float(lengths.mean()) > 0 and bool(((lengths / lengths.mean() - 1).abs() < 1e-3).all()):
+        lengths = o.norm(dim=axis) / math.sqrt(o.shape[axis])
+        length, apart = float(lengths.mean()), float((lengths - lengths.mean()).abs().max())
+        if varied > 1e-2 * length and apart < _SAME_LENGTH * min(varied, length):
             return axis
     return None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import wraps
 
 from ..limits import Limits
-from ..objective.result import LabelProfile, ObjectiveProfile, TargetProfile
+from ..objective.result import DirectionFloors, LabelProfile, ObjectiveProfile, TargetProfile
 from ..report import Severity
 from .table import Defect, Judgement, NoVerdict
 
@@ -154,16 +154,20 @@ def double_softmax(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgem
         )
 
 
-@of_every_output
 def output_range(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.directions is not None:
+        yield from _range_of_directions(profile, profile.directions, limits)
+    if profile.directions is None or profile.reason is None or profile.components:
+        yield from _range_of_each(profile, limits)
+
+
+@of_every_output
+def _range_of_each(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     confined = profile.output_range
     if confined is None:
         yield from _unprobed(profile)
         return
     share = lost_share(profile)
-    if confined.operation == "directions":
-        yield from _directions(profile, share, limits)
-        return
     doubled = confined.probabilities and profile.targets.kind in ("classes", "binary")
     if share is not None and share > limits.unreachable_share and not doubled:
         yield Defect(
@@ -190,14 +194,17 @@ def output_range(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgemen
         )
 
 
-def _directions(profile: ObjectiveProfile, share: float | None, limits: Limits) -> Iterator[Judgement]:
+def _range_of_directions(
+    profile: ObjectiveProfile, directions: DirectionFloors, limits: Limits
+) -> Iterator[Judgement]:
     """A temperature of 1 hurts and is trained with; one that leaves next to nothing to learn is turned upside down."""
-    if share is None:
+    share = lost_share(replace(profile, floor=directions.free, confined_floor=directions.kept))
+    if share is None and profile.reason is not None:
         yield NoVerdict(reason="what outputs of any length can reach is not known", outcome="inconclusive")
-    elif share > limits.unreachable_of_directions:
+    elif share is not None and share > limits.unreachable_of_directions:
         yield Defect(
-            where=profile.output_at,
-            summary=f"outputs of one length come to a loss of {profile.confined_floor:.4g} at best (it starts at {profile.initial:.4g}, free outputs reach {profile.floor:.3g})",
+            where=" and ".join(directions.outputs),
+            summary=f"outputs of one length come to a loss of {directions.kept:.4g} at best (it starts at {profile.initial:.4g}, free outputs reach {directions.free:.3g})",
             quantity="share of the achievable improvement that is out of reach",
             measured=share,
             limit=limits.unreachable_of_directions,
