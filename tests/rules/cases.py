@@ -26,6 +26,7 @@ from .problems import (
     TwoHeads,
     TwoInputs,
     TwoViews,
+    Variational,
     adam,
     applying,
     changed,
@@ -237,6 +238,16 @@ def two_views(weight: float) -> Problem:
     return problem(TwoViews, loss, (views, classes_of(x)), optimizer=adam())
 
 
+def autoencoder(reduced: Callable[[Tensor], Tensor]) -> Problem:
+    """A variational one with an averaged reconstruction, and its divergence reduced in some way."""
+
+    def loss(outputs: tuple[Tensor, Tensor, Tensor], targets: Tensor) -> Tensor:
+        again, mean, log_var = outputs
+        return F.mse_loss(again, targets) + reduced(-0.5 * (1 + log_var - mean**2 - log_var.exp()))
+
+    return problem(Variational, loss, (inputs(400), inputs(400)), optimizer=adam())
+
+
 def two_tasks(*, forgotten: bool) -> Problem:
     """Classes and a value, each with a head; the term of the second may be forgotten."""
 
@@ -294,6 +305,7 @@ SICK: dict[str, Builder] = {
     "WP507": lambda: problem(mlp(FEATURES, 32, 4), data=(inputs(), 1 + classes_of(inputs()))),
     "WP508": lambda: two_views(weight=-0.5),
     "WP509": lambda: two_tasks(forgotten=True),
+    "WP510": lambda: autoencoder(lambda kl: kl.sum()),
     "WP601": lambda: problem(applying(torch.detach)),
     "WP602": holding_only_the_head,
     "WP603": lambda: problem(applying(mixing_the_batch)),
@@ -410,6 +422,7 @@ HEALTHY: dict[str, Builder] = {
     "WP507": sound,
     "WP508": lambda: two_views(weight=0.5),
     "WP509": lambda: two_tasks(forgotten=False),
+    "WP510": lambda: autoencoder(lambda kl: kl.sum() / 1000),
     "WP601": frozen_backbone,
     "WP602": frozen_backbone,
     "WP603": batch_normalised,

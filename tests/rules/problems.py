@@ -145,6 +145,20 @@ class TwoViews(nn.Module):
         return self.head(self.body(one)), self.body(one), self.body(other)
 
 
+class Variational(nn.Module):
+    """The input again, and mean and log-variance of its code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.log_var = nn.Linear(FEATURES, 4), nn.Linear(FEATURES, 4)
+        self.decoder = nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, FEATURES))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, log_var = self.mean(x), self.log_var(x)
+        code = mean + torch.randn_like(mean) * (0.5 * log_var).exp()
+        return self.decoder(code), mean, log_var
+
+
 class TwoHeads(nn.Module):
     """Logits and a value."""
 

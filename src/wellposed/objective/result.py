@@ -68,6 +68,18 @@ class DirectionFloors:
     """With outputs of the length that the model gives them."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SummedTerm:
+    """What is summed over the batch and has no targets, beside a term with targets that is averaged."""
+
+    outputs: tuple[str, ...]
+    """Those that it reads."""
+    times: float
+    """Norm of its gradient over that of the averaged term, on the parameters that both reach, at initialization."""
+    rows: int
+    """Of the batch by which that was measured."""
+
+
 Role = Literal["of a head", "weights", "unknown"]
 """What an unread tensor of the targets is there for: for an output that the loss does not read either, or to weight samples."""
 
@@ -138,6 +150,8 @@ class ObjectiveProfile:
     """None where the loss reads outputs of several lengths."""
     unread: tuple[UnreadTarget, ...] | None = None
     """Tensors of the targets, among others that the loss reads; None where that was not asked."""
+    summed: SummedTerm | None = None
+    """None where the loss has no such terms."""
     subtracted: tuple[SubtractedTerm, ...] | None = None
     """Terms with the wrong sign; None where the loss was not taken apart."""
 

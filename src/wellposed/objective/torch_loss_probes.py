@@ -26,6 +26,7 @@ from .torch_components import (
 from .torch_descent import finite_value, floor_of, value_of
 from .torch_directions import direction_floors
 from .torch_outputs import FreeOutputs, Loss, free_outputs, ramp, range_of
+from .torch_summed_terms import summed_term
 from .torch_targets import axis_of_classes, describe_targets, rms
 from .torch_terms import subtracted_terms
 from .torch_unread import unread_targets
@@ -56,7 +57,10 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
         profile = replace(
             profile, unread=unread_targets(seen, again), **_of_parts(free, seen, initial=initial)
         )
-    return replace(profile, subtracted=subtracted_terms(runner, seen), directions=direction_floors(seen))
+    return replace(
+        profile, subtracted=subtracted_terms(runner, seen), summed=summed_term(runner, seen),
+        directions=direction_floors(seen),
+    )  # fmt: skip
 
 
 def _profile_given_loss(

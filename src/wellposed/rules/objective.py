@@ -321,6 +321,25 @@ def loss_term_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgem
         )
 
 
+def summed_term(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    term = profile.summed
+    if term is None:
+        yield NoVerdict(
+            reason="no term is summed over the batch beside one that is averaged", outcome="not applicable"
+        )
+    elif term.times > limits.summed_times:
+        yield Defect(
+            where="loss",
+            summary=f"what the loss asks of {' and '.join(term.outputs)} alone is summed over the batch, and what it asks by the targets is averaged: its gradient is {term.times:.3g} times as large with {term.rows} rows",
+            quantity="gradient of the summed terms over that of the averaged ones",
+            measured=term.times,
+            limit=limits.summed_times,
+            why="the parameters that both reach follow the summed term alone, and how much depends on the batch size: a posterior collapses onto its prior",
+            fix="reduce both alike: sum over the features of a row, and take the mean over rows of either",
+            confidence="confirmed",
+        )
+
+
 def unread_target(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.unread is None:
         yield NoVerdict(reason="the targets are one tensor for one output", outcome="not applicable")

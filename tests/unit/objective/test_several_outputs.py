@@ -153,6 +153,35 @@ def test_two_views_that_read_no_target_carry_what_they_like() -> None:
     assert said(Heads(a=4, b=4), contrastive, targets, notes=True) == []
 
 
+@pytest.mark.parametrize(
+    ("reduced", "accused"),
+    [
+        (lambda kl, again: kl.sum() + again.mean(), True),
+        (lambda kl, again: kl.sum() / len(X) + again.mean(), False),
+        (lambda kl, again: kl.sum() + again.sum(), False),
+        (lambda kl, again: 1e-4 * kl.sum() + again.mean(), False),
+        (lambda kl, again: kl.sum(1).mean() + again.mean(), False),
+        (lambda kl, again: 0.01 * kl.mean() + again.sum(), False),
+    ],
+)
+def test_a_divergence_that_is_summed_beside_a_mean_is_found(reduced: Any, accused: bool) -> None:
+    class Autoencoder(Heads):
+        def forward(self, x: Tensor) -> Out:
+            h = self.body(x)
+            mean, log_var = self.heads["mean"](h), self.heads["log_var"](h)
+            code = mean + torch.randn_like(mean) * (0.5 * log_var).exp()
+            return {"again": self.decoder(code), "mean": mean, "log_var": log_var}
+
+    def loss(out: Out, y: Tensor) -> Tensor:
+        mean, log_var = out["mean"], out["log_var"]
+        kl = -0.5 * (1 + log_var - mean**2 - log_var.exp())
+        return reduced(kl, (out["again"] - y) ** 2)
+
+    model = Autoencoder(mean=4, log_var=4)
+    model.decoder = nn.Linear(4, 6)
+    assert said(model, loss, X) == ([("WP510", "loss")] if accused else [])
+
+
 def unit(o: Tensor) -> Tensor:
     return F.normalize(o, dim=1)
 
