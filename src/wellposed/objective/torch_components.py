@@ -6,12 +6,12 @@ The outputs are held where they are or moved a little, so that no pass of the mo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
-from ..errors import WellposedError
+from ..errors import WellposedError, users_code
 from ..runtime.torch.batch import Batch
 from ..runtime.torch.session import Runner, seed_everything
 from .torch_outputs import Loss, Parts, is_real, parts_of, ramp
@@ -47,10 +47,10 @@ class Dependence:
             return None
         if not value.requires_grad or not bool(value.isfinite()):
             return None
-        found = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
-        return [
-            torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves.values(), found, strict=True)
-        ]
+        try:
+            return gradients_of(value, list(leaves.values()))
+        except WellposedError:
+            return None
 
     def value(self, outputs: Mapping[int, torch.Tensor], targets: Mapping[int, torch.Tensor]) -> float | None:
         """None where the loss refuses the values, or is not finite there."""
@@ -65,10 +65,17 @@ class Dependence:
         return lambda values: self.loss({i: values}, {})
 
 
+def gradients_of(value: torch.Tensor, tensors: Sequence[torch.Tensor]) -> Gradients:
+    """By each tensor, zero where there is no path; the graph stays. What a backward pass raises is the user's."""
+    with users_code("the backward pass"):
+        found = torch.autograd.grad(value, tensors, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(t) if g is None else g for t, g in zip(tensors, found, strict=True)]
+
+
 def dependence(runner: Runner, outputs: Parts, given: Batch, *, seed: int) -> Dependence | None:
-    """None where there is no telling: too many parts, or too few rows."""
+    """None where there is no telling: too many parts, too few rows, or a loss that is another one in each call."""
     rows = given.rows
-    targets = _by_column(parts_of(given.targets, "targets", lambda t: t.ndim > 0 and len(t) == rows), outputs)
+    targets = _by_column(parts_of(given.targets, "targets", lambda t: _is_by_row(t, rows)), outputs)
     if rows < _FEWEST_ROWS or not 0 < len(targets) <= MOST_PARTS or len(outputs) > MOST_PARTS:
         return None
     if not all(bool(t.isfinite().all()) for t in outputs.detached):
@@ -77,12 +84,19 @@ def dependence(runner: Runner, outputs: Parts, given: Batch, *, seed: int) -> De
 
     def loss(free: Mapping[int, torch.Tensor], others: Mapping[int, torch.Tensor]) -> torch.Tensor:
         seed_everything(seed)
-        batch = replace(given, targets=targets.replaced(others)) if others else given
-        return direct.loss_of(outputs.replaced(free), batch)
+        with users_code("putting outputs and targets together"):  # their containers may be of any kind
+            made_up = outputs.replaced(free)
+            batch = replace(given, targets=targets.replaced(others)) if others else given
+        return direct.loss_of(made_up, batch)
 
     scale = max((rms(t) for t in targets.tensors if t.is_floating_point()), default=0.0)
     varied = [o + max(rms(o), scale, 1e-3) * ramp(o) / 3 for o in outputs.detached]
-    return Dependence(outputs=outputs, targets=targets, loss=loss, points=(outputs.detached, varied))
+    found = Dependence(outputs=outputs, targets=targets, loss=loss, points=(outputs.detached, varied))
+    return found if found.value({}, {}) == found.value({}, {}) else None
+
+
+def _is_by_row(t: torch.Tensor, rows: int) -> bool:
+    return t.layout is torch.strided and not t.is_complex() and t.ndim > 0 and len(t) == rows
 
 
 def _by_column(targets: Parts, outputs: Parts) -> Parts:

@@ -14,6 +14,8 @@ _FREE_STEP = 10.0  # lengths: similarities that were made small need long vector
 
 def direction_floors(seen: Dependence) -> DirectionFloors | None:
     """None where the loss reads any output that is no direction."""
+    if all(length_axis(o) is None for o in seen.outputs.detached):
+        return None
     read = read_outputs(seen)
     at = [seen.outputs.detached[i] for i in read]
     axes = [length_axis(o) for o in at]

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from ..errors import WellposedError
+from ..errors import WellposedError, users_code
 from ..runtime.torch.session import Runner
 from .result import SummedTerm
-from .torch_components import Dependence, differ
+from .torch_components import Dependence, differ, gradients_of
 from .torch_terms import terms_of
 
 _EXACT = 1e-3
@@ -84,14 +84,7 @@ def _gradients(seen: Dependence, targets: Tensors) -> list[list[torch.Tensor]]:
     """Of every term by every output."""
     outputs = _once(seen)
     leaves = list(outputs.values())
-    found = [
-        torch.autograd.grad(term, leaves, retain_graph=True, allow_unused=True)
-        for term in _contributions(seen, outputs, targets)
-    ]
-    return [
-        [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, each, strict=True)]
-        for each in found
-    ]
+    return [gradients_of(term, leaves) for term in _contributions(seen, outputs, targets)]
 
 
 def _on_parameters(
@@ -107,7 +100,8 @@ def _on_parameters(
     if not pairs or not parameters:
         return [None] * len(parameters)
     outputs, by = zip(*pairs, strict=True)
-    return list(torch.autograd.grad(outputs, parameters, by, retain_graph=True, allow_unused=True))
+    with users_code("the backward pass"):
+        return list(torch.autograd.grad(outputs, parameters, by, retain_graph=True, allow_unused=True))
 
 
 def _ratio(one: Sequence[torch.Tensor | None], other: Sequence[torch.Tensor | None]) -> float:

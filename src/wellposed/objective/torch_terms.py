@@ -16,12 +16,13 @@ from torch.overrides import TorchFunctionMode
 from ..errors import WellposedError
 from ..runtime.torch.session import Runner
 from .result import SubtractedTerm
-from .torch_components import Dependence, differ
+from .torch_components import Dependence, differ, gradients_of
 from .torch_descent import Descent, descend
 from .torch_outputs import confined_both_ways, joined, ramp, split_like
 from .torch_targets import rms
 
 _MOST_TERMS = 32
+_MOST_NODES = 200
 _MOST_SUBTRACTED = 4
 _COPIED = 1 << 16  # numbers
 _PASSED_ON = ("View", "Reshape", "Squeeze", "Unsqueeze", "Clone", "ToCopy", "Alias")
@@ -49,6 +50,7 @@ class _Made(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._tensors: dict[Any, torch.Tensor] = {}
+        self._asked = 0
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -58,6 +60,11 @@ class _Made(TorchFunctionMode):
             # A copy: `loss += term` changes the tensor that stood for the sum so far.
             self._tensors[made.grad_fn] = made if made.numel() > _COPIED else made.clone()
         return made
+
+    def gives_up(self) -> bool:
+        """Whether so many nodes were asked for that the sum is one of many steps, and no sum of terms."""
+        self._asked += 1
+        return self._asked > _MOST_NODES
 
     def by(self, node: Any) -> torch.Tensor | None:
         found = self._tensors.get(node, getattr(node, "variable", None))
@@ -79,7 +86,7 @@ def terms_of(loss: Callable[[], torch.Tensor]) -> list[Term]:
 
 def _below(node: Any, factor: float, shape: tuple[int, ...], made: _Made) -> list[Term] | None:
     """The terms that a node adds up, or the node's own; None where its tensor is not known."""
-    parts = _addends(node, factor, shape)
+    parts = None if made.gives_up() else _addends(node, factor, shape)
     if parts is not None:
         below = [_below(child, f, s, made) for child, f, s in parts]
         if below and all(b is not None for b in below):
@@ -118,7 +125,7 @@ def _factors(kind: str, node: Any, children: list[Any]) -> list[float] | None:
     if kind == "Neg":
         return [-1.0]
     if kind in ("Add", "Sub", "Rsub"):
-        alpha = float(node._saved_alpha)
+        alpha = float(getattr(node, "_saved_alpha", math.nan))
         factors = {"Add": [1.0, alpha], "Sub": [1.0, -alpha], "Rsub": [-alpha, 1.0]}[kind]
         return factors[: len(children)]
     if kind in ("Mul", "Div") and len([c for c in children if c is not None]) == 1:
@@ -195,7 +202,7 @@ class _Free:
     def add_up(self) -> bool:
         """Whether the terms have the gradient of the loss together."""
         z = self.start.clone().requires_grad_()
-        return not differ(_gradient(self._loss(z), z), _gradient(self._contributions(z).sum(), z))
+        return not differ(*gradients_of(self._loss(z), [z]), *gradients_of(self._contributions(z).sum(), [z]))
 
     def subtracted(self, k: int) -> SubtractedTerm | None:
         """The k-th term, where it is to blame."""
@@ -205,14 +212,23 @@ class _Free:
         weights = torch.ones(len(self.signs), dtype=self.start.dtype, device=self.start.device)
         alone = torch.zeros_like(weights)
         alone[k] = 1.0
-        loss, growth = self._descended(weights), self._descended(alone)
-        if not (loss and growth and loss.falls_on and growth.falls_on):
+        loss = self._descended(weights) if self._grows(k) else None
+        if loss is None or not loss.falls_on:
             return None
-        turned, term = self._descended(weights - 2 * alone), self._descended(-alone)
-        if not (turned and term) or turned.falls_on or term.falls_on:
+        growth, term = self._descended(alone), self._descended(-alone)
+        if growth is None or not growth.falls_on or term is None or term.falls_on:
+            return None
+        turned = self._descended(weights - 2 * alone)
+        if turned is None or turned.falls_on:
             return None
         names = tuple(self._seen.outputs.names[i] for i in reads)
         return SubtractedTerm(outputs=names, lowest=loss.lowest, floor=turned.lowest)
+
+    def _grows(self, k: int) -> bool:
+        """Whether what a term takes off the loss goes on growing far away, in one direction; a bounded one does not."""
+        away = ramp(self.start) - 1.5
+        near, far = (float(self._contributions(t * away)[k].detach()) for t in (100.0, 200.0))
+        return not math.isfinite(near + far) or far < 1.2 * near < 0 or near > 0
 
     def _descended(self, weights: torch.Tensor) -> Descent | None:
         """Descent on the terms with these weights."""
@@ -221,10 +237,6 @@ class _Free:
     def _read_by(self, k: int) -> list[int]:
         """The outputs that a term reads; away from where they are, since they may start where its gradient is zero."""
         z = (self.start + ramp(self.start)).requires_grad_()
-        pieces = split_like(_gradient(self._contributions(z)[k], z), self._at)
+        (gradient,) = gradients_of(self._contributions(z)[k], [z])
+        pieces = split_like(gradient, self._at)
         return [i for i, piece in enumerate(pieces) if bool(piece.any())]
-
-
-def _gradient(value: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    (found,) = torch.autograd.grad(value, [z], allow_unused=True)
-    return torch.zeros_like(z) if found is None else found

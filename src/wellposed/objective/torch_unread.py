@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
+from ..errors import WellposedError, users_code
 from .result import UnreadTarget
 from .torch_components import Dependence, rearranged, takes
 from .torch_targets import same_but_ones
@@ -35,7 +36,11 @@ def _leads_nowhere(output: torch.Tensor, loss: torch.Tensor) -> bool:
     """Whether an output is learned and nothing else that the loss reads is made from it, as from hidden features."""
     if not output.requires_grad or not loss.requires_grad:
         return False
-    (gradient,) = torch.autograd.grad(loss, [output], retain_graph=True, allow_unused=True)
+    try:
+        with users_code("the backward pass"):
+            (gradient,) = torch.autograd.grad(loss, [output], retain_graph=True, allow_unused=True)
+    except WellposedError:
+        return False
     return gradient is None
 
 

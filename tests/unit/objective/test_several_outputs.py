@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import wellposed as wp
+
 from .heads import CLASSES, SIGNS, VALUES, Heads, X, flat, profiled, said
 
 Out = dict[str, Tensor]
@@ -388,3 +390,38 @@ def test_outputs_that_the_model_keeps_bounded_may_be_driven_apart() -> None:
 def test_one_output_with_one_target_has_no_components() -> None:
     profile = profiled(nn.Linear(6, 3), F.cross_entropy, CLASSES)
     assert (profile.components, profile.unexamined, profile.unread) == ((), (), None)
+
+
+def test_a_sum_over_many_steps_is_no_sum_of_terms() -> None:
+    def loss(out: Out, y: Tensor) -> Tensor:
+        total = F.cross_entropy(out["kind"], y)
+        for _ in range(2000):
+            total = total - 1e-4 * (out["a"] - out["b"]).square().mean()
+        return total
+
+    def doubling(out: Out, y: Tensor) -> Tensor:
+        total = F.cross_entropy(out["kind"], y)
+        for _ in range(60):
+            total = (total + total) / 2
+        return total
+
+    assert said(Heads(kind=3, a=4, b=4), loss, CLASSES) == []
+    assert said(Heads(kind=3), doubling, CLASSES) == []
+
+
+def test_a_loss_that_is_another_one_in_each_call_is_not_taken_apart() -> None:
+    calls = iter(range(10**6))
+
+    def loss(out: Out, y: Out) -> Tensor:
+        return two_tasks(out, y) * (1 + next(calls) / 100)
+
+    profile = profiled(Heads(kind=3, value=(1, flat)), loss, TWO)
+    assert (profile.components, profile.unread, profile.subtracted) == ((), None, None)
+
+
+def test_a_report_of_several_outputs_can_be_saved_and_judged_again() -> None:
+    targets = {"kind": CLASSES, "value": VALUES, "weight": SIGNS}
+    report = wp.check(Heads(kind=(3, softmax), value=(1, flat)), two_tasks, (X, targets))
+    again = wp.Report.from_json(report.to_json()).judged()
+    assert {"WP501", "WP509"} <= set(report.codes)
+    assert [str(f) for f in again.findings] == [str(f) for f in report.findings]
