@@ -14,8 +14,8 @@ import torch
 from ..errors import WellposedError, users_code
 from ..runtime.torch.batch import Batch
 from ..runtime.torch.session import Runner, seed_everything
-from .torch_outputs import Loss, Parts, is_real, parts_of, ramp
-from .torch_targets import describe_targets, rms, same_but_ones
+from .torch_outputs import Loss, Parts, parts_of, ramp
+from .torch_targets import describe_targets, rms
 
 MOST_PARTS = 16
 """Outputs, and tensors of the targets: beyond it, as of detectors with targets a picture, nothing is taken apart."""
@@ -174,33 +174,3 @@ def fitting_target(dependence: Dependence, i: int, among: frozenset[int]) -> int
     o = dependence.outputs.tensors[i].detach()
     fitting = [j for j in among if takes(o, dependence.targets.tensors[j])]
     return fitting[0] if len(fitting) == 1 else None
-
-
-def broadcasting_pairs(
-    dependence: Dependence, partners_of: tuple[frozenset[int], ...]
-) -> list[tuple[int, int]]:
-    """Outputs of shape ``(N, 1)`` that meet targets of shape ``(N,)``, or the other way round, row against row no longer.
-
-    The gradient by such an output follows the targets' values and not their order, and follows their order too
-    once the output has the targets' shape.
-    """
-    found: list[tuple[int, int]] = []
-    for i, o in enumerate(dependence.outputs.detached):
-        for j, y in enumerate(dependence.targets.tensors):
-            meet = is_real(y) and o.shape != y.shape and same_but_ones(o, y)
-            if meet and j not in partners_of[i] and _broadcasts(dependence, i, j):
-                found.append((i, j))
-    return found
-
-
-def _broadcasts(dependence: Dependence, i: int, j: int) -> bool:
-    y = dependence.targets.tensors[j]
-    point = _numbered(dependence.points[1])
-    reshaped = point | {i: point[i].reshape(y.shape)}
-    same_for_all = y[:1].expand_as(y).contiguous()
-    return (
-        i in _changed(dependence.gradients(point, {}), dependence.gradients(point, {j: same_for_all}))
-        and i in _changed(
-            dependence.gradients(reshaped, {}), dependence.gradients(reshaped, {j: y.roll(1, 0)})
-        )
-    )  # fmt: skip

@@ -15,9 +15,9 @@ from ..errors import WellposedError
 from ..runtime.torch.batch import Batch
 from ..runtime.torch.session import ForwardPass, Runner, seed_everything
 from .result import ObjectiveProfile, OutputRange, Targets
+from .torch_broadcasting import broadcasting_pairs
 from .torch_components import (
     Dependence,
-    broadcasting_pairs,
     dependence,
     fitting_target,
     partners,
@@ -57,8 +57,10 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
         profile = replace(
             profile, unread=unread_targets(seen, again), **_of_parts(free, seen, initial=initial)
         )
+    pairs = () if profile.pairing_ignored else broadcasting_pairs(seen)
+    broadcasting = tuple(_broadcasting(seen, i, j, initial=initial) for i, j in pairs)
     return replace(
-        profile, subtracted=subtracted_terms(runner, seen), summed=summed_term(runner, seen),
+        profile, components=profile.components + broadcasting, subtracted=subtracted_terms(runner, seen), summed=summed_term(runner, seen),
         directions=direction_floors(seen),
     )  # fmt: skip
 
@@ -114,8 +116,6 @@ def _of_parts(free: FreeOutputs, seen: Dependence, *, initial: float) -> dict[st
             unexamined.append(name)
         else:
             found.append(_component(seen, i, j, initial=initial, alone=len(partners_of[i]) == 1))
-    pairs = broadcasting_pairs(seen, partners_of)
-    found += [_broadcasting(seen, i, j, initial=initial) for i, j in pairs]
     return {"components": tuple(found), "unexamined": tuple(unexamined)}
 
 

@@ -82,6 +82,22 @@ def test_a_term_that_broadcasts_is_named() -> None:
     assert said(Heads(kind=3, value=1), loss, TWO) == [("WP506", "outputs.value")]
 
 
+def test_one_broadcasting_term_of_two_on_the_same_output_is_named() -> None:
+    def loss(out: Tensor, y: Tensor) -> Tensor:
+        return (out.squeeze(1) - y).abs().mean() + ((out - y) ** 2).mean()
+
+    assert said(nn.Linear(6, 1), loss, VALUES) == [("WP506", "outputs")]
+
+
+def test_terms_of_means_over_the_batch_do_not_broadcast() -> None:
+    def loss(out: Tensor, y: Tensor) -> Tensor:
+        return (
+            F.l1_loss(out.squeeze(1), y) + (out.mean() - y.mean()) ** 2 - 0.01 * (out.var() - y.var()).abs()
+        )
+
+    assert said(nn.Linear(6, 1), loss, VALUES) == []
+
+
 def test_raw_outputs_for_log_probabilities_are_named() -> None:
     def loss(out: Out, y: Out) -> Tensor:
         return F.nll_loss(out["kind"], y["kind"]) + F.mse_loss(out["value"], y["value"])
