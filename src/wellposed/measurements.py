@@ -568,8 +568,9 @@ def _loss_of_joined(context: Context, joined: Batch, parts: Sequence[Batch]) -> 
 def objective_after_training(
     context: Context, before: ObjectiveProfile, base: BaseTraining
 ) -> ObjectiveProfile:
-    constant = base.same_outputs_at_start and base.trained.same_outputs
-    return replace(before, constant_output=constant, later=base.trained.loss)
+    constant, later = base.same_outputs_at_start and base.trained.same_outputs, base.trained.loss
+    components = tuple(replace(component, later=later) for component in before.components)
+    return replace(before, constant_output=constant, later=later, components=components)
 
 
 def signals_after_training(

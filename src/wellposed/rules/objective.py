@@ -63,6 +63,7 @@ def non_finite_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judge
 _NOTHING_TO_LEARN = 1e-6  # of the start's excess: what descent on free outputs leaves over
 
 
+@of_every_output
 def initial_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     """A start is sick where it is clearly worse than knowing nothing and than a constant, and the steps do not mend it."""
     constant, uninformed = profile.constant, profile.uninformed
