@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .objective import torch_connections as connections
     from .objective import torch_loss_probes as loss_probes
     from .objective import torch_padding as padding
+    from .objective import torch_targets
     from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
     from .runtime.torch import problem_forms, restore, trace
@@ -49,6 +50,7 @@ else:
     connections = lazy("wellposed.objective.torch_connections")
     loss_probes = lazy("wellposed.objective.torch_loss_probes")
     padding = lazy("wellposed.objective.torch_padding")
+    torch_targets = lazy("wellposed.objective.torch_targets")
     torch_batches = lazy("wellposed.runtime.torch.batches")
     trace = lazy("wellposed.runtime.torch.trace")
     problem_forms = lazy("wellposed.runtime.torch.problem_forms")
@@ -409,7 +411,7 @@ def usable_loss(context: Context, loss: InitialLoss, first: FirstPass) -> Usable
         return Unmeasured(
             reason="no loss was given, and the model returns none", needs=f"pass loss=...{pairs}"
         )
-    if loss_probes.no_target_counts(context.runner, context.batches, first.gradient_squares):
+    if torch_targets.no_target_counts(context.runner, context.batches, first.gradient_squares):
         return _NO_TARGET_COUNTS
     return UsableLoss()
 
@@ -440,7 +442,7 @@ def objective_of_all_rows(context: Context, probed: ObjectiveProfile) -> Objecti
     """Statistics of all targets at hand; their kind as the probe batch showed it."""
     if context.whole is None:
         return probed
-    whole = loss_probes.describe_targets(context.whole.targets, None)
+    whole = torch_targets.describe_targets(context.whole.targets, None)
     kind, per_row = probed.targets.kind, probed.targets.per_row
     return replace(probed, targets=replace(whole, kind=kind, per_row=per_row, rows=context.whole.rows))
 
@@ -602,8 +604,9 @@ def _loss_of_joined(context: Context, joined: Batch, parts: Sequence[Batch]) -> 
 def objective_after_training(
     context: Context, before: ObjectiveProfile, base: BaseTraining
 ) -> ObjectiveProfile:
-    constant = base.same_outputs_at_start and base.trained.same_outputs
-    return replace(before, constant_output=constant, later=base.trained.loss)
+    constant, later = base.same_outputs_at_start and base.trained.same_outputs, base.trained.loss
+    components = tuple(replace(component, later=later) for component in before.components)
+    return replace(before, constant_output=constant, later=later, components=components)
 
 
 def signals_after_training(
