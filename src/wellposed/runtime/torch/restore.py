@@ -85,6 +85,8 @@ class TorchScope(Scope):
     def _lend(self) -> None:
         if self._outermost and "torch.distributed.fsdp" in sys.modules:
             unshard(reach(self._roots, wide=False), self._undo_last)
+        if self._outermost and "torch._dynamo" in sys.modules:  # layers are watched as they run, uncompiled
+            self._enter(torch.compiler.set_stance("force_eager"))
         super()._lend()
         _refuse_unusable(self.found)
         # Before any storage is lent: copies made in inference mode could not be differentiated.
