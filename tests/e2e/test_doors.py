@@ -588,10 +588,11 @@ def found(model, train):
     report = wp.check(model, train=train)
     return [f.code for f in (*report.errors, *report.warnings)]
 
-def compiled(softmax=False, optimizer="adam"):
+def compiled(softmax=False, optimizer="adam", hidden=1, kernel="glorot_uniform"):
     keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(32, activation="relu", kernel_initializer=kernel) for _ in range(hidden)]
     last = keras.layers.Dense(3, activation="softmax" if softmax else None)
-    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(32, activation="relu"), keras.layers.Dropout(0.1), last])
+    model = keras.Sequential([keras.Input((8,)), *layers, keras.layers.Dropout(0.1), last])
     model.compile(optimizer=optimizer, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 
@@ -600,6 +601,7 @@ before = [w.numpy().copy() for w in model.weights], dict(vars(model.optimizer))
 print(found(model, (x, y)))
 print(found(compiled(softmax=True), (x, y)))
 print(found(compiled(optimizer=keras.optimizers.SGD(1000.0)), (x, y)))
+print(found(compiled(hidden=12, kernel=keras.initializers.RandomNormal(stddev=0.01)), (x, y)))
 print(all((w.numpy() == b).all() for w, b in zip(model.weights, before[0])), vars(model.optimizer) == before[1])
 """
 
@@ -615,8 +617,9 @@ def test_a_compiled_keras_model_is_taken() -> None:
         text=True,
         check=True,
     )
-    healthy, softmax, rate, same = ran.stdout.strip().splitlines()
+    healthy, softmax, rate, vanishing, same = ran.stdout.strip().splitlines()
     assert healthy == "[]"
     assert softmax == "['WP501']"
     assert rate == "['WP607']"
+    assert vanishing == "['WP201']"
     assert same == "True True"

@@ -240,12 +240,16 @@ def _keras(problem: Problem) -> Problem:
     model = problem.model
     if not isinstance(model, nn.Module) or not _is_a(model, "Model", "keras"):
         return problem
+    if not model.built:
+        raise ProblemError(
+            f"the Keras model {model.name!r} makes parameters when it is called first: call model(x[:1]) once before the check"
+        )
     loss, optimizer = problem.loss, problem.optimizer
     if loss is None and getattr(model, "_compile_loss", None) is not None:
         loss = _KerasLoss(model)
     if optimizer is None or _is_a(optimizer, "Optimizer", "keras.optimizers"):
         own = getattr(model, "optimizer", None) if optimizer is None else optimizer
-        optimizer = None if own is None or not model.built else _KerasOptimizer(own, model)
+        optimizer = None if own is None else _KerasOptimizer(own, model)
     return replace(problem, model=_KerasModel(model), loss=loss, optimizer=optimizer)
 
 
