@@ -621,5 +621,5 @@ def test_a_compiled_keras_model_is_taken() -> None:
     assert healthy == "[]"
     assert softmax == "['WP501']"
     assert rate == "['WP607']"
-    assert vanishing == "['WP201']"
+    assert "WP201" in vanishing
     assert same == "True True"
