@@ -206,7 +206,7 @@ def _environment(problem: Problem, seed: int, seconds: float, plan: Plan | None)
         "python": platform.python_version(),
         "platform": platform.platform(),
         "problem": problem.name or "",
-        "model": f"{getattr(type(runner.module or runner.model), '__name__', 'model')}, {count:,} parameters",
+        "model": f"{runner.title}, {count:,} parameters",
         "device": str(runner.device),
         "seed": str(seed),
         "budget": "" if plan is None else f"{plan.name}, {plan.steps} training steps",

@@ -176,6 +176,68 @@ def test_a_loss_of_two_calls_is_not_split() -> None:
     assert wp.check(both, train=loader()).verdict == "not examined"
 
 
+def test_a_step_of_inputs_and_targets_is_taken() -> None:
+    healthy, sick = classifier(), classifier(softmax=True)
+    assert found(lambda x, y: F.cross_entropy(healthy(x), y), train=loader()) == []
+    assert found(lambda x, y: F.cross_entropy(sick(x), y), train=loader()) == ["WP501"]
+
+
+def test_targets_that_a_step_does_not_read_are_not_judged() -> None:
+    encoder, decoder = nn.Linear(8, 4), nn.Linear(4, 8)
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    report = wp.check(
+        lambda batch: F.mse_loss(decoder(encoder(batch[0])), batch[0]),
+        train=loader(),
+        optimizer=torch.optim.Adam(parameters, lr=1e-3),
+    )
+    assert report.verdict == "ready"
+    assert report.codes == ()
+
+
+def test_what_else_a_batch_holds_is_for_its_loss() -> None:
+    def weighted(outputs: torch.Tensor, batch: Any) -> torch.Tensor:
+        return (batch[2] * F.cross_entropy(outputs, batch[1], reduction="none")).mean()
+
+    train = DataLoader(TensorDataset(X, Y, torch.rand(256)), batch_size=32)
+    assert found(classifier(), weighted, train) == []
+    assert found(classifier(softmax=True), weighted, train) == ["WP503"]
+
+
+@pytest.mark.parametrize("steps", [True, False], ids=["with its step", "alone"])
+def test_a_step_that_goes_backward_itself_is_refused(steps: bool) -> None:
+    model = classifier()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def step(batch: Any) -> torch.Tensor:
+        loss = F.cross_entropy(model(batch[0]), batch[1])
+        loss.backward()
+        if steps:
+            optimizer.step()
+        return loss
+
+    with pytest.raises(ProblemError, match=r"goes backward itself: let it return the loss"):
+        wp.check(step, train=loader())
+    assert all(p.grad is None for p in model.parameters())
+    assert not optimizer.state
+
+
+def test_a_step_that_returns_no_loss_is_told_what_it_lacks() -> None:
+    model = classifier()
+    with pytest.raises(UserCodeError, match=r"no loss that has a graph, as loss.item\(\) has none"):
+        wp.check(lambda b: F.cross_entropy(model(b[0]), b[1]).item(), train=loader())
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["torch.compile", "module.compile"])
+def test_compiled_modules_within_a_step_run_as_they_are_written(in_place: bool) -> None:
+    model: Any = classifier(softmax=True)
+    if in_place:
+        model.compile(backend="eager")
+    compiled: Any = model if in_place else torch.compile(model, backend="eager")
+    own = model._compiled_call_impl
+    assert found(lambda b: F.cross_entropy(compiled(b[0]), b[1]), train=loader()) == ["WP501"]
+    assert model._compiled_call_impl is own
+
+
 class Unpacking(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -321,7 +383,7 @@ def test_what_fix_changes_is_given_back_for_the_lightning_module() -> None:
     fixed = wp.fix(lit, train=data)
     assert [remedy.name for remedy in fixed.applied] == ["normalise inputs"]
     assert (fixed.problem.model, fixed.problem.loss, fixed.problem.optimizer) == (lit, None, None)
-    assert wp.check(fixed.problem).verdict == "ready"
+    assert fixed.after.verdict == "ready"
     lit, data = lightning(kit("healthy"))
     assert wp.fix(lit, train=data).problem.train is data
 
@@ -526,10 +588,11 @@ def found(model, train):
     report = wp.check(model, train=train)
     return [f.code for f in (*report.errors, *report.warnings)]
 
-def compiled(softmax=False, optimizer="adam"):
+def compiled(softmax=False, optimizer="adam", hidden=1, kernel="glorot_uniform"):
     keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(32, activation="relu", kernel_initializer=kernel) for _ in range(hidden)]
     last = keras.layers.Dense(3, activation="softmax" if softmax else None)
-    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(32, activation="relu"), keras.layers.Dropout(0.1), last])
+    model = keras.Sequential([keras.Input((8,)), *layers, keras.layers.Dropout(0.1), last])
     model.compile(optimizer=optimizer, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 
@@ -538,6 +601,7 @@ before = [w.numpy().copy() for w in model.weights], dict(vars(model.optimizer))
 print(found(model, (x, y)))
 print(found(compiled(softmax=True), (x, y)))
 print(found(compiled(optimizer=keras.optimizers.SGD(1000.0)), (x, y)))
+print(found(compiled(hidden=12, kernel=keras.initializers.RandomNormal(stddev=0.01)), (x, y)))
 print(all((w.numpy() == b).all() for w, b in zip(model.weights, before[0])), vars(model.optimizer) == before[1])
 """
 
@@ -553,8 +617,9 @@ def test_a_compiled_keras_model_is_taken() -> None:
         text=True,
         check=True,
     )
-    healthy, softmax, rate, same = ran.stdout.strip().splitlines()
+    healthy, softmax, rate, vanishing, same = ran.stdout.strip().splitlines()
     assert healthy == "[]"
     assert softmax == "['WP501']"
     assert rate == "['WP607']"
+    assert "WP201" in vanishing
     assert same == "True True"

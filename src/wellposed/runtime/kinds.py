@@ -908,7 +908,7 @@ _PAYLOADS: tuple[tuple[Any, Kind], ...] = (
 
 def kinds_of(kind: type) -> tuple[Kind, ...]:
     """What an object of a class is: a container or the like, an object with attributes, or both; nothing for an atom."""
-    if kind in ATOMS:
+    if kind in ATOMS or issubclass(kind, weakref.ProxyTypes):  # a proxy answers for what others hold
         return ()
     if issubclass(kind, type):
         return (CLASS,)

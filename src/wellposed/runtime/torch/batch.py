@@ -18,8 +18,8 @@ from torch.nn.utils.rnn import PackedSequence
 from ...errors import DataError
 from ..batch_keys import TARGET_KEYS, target_key
 
-HasLoss = bool | Literal["of the batch"]
-"""Whether there is a loss; one of the whole batch is given all of it, and asks for no targets in it."""
+HasLoss = bool | Literal["of the batch", "of the inputs"]
+"""Whether there is a loss; one of the whole batch is given all of it, and asks for no targets in it, or does not even read them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,11 +31,13 @@ class Batch:
     targets: Any = None
     build: Callable[[Any, Any], Any] = lambda inputs, targets: (inputs, targets)
     """Puts inputs and targets together as the data gave them."""
+    unread: Any = None
+    """What stands in the place of targets, and the loss does not read."""
 
     @property
     def whole(self) -> Any:
         """The batch as the data gave it."""
-        return self.build(self.inputs, self.targets)
+        return self.build(self.inputs, self.unread if self.targets is None else self.targets)
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -91,7 +93,11 @@ class Batch:
 
 def as_batch(raw: Any, *, name: str = "train", has_loss: HasLoss = True) -> Batch:
     """Read one batch: a tensor, ``(inputs, targets)``, ``(first, second, …, targets)``, a dict, or an object that holds both."""
-    raw = as_tensors(raw, name)
+    batch = _read(as_tensors(raw, name), name=name, has_loss=has_loss)
+    return replace(batch, targets=None, unread=batch.targets) if has_loss == "of the inputs" else batch
+
+
+def _read(raw: Any, *, name: str, has_loss: HasLoss) -> Batch:
     if any(t.is_meta for t in tensors_in(raw)):
         raise DataError(
             f"{name} holds tensors on the meta device, which have no numbers: give data on a real device"
@@ -104,7 +110,7 @@ def as_batch(raw: Any, *, name: str = "train", has_loss: HasLoss = True) -> Batc
         return _from_object(raw, name=name, has_loss=has_loss)
     if isinstance(raw, Sequence) and raw and not isinstance(raw, str | bytes):
         if len(raw) == 1:
-            only = as_batch(raw[0], name=name, has_loss=has_loss)
+            only = _read(raw[0], name=name, has_loss=has_loss)
             return replace(only, build=lambda i, t: _sequence_like(raw, [only.build(i, t)]))
         return _from_sequence(raw)
     raise DataError(
@@ -158,7 +164,7 @@ def _from_mapping(raw: dict[str, Any], *, name: str, has_loss: HasLoss) -> Batch
     if key is not None:
         inputs = {k: v for k, v in raw.items() if k != key}
         return Batch(kwargs=inputs, targets=raw[key], build=lambda i, t: {**i, key: t})
-    if has_loss == "of the batch":
+    if has_loss is not True:
         return Batch(kwargs=raw, build=_inputs_alone)
     raise DataError(
         f"{name} gave a dict with keys {', '.join(map(repr, raw))} and no targets: name them one of {', '.join(TARGET_KEYS)}, "
@@ -246,7 +252,13 @@ def _changed(
         return value
 
     kwargs = None if batch.kwargs is None else apply(batch.kwargs)
-    return replace(batch, args=apply(batch.args), kwargs=kwargs, targets=apply(batch.targets))
+    return replace(
+        batch,
+        args=apply(batch.args),
+        kwargs=kwargs,
+        targets=apply(batch.targets),
+        unread=apply(batch.unread),
+    )
 
 
 def _moved(held: Any, device: torch.device) -> Any:

@@ -25,7 +25,7 @@ from .batch import Batch, describe
 from .batches import batches
 from .problem_forms import Optimizers
 from .restore import preserved_problem
-from .session import CalledModule, Runner, TakesBatch, kind_of_loss
+from .session import CalledModule, Runner, TakesBatch
 from .steps import Step, taken_apart
 
 
@@ -61,7 +61,7 @@ def _asking(what: str, instead: str) -> Iterator[None]:
 
 
 def _first_batch(problem: Problem) -> Batch:
-    drawn = batches(problem.train, count=1, seed=0, has_loss=kind_of_loss(problem))[0]
+    drawn = batches(problem.train, count=1, seed=0, has_loss="of the batch")[0]
     return drawn.to(Runner(replace(problem, optimizer=None)).device)
 
 
@@ -240,12 +240,16 @@ def _keras(problem: Problem) -> Problem:
     model = problem.model
     if not isinstance(model, nn.Module) or not _is_a(model, "Model", "keras"):
         return problem
+    if not model.built:
+        raise ProblemError(
+            f"the Keras model {model.name!r} makes parameters when it is called first: call model(x[:1]) once before the check"
+        )
     loss, optimizer = problem.loss, problem.optimizer
     if loss is None and getattr(model, "_compile_loss", None) is not None:
         loss = _KerasLoss(model)
     if optimizer is None or _is_a(optimizer, "Optimizer", "keras.optimizers"):
         own = getattr(model, "optimizer", None) if optimizer is None else optimizer
-        optimizer = None if own is None or not model.built else _KerasOptimizer(own, model)
+        optimizer = None if own is None else _KerasOptimizer(own, model)
     return replace(problem, model=_KerasModel(model), loss=loss, optimizer=optimizer)
 
 
@@ -337,8 +341,8 @@ def _own_loss(problem: Problem) -> Problem:
         batch = _first_batch(problem)
     except WellposedError:
         return problem  # said again where the data are read for good
-    whole = batch.kwargs or {}
-    return replace(problem, model=_OwnLoss(model)) if target_key(whole) in named else problem
+    key = target_key(batch.whole) if isinstance(batch.whole, dict) else None
+    return replace(problem, model=_OwnLoss(model)) if key in named else problem
 
 
 def _function(problem: Problem) -> Problem:
@@ -351,27 +355,33 @@ def _function(problem: Problem) -> Problem:
         or isinstance(model, CalledModule)
     ):
         return problem
-    module = model if isinstance(model, nn.Module) else None
-    if not _takes_one(model) or (module is not None and not _is_called_batch(model, 0)):
+    module, needed = model if isinstance(model, nn.Module) else None, _needed(model)
+    if not needed or (module is not None and (needed > 1 or not _is_called_batch(model, 0))):
         return problem
-    step = model if module is None else _Forward(module)
     batch = _first_batch(problem)
+    if needed > 1 and not (isinstance(batch.whole, tuple | list) and len(batch.whole) == needed):
+        return problem
+    step = _Spread(model) if needed > 1 else model if module is None else _Forward(module)
     try:
         apart = taken_apart(step, module, batch)
+    except ProblemError:
+        raise
     except Exception as error:
-        return _plain(problem, batch, error)
-    return problem if apart is None else replace(problem, model=apart[0], loss=apart[1])
+        return _plain(problem, batch, f"raised {said_by(error)}", error)
+    if apart is None:
+        return _plain(problem, batch, "returned no loss that has a graph, as loss.item() has none")
+    return replace(problem, model=apart[0], loss=apart[1])
 
 
-def _plain(problem: Problem, batch: Batch, error: Exception) -> Problem:
-    """The problem as it is, where its model takes the inputs alone; else what it says against the whole batch."""
+def _plain(problem: Problem, batch: Batch, what: str, error: Exception | None = None) -> Problem:
+    """The problem as it is, where its model takes the inputs alone; else what came of calling it with the whole batch."""
     if batch.targets is None or batch.kwargs is not None:
         return problem
     try:
         Runner(replace(problem, optimizer=None)).outputs(batch)
     except WellposedError:
         raise UserCodeError(
-            f"the model raised {said_by(error)} when it was called with a whole batch, {describe(batch.whole)}, "
+            f"the model {what} when it was called with a whole batch, {describe(batch.whole)}, "
             "and takes its inputs alone no better"
         ) from error
     return problem
@@ -385,6 +395,16 @@ class _Forward:
 
     def __call__(self, batch: Any) -> Any:
         return self.module.forward(batch)
+
+
+class _Spread:
+    """A function of inputs and targets that returns the loss, as a step."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __call__(self, batch: Any) -> Any:
+        return self.function(*batch)
 
 
 class _OfBatch(CalledModule, TakesBatch):
@@ -403,7 +423,7 @@ def _loss_of_batch(problem: Problem) -> Problem:
     loss, model = problem.loss, problem.model
     if not callable(loss) or isinstance(loss, TakesBatch) or problem.train is None:
         return problem
-    takes_whole = callable(model) and _takes_one(model) and _is_called_batch(model, 0)
+    takes_whole = callable(model) and _needed(model) == 1 and _is_called_batch(model, 0)
     whole = replace(problem, loss=_OfBatch(loss), model=_OfBatch(model) if takes_whole else model)
     return whole if _is_called_batch(loss, 1) or _is_of_dict_without_targets(whole) else problem
 
@@ -430,13 +450,11 @@ def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
         return []
 
 
-def _takes_one(function: Callable[..., Any]) -> bool:
-    """Whether it needs one argument, and no more."""
+def _needed(function: Callable[..., Any]) -> int:
+    """How many arguments it needs, all of them by position; 0 where that is not so."""
     needed = [p for p in _parameters(function) if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-    return len(needed) == 1 and needed[0].kind in (
-        inspect.Parameter.POSITIONAL_ONLY,
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    )
+    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return len(needed) if all(p.kind in by_position for p in needed) else 0
 
 
 def _is_called_batch(function: Callable[..., Any], place: int) -> bool:

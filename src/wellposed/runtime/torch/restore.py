@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import gc
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -85,6 +87,8 @@ class TorchScope(Scope):
     def _lend(self) -> None:
         if self._outermost and "torch.distributed.fsdp" in sys.modules:
             unshard(reach(self._roots, wide=False), self._undo_last)
+        if self._outermost and "torch._dynamo" in sys.modules:
+            self._enter(_uncompiled())
         super()._lend()
         _refuse_unusable(self.found)
         # Before any storage is lent: copies made in inference mode could not be differentiated.
@@ -155,6 +159,17 @@ class TorchScope(Scope):
             if lent.dtype != tensor.dtype and tensor.requires_grad and tensor.is_leaf and _is_held(tensor):
                 self._cut.append(tensor)  # torch gives a leaf of another type another node in graphs
             tensor.data = lent if lent.dtype != tensor.dtype else _scratch(tensor, copies)
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Compiled modules run as they are written: their layers are watched."""
+    stance: Any = getattr(torch.compiler, "set_stance", nullcontext)  # torch 2.6
+    with warnings.catch_warnings(), stance("force_eager"):
+        warnings.filterwarnings(
+            "ignore", message=r"Using `torch.compile\(module\)` when there are global hooks"
+        )
+        yield
 
 
 def _is_held(tensor: Any) -> bool:

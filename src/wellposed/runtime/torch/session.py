@@ -61,6 +61,9 @@ class ForwardPass:
 class TakesBatch:
     """Marks a model or a loss that is called with a batch as the data gave it."""
 
+    reads_targets = True
+    """Whether what stands in the place of targets makes a difference."""
+
 
 class CalledModule:
     """A model that calls a module in a way of its own; it is looked at as that module.
@@ -86,8 +89,10 @@ def module_of(part: Any) -> nn.Module | None:
 
 def kind_of_loss(problem: Problem) -> HasLoss:
     """Whether a problem has a loss of its own, and of what."""
-    whole = isinstance(problem.loss, TakesBatch) or isinstance(problem.model, TakesBatch)
-    return "of the batch" if whole else problem.loss is not None
+    for part in (problem.loss, problem.model):
+        if isinstance(part, TakesBatch):
+            return "of the batch" if part.reads_targets else "of the inputs"
+    return problem.loss is not None
 
 
 class Runner:
@@ -125,6 +130,13 @@ class Runner:
 
     def with_transform(self, transform: Callable[[Batch], Batch]) -> Runner:
         return Runner(self.problem, transform)
+
+    @property
+    def title(self) -> str:
+        """What the model is, in a word."""
+        if self.module is None and isinstance(self.model, CalledModule):
+            return "training step"
+        return getattr(type(self.model if self.module is None else self.module), "__name__", "model")
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -245,9 +257,11 @@ class Runner:
             return (), self._named_by_model(kwargs) if isinstance(self.problem.loss, TakesBatch) else kwargs
         if self.problem.loss is None and batch.targets is not None and self._wants_targets():
             return (*args, batch.targets), None
-        if len(args) > 1 and not self._takes(*args) and self._takes(args):
-            return (args,), None  # one argument, which the model unpacks itself
-        return args, None
+        if len(args) == 1 or self._takes(*args):
+            return args, None
+        if isinstance(self.problem.loss, TakesBatch):  # the others are for the loss
+            return next((args[:n] for n in range(len(args), 0, -1) if self._takes(*args[:n])), args), None
+        return ((args,) if self._takes(args) else args), None  # one argument, which the model unpacks itself
 
     def evaluate(self, batch: Batch) -> ForwardPass:
         """Run the model and the loss on a batch."""

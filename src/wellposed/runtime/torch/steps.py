@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
@@ -20,6 +21,8 @@ from .batch import Batch, describe, tensors_in
 from .session import CalledModule, TakesBatch, main_tensor, own_loss, seed_everything
 
 Step: TypeAlias = Callable[[Any], Any]
+Call: TypeAlias = tuple[nn.Module, Any, tuple[Any, ...]]
+"""A module, what it returned, and what it was called with."""
 
 _ROUNDINGS = 64  # of the loss: what the same sums may differ by
 
@@ -126,9 +129,23 @@ def taken_apart(step: Step, module: nn.Module | None, batch: Batch) -> tuple[Any
     """
     seed_everything(0)
     value, calls = _watched(step, batch.copied().whole)
+    if any(p.grad is not None for maker, *_ in calls for p in maker.parameters()):
+        raise ProblemError(
+            "the training step goes backward itself: let it return the loss, and leave out zero_grad(), backward() and step()"
+        )
     loss = own_loss(value)
     if loss is None or main_tensor(value) is not None:
         return None
+    model, loss_of = _parts(step, module, batch, loss, calls)
+    for part in (model, loss_of):
+        if part is not None:
+            part.reads_targets = _reads_targets(step, batch, loss)
+    return model, loss_of
+
+
+def _parts(
+    step: Step, module: nn.Module | None, batch: Batch, loss: torch.Tensor, calls: list[Call]
+) -> tuple[WholeStep | StepOutputs, StepLoss | None]:
     for maker, outputs, args in reversed(calls):
         # By identity: metrics of torchmetrics are equal to everything.
         if not _gives_outputs(maker, outputs, args) or sum(m is maker for m, *_ in calls) > 1:
@@ -139,10 +156,6 @@ def taken_apart(step: Step, module: nn.Module | None, batch: Batch) -> tuple[Any
             return StepOutputs(step, module, maker), StepLoss(step, maker)
         return WholeStep(step, module, maker), None
     return WholeStep(step, module), None
-
-
-Call: TypeAlias = tuple[nn.Module, Any, tuple[Any, ...]]
-"""A module, what it returned, and what it was called with."""
 
 
 def _watched(step: Step, raw: Any) -> tuple[Any, list[Call]]:
@@ -197,6 +210,19 @@ def _is_of(loss: torch.Tensor, outputs: Any) -> bool:
         else:
             waiting += [following for following, _ in node.next_functions]
     return met
+
+
+def _reads_targets(step: Step, batch: Batch, loss: torch.Tensor) -> bool:
+    """Whether the loss is another one where all rows have the target of the first; True where that is not known."""
+    y = batch.targets
+    if not isinstance(y, torch.Tensor) or y.ndim == 0 or bool((y == y[:1]).all()):
+        return True
+    seed_everything(0)
+    try:
+        other = _loss_in(step(replace(batch, targets=y[:1].expand_as(y).clone()).copied().whole))
+    except Exception:  # whatever the user's code says against it
+        return True
+    return not torch.equal(other.detach(), loss.detach())
 
 
 def _is_the_same(step: Step, maker: nn.Module, outputs: Any, batch: Batch, loss: torch.Tensor) -> bool:

@@ -560,12 +560,18 @@ def _unwrapped(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _has_parameters(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters(recurse=False))
+    """Of its own: also in a dict or list of parameters, where nothing else is in it, as in the layers of Keras."""
+    held = module.parameters(recurse=not _has_inner_modules(module))
+    return any(True for _ in held)
+
+
+def _has_inner_modules(module: nn.Module) -> bool:
+    return not all(isinstance(c, nn.ParameterDict | nn.ParameterList) for c in module.children())
 
 
 def _is_followed(module: nn.Module) -> bool:
-    """Whether it is a layer: without children, or with parameters of its own."""
-    return not any(True for _ in module.children()) or _has_parameters(module)
+    """Whether it is a layer: without modules in it, or with parameters of its own."""
+    return not _has_inner_modules(module) or _has_parameters(module)
 
 
 def first_float(output: Any) -> torch.Tensor | None:
