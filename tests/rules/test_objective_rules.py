@@ -590,15 +590,27 @@ def owning(**options: Any) -> wp.Problem:
     return replace(problem(lambda: OwnLoss(**options), optimizer=sgd(1e-4)), loss=None, train=batches)
 
 
-def test_a_loss_of_the_models_own_is_probed_through_the_module_that_makes_the_logits() -> None:
+def test_a_loss_of_the_models_own_is_probed_by_other_logits_in_their_place() -> None:
     assert {"WP302", "WP504", "WP506"} <= set(wp.check(owning()).passed)
     assert "WP302" in wp.check(owning(std=10.0)).codes
     assert "WP506" in wp.check(owning(loss=F.nll_loss)).codes
 
 
-def test_logits_that_no_module_returns_leave_the_loss_unprobed() -> None:
+@pytest.mark.parametrize(
+    "moved", [lambda logits: logits + 0.0, lambda logits: logits[torch.arange(len(logits))]]
+)
+def test_logits_that_no_module_returns_are_probed_where_they_are_made(moved: Callable[..., Any]) -> None:
+    class Moved(OwnLoss):
+        def forward(self, x: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+            logits = moved(self.classifier(torch.relu(self.body(x))))
+            return {"loss": self.loss(logits, labels), "logits": logits}
+
+    assert {"WP302", "WP504", "WP506"} <= set(wp.check(replace(owning(), model=Moved())).passed)
+
+
+def test_logits_that_the_loss_does_not_read_leave_it_unprobed() -> None:
     made = owning()
     forward = made.model.forward
     made.model.forward = lambda x, labels: {k: v.clone() for k, v in forward(x, labels).items()}
     report = wp.check(made)
-    assert "no module" in next(s.reason for s in report.skipped if s.code == "WP504")
+    assert "does not depend" in next(s.reason for s in report.skipped if s.code == "WP504")

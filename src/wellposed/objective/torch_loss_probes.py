@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..errors import WellposedError
 from ..runtime.torch.batch import Batch
+from ..runtime.torch.replacing import Noting, Replacing
 from ..runtime.torch.session import ForwardPass, Runner, seed_everything
 from .result import ObjectiveProfile, OutputRange, Targets
 from .torch_broadcasting import broadcasting_pairs
@@ -159,9 +157,9 @@ def _profile_own_loss(
     common["needs"] = "pass loss=... and a model that returns the outputs"
     if o is None or not o.is_floating_point() or not bool(torch.isfinite(o).all()):
         return ObjectiveProfile(**common, reason=reason)
-    maker = _maker_of(runner, batch, seed=seed)
-    if maker is None:
-        return ObjectiveProfile(**common, reason=reason + ", and no module of it returns the very outputs")
+    call = _call_that_makes_outputs(runner, batch, seed=seed)
+    if call is None:
+        return ObjectiveProfile(**common, reason=reason + ", and no operation of it gives the very outputs")
 
     def evaluated() -> torch.Tensor:
         seed_everything(seed)
@@ -170,7 +168,7 @@ def _profile_own_loss(
         return loss
 
     def loss(values: torch.Tensor) -> torch.Tensor:
-        with _returning(maker, values):
+        with Replacing(call, values):
             return runner.without_gradients(evaluated)
 
     values = o.detach()
@@ -190,7 +188,7 @@ def _profile_own_loss(
     if confined is not None and confined.probabilities:
 
         def attached(outputs: torch.Tensor) -> torch.Tensor:
-            with _returning(maker, outputs):
+            with Replacing(call, outputs):
                 return evaluated()
 
         found["floor"] = floor_of(attached, values, lambda z: z, 1.0, few=True)
@@ -201,31 +199,16 @@ def _profile_own_loss(
     return ObjectiveProfile(**common, **found)
 
 
-def _maker_of(runner: Runner, batch: Batch, *, seed: int) -> nn.Module | None:
-    """The module whose forward returns the very tensor that the model puts out; None where there is none, or it runs more than once."""
-    returned: list[tuple[nn.Module, Any]] = []
-    hooks = [
-        m.register_forward_hook(lambda module, _, output: returned.append((module, output)))
-        for m in runner.modules
-    ]
-    try:
+def _call_that_makes_outputs(runner: Runner, batch: Batch, *, seed: int) -> int | None:
+    """The number of the torch function that gives the very tensor that the model puts out; None where none does."""
+
+    def noted() -> int | None:
         seed_everything(seed)
-        o = runner.without_gradients(lambda: runner.evaluate(batch)).tensor
-    finally:
-        for hook in hooks:
-            hook.remove()
-    makers = [module for module, output in returned if output is o]
-    runs = [module for module, _ in returned]
-    return makers[0] if makers and sum(m is makers[0] for m in runs) == 1 else None
+        with Noting() as calls:
+            o = runner.evaluate(batch).tensor
+        return None if o is None else calls.call_of(o)
 
-
-@contextmanager
-def _returning(module: nn.Module, values: torch.Tensor) -> Iterator[None]:
-    hook = module.register_forward_hook(lambda *_: values)
-    try:
-        yield
-    finally:
-        hook.remove()
+    return runner.without_gradients(noted)
 
 
 def _ignores_pairing(runner: Runner, free: FreeOutputs, given: Batch, seed: int) -> bool:
