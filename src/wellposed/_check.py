@@ -14,9 +14,9 @@ from .budget import checked as checked_budget
 from .errors import ArgumentError
 from .lazy import lazy
 from .limits import Limits
-from .measurements import Measured, measure
+from .measurements import Measured, MeasuringInterrupted, measure
 from .problem import Precision, Problem, problem_from
-from .report import Report, Severity
+from .report import CheckInterrupted, Report, Severity
 from .rules import RULES, matching
 from .rules.saved import judge
 from .rules.table import Rule
@@ -96,6 +96,8 @@ def check(
         When the problem cannot be measured at all; the message names the argument and the fix.
     UserCodeError
         When the model or the loss raises; ``__cause__`` is what it raised.
+    KeyboardInterrupt
+        After Ctrl-C; its ``report`` is the report so far.
 
     Examples
     --------
@@ -143,22 +145,27 @@ def _checked(
 
     traces: dict[str, None] = {}  # of every measuring, each once
 
-    def judged(budget: str | float) -> tuple[Report, Measured]:
-        measured = measure(
+    def looked_at(budget: str | float) -> Measured:
+        return measure(
             problem, limits, seed=seed, progress=progress, choose=lambda step: plan_for(budget, step)
         )
+
+    def judged(measured: Measured) -> Report:
         traces.update(dict.fromkeys(measured.traces))
         environment = _environment(problem, seed, time.perf_counter() - started, measured.plan)
-        report = judge(chosen, measured.results, limits, environment=environment, traces=tuple(traces))
-        return report, measured
+        return judge(chosen, measured.results, limits, environment=environment, traces=tuple(traces))
 
     with exclusive("wp.check", given.model, given.loss):
-        problem = torch_doors.opened(given)
-        report, measured = judged(budget)
-        accused = any(finding.severity is not Severity.NOTE for finding in report.findings)
-        if measured.plan not in (None, FULL) and (accused or measured.suspicious):
-            progress("looking with more steps at what is suspicious")
-            report, _ = judged(FULL.name)
+        problem, report = torch_doors.opened(given), None
+        try:
+            measured = looked_at(budget)
+            report = judged(measured)
+            accused = any(finding.severity is not Severity.NOTE for finding in report.findings)
+            if measured.plan not in (None, FULL) and (accused or measured.suspicious):
+                progress("looking with more steps at what is suspicious")
+                report = judged(looked_at(FULL.name))
+        except MeasuringInterrupted as stopped:
+            raise CheckInterrupted(report or judged(stopped.measured)) from stopped.__cause__
     return report
 
 

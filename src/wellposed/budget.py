@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,8 @@ QUICK = Plan(
     name="quick", steps=3, traced=1, held_out=1, compared=1, dropout_draws=3, settling_passes=1, settling_batches=2, cost=20
 )  # fmt: skip
 
+_WORTH_TELLING = 2.0  # seconds
+
 CHEAP_STEP = 0.01
 """Nominal seconds of a step up to which a normal check is a full one: it takes about a second then."""
 
@@ -68,6 +71,21 @@ class StepCost:
     """Seconds on a nominal machine, told from the operations of one trace."""
     measured: float
     """Seconds on this machine."""
+
+
+class Stages:
+    """Tells each stage as it begins, and how long all is still going to take, once that can be said."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._ends: float | None = None
+
+    def expect(self, seconds: float) -> None:
+        self._ends = time.perf_counter() + seconds
+
+    def __call__(self, stage: str) -> None:
+        left = 0.0 if self._ends is None else self._ends - time.perf_counter()
+        self._tell(f"{stage} (about {left:.0f} s left)" if left >= _WORTH_TELLING else stage)
 
 
 def nominal_seconds(trace: ModelTrace, shapes: Mapping[str, Sequence[int]]) -> float:

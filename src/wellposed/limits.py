@@ -131,6 +131,16 @@ class Limits:
     unreachable_share: float = _limit(
         0.1, unit="share of the achievable improvement", source="floors are found by descent to about 1 %"
     )
+    unreachable_of_directions: float = _limit(
+        0.95,
+        unit="share of the achievable improvement",
+        source="similarities from -1 to 1 in a softmax, not divided by any temperature, leave 0.91 out of reach for 65,000 rows",
+    )
+    summed_times: float = _limit(
+        100.0,
+        unit="gradient over gradient",
+        source="a sum over a batch beside a mean is as many times too large as the batch has rows",
+    )
     log_normaliser: float = _limit(
         1e-2, unit="|logsumexp|", source="log-probabilities give 0 to rounding; bf16 to 4e-3"
     )

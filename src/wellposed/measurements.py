@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from .budget import FULL, Plan, StepCost, nominal_seconds, numbers_written
+from .budget import FULL, Plan, Stages, StepCost, nominal_seconds, numbers_written
 from .gradcheck.custom_backward import check_custom_functions
 from .gradcheck.result import CustomBackwards
 from .inputs.duplicates import count_duplicates
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .objective import torch_connections as connections
     from .objective import torch_loss_probes as loss_probes
     from .objective import torch_padding as padding
+    from .objective import torch_targets
     from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
     from .runtime.torch import problem_forms, restore, trace
@@ -49,6 +50,7 @@ else:
     connections = lazy("wellposed.objective.torch_connections")
     loss_probes = lazy("wellposed.objective.torch_loss_probes")
     padding = lazy("wellposed.objective.torch_padding")
+    torch_targets = lazy("wellposed.objective.torch_targets")
     torch_batches = lazy("wellposed.runtime.torch.batches")
     trace = lazy("wellposed.runtime.torch.trace")
     problem_forms = lazy("wellposed.runtime.torch.problem_forms")
@@ -64,13 +66,13 @@ _PROBE_OUTPUTS = 1 << 20
 """Numbers that their outputs may have; descents on the outputs alone take some hundred evaluations of the loss."""
 _LEAST_PROBE_ROWS = 4
 
-Progress = Callable[[str], None]
 Result = TypeVar("Result")
 
 _NO_PARAMETERS = Unmeasured(
     reason="no trainable parameters were found: the check reads those of PyTorch modules",
     needs="give a torch.nn.Module; with Keras set KERAS_BACKEND=torch before importing keras",
 )
+_INTERRUPTED = Unmeasured(reason="the check was interrupted", needs="let it run to its end")
 _NO_TARGET_COUNTS = Unmeasured(
     reason="no target counts: all are codes that the loss leaves out, as -100",
     needs="give batches with targets that count",
@@ -88,7 +90,7 @@ class Context:
     problem: Problem
     limits: Limits
     seed: int
-    progress: Progress
+    progress: Stages
     runner: sessions.Runner
     batches: Sequence[Batch]
     """What the model is looked at with."""
@@ -150,22 +152,48 @@ class Measured:
     """Whether something calls for a short training that this plan leaves out."""
 
 
+class MeasuringInterrupted(KeyboardInterrupt):
+    """Ctrl-C while measurements were taken; everything of the user's is given back."""
+
+    def __init__(self, measured: Measured) -> None:
+        super().__init__()
+        self.measured = measured
+
+
 def measure(
-    problem: Problem, limits: Limits, *, seed: int, progress: Progress, choose: Callable[[StepCost], Plan]
+    problem: Problem,
+    limits: Limits,
+    *,
+    seed: int,
+    progress: Callable[[str], None],
+    choose: Callable[[StepCost], Plan],
 ) -> Measured:
-    """Take every measurement that this problem allows, in a scope that leaves no trace."""
+    """Take every measurement that this problem allows, in a scope that leaves no trace.
+
+    Raises
+    ------
+    MeasuringInterrupted
+        After Ctrl-C, with what had been measured.
+    """
     read = problem_forms.read_problem(problem)
     runner = sessions.Runner(read)
     scope = restore.preserved_problem(problem, says=False)
     results: dict[type, Any] = {}
-    with scope:
-        context = _context(read, runner, limits, seed, progress, choose)
-        for line in MEASUREMENTS:
-            _take(line, context, results)
+    try:
+        with scope:
+            context = _context(read, runner, limits, seed, Stages(progress), choose)
+            for line in MEASUREMENTS:
+                _take(line, context, results)
+    except KeyboardInterrupt as error:
+        raise MeasuringInterrupted(_measured(results, scope.traces)) from error
+    return _measured(results, scope.traces)
+
+
+def _measured(results: Mapping[type, Any], traces: tuple[str, ...]) -> Measured:
     first, others = measured(results, FirstPass), measured(results, Interventions)
     return Measured(
-        results={kind: results[kind] for kind in RESULTS},
-        traces=scope.traces,
+        results={kind: results.get(kind, _INTERRUPTED) for kind in RESULTS},
+        traces=traces,
         plan=None if first is None else first.plan,
         suspicious=others is not None and others.postponed,
     )
@@ -192,7 +220,7 @@ def _context(
     runner: sessions.Runner,
     limits: Limits,
     seed: int,
-    progress: Progress,
+    progress: Stages,
     choose: Callable[[StepCost], Plan],
 ) -> Context:
     progress("reading the data")
@@ -314,6 +342,7 @@ def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
         context.progress(
             f"about {plan.cost * step.measured:.0f} s: {plan.cost} steps of {step.measured:.2g} s"
         )
+    context.progress.expect(plan.cost * step.measured)
     if plan.traced > 1:
         others = context.batches[1 : plan.traced]
         traced |= trace.trace(runner, others, seed=seed + 1, precision=precision)
@@ -382,7 +411,7 @@ def usable_loss(context: Context, loss: InitialLoss, first: FirstPass) -> Usable
         return Unmeasured(
             reason="no loss was given, and the model returns none", needs=f"pass loss=...{pairs}"
         )
-    if loss_probes.no_target_counts(context.runner, context.batches, first.gradient_squares):
+    if torch_targets.no_target_counts(context.runner, context.batches, first.gradient_squares):
         return _NO_TARGET_COUNTS
     return UsableLoss()
 
@@ -413,7 +442,7 @@ def objective_of_all_rows(context: Context, probed: ObjectiveProfile) -> Objecti
     """Statistics of all targets at hand; their kind as the probe batch showed it."""
     if context.whole is None:
         return probed
-    whole = loss_probes.describe_targets(context.whole.targets, None)
+    whole = torch_targets.describe_targets(context.whole.targets, None)
     kind, per_row = probed.targets.kind, probed.targets.per_row
     return replace(probed, targets=replace(whole, kind=kind, per_row=per_row, rows=context.whole.rows))
 
@@ -575,8 +604,9 @@ def _loss_of_joined(context: Context, joined: Batch, parts: Sequence[Batch]) -> 
 def objective_after_training(
     context: Context, before: ObjectiveProfile, base: BaseTraining
 ) -> ObjectiveProfile:
-    constant = base.same_outputs_at_start and base.trained.same_outputs
-    return replace(before, constant_output=constant, later=base.trained.loss)
+    constant, later = base.same_outputs_at_start and base.trained.same_outputs, base.trained.loss
+    components = tuple(replace(component, later=later) for component in before.components)
+    return replace(before, constant_output=constant, later=later, components=components)
 
 
 def signals_after_training(

@@ -131,6 +131,14 @@ class Unmeasured:
     """What to pass or to change, so that it can be."""
 
 
+class CheckInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a check: `report` says what had been found, and what was not looked at."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self.report = report
+
+
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
     """How far the rules of one family came."""

@@ -219,6 +219,29 @@ def test_an_interrupt_exits_with_130_and_one_line(checked, tmp_path, capsys):
     assert capsys.readouterr().err == "interrupted\n"
 
 
+def test_an_interrupted_check_shows_the_report_so_far(tmp_path, capsys):
+    file = tmp_path / "stopped.py"
+    file.write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layer, self.calls = torch.nn.Linear(4, 3), [0]\n"
+        "    def forward(self, x):\n"
+        "        self.calls[0] += 1\n"
+        "        if self.calls[0] == 20:\n"
+        "            raise KeyboardInterrupt\n"
+        "        return self.layer(x)\n"
+        "x = torch.randn(64, 4)\n"
+        "problem = (Net(), torch.nn.functional.cross_entropy, (x, x[:, :3].argmax(1)))\n"
+    )
+
+    assert run("check", f"{file}:problem") == 130
+    printed = capsys.readouterr()
+    assert "the check was interrupted" in printed.out
+    assert printed.err == "interrupted\n"
+
+
 @pytest.fixture
 def table(tmp_path):
     rows = np.random.default_rng(0).normal(size=(50, 2)) * [1.0, 1000.0] + [0.0, 300.0]

@@ -145,3 +145,34 @@ def test_a_model_that_checks_itself_is_refused_by_name() -> None:
             return self.body(x)
 
     wp.measure_signals(Vain(), F.cross_entropy, small()[1])
+
+
+class Stopping(nn.Module):
+    """Raises what Ctrl-C raises when it is called the nth time."""
+
+    def __init__(self, nth: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3), nn.Softmax(1))
+        self.calls, self.nth = [0], nth
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls[0] += 1
+        if self.calls[0] == self.nth:
+            raise KeyboardInterrupt
+        return self.net(x)
+
+
+@pytest.mark.parametrize(("nth", "found"), [(1, ()), (30, ("WP501",))])
+def test_an_interrupted_check_says_what_it_had_found(nth: int, found: tuple[str, ...]) -> None:
+    model = Stopping(nth)
+    x = torch.randn(256, 4, generator=torch.Generator().manual_seed(0))
+    before, state = [p.tolist() for p in model.parameters()], torch.get_rng_state()
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        wp.check(model, F.cross_entropy, (x, x[:, :3].argmax(1)))
+    report = stopped.value.report  # pyright: ignore[reportAttributeAccessIssue]
+    assert report.codes[:1] == found
+    assert "the check was interrupted" in {s.reason for s in report.skipped}
+    assert not report
+    assert [p.tolist() for p in model.parameters()] == before
+    assert torch.equal(torch.get_rng_state(), state)

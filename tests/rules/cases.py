@@ -23,7 +23,10 @@ from .problems import (
     FEATURES,
     Cubed,
     Rounded,
+    TwoHeads,
     TwoInputs,
+    TwoViews,
+    Variational,
     adam,
     applying,
     changed,
@@ -178,6 +181,13 @@ def loaded(*, in_order: bool) -> Problem:
     return replace(sound, train=torch.utils.data.DataLoader(rows, batch_size=16, shuffle=not in_order))
 
 
+def normalised_by_batch(*, of: int) -> Problem:
+    x = inputs(240)
+    rows = torch.utils.data.TensorDataset(x, classes_of(x))
+    sound = problem(with_middle(lambda: nn.BatchNorm1d(32)))
+    return replace(sound, train=torch.utils.data.DataLoader(rows, batch_size=of, shuffle=True))
+
+
 class NextToken(nn.Module):
     """Mean of the tokens so far, or of all of them."""
 
@@ -259,6 +269,40 @@ def rooted(eps: float) -> Callable[[Tensor], Tensor]:
 
 # --- the cases
 
+
+def two_views(weight: float) -> Problem:
+    """A classifier whose features of two views are to be alike, or apart with a negative weight."""
+
+    def loss(outputs: tuple[Tensor, Tensor, Tensor], targets: Tensor) -> Tensor:
+        logits, one, other = outputs
+        return F.cross_entropy(logits, targets) + weight * F.mse_loss(one, other)
+
+    x = inputs()
+    views = x, x + 0.3 * inputs(seed=1)
+    return problem(TwoViews, loss, (views, classes_of(x)), optimizer=adam())
+
+
+def autoencoder(reduced: Callable[[Tensor], Tensor]) -> Problem:
+    """A variational one with an averaged reconstruction, and its divergence reduced in some way."""
+
+    def loss(outputs: tuple[Tensor, Tensor, Tensor], targets: Tensor) -> Tensor:
+        again, mean, log_var = outputs
+        return F.mse_loss(again, targets) + reduced(-0.5 * (1 + log_var - mean**2 - log_var.exp()))
+
+    return problem(Variational, loss, (inputs(400), inputs(400)), optimizer=adam())
+
+
+def two_tasks(*, forgotten: bool) -> Problem:
+    """Classes and a value, each with a head; the term of the second may be forgotten."""
+
+    def loss(outputs: tuple[Tensor, Tensor], targets: dict[str, Tensor]) -> Tensor:
+        kind = F.cross_entropy(outputs[0], targets["kind"])
+        return kind if forgotten else kind + F.mse_loss(outputs[1], targets["value"])
+
+    x = inputs()
+    return problem(TwoHeads, loss, (x, {"kind": classes_of(x), "value": sums_of(x)}), optimizer=adam())
+
+
 SICK: dict[str, Builder] = {
     "WP001": lambda: problem(loss=with_a_secret_draw),
     "WP002": lambda: problem(mlp(last=lambda: nn.Hardtanh(-1e30, 0)), log_of_probabilities),
@@ -290,6 +334,7 @@ SICK: dict[str, Builder] = {
     "WP208": lambda: problem(loss=tiny, precision="fp16"),
     "WP209": lambda: problem(applying(rooted(0.0))),
     "WP210": lambda: problem(with_middle(lambda: nn.Dropout(0.99))),
+    "WP211": lambda: normalised_by_batch(of=2),
     "WP301": lambda: problem(mlp(draw=constant(0.05))),
     "WP302": lambda: problem(mlp(draw=normal(2.0)), optimizer=sgd(1e-3)),
     "WP401": lambda: problem(applying(lambda x: Cubed.apply(x, 0.5))),
@@ -304,6 +349,9 @@ SICK: dict[str, Builder] = {
     "WP505": lambda: regression(scale=100.0, optimizer=sgd()),
     "WP506": lambda: problem(loss=F.nll_loss),
     "WP507": lambda: problem(mlp(FEATURES, 32, 4), data=(inputs(), 1 + classes_of(inputs()))),
+    "WP508": lambda: two_views(weight=-0.5),
+    "WP509": lambda: two_tasks(forgotten=True),
+    "WP510": lambda: autoencoder(lambda kl: kl.sum()),
     "WP601": lambda: problem(applying(torch.detach)),
     "WP602": holding_only_the_head,
     "WP603": lambda: problem(applying(mixing_the_batch)),
@@ -408,6 +456,7 @@ HEALTHY: dict[str, Builder] = {
     "WP208": half_precision,
     "WP209": lambda: problem(applying(rooted(1e-6))),
     "WP210": with_dropout,
+    "WP211": lambda: normalised_by_batch(of=16),
     "WP301": zero_head,
     "WP302": narrow_rectified,
     "WP401": custom_backward,
@@ -420,6 +469,9 @@ HEALTHY: dict[str, Builder] = {
     "WP505": regression_of_unit_scale,
     "WP506": log_probabilities,
     "WP507": sound,
+    "WP508": lambda: two_views(weight=0.5),
+    "WP509": lambda: two_tasks(forgotten=False),
+    "WP510": lambda: autoencoder(lambda kl: kl.sum() / 1000),
     "WP601": frozen_backbone,
     "WP602": frozen_backbone,
     "WP603": batch_normalised,

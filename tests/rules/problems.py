@@ -133,6 +133,45 @@ def applying(function: Callable[[Tensor], Tensor]) -> Callable[[], nn.Sequential
     return with_middle(lambda: Applied(function))
 
 
+class TwoViews(nn.Module):
+    """Logits of one view, and the features of both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(FEATURES, 32), nn.ReLU(), nn.Linear(32, 16))
+        self.head = nn.Linear(16, CLASSES)
+
+    def forward(self, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return self.head(self.body(one)), self.body(one), self.body(other)
+
+
+class Variational(nn.Module):
+    """The input again, and mean and log-variance of its code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.log_var = nn.Linear(FEATURES, 4), nn.Linear(FEATURES, 4)
+        self.decoder = nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, FEATURES))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, log_var = self.mean(x), self.log_var(x)
+        code = mean + torch.randn_like(mean) * (0.5 * log_var).exp()
+        return self.decoder(code), mean, log_var
+
+
+class TwoHeads(nn.Module):
+    """Logits and a value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(FEATURES, 32), nn.ReLU())
+        self.kind, self.value = nn.Linear(32, CLASSES), nn.Linear(32, 1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.body(x)
+        return self.kind(h), self.value(h)
+
+
 class TwoInputs(nn.Module):
     def __init__(self, *, uses_second: bool) -> None:
         super().__init__()

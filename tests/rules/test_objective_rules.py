@@ -550,12 +550,23 @@ def test_a_residual_that_is_to_vanish_has_no_start_to_compare_with() -> None:
     assert "WP302" not in report.codes, str(report)
 
 
-def test_a_scale_is_not_judged_where_no_output_stands_out() -> None:
-    def loss(outputs: tuple[torch.Tensor, torch.Tensor], y: torch.Tensor) -> torch.Tensor:
-        return F.cross_entropy(outputs[0], y) + 0.4 * F.cross_entropy(outputs[1], y)
+def both_heads(outputs: tuple[torch.Tensor, torch.Tensor], y: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(outputs[0], y) + 0.4 * F.cross_entropy(outputs[1], y)
 
+
+def the_heads_together(outputs: tuple[torch.Tensor, torch.Tensor], y: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(outputs[0] + outputs[1], y)
+
+
+def test_the_start_of_each_output_that_has_a_term_of_its_own_is_judged() -> None:
+    model = Returning(lambda o, _: (o, 0.01 * o), std=5.0)
+    report = wp.check(problem(lambda: model, both_heads, optimizer=sgd(1e-4)))
+    assert [f.where for f in report.findings if f.code == "WP302"] == ["outputs[0]"]
+
+
+def test_a_scale_is_not_judged_where_no_output_has_a_term_of_its_own() -> None:
     model = Returning(lambda o, _: (o, 2 * o), std=5.0)
-    report = wp.check(problem(lambda: model, loss, optimizer=sgd(1e-4)))
+    report = wp.check(problem(lambda: model, the_heads_together, optimizer=sgd(1e-4)))
     (skipped,) = (s for s in report.skipped if s.code == "WP302")
     assert "none stands out" in skipped.reason
 

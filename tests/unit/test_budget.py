@@ -12,7 +12,7 @@ from torch import nn
 import wellposed as wp
 from wellposed import _check as checking
 from wellposed import budget, measurements
-from wellposed.budget import FULL, LEAN, QUICK, StepCost, checked, nominal_seconds, plan_for
+from wellposed.budget import FULL, LEAN, QUICK, Stages, StepCost, checked, nominal_seconds, plan_for
 from wellposed.errors import ArgumentError
 from wellposed.runtime.torch.batch import Batch
 from wellposed.runtime.torch.restore import preserved
@@ -125,3 +125,17 @@ def test_a_lean_check_finds_what_a_full_one_finds(monkeypatch, change: str) -> N
     full = wp.check(sick, budget="thorough")
     assert lean.codes == full.codes
     assert not lean.ok
+
+
+def test_stages_tell_what_is_left_once_it_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("wellposed.budget.time.perf_counter", lambda: now[0])
+    told: list[str] = []
+    stages = Stages(told.append)
+    stages("first")
+    stages.expect(60.0)
+    now[0] += 20.4
+    stages("second")
+    now[0] += 39.0
+    stages("third")
+    assert told == ["first", "second (about 40 s left)", "third"]

@@ -190,10 +190,15 @@ def check(spec: str, form: str, output: Path | None, force: bool, verbose: bool,
     with printing.users_code(spec, machine=form == "json"):
         problem = _load(spec)
         refuse_overwriting_code(output, spec)
-        with printing.progress() as tell:
-            report = _check.check(
-                problem, progress=tell, **{k: v for k, v in options.items() if v is not None}
-            )
+        try:
+            with printing.progress() as tell:
+                report = _check.check(
+                    problem, progress=tell, **{k: v for k, v in options.items() if v is not None}
+                )
+        except reports.CheckInterrupted as stopped:
+            if form == "text":
+                _show_report(stopped.report.addressed(spec), form, verbose=verbose)
+            raise
         report = report.addressed(spec)
     if output:
         save(output, f"{report.to_json()}\n".encode(), force=force, **arguments.REPORT)

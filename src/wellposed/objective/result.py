@@ -46,6 +46,55 @@ class Targets:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SubtractedTerm:
+    """A term that the loss subtracts, that has a floor of its own, and without which the loss would have one."""
+
+    outputs: tuple[str, ...]
+    """Those that it reads."""
+    lowest: float
+    """What the loss had come down to when descent on free outputs stopped; it fell on."""
+    floor: float
+    """The floor of the loss with this term added."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectionFloors:
+    """What the loss can come to where every output that it reads keeps one length, as embeddings that are compared by their angles."""
+
+    outputs: tuple[str, ...]
+    free: float | None
+    """With outputs of any length; None where it falls without bound."""
+    kept: float | None
+    """With outputs of the length that the model gives them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummedTerm:
+    """What is summed over the batch and has no targets, beside a term with targets that is averaged."""
+
+    outputs: tuple[str, ...]
+    """Those that it reads."""
+    times: float
+    """Norm of its gradient over that of the averaged term, on the parameters that both reach, at initialization."""
+    rows: int
+    """Of the batch by which that was measured."""
+
+
+Role = Literal["of a head", "weights", "unknown"]
+"""What an unread tensor of the targets is there for: for an output that the loss does not read either, or to weight samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnreadTarget:
+    """A tensor of the targets that varies and that the loss does not depend on, to the bit."""
+
+    name: str
+    role: Role = "unknown"
+    output: str = ""
+    """The output that it fits and that the loss does not read either."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ObjectiveProfile:
     """The loss as a function of the outputs, probed with the user's own targets.
 
@@ -93,6 +142,18 @@ class ObjectiveProfile:
     """Why the loss could not be probed beyond its value; None when it could."""
     needs: str = ""
     """What to pass or to change, so that it can be probed."""
+    components: tuple[ObjectiveProfile, ...] = ()
+    """The same of each other output that the loss compares with a tensor of the targets; `output_at` names it, as ``outputs[1]``."""
+    unexamined: tuple[str, ...] = ()
+    """Other outputs whose part of the loss depends on targets and could not be probed by itself."""
+    directions: DirectionFloors | None = None
+    """None where the loss reads outputs of several lengths."""
+    unread: tuple[UnreadTarget, ...] | None = None
+    """Tensors of the targets, among others that the loss reads; None where that was not asked."""
+    summed: SummedTerm | None = None
+    """None where the loss has no such terms."""
+    subtracted: tuple[SubtractedTerm, ...] | None = None
+    """Terms with the wrong sign; None where the loss was not taken apart."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -232,17 +232,7 @@ def train_eval_gap(runner: Runner, batches: Sequence[Batch], *, passes: int, see
     tracked = [
         m for m in runner.modules if isinstance(m, _BATCH_NORMS) and m.track_running_stats and m.training
     ]
-    before = {m: m.running_mean.clone() for m in tracked if m.running_mean is not None}
-    counted = {m: m.num_batches_tracked.clone() for m in before if m.num_batches_tracked is not None}
-    mean_loss(runner, batches[:1], seed=seed)
-    still = [
-        m
-        for m, mean in before.items()
-        # Not those that did not run at all.
-        if not (m in counted and bool((m.num_batches_tracked == counted[m]).all()))
-        if (m.running_mean is not None and torch.equal(m.running_mean, mean))
-        or (m.momentum is not None and m.momentum < _STANDING_STILL)
-    ]
+    still = _standing_still(runner, tracked, batches[0], seed=seed)
     for module in tracked:
         if module not in still:
             module.momentum = None  # cumulative: settles in as many passes as there are batches
@@ -260,6 +250,25 @@ def train_eval_gap(runner: Runner, batches: Sequence[Batch], *, passes: int, see
         "gap_error": float(gaps.std(ddof=1)) / len(gaps) ** 0.5 if len(gaps) > 2 else None,
         "frozen_statistics": tuple(names[m] for m in still),
     }
+
+
+def _standing_still(runner: Runner, tracked: Sequence[Any], batch: Batch, *, seed: int) -> list[nn.Module]:
+    """The norms whose running mean a batch does not move, or hardly: it is put elsewhere first, for it may have arrived already."""
+    means = {m: m.running_mean.clone() for m in tracked if m.running_mean is not None}
+    counted = {m: m.num_batches_tracked.clone() for m in means if m.num_batches_tracked is not None}
+    for module, mean in means.items():
+        module.running_mean.copy_(mean + 1)
+    mean_loss(runner, [batch], seed=seed)
+    still = [
+        m
+        for m, mean in means.items()
+        # Not those that did not run at all.
+        if not (m in counted and bool((m.num_batches_tracked == counted[m]).all()))
+        if torch.equal(m.running_mean, mean + 1) or (m.momentum is not None and m.momentum < _STANDING_STILL)
+    ]
+    for module in still:
+        module.running_mean.copy_(means[module])
+    return still
 
 
 def _modes_agree(runner: Runner, batch: Batch, *, seed: int) -> bool:

@@ -174,6 +174,7 @@ RULES: tuple[Rule, ...] = (
     ),
     _rule("WP209", "non-finite-origin", SignalProfile, _E, signals.non_finite_origin),
     _rule("WP210", "noise-dominates", SignalProfile, _W, signals.noise_dominates, limits=("noise",)),
+    _rule("WP211", "norm-over-few", SignalProfile, _W, signals.norm_over_few),
     _rule("WP301", "symmetric-weights", TrainingProfile, _E, signals.symmetric_weights),
     _rule(
         "WP302",
@@ -222,7 +223,7 @@ RULES: tuple[Rule, ...] = (
         ObjectiveProfile,
         _E,
         objective.output_range,
-        limits=("unreachable_share",),
+        limits=("unreachable_of_directions", "unreachable_share"),
         core=True,
     ),
     _rule("WP504", "loss-sign", ObjectiveProfile, _E, objective.loss_sign, core=True),
@@ -251,6 +252,9 @@ RULES: tuple[Rule, ...] = (
         core=True,
     ),
     _rule("WP507", "unused-output", TargetProfile, _N, objective.unused_output, limits=("rarest_class",)),
+    _rule("WP508", "loss-term-sign", ObjectiveProfile, _W, objective.loss_term_sign),
+    _rule("WP509", "unread-target", ObjectiveProfile, _W, objective.unread_target),
+    _rule("WP510", "summed-term", ObjectiveProfile, _W, objective.summed_term, limits=("summed_times",)),
     _rule(
         "WP601", "disconnected-parameter", WiringProfile, _E, connections.disconnected_parameter, core=True
     ),
@@ -302,8 +306,9 @@ RESULTS: tuple[type, ...] = tuple(dict.fromkeys(rule.judges for rule in RULES))
 
 CAUSAL_ORDER: tuple[str, ...] = (
     # what goes in, what is asked for, what the weights are, what flows, what the optimizer does: each can cause what stands after it
-    "WP106", "WP610", "WP103", "WP112", "WP114", "WP115", "WP506", "WP504", "WP501", "WP503", "WP101", "WP102", "WP505", "WP301", "WP401",
-    "WP209", "WP204", "WP202", "WP205", "WP201", "WP203", "WP502", "WP302", "WP208", "WP210", "WP606", "WP603", "WP604", "WP601", "WP611", "WP602", "WP605", "WP612",
+    "WP106", "WP610", "WP103", "WP112", "WP114", "WP115", "WP506", "WP504", "WP508", "WP510", "WP501", "WP503", "WP509", "WP101", "WP102", "WP505",
+    "WP301", "WP401", "WP211", "WP209", "WP210", "WP204", "WP202", "WP205", "WP201", "WP203", "WP502", "WP302", "WP208", "WP606", "WP603", "WP604",
+    "WP601", "WP611", "WP602", "WP605", "WP612",
     "WP609", "WP607", "WP206", "WP207", "WP608", "WP002", "WP109", "WP113", "WP507", "WP111", "WP108", "WP105", "WP001", "WP402", "WP403",
     "WP107", "WP104",
 )  # fmt: skip

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import wraps
 
 from ..limits import Limits
-from ..objective.result import LabelProfile, ObjectiveProfile, TargetProfile
+from ..objective.result import DirectionFloors, LabelProfile, ObjectiveProfile, TargetProfile
 from ..report import Severity
 from .table import Defect, Judgement, NoVerdict
 
 _FEW_CLASSES = 2.0  # in a batch; samplers for metric learning put more into each
 _FEW_ROWS = 8  # a constant prediction of fewer rows knows them by heart
+
+
+JudgeObjective = Callable[[ObjectiveProfile, Limits], Iterator[Judgement]]
+
+
+def of_every_output(judge: JudgeObjective) -> JudgeObjective:
+    """Judge the output that the targets belong to, and each other one that the loss compares with targets."""
+
+    @wraps(judge)
+    def judged(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+        if profile.reason is None or not profile.components or profile.unexamined:
+            yield from judge(profile, limits)
+        for component in profile.components:
+            for judgement in judge(component, limits):
+                named = isinstance(judgement, Defect)
+                yield replace(judgement, where=component.output_at) if named else judgement
+
+    return judged
 
 
 def stochastic_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
@@ -43,6 +63,7 @@ def non_finite_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judge
 _NOTHING_TO_LEARN = 1e-6  # of the start's excess: what descent on free outputs leaves over
 
 
+@of_every_output
 def initial_loss(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     """A start is sick where it is clearly worse than knowing nothing and than a constant, and the steps do not mend it."""
     constant, uninformed = profile.constant, profile.uninformed
@@ -106,6 +127,7 @@ def _initial_loss_limit(profile: ObjectiveProfile, reference: float, limits: Lim
     )
 
 
+@of_every_output
 def double_softmax(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     confined = profile.output_range
     if profile.targets.kind not in ("classes", "binary") or confined is None:
@@ -134,6 +156,14 @@ def double_softmax(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgem
 
 
 def output_range(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.directions is not None:
+        yield from _range_of_directions(profile, profile.directions, limits)
+    if profile.directions is None or profile.reason is None or profile.components:
+        yield from _range_of_each(profile, limits)
+
+
+@of_every_output
+def _range_of_each(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     confined = profile.output_range
     if confined is None:
         yield from _unprobed(profile)
@@ -162,6 +192,26 @@ def output_range(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgemen
             why="a class whose logit is clipped gets no gradient, and a unit clipped for all samples never learns",
             fix=f"remove the final {confined.operation}: logits may be negative",
             severity=None,
+        )
+
+
+def _range_of_directions(
+    profile: ObjectiveProfile, directions: DirectionFloors, limits: Limits
+) -> Iterator[Judgement]:
+    """A temperature of 1 hurts and is trained with; one that leaves next to nothing to learn is turned upside down."""
+    share = lost_share(replace(profile, floor=directions.free, confined_floor=directions.kept))
+    if share is None and profile.reason is not None:
+        yield NoVerdict(reason="what outputs of any length can reach is not known", outcome="inconclusive")
+    elif share is not None and share > limits.unreachable_of_directions:
+        yield Defect(
+            where=" and ".join(directions.outputs),
+            summary=f"outputs of one length come to a loss of {directions.kept:.4g} at best (it starts at {profile.initial:.4g}, free outputs reach {directions.free:.3g})",
+            quantity="share of the achievable improvement that is out of reach",
+            measured=share,
+            limit=limits.unreachable_of_directions,
+            why="their similarities lie so close together that a softmax over them is nearly even, whatever the weights",
+            fix="divide the similarities by a temperature below 1 (0.05 to 0.5), or multiply them by its inverse",
+            confidence="confirmed",
         )
 
 
@@ -199,6 +249,7 @@ def constant_output(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judge
         )
 
 
+@of_every_output
 def loss_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     right, wrong = profile.at_targets, profile.away
     if right is None or wrong is None or not math.isfinite(right + wrong):
@@ -222,6 +273,7 @@ def loss_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
         )
 
 
+@of_every_output
 def wrong_loss_input(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     o, y = profile.output_shape, profile.target_shape
     if profile.pairing_ignored and o != y and profile.targets.kind in ("values", "binary"):
@@ -248,6 +300,85 @@ def wrong_loss_input(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judg
         )
     else:
         yield from _unprobed(profile)
+
+
+def loss_term_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.subtracted is None:
+        yield NoVerdict(
+            reason=profile.reason or "the loss could not be taken apart into terms", needs=profile.needs
+        )
+        return
+    for term in profile.subtracted:
+        read = " and ".join(term.outputs)
+        yield Defect(
+            where="loss",
+            summary=f"the loss subtracts a term of {read} that grows without bound: descent on free outputs comes to {term.lowest:.4g} and falls on; with the term added it ends at {term.floor:.4g}",
+            quantity="lowest loss that descent on free outputs came to",
+            measured=term.lowest,
+            limit=term.floor,
+            why="the term has a floor of its own, as a distance has, and the loss is driven away from it: in the end it outgrows all other terms",
+            fix="add the term, or bound what is subtracted (a margin, outputs of unit length)",
+            confidence="confirmed",
+        )
+
+
+def summed_term(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    term = profile.summed
+    if term is None:
+        yield NoVerdict(
+            reason="no term is summed over the batch beside one that is averaged", outcome="not applicable"
+        )
+    elif term.times > limits.summed_times:
+        yield Defect(
+            where="loss",
+            summary=f"what the loss asks of {' and '.join(term.outputs)} alone is summed over the batch, and what it asks by the targets is averaged: its gradient is {term.times:.3g} times as large with {term.rows} rows",
+            quantity="gradient of the summed terms over that of the averaged ones",
+            measured=term.times,
+            limit=limits.summed_times,
+            why="the parameters that both reach follow the summed term alone, and how much depends on the batch size: a posterior collapses onto its prior",
+            fix="reduce both alike: sum over the features of a row, and take the mean over rows of either",
+            confidence="confirmed",
+        )
+
+
+def unread_target(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.unread is None:
+        yield NoVerdict(reason="the targets are one tensor for one output", outcome="not applicable")
+        return
+    for target in profile.unread:
+        if target.role == "of a head":
+            yield _unread(
+                target.name,
+                f"the loss reads neither these targets nor {target.output}, which they fit",
+                why="a head and its targets are there and no term of the loss compares them: the head stays at its random start",
+                fix="add its term to the loss (a zip ends with the shorter list), or leave the head and its targets out",
+            )
+        elif target.role == "weights":
+            yield _unread(
+                target.name,
+                "the loss does not read these weights: it stays the same to the bit whatever they are",
+                why="every sample counts alike, also those of weight 0, whose targets may be junk",
+                fix="multiply the losses of the rows (reduction='none') by them before the mean, or leave them out of the targets",
+            )
+    unknown = [t.name for t in profile.unread if t.role == "unknown"]
+    if unknown:
+        yield replace(
+            _unread(
+                unknown[0],
+                "the loss does not read this part of the targets"
+                + (f", nor {len(unknown) - 1} others" if len(unknown) > 1 else ""),
+                why="right for what is only carried along; a mask or weights would be without effect",
+                fix="if it is meant to count, use it in the loss",
+            ),
+            severity=Severity.NOTE,
+        )
+
+
+def _unread(name: str, summary: str, *, why: str, fix: str) -> Defect:
+    return Defect(
+        where=name, summary=summary, quantity="change of the loss when its rows change places",
+        measured=0.0, limit=0.0, why=why, fix=fix, confidence="confirmed",
+    )  # fmt: skip
 
 
 def class_imbalance(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:

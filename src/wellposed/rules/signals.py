@@ -244,6 +244,27 @@ def noise_dominates(profile: SignalProfile, limits: Limits) -> Iterator[Judgemen
         )
 
 
+def norm_over_few(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
+    few = [x for x in profile.layers if 1 <= x.normalised_over <= 2]
+    if few:
+        first = few[0]
+        lost = first.normalised_over == 1
+        yield Defect(
+            where=first.name,
+            summary=f"{first.kind} normalises over {'one value' if lost else 'two values'} at a time"
+            + (f"; {len(few)} such layers" if len(few) > 1 else ""),
+            quantity="values to a mean and a variance",
+            measured=float(first.normalised_over),
+            limit=2.0,
+            why="what it gives is its bias, whatever comes in: nothing passes"
+            if lost
+            else "two values always become -1 and +1: how large they were, and how far apart, is lost",
+            fix="give batches of more rows (16 or more for a batch norm), or normalise over other axes: LayerNorm over the features, GroupNorm",
+            severity=Severity.ERROR if lost else None,
+            confidence="confirmed",
+        )
+
+
 def symmetric_weights(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
     equal = [u for u in profile.updates if u.rows_equal and (u.movement > 0 or u.rms == 0)]
     if equal:

@@ -125,6 +125,8 @@ class ModuleOutput:
     """Those where its slope is below 1 % of its largest."""
     rectified: bool = False
     """Whether a rectifier reads it."""
+    normalised_over: int = 0
+    """Most values over which this normalization layer took a mean and a variance; 0 for other layers."""
 
     def __or__(self, other: ModuleOutput) -> ModuleOutput:
         same_units = self.alive is not None and other.alive is not None and self.units == other.units
@@ -138,6 +140,7 @@ class ModuleOutput:
             squashed=self.squashed + other.squashed,
             flat=self.flat + other.flat,
             rectified=self.rectified or other.rectified,
+            normalised_over=max(self.normalised_over, other.normalised_over),
         )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ def _signal(name: str, layer: ModuleOutput) -> LayerSignal:
         squashing=layer.squashing,
         has_parameters=layer.has_parameters,
         rectified=layer.rectified,
+        normalised_over=layer.normalised_over,
     )
 
 

@@ -41,6 +41,8 @@ class LayerSignal:
     has_parameters: bool = True
     rectified: bool = False
     """Whether a rectifier (ReLU and its kin, exactly flat on one side) follows."""
+    normalised_over: int = 0
+    """Of a normalization layer: the most values over which it took a mean and a variance; 0 for other layers."""
     line: str | None = None
     """Where the user's code calls it, as ``"net.py:41"``; None where torch's own modules alone do."""
 

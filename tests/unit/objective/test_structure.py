@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import wellposed as wp
-from wellposed.objective.torch_connections import future_leak, unused_slices
+from wellposed.objective.torch_connections import future_leak, train_eval_gap, unused_slices
 from wellposed.runtime.torch.batch import Batch
 from wellposed.runtime.torch.restore import preserved
 from wellposed.runtime.torch.session import Runner
@@ -204,3 +204,17 @@ def test_dead_units_are_no_unused_slice() -> None:
     with torch.no_grad():
         model[0].bias[:16] = -50.0
     assert unused(model) == []
+
+
+@pytest.mark.parametrize(
+    ("momentum", "still"), [(0.1, False), (0.997, False), (1.0, False), (None, False), (0.0, True)]
+)
+def test_statistics_that_have_arrived_do_not_stand_still(momentum: float | None, still: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6, momentum=momentum), nn.Linear(6, 1))
+    x = torch.randn(32, 4)
+    for _ in range(200):
+        model(x)
+    runner = Runner(wp.Problem(model=model, loss=nn.functional.mse_loss))
+    found = train_eval_gap(runner, [Batch(args=(x,), targets=x[:, :1])], passes=1, seed=0)
+    assert found["frozen_statistics"] == (("1",) if still else ())

@@ -30,6 +30,7 @@ from ..model_trace import (
 )
 from .attention import attention_rows
 from .batch import Batch, is_dense, tensors_in
+from .norms import values_per_statistic
 from .recorder import INPUT, Recorder, function_name
 from .session import Runner, clear_gradients, main_tensor, outputs_without_gradients, seed_everything
 
@@ -208,6 +209,7 @@ class _Module:
     squashed: int = 0
     flat: int = 0
     rectified: bool = False
+    normalised_over: int = 0
 
 
 class _Call(NamedTuple):
@@ -343,6 +345,7 @@ class _Tracer(Recorder):
         seen = self._modules.get(module)
         if seen is None:
             seen = self._modules[module] = _Module(module, _line_of_user())
+        seen.normalised_over = max(seen.normalised_over, values_per_statistic(module, tensor))
         position = self.position_of(tensor)
         operation = self._ordered[position] if position is not None and position != INPUT else None
         made = operation.latest if operation is not None else None
@@ -504,6 +507,7 @@ class _Tracer(Recorder):
             squashed=seen.squashed,
             flat=seen.flat,
             rectified=seen.rectified,
+            normalised_over=seen.normalised_over,
         )
 
 

@@ -1,0 +1,443 @@
+"""Losses of several outputs and several targets: the faulty part is named, and none of what people train is accused."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import wellposed as wp
+
+from .heads import CLASSES, SIGNS, VALUES, Heads, X, flat, profiled, said
+
+Out = dict[str, Tensor]
+TWO = {"kind": CLASSES, "value": VALUES}
+
+
+def two_tasks(out: Out, y: Out) -> Tensor:
+    return F.cross_entropy(out["kind"], y["kind"]) + F.mse_loss(out["value"], y["value"])
+
+
+def softmax(o: Tensor) -> Tensor:
+    return o.softmax(-1)
+
+
+# What is compared with what
+
+
+def test_each_output_is_a_component_with_the_target_that_it_is_compared_with() -> None:
+    profile = profiled(Heads(kind=3, value=(1, flat)), two_tasks, TWO)
+    assert [(c.output_at, c.targets.kind) for c in profile.components] == [
+        ("outputs.kind", "classes"),
+        ("outputs.value", "values"),
+    ]
+    assert profile.unexamined == ()
+
+
+def test_a_matrix_of_targets_is_its_columns_where_there_is_an_output_for_each() -> None:
+    class Listed(Heads):
+        def forward(self, x: Tensor) -> Any:
+            return list(super().forward(x).values())
+
+    def loss(out: list[Tensor], y: Tensor) -> Tensor:
+        return F.mse_loss(out[0], y[:, 0]) + F.binary_cross_entropy_with_logits(out[1], y[:, 1])
+
+    profile = profiled(Listed(a=(1, flat), b=(1, flat)), loss, torch.stack([VALUES, SIGNS], 1))
+    assert [(c.output_at, c.targets.kind) for c in profile.components] == [
+        ("outputs[0]", "values"),
+        ("outputs[1]", "binary"),
+    ]
+
+
+def test_outputs_that_enter_one_term_together_are_not_judged_apart() -> None:
+    def gated(out: Out, y: Tensor) -> Tensor:
+        return F.mse_loss(out["gate"] * out["a"] + (1 - out["gate"]) * out["b"], y)
+
+    profile = profiled(Heads(gate=(1, lambda o: flat(o).sigmoid()), a=(1, flat), b=(1, flat)), gated, VALUES)
+    assert profile.components == ()
+    assert set(profile.unexamined) == {"outputs.gate", "outputs.a", "outputs.b"}
+
+
+# The faulty part of several
+
+
+def test_a_head_that_ends_in_a_softmax_is_named() -> None:
+    assert said(Heads(kind=(3, softmax), value=(1, flat)), two_tasks, TWO) == [("WP501", "outputs.kind")]
+
+
+def test_a_head_that_cannot_reach_its_targets_is_named() -> None:
+    assert said(Heads(kind=3, value=(1, lambda o: flat(o).relu())), two_tasks, TWO) == [
+        ("WP503", "outputs.value")
+    ]
+
+
+def test_a_term_that_broadcasts_is_named() -> None:
+    def loss(out: Out, y: Out) -> Tensor:
+        return F.cross_entropy(out["kind"], y["kind"]) + ((out["value"] - y["value"]) ** 2).mean()
+
+    assert said(Heads(kind=3, value=1), loss, TWO) == [("WP506", "outputs.value")]
+
+
+def test_one_broadcasting_term_of_two_on_the_same_output_is_named() -> None:
+    def loss(out: Tensor, y: Tensor) -> Tensor:
+        return (out.squeeze(1) - y).abs().mean() + ((out - y) ** 2).mean()
+
+    assert said(nn.Linear(6, 1), loss, VALUES) == [("WP506", "outputs")]
+
+
+def test_terms_of_means_over_the_batch_do_not_broadcast() -> None:
+    def loss(out: Tensor, y: Tensor) -> Tensor:
+        return (
+            F.l1_loss(out.squeeze(1), y) + (out.mean() - y.mean()) ** 2 - 0.01 * (out.var() - y.var()).abs()
+        )
+
+    assert said(nn.Linear(6, 1), loss, VALUES) == []
+
+
+def test_raw_outputs_for_log_probabilities_are_named() -> None:
+    def loss(out: Out, y: Out) -> Tensor:
+        return F.nll_loss(out["kind"], y["kind"]) + F.mse_loss(out["value"], y["value"])
+
+    assert ("WP506", "outputs.kind") in said(Heads(kind=3, value=(1, flat)), loss, TWO)
+
+
+def test_a_negated_term_is_named() -> None:
+    def loss(out: Out, y: Out) -> Tensor:
+        return F.mse_loss(out["value"], y["value"]) - F.cross_entropy(out["kind"], y["kind"])
+
+    assert said(Heads(kind=3, value=(1, flat)), loss, TWO)[0] == ("WP504", "outputs.kind")
+
+
+@pytest.mark.parametrize("reduced", [lambda d: d.mean(), lambda d: d.sum(1).mean()])
+def test_a_distance_that_is_subtracted_is_found(reduced: Any) -> None:
+    def loss(out: Out, y: Tensor) -> Tensor:
+        return F.cross_entropy(out["kind"], y) - 0.5 * reduced((out["a"] - out["b"]) ** 2)
+
+    assert said(Heads(kind=3, a=4, b=4), loss, CLASSES) == [("WP508", "loss")]
+
+
+def test_a_distance_that_is_subtracted_in_each_row_is_found() -> None:
+    def loss(out: Out, y: Tensor) -> Tensor:
+        rows = F.cross_entropy(out["kind"], y, reduction="none")
+        rows -= 0.1 * (out["a"] - out["b"]).abs().sum(1)
+        return rows.mean()
+
+    assert said(Heads(kind=3, a=4, b=4), loss, CLASSES) == [("WP508", "loss")]
+
+
+def test_a_forgotten_head_and_its_targets_are_found() -> None:
+    def loss(out: Out, y: Out) -> Tensor:
+        return F.cross_entropy(out["kind"], y["kind"])
+
+    assert said(Heads(kind=3, value=(1, flat)), loss, TWO) == [("WP509", "targets.value")]
+
+
+@pytest.mark.parametrize("name", ["weight", "sample_weight"])
+def test_weights_that_are_not_used_are_found(name: str) -> None:
+    def loss(out: Out, y: Out) -> Tensor:
+        return F.cross_entropy(out["kind"], y["kind"])
+
+    assert said(Heads(kind=3), loss, {"kind": CLASSES, name: SIGNS}) == [("WP509", f"targets.{name}")]
+
+
+def test_what_is_only_carried_along_in_the_targets_is_a_note() -> None:
+    def loss(out: Out, y: Out) -> Tensor:
+        return F.cross_entropy(out["kind"], y["kind"])
+
+    targets = {"kind": CLASSES, "id": torch.arange(len(X)), "weight": 60 + 10 * SIGNS}
+    assert said(Heads(kind=3), loss, targets) == []
+    assert said(Heads(kind=3), loss, targets, notes=True) == [("WP509", "targets.id")]
+
+
+def test_hidden_features_among_the_outputs_are_no_forgotten_head() -> None:
+    class WithFeatures(Heads):
+        def forward(self, x: Tensor) -> Out:
+            h = self.body(x)
+            return {"kind": self.heads["kind"](h), "features": h}
+
+    def loss(out: Out, y: Out) -> Tensor:
+        return F.cross_entropy(out["kind"], y["kind"])
+
+    targets = {"kind": CLASSES, "attributes": torch.randn(len(X), 16)}
+    assert said(WithFeatures(kind=3), loss, targets) == []
+
+
+def test_two_views_that_read_no_target_carry_what_they_like() -> None:
+    targets = {"kind": CLASSES, "weight": SIGNS}
+    assert said(Heads(a=4, b=4), contrastive, targets, notes=True) == []
+
+
+@pytest.mark.parametrize(
+    ("reduced", "accused"),
+    [
+        (lambda kl, again: kl.sum() + again.mean(), True),
+        (lambda kl, again: kl.sum() / len(X) + again.mean(), False),
+        (lambda kl, again: kl.sum() + again.sum(), False),
+        (lambda kl, again: 1e-4 * kl.sum() + again.mean(), False),
+        (lambda kl, again: kl.sum(1).mean() + again.mean(), False),
+        (lambda kl, again: 0.01 * kl.mean() + again.sum(), False),
+    ],
+)
+def test_a_divergence_that_is_summed_beside_a_mean_is_found(reduced: Any, accused: bool) -> None:
+    class Autoencoder(Heads):
+        def forward(self, x: Tensor) -> Out:
+            h = self.body(x)
+            mean, log_var = self.heads["mean"](h), self.heads["log_var"](h)
+            code = mean + torch.randn_like(mean) * (0.5 * log_var).exp()
+            return {"again": self.decoder(code), "mean": mean, "log_var": log_var}
+
+    def loss(out: Out, y: Tensor) -> Tensor:
+        mean, log_var = out["mean"], out["log_var"]
+        kl = -0.5 * (1 + log_var - mean**2 - log_var.exp())
+        return reduced(kl, (out["again"] - y) ** 2)
+
+    model = Autoencoder(mean=4, log_var=4)
+    model.decoder = nn.Linear(4, 6)
+    assert said(model, loss, X) == ([("WP510", "loss")] if accused else [])
+
+
+def unit(o: Tensor) -> Tensor:
+    return F.normalize(o, dim=1)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "accused"), [(0.05, False), (0.5, False), (1.0, False), (10.0, True), (100.0, True)]
+)
+def test_a_temperature_that_levels_all_similarities_is_found(temperature: float, accused: bool) -> None:
+    def loss(out: Out, y: Tensor) -> Tensor:
+        return F.cross_entropy(out["a"] @ out["b"].T / temperature, y)
+
+    found = said(Heads(a=(4, unit), b=(4, unit)), loss, torch.arange(len(X)))
+    assert found == ([("WP503", "outputs.a and outputs.b")] if accused else [])
+
+
+# What people train
+
+
+def detector(out: Out, y: Out) -> Tensor:
+    """Classes and boxes, the boxes where there is an object."""
+    there = y["there"] > 0
+    boxes = F.smooth_l1_loss(out["box"][there], y["box"][there])
+    seen = F.binary_cross_entropy_with_logits(out["there"], y["there"])
+    return F.cross_entropy(out["kind"][there], y["kind"][there]) + 5 * boxes + seen
+
+
+def actor_critic(out: Out, y: Out) -> Tensor:
+    advantage = y["return"] - out["value"].detach()
+    policy = torch.distributions.Categorical(logits=out["policy"])
+    actor = -(policy.log_prob(y["action"]) * advantage).mean()
+    return actor + 0.5 * F.mse_loss(out["value"], y["return"]) - 0.01 * policy.entropy().mean()
+
+
+def logged_policy(out: Out, y: Out) -> Tensor:
+    """A policy gradient with advantages of both signs among the targets."""
+    return (F.cross_entropy(out["policy"], y["action"], reduction="none") * y["advantage"]).mean()
+
+
+def clipped_policy(out: Out, y: Out) -> Tensor:
+    ratio = (F.log_softmax(out["policy"], 1).gather(1, y["action"][:, None])[:, 0] - y["old"]).exp()
+    clipped = torch.min(ratio * y["advantage"], ratio.clamp(0.8, 1.2) * y["advantage"])
+    return -clipped.mean() + 0.5 * F.mse_loss(out["value"], y["return"])
+
+
+def variational(out: Out, y: Tensor) -> Tensor:
+    mean, log_var = out["mean"], out["log_var"]
+    divergence = -0.5 * (1 + log_var - mean**2 - log_var.exp()).sum(1).mean()
+    return F.mse_loss(out["again"], y) + 0.1 * divergence
+
+
+def evidence_bound(out: Out, y: Tensor) -> Tensor:
+    likelihood = torch.distributions.Normal(out["again"], 1.0).log_prob(y).sum(1)
+    prior = torch.distributions.Normal(0.0, 1.0)
+    posterior = torch.distributions.Normal(out["mean"], (0.5 * out["log_var"]).exp())
+    return -(likelihood - torch.distributions.kl_divergence(posterior, prior).sum(1)).mean()
+
+
+def quantised(out: Out, y: Tensor) -> Tensor:
+    commitment = F.mse_loss(out["z"], out["code"].detach())
+    return F.mse_loss(out["again"], y) + F.mse_loss(out["code"], out["z"].detach()) + 0.25 * commitment
+
+
+def contrastive(out: Out, y: Tensor) -> Tensor:
+    alike = F.normalize(out["a"], dim=1) @ F.normalize(out["b"], dim=1).T / 0.1
+    return F.cross_entropy(alike, torch.arange(len(alike)))
+
+
+def contrastive_by_hand(out: Out, y: Tensor) -> Tensor:
+    alike = out["a"] @ out["b"].T
+    return torch.logsumexp(alike, 1).mean() - alike.diagonal().mean()
+
+
+def margin_pairs(out: Out, y: Tensor) -> Tensor:
+    distance = (out["a"] - out["b"]).norm(dim=1)
+    return (y * distance**2 + (1 - y) * (1 - distance).relu() ** 2).mean()
+
+
+def deep_supervision(out: Out, y: Tensor) -> Tensor:
+    return F.cross_entropy(out["kind"], y) + 0.3 * F.cross_entropy(out["early"], y)
+
+
+def mixture(out: Out, y: Tensor) -> Tensor:
+    each = torch.distributions.Normal(out["mean"], out["log_std"].exp()).log_prob(y[:, None])
+    return -torch.logsumexp(out["weight"].log_softmax(1) + each, 1).mean()
+
+
+def gaussian(out: Out, y: Tensor) -> Tensor:
+    return (0.5 * (y - out["mean"]) ** 2 * (-out["log_var"]).exp() + 0.5 * out["log_var"]).mean()
+
+
+def uncertain_tasks(out: Out, y: Out) -> Tensor:
+    kind, value = F.cross_entropy(out["kind"], y["kind"]), F.mse_loss(out["value"], y["value"])
+    s = out["log_var"].mean(0)
+    return (-s[0]).exp() * kind + s[0] + (-s[1]).exp() * value + s[1]
+
+
+def distillation(out: Out, y: Out) -> Tensor:
+    soft = F.kl_div(F.log_softmax(out["kind"], 1), y["teacher"].softmax(1), reduction="batchmean")
+    return 0.3 * F.cross_entropy(out["kind"], y["kind"]) + 0.7 * soft
+
+
+def masked(out: Out, y: Out) -> Tensor:
+    return ((out["value"] - y["value"]) ** 2 * y["mask"]).sum() / y["mask"].sum()
+
+
+def quantiles(out: Out, y: Tensor) -> Tensor:
+    def pinball(o: Tensor, q: float) -> Tensor:
+        return torch.max(q * (y - o), (q - 1) * (y - o)).mean()
+
+    return pinball(out["low"], 0.1) + pinball(out["middle"], 0.5) + pinball(out["high"], 0.9)
+
+
+def energy_score(out: Out, y: Tensor) -> Tensor:
+    """Two draws: what they differ by is subtracted, and their distances to the target outgrow it."""
+    near = (out["a"] - y).abs().mean() + (out["b"] - y).abs().mean()
+    return near - (out["a"] - out["b"]).abs().mean()
+
+
+def critic(out: Out, y: Tensor) -> Tensor:
+    return out["fake"].mean() - out["real"].mean() + 0.001 * out["real"].square().mean()
+
+
+def disagreeing_classifiers(out: Out, y: Tensor) -> Tensor:
+    apart = (out["kind"].softmax(1) - out["early"].softmax(1)).abs().mean()
+    return deep_supervision(out, y) - apart
+
+
+def alike_with_a_confidence_penalty(out: Out, y: Tensor) -> Tensor:
+    p = out["kind"].softmax(1)
+    entropy = -(p * p.clamp_min(1e-9).log()).sum(1).mean()
+    return (
+        F.cross_entropy(out["kind"], y) - 0.1 * entropy - 0.5 * F.cosine_similarity(out["a"], out["b"]).mean()
+    )
+
+
+def decorrelated(out: Out, y: Tensor) -> Tensor:
+    """A variance as a mean of squares less the square of the mean."""
+    spread = out["a"].square().mean() - out["a"].mean().square()
+    return F.cross_entropy(out["kind"], y) + 0.1 * spread
+
+
+def ctc(out: Out, y: Out) -> Tensor:
+    steps = out["steps"].view(len(X), 8, 4).log_softmax(2).transpose(0, 1)
+    lengths = torch.full((len(X),), 8)
+    return F.ctc_loss(steps, y["text"], lengths, y["length"])
+
+
+TEXT = torch.randint(1, 4, (len(X), 3), generator=torch.Generator().manual_seed(1))
+HEALTHY = {
+    "two tasks": (Heads(kind=3, value=(1, flat)), two_tasks, TWO),
+    "detector": (Heads(kind=3, box=4, there=(1, flat)), detector, {"kind": CLASSES, "box": X[:, :4], "there": SIGNS}),
+    "actor-critic": (Heads(policy=3, value=(1, flat)), actor_critic, {"action": CLASSES, "return": VALUES}),
+    "logged policy": (Heads(policy=3), logged_policy, {"action": CLASSES, "advantage": VALUES - 0.5}),
+    "clipped policy": (
+        Heads(policy=3, value=(1, flat)), clipped_policy,
+        {"action": CLASSES, "advantage": VALUES, "old": torch.full((len(X),), -math.log(3)), "return": VALUES},
+    ),
+    "variational": (Heads(again=6, mean=2, log_var=2), variational, X),
+    "evidence bound": (Heads(again=6, mean=6, log_var=6), evidence_bound, X),
+    "quantised": (Heads(again=6, z=4, code=4), quantised, X),
+    "contrastive": (Heads(a=4, b=4), contrastive, CLASSES),
+    "contrastive by hand": (Heads(a=4, b=4), contrastive_by_hand, CLASSES),
+    "pairs with a margin": (Heads(a=4, b=4), margin_pairs, SIGNS),
+    "deep supervision": (Heads(kind=3, early=3), deep_supervision, CLASSES),
+    "mixture": (Heads(weight=3, mean=3, log_std=3), mixture, VALUES),
+    "gaussian": (Heads(mean=(1, flat), log_var=(1, flat)), gaussian, VALUES),
+    "uncertain tasks": (Heads(kind=3, value=(1, flat), log_var=2), uncertain_tasks, TWO),
+    "distillation": (Heads(kind=3), distillation, {"kind": CLASSES, "teacher": X[:, :3] * 2}),
+    "masked": (Heads(value=(1, flat)), masked, {"value": VALUES, "mask": SIGNS}),
+    "quantiles": (Heads(low=(1, flat), middle=(1, flat), high=(1, flat)), quantiles, VALUES),
+    "energy score": (Heads(a=(1, flat), b=(1, flat)), energy_score, VALUES),
+    "critic": (Heads(real=(1, flat), fake=(1, flat)), critic, SIGNS),
+    "disagreeing classifiers": (Heads(kind=3, early=3), disagreeing_classifiers, CLASSES),
+    "confidence penalty": (Heads(kind=3, a=4, b=4), alike_with_a_confidence_penalty, CLASSES),
+    "a variance in two terms": (Heads(kind=3, a=4), decorrelated, CLASSES),
+    "ctc": (Heads(steps=32), ctc, {"text": TEXT, "length": torch.full((len(X),), 3)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_what_people_train_is_not_accused(name: str) -> None:
+    model, loss, targets = HEALTHY[name]
+    assert said(model, loss, targets) == []
+
+
+def test_a_step_against_a_network_that_the_optimizer_leaves_out_is_not_accused() -> None:
+    def loss(out: Out, y: Out) -> Tensor:
+        return F.cross_entropy(out["kind"], y["kind"]) - 0.1 * F.mse_loss(out["value"], y["value"])
+
+    model = Heads(kind=3, value=(1, flat))
+    held = [*model.body.parameters(), *model.heads["kind"].parameters()]
+    assert profiled(model, loss, TWO, optimizer=torch.optim.SGD(held, 0.1)).subtracted is None
+    assert profiled(model, loss, TWO).subtracted
+
+
+def test_outputs_that_the_model_keeps_bounded_may_be_driven_apart() -> None:
+    def loss(out: Out, y: Tensor) -> Tensor:
+        return F.cross_entropy(out["kind"], y) - 0.1 * F.mse_loss(out["a"], out["b"])
+
+    bounded = Heads(kind=3, a=(4, unit), b=(4, unit))
+    assert said(bounded, loss, CLASSES) == []
+
+
+def test_one_output_with_one_target_has_no_components() -> None:
+    profile = profiled(nn.Linear(6, 3), F.cross_entropy, CLASSES)
+    assert (profile.components, profile.unexamined, profile.unread) == ((), (), None)
+
+
+def test_a_sum_over_many_steps_is_no_sum_of_terms() -> None:
+    def loss(out: Out, y: Tensor) -> Tensor:
+        total = F.cross_entropy(out["kind"], y)
+        for _ in range(2000):
+            total = total - 1e-4 * (out["a"] - out["b"]).square().mean()
+        return total
+
+    def doubling(out: Out, y: Tensor) -> Tensor:
+        total = F.cross_entropy(out["kind"], y)
+        for _ in range(60):
+            total = (total + total) / 2
+        return total
+
+    assert said(Heads(kind=3, a=4, b=4), loss, CLASSES) == []
+    assert said(Heads(kind=3), doubling, CLASSES) == []
+
+
+def test_a_loss_that_is_another_one_in_each_call_is_not_taken_apart() -> None:
+    calls = iter(range(10**6))
+
+    def loss(out: Out, y: Out) -> Tensor:
+        return two_tasks(out, y) * (1 + next(calls) / 100)
+
+    profile = profiled(Heads(kind=3, value=(1, flat)), loss, TWO)
+    assert (profile.components, profile.unread, profile.subtracted) == ((), None, None)
+
+
+def test_a_report_of_several_outputs_can_be_saved_and_judged_again() -> None:
+    targets = {"kind": CLASSES, "value": VALUES, "weight": SIGNS}
+    report = wp.check(Heads(kind=(3, softmax), value=(1, flat)), two_tasks, (X, targets))
+    again = wp.Report.from_json(report.to_json()).judged()
+    assert {"WP501", "WP509"} <= set(report.codes)
+    assert [str(f) for f in again.findings] == [str(f) for f in report.findings]
