@@ -337,12 +337,16 @@ def _own_loss(problem: Problem) -> Problem:
     named = {p.name for p in _parameters(model)}
     if not named & set(TARGET_KEYS):
         return problem
+    by_name = replace(problem, model=_OwnLoss(model))
     try:
         batch = _first_batch(problem)
+        key = target_key(batch.whole) if isinstance(batch.whole, dict) else None
+        if key not in named or not isinstance(batch.targets, torch.Tensor):
+            return problem
+        Runner(replace(by_name, optimizer=None)).evaluate(batch)
     except WellposedError:
         return problem  # said again where the data are read for good
-    key = target_key(batch.whole) if isinstance(batch.whole, dict) else None
-    return replace(problem, model=_OwnLoss(model)) if key in named else problem
+    return by_name
 
 
 def _function(problem: Problem) -> Problem:
