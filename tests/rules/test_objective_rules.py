@@ -614,3 +614,36 @@ def test_logits_that_the_loss_does_not_read_leave_it_unprobed() -> None:
     made.model.forward = lambda x, labels: {k: v.clone() for k, v in forward(x, labels).items()}
     report = wp.check(made)
     assert "does not depend" in next(s.reason for s in report.skipped if s.code == "WP504")
+
+
+# WP501 where the softmax is no layer
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda o, y: F.cross_entropy(o.softmax(1), y),
+        lambda o, y: F.cross_entropy(o.softmax(1)[:, :3].contiguous().view(-1, 3), y, label_smoothing=0.1),
+        lambda o, y: F.nll_loss(F.log_softmax(F.softmax(o, 1), 1), y),
+        lambda o, y: -torch.distributions.Categorical(logits=o.softmax(1)).log_prob(y).mean(),
+        lambda o, y: F.binary_cross_entropy_with_logits(o.sigmoid(), F.one_hot(y, 3).float()),
+    ],
+)
+def test_a_squashing_inside_the_loss_is_found(loss: Any) -> None:
+    assert wp.check(problem(loss=loss)).codes[:1] == ("WP501",)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        F.cross_entropy,
+        lambda o, y: F.nll_loss(o.softmax(1).clamp(min=1e-9).log(), y),
+        lambda o, y: F.cross_entropy(10 * o.softmax(1), y),  # sharpened, as similarities are
+        lambda o, y: F.kl_div(
+            F.log_softmax(o, 1), (5 * F.one_hot(y, 3).float()).softmax(1), reduction="batchmean"
+        ),
+        lambda o, y: F.cross_entropy(o, y) + 0.1 * (o.softmax(1) * F.log_softmax(o, 1)).sum(1).mean(),
+    ],
+)
+def test_one_squashing_or_another_is_no_second_one(loss: Any) -> None:
+    assert "WP501" not in wp.check(problem(loss=loss)).codes

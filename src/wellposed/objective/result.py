@@ -134,6 +134,8 @@ class ObjectiveProfile:
     output_shape: tuple[int, ...] = ()
     target_shape: tuple[int, ...] = ()
     output_rms: float | None = None
+    squashed_twice: str | None = None
+    """``"softmax"`` or ``"sigmoid"`` where its output goes, as it is, into an operation that applies the same to logits."""
     constant_output: bool = False
     """Whether every sample gets the same outputs to rounding, before and after the short training."""
     output_at: str = "loss"

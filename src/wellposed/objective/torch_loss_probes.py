@@ -24,6 +24,7 @@ from .torch_components import (
 from .torch_descent import finite_value, floor_of, value_of
 from .torch_directions import direction_floors
 from .torch_outputs import FreeOutputs, Loss, free_outputs, ramp, range_of
+from .torch_squashed_twice import squashed_twice
 from .torch_summed_terms import summed_term
 from .torch_targets import axis_of_classes, describe_targets, rms
 from .torch_terms import subtracted_terms
@@ -44,6 +45,7 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
     difference = abs(float(again.detach()) - initial) if again is not None and math.isfinite(initial) else 0.0
     given = batch if runner.transform is None else runner.transform(batch)
     common: dict[str, Any] = {"initial": initial, "repeat_difference": difference}
+    common["squashed_twice"] = None if again is None else squashed_twice(again)
     if runner.problem.loss is None:
         return _profile_own_loss(runner, batch, evaluation, common, seed=seed)
     free = free_outputs(runner, evaluation.outputs, batch, given.targets, seed=seed)

@@ -34,6 +34,7 @@ _RANGES = {
 
 
 # Operations that only rearrange their single input, and so pass its range on.
+_REARRANGED = 12  # times in a row, at most
 _REARRANGING = (
     "View",
     "Reshape",
@@ -215,21 +216,23 @@ def _with_attributes(value: Any, attributes: dict[str, Any]) -> Any:
 
 def range_of(outputs: torch.Tensor) -> OutputRange | None:
     """The range that the last real operation of the graph confines the outputs to, confirmed by their values."""
-    node: Any = outputs.grad_fn
-    for _ in range(12):
-        if node is None:
-            return None
-        name = type(node).__name__
-        for prefix, (operation, low, high) in _RANGES.items():
-            if name.startswith(prefix) and operation:
-                if operation == "hardtanh":
-                    low, high = float(node._saved_min_val), float(node._saved_max_val)
-                slack = 1e-5
-                o = outputs.detach()
-                confirmed = float(o.min()) >= low - slack and float(o.max()) <= high + slack
-                return OutputRange(operation=operation, low=low, high=high) if confirmed else None
-        if not any(part in name for part in _REARRANGING) or len(node.next_functions) != 1:
-            return None
+    node = before_rearranging(outputs.grad_fn)
+    for prefix, (operation, low, high) in _RANGES.items():
+        if type(node).__name__.startswith(prefix):
+            if operation == "hardtanh":
+                low, high = float(node._saved_min_val), float(node._saved_max_val)
+            slack = 1e-5
+            o = outputs.detach()
+            confirmed = float(o.min()) >= low - slack and float(o.max()) <= high + slack
+            return OutputRange(operation=operation, low=low, high=high) if confirmed else None
+    return None
+
+
+def before_rearranging(node: Any) -> Any:
+    """The last node behind this one, itself included, that does more than rearrange a single input."""
+    for _ in range(_REARRANGED):
+        if not any(part in type(node).__name__ for part in _REARRANGING) or len(node.next_functions) != 1:
+            return node
         node = node.next_functions[0][0]
     return None
 

@@ -129,6 +129,24 @@ def _initial_loss_limit(profile: ObjectiveProfile, reference: float, limits: Lim
 
 @of_every_output
 def double_softmax(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
+    judgements = list(_confined_twice(profile, limits))
+    inner = profile.squashed_twice
+    if inner is None or any(isinstance(judgement, Defect) for judgement in judgements):
+        yield from judgements
+        return
+    yield Defect(
+        where="loss",
+        summary=f"the output of a {inner} goes into an operation that takes logits and applies a {inner} of its own",
+        quantity=f"times that a {inner} is applied",
+        measured=2.0,
+        limit=1.0,
+        why="probabilities are squashed a second time: the loss cannot fall to where it should, and gradients are weak",
+        fix=f"hand the loss what goes into the {inner}",
+        confidence="confirmed",
+    )
+
+
+def _confined_twice(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     confined = profile.output_range
     if profile.targets.kind not in ("classes", "binary") or confined is None:
         if confined is not None and profile.targets.kind == "other":
