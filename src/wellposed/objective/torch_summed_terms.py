@@ -25,10 +25,12 @@ def summed_term(runner: Runner, seen: Dependence) -> SummedTerm | None:
     if not all(len(o) == len(seen.targets.tensors[0]) for o in seen.outputs.tensors):
         return None
     try:
-        once = _contributions(seen, _once(seen), {})
+        once = _contributions(seen, _leaves(seen.outputs.detached), {})
         if len(once) < 2:
             return None
-        twice = _contributions(seen, _doubled(_once(seen)), _doubled(dict(enumerate(seen.targets.tensors))))
+        outputs = _leaves([torch.cat([o, o]) for o in seen.outputs.detached])
+        targets = {i: torch.cat([t, t]) for i, t in enumerate(seen.targets.tensors)}
+        twice = _contributions(seen, outputs, targets)
         if len(once) != len(twice):
             return None
         growth = [_growth(one, two) for one, two in zip(once, twice, strict=True)]
@@ -37,12 +39,8 @@ def summed_term(runner: Runner, seen: Dependence) -> SummedTerm | None:
         return None
 
 
-def _once(seen: Dependence) -> dict[int, torch.Tensor]:
-    return {i: o.clone().requires_grad_() for i, o in enumerate(seen.outputs.detached)}
-
-
-def _doubled(tensors: Tensors) -> dict[int, torch.Tensor]:
-    return {i: torch.cat([t, t]) for i, t in tensors.items()}
+def _leaves(outputs: Sequence[torch.Tensor]) -> dict[int, torch.Tensor]:
+    return {i: o.clone().requires_grad_() for i, o in enumerate(outputs)}
 
 
 def _contributions(seen: Dependence, outputs: Tensors, targets: Tensors) -> list[torch.Tensor]:
@@ -82,7 +80,7 @@ def _together(gradients: list[list[torch.Tensor]], terms: list[int]) -> list[tor
 
 def _gradients(seen: Dependence, targets: Tensors) -> list[list[torch.Tensor]]:
     """Of every term by every output."""
-    outputs = _once(seen)
+    outputs = _leaves(seen.outputs.detached)
     leaves = list(outputs.values())
     return [gradients_of(term, leaves) for term in _contributions(seen, outputs, targets)]
 
