@@ -1063,7 +1063,7 @@ def warmup_from_zero():
 
 
 class ClosedGates(nn.Module):
-    """Forty residual blocks whose gates start at zero."""
+    """Sixteen residual blocks whose gates start at zero."""
 
     def __init__(self):
         super().__init__()
@@ -1095,16 +1095,19 @@ def rezero_gates():
 def zero_head_prior_bias():
     """Zero weights and the prior's log-odds as the bias of the head; 6 % positives."""
     x, y, xv, yv = digits()
-    y, yv = ((part == 8) & (torch.arange(len(part)) % 10 < 6) for part in (y, yv))
+
+    def thinned(x, y):
+        keep = (y != 8) | (torch.arange(len(y)) % 10 < 6)
+        return x[keep], (y[keep] == 8).float()
+
     model = nn.Sequential(nn.Linear(64, 64), nn.GELU(), nn.Linear(64, 1), nn.Flatten(0))
     nn.init.zeros_(model[2].weight)
     nn.init.constant_(model[2].bias, math.log(0.06 / 0.94))
-    keep, keep_v = ~((y == 0) & (torch.arange(len(y)) < 0)), torch.ones(len(yv), dtype=torch.bool)
     return dict(
         model=model,
         loss=nn.BCEWithLogitsLoss(),
-        train=(x[keep], y[keep].float()),
-        validation=(xv[keep_v], yv[keep_v].float()),
+        train=thinned(x, y),
+        validation=thinned(xv, yv),
         optimizer=adam(model, lr=2e-3),
     )
 
