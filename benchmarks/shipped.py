@@ -5,7 +5,8 @@
     python -m benchmarks.shipped [transformers|timm] [--count 60] [--budget normal] [--only NAME ...]
 
 Needs ``pip install transformers`` or ``pip install timm``, which no other benchmark does. Configurations are made small (two layers, 64 wide)
-and drawn at random; timm's smallest models come as they are, with 10 classes. The data can be learned: texts that count up, sentences
+and drawn at random; timm's models of at most 12 million parameters
+come as they are. The data can be learned: texts that count up, sentences
 named by their first token, images with a pattern for each class. A model that cannot be built so, or whose own training step raises,
 is left out and counted. ``!`` is an error, a warning or an exception of ours.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import multiprocessing
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +32,7 @@ import wellposed as wp
 WORKERS, SECONDS = 2, 300
 ROWS, LONGEST, VOCABULARY, CLASSES, BATCH = 256, 32, 128, 5, 16
 PAD, MASK = 0, 1
+_MOST_PARAMETERS = 12e6
 SMALL = {
     "vocab_size": VOCABULARY, "hidden_size": 64, "d_model": 64, "n_embd": 64, "dim": 64, "embedding_size": 64, "emb_dim": 64,
     "num_hidden_layers": 2, "n_layer": 2, "n_layers": 2, "num_layers": 2, "encoder_layers": 2, "decoder_layers": 2, "num_decoder_layers": 2,
@@ -136,22 +139,27 @@ def transformers_problem(name: str) -> dict[str, Any]:
 # --- timm
 
 
+_SMALL_BY_NAME = re.compile("atto|femto|pico|nano|tiny|mini|small|xxs|xs|lite|_s($|_)|18|26|_050|_b0|_t($|_)")
+
+
 def timm_names() -> list[str]:
-    """The first model of each family, in alphabetical order, then the second."""
+    """A small model of each family as far as their names tell, in alphabetical order, then a second one."""
     timm: Any = importlib.import_module("timm")
     families: dict[str, list[str]] = {}
-    for name in timm.list_models():
+    for name in sorted(timm.list_models(), key=lambda n: (not _SMALL_BY_NAME.search(n), n)):
         families.setdefault(name.split("_")[0], []).append(name)
     longest = max(map(len, families.values()))
-    return [names[i] for i in range(longest) for names in families.values() if i < len(names)]
+    return [names[i] for i in range(longest) for _, names in sorted(families.items()) if i < len(names)]
 
 
 def timm_problem(name: str) -> dict[str, Any]:
     timm: Any = importlib.import_module("timm")
+    with torch.device("meta"):
+        count = sum(p.numel() for p in timm.create_model(name).parameters())
+    if count > _MOST_PARAMETERS:
+        raise ValueError(f"{count / 1e6:.0f} million parameters")
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=CLASSES)
-    if sum(p.numel() for p in model.parameters()) > 30e6:
-        raise ValueError("more than 30 million parameters")
     size = model.default_cfg["input_size"][-1]
     size = size if model.default_cfg.get("fixed_input_size") else min(size, 96)
     rows = TensorDataset(*images(size))

@@ -33,19 +33,24 @@ class Plan:
     """Passes in which running statistics settle, before train and eval mode are compared."""
     settling_batches: int
     """Batches of each such pass."""
+    searched: int
+    """Forward passes that look for the largest stable rate."""
     cost: int
     """Of the whole check, in training steps of the problem, about: what `benchmarks.check_cost` shows."""
 
 
 FULL = Plan(
-    name="thorough", steps=STEPS, traced=TRACED_BATCHES, held_out=4, compared=2, dropout_draws=8, settling_passes=10, settling_batches=8, cost=75
+    name="thorough", steps=STEPS, traced=TRACED_BATCHES, held_out=4, compared=2, dropout_draws=8, settling_passes=10, settling_batches=8, searched=8,
+    cost=75,
 )  # fmt: skip
 """What the limits of the rules are calibrated with."""
 LEAN = Plan(
-    name="normal", steps=10, traced=1, held_out=2, compared=1, dropout_draws=3, settling_passes=2, settling_batches=2, cost=30
+    name="normal", steps=10, traced=1, held_out=2, compared=1, dropout_draws=3, settling_passes=2, settling_batches=2, searched=6,
+    cost=30,
 )  # fmt: skip
 QUICK = Plan(
-    name="quick", steps=3, traced=1, held_out=1, compared=1, dropout_draws=3, settling_passes=1, settling_batches=2, cost=20
+    name="quick", steps=3, traced=1, held_out=1, compared=1, dropout_draws=3, settling_passes=1, settling_batches=2, searched=0,
+    cost=20,
 )  # fmt: skip
 
 _WORTH_TELLING = 2.0  # seconds

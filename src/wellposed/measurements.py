@@ -506,7 +506,8 @@ def base_training(
     ignored, same_outputs = _ignored(context), _gives_same_outputs(context, batches=plan.compared)
     run = training_runs.short_training(
         runner, context.trained_on, context.held_out[: plan.held_out], steps=plan.steps, seed=context.seed,
-        before=first.trace, traced=plan.traced, change=training_runs.at_base_rate if facts.warming_up else None,
+        before=first.trace, traced=plan.traced, searched=plan.searched,
+        change=training_runs.at_base_rate if facts.warming_up else None,
         and_then=lambda later: trained.append(_on_the_trained_copy(context, first, loss, later)),
     )  # fmt: skip
     return BaseTraining(
@@ -566,6 +567,7 @@ def training(
     return TrainingProfile(
         outcome=base.run.outcome, steps=base.plan.steps, optimizer=facts.name, learning_rate=facts.rate,
         weight_decay=facts.weight_decay, warming_up=facts.warming_up, updates=base.run.updates,
+        stable_rate=None if base.run.stable is None or facts.warming_up else base.run.stable * facts.rate,
         constant_loss=_held_out_constant(context, probed.constant, held_out, most_rows),
     )  # fmt: skip
 

@@ -123,10 +123,16 @@ def update_too_large(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
         quantity="held-out loss after the steps",
         measured=base.end,
         limit=best.start,
-        why=f"steps overshoot: the first one changes a weight by {_first_step(profile):.2g} of its size",
+        why=f"steps overshoot: the first one changes a weight by {_first_step(profile):.2g} of its size{_times_stable(profile)}",
         fix=f"divide the learning rate by {divisor}; check that the loss is a mean over the batch, not a sum",
         confidence="confirmed",
     )
+
+
+def _times_stable(profile: TrainingProfile) -> str:
+    if profile.stable_rate is None or profile.learning_rate <= profile.stable_rate:
+        return ""
+    return f", at {profile.learning_rate / profile.stable_rate:.2g} times the largest rate at which it does not raise the loss of its own batch"
 
 
 def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:

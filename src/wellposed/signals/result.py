@@ -215,6 +215,8 @@ class TrainingProfile:
     updates: tuple[ParameterUpdate, ...]
     constant_loss: float | None = None
     """Loss of the best constant prediction, for scale; None where it is not known."""
+    stable_rate: float | None = None
+    """Largest rate at which the first step does not raise the loss of its own batch; None where that was not found."""
     what_if: tuple[Intervention, ...] = ()
     """The same steps under one change each."""
 

@@ -493,9 +493,12 @@ def take_steps(
     steps: int,
     optimizer: torch.optim.Optimizer,
     seed: int,
-    after_step: Callable[[int], None] | None = None,
+    after_step: Callable[[int, float], None] | None = None,
 ) -> list[float]:
-    """Train for `steps` steps as the user's loop would; returns the loss before each, and stops when one is not finite."""
+    """Train for `steps` steps as the user's loop would; returns the loss before each, and stops when one is not finite.
+
+    `after_step` gets the number of the step and that loss.
+    """
     losses: list[float] = []
     user_given = runner.problem.optimizer
     for step in range(steps):
@@ -521,7 +524,7 @@ def take_steps(
             optimizer.step()
         losses.append(float(loss.detach()))
         if after_step is not None:
-            after_step(step)
+            after_step(step, losses[-1])
         if not np.isfinite(losses[-1]):
             break
     return losses

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -9,7 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from ...errors import UserCodeError
 from ...signals.result import ParameterUpdate, TrainingOutcome
+from ..line_search import stable_multiple
 from ..model_trace import ModelTrace
 from .batch import Batch
 from .problem_forms import Optimizers
@@ -26,6 +29,8 @@ class TrainingRun:
     updates: tuple[ParameterUpdate, ...]
     later: ModelTrace | None
     """Traced at the end; None where the training blew up, or no first trace was given."""
+    stable: float | None = None
+    """By how much the first update can be multiplied before it raises the loss of its own batch; None where that was not found."""
 
 
 def short_training(
@@ -38,6 +43,7 @@ def short_training(
     change: ChangeOptimizer | None = None,
     before: ModelTrace | None = None,
     traced: int = 3,
+    searched: int = 0,
     and_then: Callable[[ModelTrace | None], None] | None = None,
 ) -> TrainingRun:
     """Take `steps` steps from the present state, in a scope of its own.
@@ -50,6 +56,8 @@ def short_training(
         A trace at the present state; given it, the movement of every parameter and a trace at the end are measured too.
     traced
         Batches of that trace.
+    searched
+        Evaluations with which the first update is tried longer and shorter.
     and_then
         Called at the end inside the scope, with the later trace: for what must be measured on the trained copy.
     """
@@ -60,13 +68,21 @@ def short_training(
         runner.train_mode()
         start = held_out_loss(runner, held_out, seed=seed)
         movement = _Movement(runner, optimizer) if before is not None else None
+        stable: list[float | None] = [None]
+
+        def after_step(step: int, loss: float) -> None:
+            if movement is not None:
+                movement.after_step(step)
+                if step == 0 and searched:
+                    stable[0] = movement.stable(batches[0], loss, passes=searched, seed=seed)
+
         losses = take_steps(
             runner,
             batches,
             steps=steps,
             optimizer=optimizer,
             seed=seed,
-            after_step=movement.after_step if movement else None,
+            after_step=after_step,
         )
         end = held_out_loss(runner, held_out, seed=seed)
         updates = movement.updates(before) if movement and before else ()
@@ -80,6 +96,7 @@ def short_training(
         outcome=TrainingOutcome(losses=tuple(losses), start=start, end=end),
         updates=updates,
         later=later,
+        stable=stable[0],
     )
 
 
@@ -100,7 +117,7 @@ def held_out_curve(
         runner.train_mode()
         curve: list[float] = []
 
-        def measure(step: int) -> None:
+        def measure(step: int, loss: float) -> None:
             if step + 1 in at:
                 runner.train_mode(False)
                 value = mean_loss(runner, held_out, seed=seed)
@@ -126,6 +143,7 @@ class _Movement:
     """Follows how far each trainable parameter goes from where it started."""
 
     def __init__(self, runner: Runner, optimizer: torch.optim.Optimizer) -> None:
+        self.runner = runner
         self.parameters = runner.trainable
         self.start = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.first: dict[str, float] = {}
@@ -139,6 +157,24 @@ class _Movement:
     def after_step(self, step: int) -> None:
         if step == 0:
             self.first = {name: self._relative(name) for name in self.parameters}
+
+    def stable(self, batch: Batch, initial: float, *, passes: int, seed: int) -> float | None:
+        """By how much the update so far can be multiplied before it raises a batch's loss above `initial`."""
+        with preserved(*self.runner.all_modules), torch.no_grad():
+            present = 1.0
+
+            def loss_at(multiple: float) -> float:
+                nonlocal present
+                for name, parameter in self.parameters.items():
+                    start = self.start[name]
+                    parameter.sub_(start).mul_(multiple / present).add_(start)
+                present = multiple
+                try:
+                    return mean_loss(self.runner, [batch], seed=seed)
+                except UserCodeError:  # a probability that is NaN, say: too far
+                    return math.nan
+
+            return stable_multiple(loss_at, initial, passes=passes)
 
     def _relative(self, name: str) -> float:
         start, now = self.start[name].double(), self.parameters[name].detach().double()
