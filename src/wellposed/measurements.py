@@ -649,6 +649,8 @@ def wiring(
     )
     future = answer(lambda: connections.future_leak(runner, batch, seed=seed), None)
     padded = answer(lambda: padding.padding_effect(runner, batch, seed=seed), None)
+    ignored = [name for name in base.trained.ignored if name in base.ignored_at_start]
+    entries = connections.entries_of_an_argument(runner, batch)
     runner.train_mode()
     modes = (
         {"gap_reason": "the short training diverged"}
@@ -658,7 +660,8 @@ def wiring(
     return WiringProfile(
         trainable=len(runner.trainable), unreached=unreached, outside_optimizer=outside, apart=apart, foreign=foreign,
         leak=leak, leak_reason=leak_reason,
-        ignored=tuple(name for name in base.trained.ignored if name in base.ignored_at_start),
+        ignored=tuple(name for name in ignored if name not in entries),
+        ignored_entries=tuple(name for name in ignored if name in entries),
         constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future,
         padding_effect=padded, **modes,
     )  # fmt: skip

@@ -226,6 +226,8 @@ class WiringProfile:
     gap_reason: str = ""
     ignored: tuple[str, ...] = ()
     """Inputs that change nothing in the outputs."""
+    ignored_entries: tuple[str, ...] = ()
+    """The same of entries of a dict that the model takes whole: row numbers and names may stand there for nobody."""
     future_leak: float | None = None
     """Largest change of outputs, over their std, when later inputs are replaced, where the targets are the inputs one step on; None elsewhere."""
     padding_effect: float | None = None

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..errors import UserCodeError
 from ..runtime.model_trace import ModelTrace
-from ..runtime.torch.batch import Batch, is_dense, take
+from ..runtime.torch.batch import Batch, is_dense, take, tensors_in
 from ..runtime.torch.session import (
     Runner,
     clear_gradients,
@@ -400,7 +400,8 @@ def _losses_with_noise(
 
 
 def ignored_inputs(runner: Runner, batch: Batch, *, seed: int) -> tuple[str, ...]:
-    """Of several inputs, those whose rows can be shuffled without any change in outputs that do differ by row."""
+    """Of several inputs that the model is given, those whose rows can be shuffled without any change in outputs that do differ by row."""
+    given, inside = _handed_over(runner, batch)
     names = list(batch.kwargs) if batch.kwargs is not None else [f"input {i}" for i in range(len(batch.args))]
     values = list(batch.kwargs.values()) if batch.kwargs is not None else list(batch.args)
     runner.train_mode(False)
@@ -413,6 +414,8 @@ def ignored_inputs(runner: Runner, batch: Batch, *, seed: int) -> tuple[str, ...
     for i, (name, value) in enumerate(zip(names, values, strict=True)):
         if not is_dense(value) or value.ndim == 0 or len(value) != batch.rows:
             continue
+        if id(value) not in given | inside:  # for the loss, or for nobody: names, numbers of rows
+            continue
         rolled = value.roll(1, 0)
         if torch.equal(rolled, value):
             continue
@@ -421,6 +424,20 @@ def ignored_inputs(runner: Runner, batch: Batch, *, seed: int) -> tuple[str, ...
         if other is not None and torch.equal(other, plain) and other_loss == loss:
             ignored.append(name)
     return tuple(ignored)
+
+
+def entries_of_an_argument(runner: Runner, batch: Batch) -> tuple[str, ...]:
+    """Names of the inputs that the model is given inside one argument, of which it may take what it needs."""
+    _, inside = _handed_over(runner, batch)
+    return tuple(name for name, value in (batch.kwargs or {}).items() if id(value) in inside)
+
+
+def _handed_over(runner: Runner, batch: Batch) -> tuple[set[int], set[int]]:
+    """The tensors that are arguments of the model, and those inside one, by identity."""
+    args, kwargs = runner.called_with(batch)
+    arguments = args if kwargs is None else tuple(kwargs.values())
+    given = {id(a) for a in arguments if isinstance(a, torch.Tensor)}
+    return given, {id(t) for t in tensors_in(arguments)} - given
 
 
 def _outputs_and_loss(runner: Runner, batch: Batch, seed: int) -> tuple[torch.Tensor | None, float | None]:

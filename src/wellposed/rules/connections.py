@@ -158,7 +158,7 @@ def train_eval_gap(profile: WiringProfile, limits: Limits) -> Iterator[Judgement
 
 
 def ignored_input(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
-    for name in profile.ignored:
+    for name in (*profile.ignored, *profile.ignored_entries):
         yield Defect(
             where=name,
             summary="shuffling this input among the samples changes no output, also after the first steps",
@@ -168,6 +168,7 @@ def ignored_input(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]
             why="the model does not use it",
             fix="check the forward pass: is it multiplied by zero, overwritten, or never read?",
             confidence="confirmed",
+            severity=Severity.NOTE if name in profile.ignored_entries else None,
         )
 
 

@@ -240,14 +240,15 @@ class Runner:
         if self.transform is not None:
             batch = self.transform(batch)
         batch = batch.copied()
-        args, kwargs = self._called_with(batch)
+        args, kwargs = self.called_with(batch)
         with _mode_kept("the model"):
             try:
                 return self.model(*args) if kwargs is None else self.model(**kwargs)
             except Exception as error:
                 raise self._users_error(error, batch, "the model") from error
 
-    def _called_with(self, batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any] | None]:
+    def called_with(self, batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any] | None]:
+        """What of a batch the model is given: positional arguments, or named ones."""
         args, kwargs = batch.args, batch.kwargs
         if isinstance(self.problem.model, TakesBatch):
             return (batch.whole,), None
