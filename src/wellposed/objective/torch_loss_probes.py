@@ -30,6 +30,8 @@ from .torch_targets import axis_of_classes, describe_targets, rms
 from .torch_terms import subtracted_terms
 from .torch_unread import unread_targets
 
+_LEAVE_OUT = 'leave the objective out on purpose with ignore="WP5"'
+
 
 def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectiveProfile:
     """Probe the loss on one batch. Use inside `restore.preserved`."""
@@ -78,7 +80,7 @@ def _profile_given_loss(
     targets = describe_targets(given.targets, evaluation.tensor if free is None else free.tensor)
     common["targets"] = targets
     if free is None:
-        needs = "let the model return a floating-point tensor"
+        needs = f"let the model return a floating-point tensor, or {_LEAVE_OUT}"
         return ObjectiveProfile(
             **common, reason="the model's output holds no floating-point tensor", needs=needs
         )
@@ -87,7 +89,7 @@ def _profile_given_loss(
     if free.reason is None:
         common["output_shape"] = tuple(o.shape)
     else:
-        common["needs"] = "let the model return the tensor that the targets belong to"
+        common["needs"] = _LEAVE_OUT
     if isinstance(given.targets, torch.Tensor):
         common["target_shape"] = tuple(given.targets.shape)
     if not bool(torch.isfinite(o).all()):
@@ -156,7 +158,7 @@ def _profile_own_loss(
     y = batch.labels
     common["targets"] = describe_targets(y, o)
     reason = "the model computes its own loss"
-    common["needs"] = "pass loss=... and a model that returns the outputs"
+    common["needs"] = f"pass loss=... and a model that returns the outputs, or {_LEAVE_OUT}"
     if o is None or not o.is_floating_point() or not bool(torch.isfinite(o).all()):
         return ObjectiveProfile(**common, reason=reason)
     call = _call_that_makes_outputs(runner, batch, seed=seed)

@@ -156,7 +156,7 @@ def free_outputs(runner: Runner, outputs: Any, batch: Batch, y: Any, *, seed: in
             return parts.replaced({at: values})
     else:
         tensor, confined = joined(parts.tensors), None
-        reason = f"the model's output holds {len(parts)} tensors, and none stands out as the one that the targets belong to"
+        reason = f"the loss is of {len(parts)} outputs together, and none stands out as the one that the targets belong to"
 
         def put_back(values: torch.Tensor) -> Any:
             return parts.put_back(split_like(values, parts.tensors))
