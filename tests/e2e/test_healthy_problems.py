@@ -19,7 +19,7 @@ TWINS = [name for name, expected, *_ in problems("field") if not expected]
 
 
 ACCUSED = "two-raw-outputs-around-five-hundred-with-a-high-rate"
-"""The one problem that is accused although it is in order: at a third of its rate its raw targets are learned too."""
+"""The one problem that is accused (WP505) although its author says that it is in order."""
 
 
 def said(name: str, seeds: int) -> list[str]:

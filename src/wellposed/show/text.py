@@ -191,7 +191,7 @@ def _verdict(report: Report, width: int) -> Iterator[Text]:
     seconds = _seconds(report) if report.verdict != "not examined" else ""
     text += f"   in {seconds}" if seconds else ""
     yield from labelled(word, text, width=width, style=STYLES[word], indent=0, column=len(word) + 3)
-    first = next(iter(report.errors + report.warnings + report.notes), None)
+    first = next(iter(report.findings), None)
     if first is not None:
         yield Text.assemble(("why?", "dim"), f"  wellposed explain {clean(first.code)}")
 
