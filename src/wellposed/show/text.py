@@ -89,9 +89,13 @@ def in_full(finding: Finding, width: int, *, told: bool = False) -> list[Text]:
     return lines
 
 
-def _findings(report: Report, width: int, *, verbose: bool) -> Iterator[Text]:
+def _ordered(report: Report) -> list[Finding]:
     """In causal order; notes, which never count, after the rest."""
-    ordered = [*(f for f in report.findings if f.severity is not Severity.NOTE), *report.notes]
+    return [*(f for f in report.findings if f.severity is not Severity.NOTE), *report.notes]
+
+
+def _findings(report: Report, width: int, *, verbose: bool) -> Iterator[Text]:
+    ordered = _ordered(report)
     full = len(ordered) if verbose else _IN_FULL
     advice: set[tuple[str, str, str]] = set()
     for finding in ordered[:full]:
@@ -191,7 +195,7 @@ def _verdict(report: Report, width: int) -> Iterator[Text]:
     seconds = _seconds(report) if report.verdict != "not examined" else ""
     text += f"   in {seconds}" if seconds else ""
     yield from labelled(word, text, width=width, style=STYLES[word], indent=0, column=len(word) + 3)
-    first = next(iter(report.findings), None)
+    first = next(iter(_ordered(report)), None)
     if first is not None:
         yield Text.assemble(("why?", "dim"), f"  wellposed explain {clean(first.code)}")
 
