@@ -71,8 +71,9 @@ def _weights_of_fused(node: Any) -> torch.Tensor:
 def _counted(weights: torch.Tensor) -> AttentionRows | None:
     """Weights of shape (samples, ..., queries, keys).
 
-    Rows that look at the key that their head looks at most are counted apart: trained heads rest on one key, such as the
-    first, where they have nothing to add.
+    Rows that look at the key that their head looks at most, or as far from their own place as it does most, are counted apart:
+    trained heads rest on one key, such as the first, where they have nothing to add, and position biases and queries that are
+    the keys themselves make each look at its own place. Chance does neither.
     """
     if weights.ndim < 3 or weights.shape[-1] < _LEAST_KEYS:
         return None
@@ -80,9 +81,8 @@ def _counted(weights: torch.Tensor) -> AttentionRows | None:
     p = weights[:kept].float()
     p = p.flatten(1, -3) if p.ndim > 3 else p.unsqueeze(1)  # (samples, heads, queries, keys)
     keys, at = (p > 0).sum(-1), p.argmax(-1)
-    usual = at.transpose(0, 1).flatten(1).mode(dim=1).values
     chosen = keys >= _LEAST_KEYS
-    moving = chosen & (at != usual[None, :, None])
+    moving = chosen & ~_is_usual(at) & ~_is_usual(at - torch.arange(at.shape[-1], device=at.device))
     entropy = torch.special.entr(p).sum(-1) / keys.clamp(min=_LEAST_KEYS).log()
     return AttentionRows(
         keys=p.shape[-1],
@@ -91,3 +91,8 @@ def _counted(weights: torch.Tensor) -> AttentionRows | None:
         moving=int(moving.sum()),
         moving_entropy=float(entropy[moving].sum()),
     )
+
+
+def _is_usual(places: torch.Tensor) -> torch.Tensor:
+    """Which places, of shape (samples, heads, queries), are the most common one of their head."""
+    return places == places.transpose(0, 1).flatten(1).mode(dim=1).values[None, :, None]
