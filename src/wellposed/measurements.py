@@ -422,6 +422,7 @@ def objective(context: Context, usable: UsableLoss, first: FirstPass, loss: Init
     runner, seed, batch = context.runner, context.seed, context.probe_batch(first, loss)
     profile = answer(lambda: loss_probes.profile_objective(runner, batch, seed=seed), None)
     profile = profile or loss_probes.profile_objective(runner, context.batches[0], seed=seed)
+    profile = loss_probes.still_unread(runner, context.batches, profile, seed=seed)
     return replace(profile, output_at=first.trace.output) if first.trace.output else profile
 
 

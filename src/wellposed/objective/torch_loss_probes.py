@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,11 +24,11 @@ from .torch_components import (
 )
 from .torch_descent import finite_value, floor_of, value_of
 from .torch_directions import direction_floors
-from .torch_outputs import FreeOutputs, Loss, free_outputs, ramp, range_of
+from .torch_outputs import FreeOutputs, Loss, free_outputs, parts_of, ramp, range_of
 from .torch_summed_terms import summed_term
 from .torch_targets import axis_of_classes, describe_targets, rms
-from .torch_terms import subtracted_terms
-from .torch_unread import unread_targets
+from .torch_terms import goes_up, subtracted_terms, works_against_others
+from .torch_unread import read_targets, unread_targets
 
 
 def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectiveProfile:
@@ -53,7 +54,9 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
         return profile
     if not len(seen.outputs) == len(seen.targets) == 1:
         profile = replace(
-            profile, unread=unread_targets(seen, again), **_of_parts(free, seen, initial=initial)
+            profile,
+            unread=unread_targets(seen, again, seed=seed),
+            **_of_parts(runner, free, seen, initial=initial),
         )
     pairs = () if profile.pairing_ignored else broadcasting_pairs(seen)
     broadcasting = tuple(_broadcasting(seen, i, j, initial=initial) for i, j in pairs)
@@ -61,6 +64,27 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
         profile, components=profile.components + broadcasting, subtracted=subtracted_terms(runner, seen), summed=summed_term(runner, seen),
         directions=direction_floors(seen),
     )  # fmt: skip
+
+
+def still_unread(
+    runner: Runner, batches: Sequence[Batch], profile: ObjectiveProfile, *, seed: int
+) -> ObjectiveProfile:
+    """Without the unread targets that the loss reads in other batches, as boxes where there is something to be found."""
+    unread = profile.unread or ()
+    for batch in batches:
+        if all(target.role == "unknown" for target in unread):
+            break
+        read = _read_in(runner, batch, {target.name for target in unread}, seed=seed)
+        unread = tuple(target for target in unread if target.name not in read)
+    return profile if profile.unread is None else replace(profile, unread=unread)
+
+
+def _read_in(runner: Runner, batch: Batch, names: Collection[str], *, seed: int) -> set[str]:
+    seed_everything(seed)
+    outputs = parts_of(runner.outputs(batch), "outputs")
+    given = batch if runner.transform is None else runner.transform(batch)
+    seen = dependence(runner, outputs, given, seed=seed)
+    return set() if seen is None else read_targets(seen, names)
 
 
 def _profile_given_loss(
@@ -94,16 +118,15 @@ def _profile_given_loss(
     if free.reason is not None:
         return ObjectiveProfile(**common)
     probes = _probe(free.loss, o, given.targets, targets, free.confined)
-    if (
-        not free.alone
-    ):  # which output the targets belong to is told from shapes alone: too little to accuse by
+    # Which output the targets belong to may be told from shapes alone: too little to accuse by.
+    if not free.alone or goes_up(runner):
         probes |= {"at_targets": None, "away": None}
     return ObjectiveProfile(**common, pairing_ignored=_ignores_pairing(runner, free, given, seed), **probes)
 
 
-def _of_parts(free: FreeOutputs, seen: Dependence, *, initial: float) -> dict[str, Any]:
+def _of_parts(runner: Runner, free: FreeOutputs, seen: Dependence, *, initial: float) -> dict[str, Any]:
     """Every output that is compared with a tensor of the targets by itself, as a profile of its own."""
-    partners_of = partners(seen)
+    partners_of, against = partners(seen), works_against_others(runner)
     found: list[ObjectiveProfile] = []
     unexamined: list[str] = []
     for i, name in enumerate(seen.outputs.names):
@@ -113,15 +136,21 @@ def _of_parts(free: FreeOutputs, seen: Dependence, *, initial: float) -> dict[st
         if j is None:
             unexamined.append(name)
         else:
-            found.append(_component(seen, i, j, initial=initial, alone=len(partners_of[i]) == 1))
+            wants_its_targets = len(partners_of[i]) == 1 and not against
+            found.append(_component(seen, i, j, initial=initial, wants_its_targets=wants_its_targets))
     return {"components": tuple(found), "unexamined": tuple(unexamined)}
 
 
 _DROWNED = 1e-4  # of the loss: what one output can change in it is lost in rounding, or among the other terms
 
 
-def _component(seen: Dependence, i: int, j: int, *, initial: float, alone: bool) -> ObjectiveProfile:
-    """The loss of one output and the tensor of the targets that it is compared with; `alone` where no other has a part in it."""
+def _component(
+    seen: Dependence, i: int, j: int, *, initial: float, wants_its_targets: bool
+) -> ObjectiveProfile:
+    """The loss of one output and the tensor of the targets that it is compared with.
+
+    Whether it should agree with them is not known where others have a part in it, as weights, or the step works against others.
+    """
     o, y = seen.outputs.detached[i], seen.targets.tensors[j]
     targets, confined = describe_targets(y, o), range_of(seen.outputs.tensors[i])
     probes = _probe(seen.loss_by(i), o, y, targets, confined)
@@ -129,7 +158,7 @@ def _component(seen: Dependence, i: int, j: int, *, initial: float, alone: bool)
     drowned = floor is not None and initial - floor <= _DROWNED * abs(initial)
     if drowned:
         probes |= {"floor": None, "confined_floor": None, "reason": "the rest of the loss drowns it"}
-    if drowned or not alone:  # as of weights, whose sign may turn the loss round
+    if drowned or not wants_its_targets:
         probes |= {"at_targets": None, "away": None}
     return ObjectiveProfile(
         initial=initial, targets=targets, output_range=confined, output_rms=rms(o), output_shape=tuple(o.shape),

@@ -343,7 +343,8 @@ def summed_term(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement
 
 def unread_target(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.unread is None:
-        yield NoVerdict(reason="the targets are one tensor for one output", outcome="not applicable")
+        reason = "the targets are one tensor for one output, or the loss draws at random what it reads"
+        yield NoVerdict(reason=reason, outcome="not applicable")
         return
     for target in profile.unread:
         if target.role == "of a head":

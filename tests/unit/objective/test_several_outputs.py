@@ -341,6 +341,17 @@ def decorrelated(out: Out, y: Tensor) -> Tensor:
     return F.cross_entropy(out["kind"], y) + 0.1 * spread
 
 
+def flow_of_clamped_scales(out: Out, y: Tensor) -> Tensor:
+    """The logarithm that is subtracted has a floor, and grows without bound, but slowly."""
+    return out["z"].square().sum(1).mean() / 2 - out["scale"].clamp(min=1e-4).log().sum(1).mean()
+
+
+def one_task_at_a_time(out: Out, y: Out) -> Tensor:
+    if torch.rand(()) < 0.5:
+        return F.cross_entropy(out["kind"], y["kind"])
+    return F.mse_loss(out["value"], y["value"])
+
+
 def ctc(out: Out, y: Out) -> Tensor:
     steps = out["steps"].view(len(X), 8, 4).log_softmax(2).transpose(0, 1)
     lengths = torch.full((len(X),), 8)
@@ -375,6 +386,8 @@ HEALTHY = {
     "disagreeing classifiers": (Heads(kind=3, early=3), disagreeing_classifiers, CLASSES),
     "confidence penalty": (Heads(kind=3, a=4, b=4), alike_with_a_confidence_penalty, CLASSES),
     "a variance in two terms": (Heads(kind=3, a=4), decorrelated, CLASSES),
+    "flow": (Heads(z=2, scale=2), flow_of_clamped_scales, VALUES),
+    "one task at a time": (Heads(kind=3, value=(1, flat)), one_task_at_a_time, TWO),
     "ctc": (Heads(steps=32), ctc, {"text": TEXT, "length": torch.full((len(X),), 3)}),
 }  # fmt: skip
 
@@ -393,6 +406,37 @@ def test_a_step_against_a_network_that_the_optimizer_leaves_out_is_not_accused()
     held = [*model.body.parameters(), *model.heads["kind"].parameters()]
     assert profiled(model, loss, TWO, optimizer=torch.optim.SGD(held, 0.1)).subtracted is None
     assert profiled(model, loss, TWO).subtracted
+
+
+def test_a_sign_is_right_where_the_network_behind_it_is_left_out_or_the_optimizer_goes_up() -> None:
+    def loss(out: Out, y: Out) -> Tensor:
+        return F.mse_loss(out["value"], y["value"]) - 0.1 * F.cross_entropy(out["kind"], y["kind"])
+
+    model = Heads(kind=3, value=(1, flat))
+    assert ("WP504", "outputs.kind") in said(model, loss, TWO)
+    held = [*model.body.parameters(), *model.heads["value"].parameters()]
+    assert said(model, loss, TWO, optimizer=torch.optim.SGD(held, 0.1)) == []
+    upwards = nn.Linear(6, 3)
+    rising = torch.optim.SGD(upwards.parameters(), 0.1, maximize=True)
+    assert said(upwards, lambda o, y: -F.cross_entropy(o, y), CLASSES, optimizer=rising) == []
+
+
+def test_targets_that_the_loss_reads_in_another_batch_are_read() -> None:
+    def loss(out: Out, y: Out) -> Tensor:
+        there = y["there"] > 0
+        seen = F.binary_cross_entropy_with_logits(out["there"], y["there"])
+        return seen + F.mse_loss(out["box"][there], y["box"][there]) if there.any() else seen
+
+    def report(last: Tensor) -> wp.Report:
+        x, box = torch.randn(512, 6), torch.randn(512, 4)
+        rows = [(x[i], {"there": last[i], "box": box[i]}) for i in range(512)]
+        loader = torch.utils.data.DataLoader(rows, batch_size=64)
+        return wp.check(Heads(there=(1, flat), box=4), loss, loader, select="WP509")
+
+    never = torch.zeros(512)
+    (finding,) = [f for f in report(never).findings if f.severity is wp.Severity.WARNING]
+    assert finding.where == "targets.box"
+    assert not report(torch.cat([never[:-5], torch.ones(5)])).findings
 
 
 def test_outputs_that_the_model_keeps_bounded_may_be_driven_apart() -> None:
