@@ -58,10 +58,14 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
             unread=unread_targets(seen, again, seed=seed),
             **_of_parts(runner, free, seen, initial=initial),
         )
-    pairs = () if profile.pairing_ignored else broadcasting_pairs(seen)
-    broadcasting = tuple(_broadcasting(seen, i, j, initial=initial) for i, j in pairs)
+    pairs = broadcasting_pairs(seen)
+    if profile.pairing_ignored:
+        profile = replace(profile, broadcasts=bool(pairs) and not _rewards_targets_in_any_order(profile))
+    else:
+        more = tuple(_broadcasting(seen, i, j, initial=initial) for i, j in pairs)
+        profile = replace(profile, components=profile.components + more)
     return replace(
-        profile, components=profile.components + broadcasting, subtracted=subtracted_terms(runner, seen), summed=summed_term(runner, seen),
+        profile, subtracted=subtracted_terms(runner, seen), summed=summed_term(runner, seen),
         directions=direction_floors(seen),
     )  # fmt: skip
 
@@ -141,6 +145,7 @@ def _of_parts(runner: Runner, free: FreeOutputs, seen: Dependence, *, initial: f
     return {"components": tuple(found), "unexamined": tuple(unexamined)}
 
 
+_CLEARLY = 0.1  # of a floor, which descent finds to about 1 %
 _DROWNED = 1e-4  # of the loss: what one output can change in it is lost in rounding, or among the other terms
 
 
@@ -170,7 +175,7 @@ def _broadcasting(seen: Dependence, i: int, j: int, *, initial: float) -> Object
     o, y = seen.outputs.detached[i], seen.targets.tensors[j]
     return ObjectiveProfile(
         initial=initial, targets=describe_targets(y, o), output_shape=tuple(o.shape), target_shape=tuple(y.shape),
-        output_at=seen.outputs.names[i], pairing_ignored=True,
+        output_at=seen.outputs.names[i], broadcasts=True,
         reason=f"it meets {seen.targets.names[j]} in shapes that broadcast",
     )  # fmt: skip
 
@@ -260,6 +265,15 @@ def _ignores_pairing(runner: Runner, free: FreeOutputs, given: Batch, seed: int)
             return False
     moved = not torch.equal(y, y.roll(1, 0)) and not torch.equal(y, y.flip(0))
     return moved and max(values) - min(values) <= 1e-6 * (abs(values[0]) + 1e-12)
+
+
+def _rewards_targets_in_any_order(profile: ObjectiveProfile) -> bool:
+    """Whether the targets as outputs have a lower loss than any constant, as of distances between distributions.
+
+    Where each output is compared with every target by itself, none beats the best constant.
+    """
+    at, constant = profile.at_targets, profile.constant
+    return at is not None and constant is not None and constant - at > _CLEARLY * abs(constant)
 
 
 def constant_loss(runner: Runner, batch: Batch, *, seed: int) -> float | None:

@@ -276,11 +276,11 @@ def loss_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
 @of_every_output
 def wrong_loss_input(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     o, y = profile.output_shape, profile.target_shape
-    if profile.pairing_ignored and o != y and profile.targets.kind in ("values", "binary"):
+    if profile.broadcasts:
         yield Defect(
             where="loss",
-            summary=f"outputs of shape {o} against targets of shape {y}: the loss is the same whichever sample a target belongs to",
-            quantity="change of the loss when targets change places",
+            summary=f"outputs of shape {o} against targets of shape {y}: what the loss asks of a sample does not depend on which target is its own",
+            quantity="change of what the loss asks when targets change places",
             measured=0.0,
             why="the shapes broadcast against each other, so every output is compared with every target: the model learns their mean",
             fix="give both the same shape: outputs.squeeze(-1), or targets[:, None]",

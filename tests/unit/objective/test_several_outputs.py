@@ -98,6 +98,20 @@ def test_terms_of_means_over_the_batch_do_not_broadcast() -> None:
     assert said(nn.Linear(6, 1), loss, VALUES) == []
 
 
+@pytest.mark.parametrize(
+    "distance",
+    [
+        lambda o, y: (o.squeeze(1).sort().values - y.sort().values).abs().mean(),
+        lambda o, y: (o.mean() - y.mean()) ** 2 + (o.std() - y.std()) ** 2,
+        lambda o, y: 2 * (o - y).abs().mean() - (o - o.T).abs().mean(),  # of energy, in shapes that broadcast
+    ],
+)
+def test_a_distance_between_distributions_has_no_pairs_to_keep(distance: Any) -> None:
+    profile = profiled(nn.Linear(6, 1), distance, VALUES)
+    assert (profile.pairing_ignored, profile.broadcasts) == (True, False)
+    assert said(nn.Linear(6, 1), distance, VALUES) == []
+
+
 def test_raw_outputs_for_log_probabilities_are_named() -> None:
     def loss(out: Out, y: Out) -> Tensor:
         return F.nll_loss(out["kind"], y["kind"]) + F.mse_loss(out["value"], y["value"])
