@@ -20,6 +20,7 @@ from .torch_components import (
     dependence,
     fitting_target,
     partners,
+    rearranged,
     stands_apart,
 )
 from .torch_descent import finite_value, floor_of, value_of
@@ -145,6 +146,7 @@ def _of_parts(runner: Runner, free: FreeOutputs, seen: Dependence, *, initial: f
     return {"components": tuple(found), "unexamined": tuple(unexamined)}
 
 
+_SAME_VALUE = 1e-6  # of the loss: what the same sums in another order leave
 _CLEARLY = 0.1  # of a floor, which descent finds to about 1 %
 _DROWNED = 1e-4  # of the loss: what one output can change in it is lost in rounding, or among the other terms
 
@@ -252,19 +254,15 @@ def _ignores_pairing(runner: Runner, free: FreeOutputs, given: Batch, seed: int)
         return False
     # On the scale of the targets, or their differences would drown in rounding.
     varied = o + max(rms(o), rms(y) if y.is_floating_point() else 0.0, 1e-3) * ramp(o) / 3
-    values = []
-    for targets in (y, y.roll(1, 0), y.flip(0)):
+    others = rearranged(y)
+
+    def loss(targets: torch.Tensor) -> float | None:
         seed_everything(seed)
-        try:
-            values.append(
-                float(runner.loss_on(free.put_back(varied), replace(given, targets=targets)).detach())
-            )
-        except (
-            Exception
-        ):  # the user's loss may refuse made-up outputs in any way it likes: then nothing is known
-            return False
-    moved = not torch.equal(y, y.roll(1, 0)) and not torch.equal(y, y.flip(0))
-    return moved and max(values) - min(values) <= 1e-6 * (abs(values[0]) + 1e-12)
+        return value_of(lambda o: runner.loss_on(free.put_back(o), replace(given, targets=targets)), varied)
+
+    values = [value for targets in (y, *others) if (value := loss(targets)) is not None]
+    moved = not any(torch.equal(y, other) for other in others)
+    return moved and len(values) == 3 and max(values) - min(values) <= _SAME_VALUE * (abs(values[0]) + 1e-12)
 
 
 def _rewards_targets_in_any_order(profile: ObjectiveProfile) -> bool:
@@ -463,7 +461,7 @@ def _agreement(
 ) -> tuple[float | None, float | None]:
     """The loss of outputs that agree with the targets, and of outputs that disagree (for values, the larger of two sides)."""
     if targets.kind == "classes":
-        right, wrong = (_one_hot_outputs(o, (y + k) % max(targets.classes, 2)) for k in (0, 1))
+        right, wrong = (_one_hot_outputs(o, (y.long() + k) % max(targets.classes, 2)) for k in (0, 1))
         return value_of(loss, right), value_of(loss, wrong)
     y = y.reshape(o.shape)
     if targets.kind == "binary":

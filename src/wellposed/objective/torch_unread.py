@@ -81,12 +81,13 @@ def _is_for(output: torch.Tensor, y: torch.Tensor) -> bool:
         return False
     if y.is_floating_point() or same_but_ones(output, y):
         return True
-    return int(y.min()) >= 0 and int(y.max()) < max(output.shape[1:])
+    codes = y.long()
+    return int(codes.min()) >= 0 and int(codes.max()) < max(output.shape[1:])
 
 
 def _are_weights(name: str, y: torch.Tensor) -> bool:
     last = name.replace("[", ".").rpartition(".")[2].strip("]'").lower()
-    if y.numel() != len(y) or bool((y < 0).any()):
+    if y.numel() != len(y) or bool((y.double() < 0).any()):
         return False
     return last in _SURELY_WEIGHTS or (last in _PERHAPS_WEIGHTS and bool((y == 0).any()))
 

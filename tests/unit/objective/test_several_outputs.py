@@ -499,3 +499,53 @@ def test_a_report_of_several_outputs_can_be_saved_and_judged_again() -> None:
     again = wp.Report.from_json(report.to_json()).judged()
     assert {"WP501", "WP509"} <= set(report.codes)
     assert [str(f) for f in again.findings] == [str(f) for f in report.findings]
+
+
+# Outputs, targets and losses of other kinds
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.int8, torch.bool])
+def test_codes_of_every_integer_type_are_read(dtype: torch.dtype) -> None:
+    def loss(out: Out, y: Out) -> Tensor:
+        return F.cross_entropy(out["kind"], y["kind"].long())
+
+    codes = CLASSES.clamp(max=1).to(dtype)
+    profile = profiled(Heads(kind=3), loss, {"kind": codes, "weight": codes})
+    assert [(t.name, t.role) for t in profile.unread or ()] == [("targets.weight", "weights")]
+    alone = profiled(nn.Linear(6, 3), lambda o, y: F.cross_entropy(o, y.long()), codes)
+    assert alone.targets.kind == "classes"
+
+
+def test_complex_targets_and_empty_outputs_are_left_alone() -> None:
+    wave = torch.fft.rfft(X)
+    profile = profiled(nn.Linear(6, 6), lambda o, y: (torch.fft.rfft(o) - y).abs().mean(), wave)
+    assert profile.targets.kind == "other"
+    none = Heads(kind=3, none=(1, lambda o: o[:, :0]))
+    assert said(none, lambda o, y: F.cross_entropy(o["kind"], y["kind"]), TWO) == []
+
+
+def test_a_loss_may_write_into_its_targets_and_take_entries_out() -> None:
+    def loss(out: Out, y: Out) -> Tensor:
+        y["value"].mul_(0.5)
+        return F.cross_entropy(out["kind"], y.pop("kind")) + F.mse_loss(out["value"], y["value"])
+
+    targets = {"kind": CLASSES, "value": VALUES.clone()}
+    profile = profiled(Heads(kind=3, value=(1, flat)), loss, targets)
+    assert [c.output_at for c in profile.components] == ["outputs.kind", "outputs.value"]
+    assert profile.repeat_difference == 0.0
+    assert torch.equal(targets["value"], VALUES)
+
+
+def test_outputs_in_a_container_that_cannot_be_made_again_are_not_examined() -> None:
+    class Pair(list[Tensor]):
+        def __init__(self, kind: Tensor, value: Tensor) -> None:
+            super().__init__([kind, value])
+
+    class Paired(Heads):
+        def forward(self, x: Tensor) -> Any:
+            return Pair(*super().forward(x).values())
+
+    def loss(out: list[Tensor], y: Out) -> Tensor:
+        return F.cross_entropy(out[0], y["kind"]) + F.mse_loss(out[1], y["value"])
+
+    assert profiled(Paired(kind=3, value=(1, flat)), loss, TWO).components == ()

@@ -90,6 +90,11 @@ class Batch:
         """A batch that a model may write into."""
         return _changed(self, torch.Tensor.clone, _copied)
 
+    @property
+    def own_targets(self) -> Any:
+        """Targets that a loss may write into, and take entries out of."""
+        return replace(self, args=(), kwargs=None, unread=None).copied().targets
+
 
 def as_batch(raw: Any, *, name: str = "train", has_loss: HasLoss = True) -> Batch:
     """Read one batch: a tensor, ``(inputs, targets)``, ``(first, second, …, targets)``, a dict, or an object that holds both."""
