@@ -85,6 +85,8 @@ def test_a_softmax_that_is_no_attention_is_left_alone() -> None:
     x, w = drawn(8, 5, 16), drawn(16, 12, seed=1)
     assert seen((x @ w).softmax(-1) @ drawn(8, 12, 3)) == []  # soft assignment to learned centres
     assert seen(F.gumbel_softmax(x, tau=0.1)) == []
+    experts = nn.Parameter(drawn(12, 16, seed=1).detach())
+    assert seen(torch.einsum("ntd,ed->nte", x, 9 * experts).softmax(-1) @ drawn(8, 12, 3)) == []
 
 
 class Block(nn.Module):

@@ -41,12 +41,21 @@ def _is_of_products(node: Any) -> bool:
     """Whether a softmax is of products of two computed tensors, as queries and keys are: other softmaxes may be meant to choose."""
     front, seen = [n for n, _ in node.next_functions if n is not None], set[Any]()
     for _ in range(_HOPS):
-        if any(type(n).__name__.startswith(_PRODUCTS) for n in front):
-            return True
+        products = [n for n in front if type(n).__name__.startswith(_PRODUCTS)]
+        if products:
+            return not any(_is_parameter(m) for n in products for m, _ in n.next_functions)
         seen.update(front)
         passing = [n for n in front if type(n).__name__.startswith(_BETWEEN)]
         front = [m for n in passing for m, _ in n.next_functions if m is not None and m not in seen]
     return False
+
+
+def _is_parameter(node: Any) -> bool:
+    """Whether it is a parameter, rearranged or scaled at most, as experts and centres are that `einsum` multiplies."""
+    while node is not None and type(node).__name__.startswith(_BETWEEN):
+        before = [m for m, _ in node.next_functions if m is not None]
+        node = before[0] if len(before) == 1 else None
+    return isinstance(getattr(node, "variable", None), torch.nn.Parameter)
 
 
 def _weights_of_fused(node: Any) -> torch.Tensor:
