@@ -14,7 +14,7 @@ from ..runtime.torch.batch import Batch
 from ..runtime.torch.replacing import Noting, Replacing
 from ..runtime.torch.session import ForwardPass, Runner, seed_everything
 from .result import ObjectiveProfile, OutputRange, Targets
-from .torch_broadcasting import broadcasting_pairs
+from .torch_broadcasting import broadcasting_pairs, shapes_broadcast
 from .torch_components import (
     Dependence,
     dependence,
@@ -25,7 +25,7 @@ from .torch_components import (
 )
 from .torch_descent import finite_value, floor_of, value_of
 from .torch_directions import direction_floors
-from .torch_outputs import FreeOutputs, Loss, free_outputs, parts_of, ramp, range_of
+from .torch_outputs import FreeOutputs, Loss, free_outputs, is_real, parts_of, ramp, range_of
 from .torch_summed_terms import summed_term
 from .torch_targets import axis_of_classes, describe_targets, rms
 from .torch_terms import goes_up, subtracted_terms, works_against_others
@@ -197,42 +197,47 @@ def _profile_own_loss(
     if call is None:
         return ObjectiveProfile(**common, reason=reason + ", and no operation of it gives the very outputs")
 
-    def evaluated() -> torch.Tensor:
+    def attached(outputs: torch.Tensor, given: Batch = batch) -> torch.Tensor:
         seed_everything(seed)
-        loss = runner.evaluate(batch).loss
+        with Replacing(call, outputs):
+            loss = runner.evaluate(given).loss
         assert loss is not None
         return loss
 
-    def loss(values: torch.Tensor) -> torch.Tensor:
-        with Replacing(call, values):
-            return runner.without_gradients(evaluated)
+    def loss(outputs: torch.Tensor, given: Batch = batch) -> torch.Tensor:
+        return runner.without_gradients(lambda: attached(outputs, given))
 
-    values = o.detach()
-    confined = range_of(o)
+    values, confined = o.detach(), range_of(o)
     common |= {"output_range": confined, "output_rms": rms(o), "output_shape": tuple(o.shape)}
     if finite_value(loss, values + 1 + ramp(values)) == finite_value(loss, values):
         return ObjectiveProfile(
             **common, reason=reason + ", which does not depend on the outputs that it returns"
         )
-    uninformed = _uninformed(loss, values, confined)
-    mean = finite_value(loss, values.mean(0, keepdim=True).expand_as(values).contiguous())
+    found = _probe_own_loss(loss, attached, values, y, common["targets"], confined)
+    if isinstance(y, torch.Tensor):
+        found["target_shape"] = tuple(y.shape)
+        found["broadcasts"] = is_real(y) and shapes_broadcast(
+            lambda o, labels: loss(o, batch.with_labels(labels)), values, y
+        )
+    return ObjectiveProfile(**common | {"needs": ""}, **found)
+
+
+def _probe_own_loss(
+    loss: Loss, attached: Loss, o: torch.Tensor, y: Any, targets: Targets, confined: OutputRange | None
+) -> dict[str, Any]:
+    """What a few values of the loss show; `attached` is the same with a graph."""
+    found: dict[str, Any] = {"uninformed": _uninformed(loss, o, confined)}
+    mean = finite_value(loss, o.mean(0, keepdim=True).expand_as(o).contiguous())
     # The best constant is at least as good as these two.
-    constant = min((v for v in (mean, uninformed) if v is not None), default=None)
-    found: dict[str, Any] = {"uninformed": uninformed, "constant": constant}
-    found |= _shift_response(loss, values)
-    found["quadratic"] = _grows_quadratically(loss, values, _step(values, common["targets"]))
+    found["constant"] = min((v for v in (mean, found["uninformed"]) if v is not None), default=None)
+    found |= _shift_response(loss, o)
+    found["quadratic"] = _grows_quadratically(loss, o, _step(o, targets))
     if confined is not None and confined.probabilities:
-
-        def attached(outputs: torch.Tensor) -> torch.Tensor:
-            with Replacing(call, outputs):
-                return evaluated()
-
-        found["floor"] = floor_of(attached, values, lambda z: z, 1.0, few=True)
-        found["confined_floor"] = _confined_floor(attached, values, confined, 1.0, few=True)
-    if isinstance(y, torch.Tensor) and common["targets"].per_row and common["targets"].kind == "classes":
-        found["at_targets"], found["away"] = _agreement(loss, values, y, common["targets"])
-    common["needs"] = ""
-    return ObjectiveProfile(**common, **found)
+        found["floor"] = floor_of(attached, o, lambda z: z, 1.0, few=True)
+        found["confined_floor"] = _confined_floor(attached, o, confined, 1.0, few=True)
+    if isinstance(y, torch.Tensor) and targets.per_row and targets.kind == "classes":
+        found["at_targets"], found["away"] = _agreement(loss, o, y, targets)
+    return found
 
 
 def _call_that_makes_outputs(runner: Runner, batch: Batch, *, seed: int) -> int | None:

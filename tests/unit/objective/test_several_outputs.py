@@ -549,3 +549,27 @@ def test_outputs_in_a_container_that_cannot_be_made_again_are_not_examined() -> 
         return F.cross_entropy(out[0], y["kind"]) + F.mse_loss(out[1], y["value"])
 
     assert profiled(Paired(kind=3, value=(1, flat)), loss, TWO).components == ()
+
+
+@pytest.mark.parametrize(
+    ("shaped", "distance", "accused"),
+    [
+        (lambda o: o, lambda o, y: ((o - y) ** 2).mean(), True),
+        (flat, lambda o, y: ((o - y) ** 2).mean(), False),
+        (lambda o: o, lambda o, y: ((o.squeeze(1) - y) ** 2).mean(), False),
+        (lambda o: o, lambda o, y: (o.mean() - y.mean()) ** 2, False),
+    ],
+)
+def test_shapes_that_broadcast_in_a_loss_of_the_models_own_are_named(
+    shaped: Any, distance: Any, accused: bool
+) -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(6, 1)
+
+        def forward(self, x: Tensor, targets: Tensor) -> Out:
+            o = shaped(self.head(x))
+            return {"loss": distance(o, targets), "logits": o}
+
+    assert said(Own(), None, VALUES) == ([("WP506", "loss")] if accused else [])

@@ -53,8 +53,19 @@ class Batch:
     @property
     def labels(self) -> Any:
         """The targets, also where they stand among the inputs of a model that computes its own loss."""
-        named = (v for k in TARGET_KEYS if (v := (self.kwargs or {}).get(k)) is not None)
-        return self.targets if self.targets is not None else next(named, None)
+        return (self.kwargs or {}).get(self._key_of_labels or "") if self.targets is None else self.targets
+
+    @property
+    def _key_of_labels(self) -> str | None:
+        kwargs = self.kwargs or {}
+        return next((k for k in TARGET_KEYS if kwargs.get(k) is not None), None)
+
+    def with_labels(self, labels: Any) -> Batch:
+        """The same batch with others in their place."""
+        key = self._key_of_labels
+        if self.targets is not None or key is None:
+            return replace(self, targets=labels)
+        return replace(self, kwargs={**(self.kwargs or {}), key: labels})
 
     @property
     def rows(self) -> int:
