@@ -227,7 +227,9 @@ def take(batch: Batch, rows: torch.Tensor) -> Batch:
         if t.ndim == 0 or len(t) != batch.rows:
             return t
         rows_there = rows.to(t.device)
-        return t[rows_there] if is_dense(t) else t.index_select(0, rows_there)
+        found = t[rows_there] if is_dense(t) else t.index_select(0, rows_there)
+        # Inputs that are differentiated by, as of physics: a graph back to the data would be gone after one backward pass.
+        return found.detach().requires_grad_() if t.requires_grad else found
 
     return _changed(batch, taken)
 
