@@ -38,6 +38,7 @@ from .signals.result import Intervention, SignalProfile, TrainingProfile
 if TYPE_CHECKING:
     from .objective import torch_connections as connections
     from .objective import torch_loss_probes as loss_probes
+    from .objective import torch_masked_entries as masked_entries
     from .objective import torch_padding as padding
     from .objective import torch_targets
     from .runtime.model_trace import ModelTrace
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 else:
     connections = lazy("wellposed.objective.torch_connections")
     loss_probes = lazy("wellposed.objective.torch_loss_probes")
+    masked_entries = lazy("wellposed.objective.torch_masked_entries")
     padding = lazy("wellposed.objective.torch_padding")
     torch_targets = lazy("wellposed.objective.torch_targets")
     torch_batches = lazy("wellposed.runtime.torch.batches")
@@ -305,8 +307,15 @@ def _stays_finite(context: Context, batches: Sequence[Batch]) -> bool:
 
 
 def inputs_masked(context: Context, profile: InputProfile, usable: UsableInputs) -> InputProfile:
-    others = tuple(replace(other, copes=usable.masked) for other in profile.others)
-    return replace(profile, copes=usable.masked, others=others)
+    context.runner.train_mode()
+
+    def told(part: InputProfile) -> InputProfile:
+        far = [s for s in part.sentinels if s.distance > context.limits.sentinel_distance]
+        masks = masked_entries.masks(context.runner, context.batches, part.part, far, seed=context.seed)
+        return replace(part, copes=usable.masked, sentinels_masked=masks)
+
+    first, *others = map(told, profile.each)
+    return replace(first, others=tuple(others))
 
 
 # --- signals before training
@@ -422,6 +431,7 @@ def objective(context: Context, usable: UsableLoss, first: FirstPass, loss: Init
     runner, seed, batch = context.runner, context.seed, context.probe_batch(first, loss)
     profile = answer(lambda: loss_probes.profile_objective(runner, batch, seed=seed), None)
     profile = profile or loss_probes.profile_objective(runner, context.batches[0], seed=seed)
+    profile = loss_probes.still_unread(runner, context.batches, profile, seed=seed)
     return replace(profile, output_at=first.trace.output) if first.trace.output else profile
 
 

@@ -116,7 +116,15 @@ def loss_of_batches(parts: Kit) -> Any:
     return {"model": parts.model, "loss": loss, "train": loader(parts.scale)}
 
 
-STEPS = [closure, step_of_dicts, module_of_batches, loss_of_batches]
+def step_with_outputs(parts: Kit) -> Any:
+    def step(batch: Any) -> dict[str, torch.Tensor]:
+        outputs = parts.model(batch[0])
+        return {"loss": F.cross_entropy(outputs, batch[1]), "predictions": outputs}
+
+    return {"model": step, "train": loader(parts.scale)}
+
+
+STEPS = [closure, step_of_dicts, step_with_outputs, module_of_batches, loss_of_batches]
 
 
 @every_fault
@@ -124,6 +132,20 @@ STEPS = [closure, step_of_dicts, module_of_batches, loss_of_batches]
 def test_steps_and_losses_of_whole_batches_are_taken(given: Callable[[Kit], Any], fault: str) -> None:
     parts = kit(fault)
     assert_found(found(**given(parts), optimizer=adam(parts)), fault)
+
+
+def test_outputs_that_a_step_makes_itself_and_returns_are_looked_at() -> None:
+    net = classifier()
+
+    def step(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        shares = net(batch[0]).softmax(1)
+        return F.cross_entropy(shares, batch[1]), shares
+
+    assert found(step, train=loader()) == ["WP501"]
+
+
+def test_targets_may_be_called_batch() -> None:
+    assert found(classifier(), lambda outputs, batch: F.cross_entropy(outputs, batch), loader()) == []
 
 
 class OfDict(nn.Module):

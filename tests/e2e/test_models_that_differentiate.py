@@ -212,3 +212,24 @@ def test_a_model_that_differentiates_is_refused_a_graph_only_once() -> None:
         Runner(wp.Problem(model=model, loss=F.cross_entropy)), [Batch(args=(X,), targets=Y)] * 3, seed=0
     )
     assert modes == [False, True, True, True]
+
+
+class Given(nn.Module):
+    """u and u' of inputs that require a gradient where they are made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = perceptron(1, 1)
+
+    def forward(self, t: torch.Tensor) -> torch.Tensor:
+        u = self.net(t)
+        (slope,) = torch.autograd.grad(u.sum(), t, create_graph=True)
+        return torch.cat([u, slope], 1)
+
+
+def test_inputs_that_require_a_gradient_are_drawn_as_they_are_and_get_none() -> None:
+    time = TIME.clone().requires_grad_()
+    report = wp.check(Given(), oscillation, (time, torch.cos(TIME)))
+    assert not report.errors, report
+    assert time.grad is None
+    assert report.traces == ()

@@ -261,6 +261,8 @@ class InputProfile:
     """Whether the model's loss and gradients stay finite on training batches with NaN or infinity."""
     sentinels: tuple[Sentinel, ...] = ()
     """Of tables and sequences, at most two a column."""
+    sentinels_masked: bool = False
+    """Whether the model masks all of them: the loss does not depend on what stands there."""
     part: str = ""
     """Which of several inputs it is, as findings tell it after ``inputs``: ``".image"``, ``"[1]"``."""
     others: tuple[InputProfile, ...] = ()

@@ -131,6 +131,8 @@ class ObjectiveProfile:
     """Loss of outputs that disagree with the targets."""
     pairing_ignored: bool = False
     """Whether the loss stays the same when the targets change places among the samples."""
+    broadcasts: bool = False
+    """Whether outputs and targets meet in shapes that broadcast, so that every row meets every other."""
     output_shape: tuple[int, ...] = ()
     target_shape: tuple[int, ...] = ()
     output_rms: float | None = None

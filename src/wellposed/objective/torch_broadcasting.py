@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
 from ..errors import WellposedError
 from .torch_components import Dependence, Gradients, differ, gradients_of
-from .torch_outputs import is_real
-from .torch_targets import same_but_ones
+from .torch_descent import value_of
+from .torch_outputs import is_real, ramp
+from .torch_targets import rms, same_but_ones
 from .torch_terms import terms_of
+
+_SAME_VALUE = 1e-6  # of a loss: what the same sums in another order leave
 
 
 def broadcasting_pairs(seen: Dependence) -> list[tuple[int, int]]:
@@ -25,6 +28,21 @@ def broadcasting_pairs(seen: Dependence) -> list[tuple[int, int]]:
         for j, y in enumerate(seen.targets.tensors)
         if is_real(y) and o.shape != y.shape and same_but_ones(o, y) and _broadcasts(seen, i, j)
     ]
+
+
+def shapes_broadcast(
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], o: torch.Tensor, y: torch.Tensor
+) -> bool:
+    """The same of a whole loss that takes outputs of one shape alone: its value follows the targets' order once they have that shape."""
+    if o.shape == y.shape or not same_but_ones(o, y):
+        return False
+    varied = o + max(rms(o), rms(y), 1e-3) * ramp(o) / 3
+
+    def follows_the_order(targets: torch.Tensor) -> bool | None:
+        here, moved = (value_of(lambda o, y=t: loss(o, y), varied) for t in (targets, targets.roll(1, 0)))
+        return None if here is None or moved is None else abs(here - moved) > _SAME_VALUE * abs(here)
+
+    return follows_the_order(y) is False and follows_the_order(y.reshape(o.shape)) is True
 
 
 def _broadcasts(seen: Dependence, i: int, j: int) -> bool:

@@ -84,10 +84,8 @@ def dependence(runner: Runner, outputs: Parts, given: Batch, *, seed: int) -> De
 
     def loss(free: Mapping[int, torch.Tensor], others: Mapping[int, torch.Tensor]) -> torch.Tensor:
         seed_everything(seed)
-        with users_code("putting outputs and targets together"):  # their containers may be of any kind
-            made_up = outputs.replaced(free)
-            batch = replace(given, targets=targets.replaced(others)) if others else given
-        return direct.loss_of(made_up, batch)
+        batch = replace(given, targets=targets.replaced(others)) if others else given
+        return direct.loss_of(outputs.replaced(free), batch)
 
     scale = max((rms(t) for t in targets.tensors if t.is_floating_point()), default=0.0)
     varied = [o + max(rms(o), scale, 1e-3) * ramp(o) / 3 for o in outputs.detached]
@@ -96,7 +94,9 @@ def dependence(runner: Runner, outputs: Parts, given: Batch, *, seed: int) -> De
 
 
 def _is_by_row(t: torch.Tensor, rows: int) -> bool:
-    return t.layout is torch.strided and not t.is_complex() and t.ndim > 0 and len(t) == rows
+    return (
+        t.layout is torch.strided and not t.is_complex() and t.numel() > 0 and t.ndim > 0 and len(t) == rows
+    )
 
 
 def _by_column(targets: Parts, outputs: Parts) -> Parts:
@@ -121,7 +121,9 @@ def takes(o: torch.Tensor, y: torch.Tensor) -> bool:
 
 def rearranged(t: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """The same rows in other places."""
-    return t.roll(1, 0), t.flip(0)
+    return t.roll(1, 0), t[
+        torch.arange(len(t) - 1, -1, -1)
+    ]  # `flip` takes no unsigned numbers of several bytes
 
 
 def partners(dependence: Dependence) -> tuple[frozenset[int], ...]:

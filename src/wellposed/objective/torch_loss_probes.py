@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,22 +14,23 @@ from ..runtime.torch.batch import Batch
 from ..runtime.torch.replacing import Noting, Replacing
 from ..runtime.torch.session import ForwardPass, Runner, seed_everything
 from .result import ObjectiveProfile, OutputRange, Targets
-from .torch_broadcasting import broadcasting_pairs
+from .torch_broadcasting import broadcasting_pairs, shapes_broadcast
 from .torch_components import (
     Dependence,
     dependence,
     fitting_target,
     partners,
+    rearranged,
     stands_apart,
 )
 from .torch_descent import finite_value, floor_of, value_of
 from .torch_directions import direction_floors
-from .torch_outputs import FreeOutputs, Loss, free_outputs, ramp, range_of
+from .torch_outputs import FreeOutputs, Loss, free_outputs, is_real, parts_of, ramp, range_of
 from .torch_squashed_twice import squashed_twice
 from .torch_summed_terms import summed_term
 from .torch_targets import axis_of_classes, describe_targets, rms
-from .torch_terms import subtracted_terms
-from .torch_unread import unread_targets
+from .torch_terms import goes_up, subtracted_terms, works_against_others
+from .torch_unread import read_targets, unread_targets
 
 _LEAVE_OUT = 'leave the objective out on purpose with ignore="WP5"'
 
@@ -57,14 +59,41 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
         return profile
     if not len(seen.outputs) == len(seen.targets) == 1:
         profile = replace(
-            profile, unread=unread_targets(seen, again), **_of_parts(free, seen, initial=initial)
+            profile,
+            unread=unread_targets(seen, again, seed=seed),
+            **_of_parts(runner, free, seen, initial=initial),
         )
-    pairs = () if profile.pairing_ignored else broadcasting_pairs(seen)
-    broadcasting = tuple(_broadcasting(seen, i, j, initial=initial) for i, j in pairs)
+    pairs = broadcasting_pairs(seen)
+    if profile.pairing_ignored:
+        profile = replace(profile, broadcasts=bool(pairs) and not _rewards_targets_in_any_order(profile))
+    else:
+        more = tuple(_broadcasting(seen, i, j, initial=initial) for i, j in pairs)
+        profile = replace(profile, components=profile.components + more)
     return replace(
-        profile, components=profile.components + broadcasting, subtracted=subtracted_terms(runner, seen), summed=summed_term(runner, seen),
+        profile, subtracted=subtracted_terms(runner, seen), summed=summed_term(runner, seen),
         directions=direction_floors(seen),
     )  # fmt: skip
+
+
+def still_unread(
+    runner: Runner, batches: Sequence[Batch], profile: ObjectiveProfile, *, seed: int
+) -> ObjectiveProfile:
+    """Without the unread targets that the loss reads in other batches, as boxes where there is something to be found."""
+    unread = profile.unread or ()
+    for batch in batches:
+        if all(target.role == "unknown" for target in unread):
+            break
+        read = _read_in(runner, batch, {target.name for target in unread}, seed=seed)
+        unread = tuple(target for target in unread if target.name not in read)
+    return profile if profile.unread is None else replace(profile, unread=unread)
+
+
+def _read_in(runner: Runner, batch: Batch, names: Collection[str], *, seed: int) -> set[str]:
+    seed_everything(seed)
+    outputs = parts_of(runner.outputs(batch), "outputs")
+    given = batch if runner.transform is None else runner.transform(batch)
+    seen = dependence(runner, outputs, given, seed=seed)
+    return set() if seen is None else read_targets(seen, names)
 
 
 def _profile_given_loss(
@@ -98,16 +127,15 @@ def _profile_given_loss(
     if free.reason is not None:
         return ObjectiveProfile(**common)
     probes = _probe(free.loss, o, given.targets, targets, free.confined)
-    if (
-        not free.alone
-    ):  # which output the targets belong to is told from shapes alone: too little to accuse by
+    # Which output the targets belong to may be told from shapes alone: too little to accuse by.
+    if not free.alone or goes_up(runner):
         probes |= {"at_targets": None, "away": None}
     return ObjectiveProfile(**common, pairing_ignored=_ignores_pairing(runner, free, given, seed), **probes)
 
 
-def _of_parts(free: FreeOutputs, seen: Dependence, *, initial: float) -> dict[str, Any]:
+def _of_parts(runner: Runner, free: FreeOutputs, seen: Dependence, *, initial: float) -> dict[str, Any]:
     """Every output that is compared with a tensor of the targets by itself, as a profile of its own."""
-    partners_of = partners(seen)
+    partners_of, against = partners(seen), works_against_others(runner)
     found: list[ObjectiveProfile] = []
     unexamined: list[str] = []
     for i, name in enumerate(seen.outputs.names):
@@ -117,15 +145,23 @@ def _of_parts(free: FreeOutputs, seen: Dependence, *, initial: float) -> dict[st
         if j is None:
             unexamined.append(name)
         else:
-            found.append(_component(seen, i, j, initial=initial, alone=len(partners_of[i]) == 1))
+            wants_its_targets = len(partners_of[i]) == 1 and not against
+            found.append(_component(seen, i, j, initial=initial, wants_its_targets=wants_its_targets))
     return {"components": tuple(found), "unexamined": tuple(unexamined)}
 
 
+_SAME_VALUE = 1e-6  # of the loss: what the same sums in another order leave
+_CLEARLY = 0.1  # of a floor, which descent finds to about 1 %
 _DROWNED = 1e-4  # of the loss: what one output can change in it is lost in rounding, or among the other terms
 
 
-def _component(seen: Dependence, i: int, j: int, *, initial: float, alone: bool) -> ObjectiveProfile:
-    """The loss of one output and the tensor of the targets that it is compared with; `alone` where no other has a part in it."""
+def _component(
+    seen: Dependence, i: int, j: int, *, initial: float, wants_its_targets: bool
+) -> ObjectiveProfile:
+    """The loss of one output and the tensor of the targets that it is compared with.
+
+    Whether it should agree with them is not known where others have a part in it, as weights, or the step works against others.
+    """
     o, y = seen.outputs.detached[i], seen.targets.tensors[j]
     targets, confined = describe_targets(y, o), range_of(seen.outputs.tensors[i])
     probes = _probe(seen.loss_by(i), o, y, targets, confined)
@@ -133,7 +169,7 @@ def _component(seen: Dependence, i: int, j: int, *, initial: float, alone: bool)
     drowned = floor is not None and initial - floor <= _DROWNED * abs(initial)
     if drowned:
         probes |= {"floor": None, "confined_floor": None, "reason": "the rest of the loss drowns it"}
-    if drowned or not alone:  # as of weights, whose sign may turn the loss round
+    if drowned or not wants_its_targets:
         probes |= {"at_targets": None, "away": None}
     return ObjectiveProfile(
         initial=initial, targets=targets, output_range=confined, output_rms=rms(o), output_shape=tuple(o.shape),
@@ -145,7 +181,7 @@ def _broadcasting(seen: Dependence, i: int, j: int, *, initial: float) -> Object
     o, y = seen.outputs.detached[i], seen.targets.tensors[j]
     return ObjectiveProfile(
         initial=initial, targets=describe_targets(y, o), output_shape=tuple(o.shape), target_shape=tuple(y.shape),
-        output_at=seen.outputs.names[i], pairing_ignored=True,
+        output_at=seen.outputs.names[i], broadcasts=True,
         reason=f"it meets {seen.targets.names[j]} in shapes that broadcast",
     )  # fmt: skip
 
@@ -165,42 +201,47 @@ def _profile_own_loss(
     if call is None:
         return ObjectiveProfile(**common, reason=reason + ", and no operation of it gives the very outputs")
 
-    def evaluated() -> torch.Tensor:
+    def attached(outputs: torch.Tensor, given: Batch = batch) -> torch.Tensor:
         seed_everything(seed)
-        loss = runner.evaluate(batch).loss
+        with Replacing(call, outputs):
+            loss = runner.evaluate(given).loss
         assert loss is not None
         return loss
 
-    def loss(values: torch.Tensor) -> torch.Tensor:
-        with Replacing(call, values):
-            return runner.without_gradients(evaluated)
+    def loss(outputs: torch.Tensor, given: Batch = batch) -> torch.Tensor:
+        return runner.without_gradients(lambda: attached(outputs, given))
 
-    values = o.detach()
-    confined = range_of(o)
+    values, confined = o.detach(), range_of(o)
     common |= {"output_range": confined, "output_rms": rms(o), "output_shape": tuple(o.shape)}
     if finite_value(loss, values + 1 + ramp(values)) == finite_value(loss, values):
         return ObjectiveProfile(
             **common, reason=reason + ", which does not depend on the outputs that it returns"
         )
-    uninformed = _uninformed(loss, values, confined)
-    mean = finite_value(loss, values.mean(0, keepdim=True).expand_as(values).contiguous())
+    found = _probe_own_loss(loss, attached, values, y, common["targets"], confined)
+    if isinstance(y, torch.Tensor):
+        found["target_shape"] = tuple(y.shape)
+        found["broadcasts"] = is_real(y) and shapes_broadcast(
+            lambda o, labels: loss(o, batch.with_labels(labels)), values, y
+        )
+    return ObjectiveProfile(**common | {"needs": ""}, **found)
+
+
+def _probe_own_loss(
+    loss: Loss, attached: Loss, o: torch.Tensor, y: Any, targets: Targets, confined: OutputRange | None
+) -> dict[str, Any]:
+    """What a few values of the loss show; `attached` is the same with a graph."""
+    found: dict[str, Any] = {"uninformed": _uninformed(loss, o, confined)}
+    mean = finite_value(loss, o.mean(0, keepdim=True).expand_as(o).contiguous())
     # The best constant is at least as good as these two.
-    constant = min((v for v in (mean, uninformed) if v is not None), default=None)
-    found: dict[str, Any] = {"uninformed": uninformed, "constant": constant}
-    found |= _shift_response(loss, values)
-    found["quadratic"] = _grows_quadratically(loss, values, _step(values, common["targets"]))
+    found["constant"] = min((v for v in (mean, found["uninformed"]) if v is not None), default=None)
+    found |= _shift_response(loss, o)
+    found["quadratic"] = _grows_quadratically(loss, o, _step(o, targets))
     if confined is not None and confined.probabilities:
-
-        def attached(outputs: torch.Tensor) -> torch.Tensor:
-            with Replacing(call, outputs):
-                return evaluated()
-
-        found["floor"] = floor_of(attached, values, lambda z: z, 1.0, few=True)
-        found["confined_floor"] = _confined_floor(attached, values, confined, 1.0, few=True)
-    if isinstance(y, torch.Tensor) and common["targets"].per_row and common["targets"].kind == "classes":
-        found["at_targets"], found["away"] = _agreement(loss, values, y, common["targets"])
-    common["needs"] = ""
-    return ObjectiveProfile(**common, **found)
+        found["floor"] = floor_of(attached, o, lambda z: z, 1.0, few=True)
+        found["confined_floor"] = _confined_floor(attached, o, confined, 1.0, few=True)
+    if isinstance(y, torch.Tensor) and targets.per_row and targets.kind == "classes":
+        found["at_targets"], found["away"] = _agreement(loss, o, y, targets)
+    return found
 
 
 def _call_that_makes_outputs(runner: Runner, batch: Batch, *, seed: int) -> int | None:
@@ -222,19 +263,24 @@ def _ignores_pairing(runner: Runner, free: FreeOutputs, given: Batch, seed: int)
         return False
     # On the scale of the targets, or their differences would drown in rounding.
     varied = o + max(rms(o), rms(y) if y.is_floating_point() else 0.0, 1e-3) * ramp(o) / 3
-    values = []
-    for targets in (y, y.roll(1, 0), y.flip(0)):
+    others = rearranged(y)
+
+    def loss(targets: torch.Tensor) -> float | None:
         seed_everything(seed)
-        try:
-            values.append(
-                float(runner.loss_on(free.put_back(varied), replace(given, targets=targets)).detach())
-            )
-        except (
-            Exception
-        ):  # the user's loss may refuse made-up outputs in any way it likes: then nothing is known
-            return False
-    moved = not torch.equal(y, y.roll(1, 0)) and not torch.equal(y, y.flip(0))
-    return moved and max(values) - min(values) <= 1e-6 * (abs(values[0]) + 1e-12)
+        return value_of(lambda o: runner.loss_on(free.put_back(o), replace(given, targets=targets)), varied)
+
+    values = [value for targets in (y, *others) if (value := loss(targets)) is not None]
+    moved = not any(torch.equal(y, other) for other in others)
+    return moved and len(values) == 3 and max(values) - min(values) <= _SAME_VALUE * (abs(values[0]) + 1e-12)
+
+
+def _rewards_targets_in_any_order(profile: ObjectiveProfile) -> bool:
+    """Whether the targets as outputs have a lower loss than any constant, as of distances between distributions.
+
+    Where each output is compared with every target by itself, none beats the best constant.
+    """
+    at, constant = profile.at_targets, profile.constant
+    return at is not None and constant is not None and constant - at > _CLEARLY * abs(constant)
 
 
 def constant_loss(runner: Runner, batch: Batch, *, seed: int) -> float | None:
@@ -424,7 +470,7 @@ def _agreement(
 ) -> tuple[float | None, float | None]:
     """The loss of outputs that agree with the targets, and of outputs that disagree (for values, the larger of two sides)."""
     if targets.kind == "classes":
-        right, wrong = (_one_hot_outputs(o, (y + k) % max(targets.classes, 2)) for k in (0, 1))
+        right, wrong = (_one_hot_outputs(o, (y.long() + k) % max(targets.classes, 2)) for k in (0, 1))
         return value_of(loss, right), value_of(loss, wrong)
     y = y.reshape(o.shape)
     if targets.kind == "binary":

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..errors import WellposedError
+from ..errors import WellposedError, users_code
 from ..runtime.torch.batch import Batch
 from ..runtime.torch.session import Runner, main_tensor, seed_everything
 from .result import OutputRange
@@ -70,7 +70,9 @@ class Parts:
         return [t.detach() for t in self.tensors]
 
     def put_back(self, tensors: Iterable[torch.Tensor]) -> Any:
-        return self.built(iter(tensors))
+        """The whole value with these tensors; what containers of the user's own kind raise is the user's."""
+        with users_code("putting outputs or targets back together"):
+            return self.built(iter(tensors))
 
     def replaced(self, changes: Mapping[int, torch.Tensor]) -> Any:
         """The whole value with some of its tensors replaced."""
@@ -78,7 +80,7 @@ class Parts:
 
 
 def is_real(tensor: torch.Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.ndim > 0
+    return tensor.is_floating_point() and tensor.ndim > 0 and tensor.numel() > 0
 
 
 def parts_of(value: Any, name: str, wanted: Callable[[torch.Tensor], bool] = is_real) -> Parts:

@@ -14,7 +14,7 @@ from .result import Targets
 
 def describe_targets(y: Any, outputs: torch.Tensor | None) -> Targets:
     """What the targets are, from their values and from how their shape fits the outputs'."""
-    if not isinstance(y, torch.Tensor) or y.numel() == 0:
+    if not isinstance(y, torch.Tensor) or y.numel() == 0 or y.is_complex():
         return Targets(kind="other")
     if not y.is_floating_point():
         return _describe_codes(y, outputs)
@@ -35,6 +35,7 @@ def describe_targets(y: Any, outputs: torch.Tensor | None) -> Targets:
 
 def _describe_codes(y: torch.Tensor, outputs: torch.Tensor | None) -> Targets:
     """Class numbers; what lies outside the outputs' classes (-100, 255) is ignored by the loss, and here."""
+    y = y.long()  # unsigned ones of several bytes cannot be compared
     axis = None if outputs is None or outputs.ndim < 2 else axis_of_classes(y, outputs)
     width = None if axis is None or outputs is None else outputs.shape[axis]
     valid = y[(y >= 0) & (y < width)] if width is not None else y[y >= 0]

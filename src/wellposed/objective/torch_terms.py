@@ -146,7 +146,7 @@ def subtracted_terms(runner: Runner, seen: Dependence) -> tuple[SubtractedTerm, 
     that one term is turned round. An entropy, a similarity of directions or a linear term is none of them, and a
     difference that another term outgrows is none either. None where that cannot be told.
     """
-    if _is_a_step_against_others(runner):
+    if works_against_others(runner):
         return None
     try:
         free = _Free(seen)
@@ -159,17 +159,22 @@ def subtracted_terms(runner: Runner, seen: Dependence) -> tuple[SubtractedTerm, 
     return tuple(found for found in judged if found is not None)
 
 
-def _is_a_step_against_others(runner: Runner) -> bool:
-    """Whether some of the networks are left out of the training, as one that this step works against."""
-    if len(runner.trainable) < len(runner.parameters):
+def works_against_others(runner: Runner) -> bool:
+    """Whether some of the parameters are left out of the training, as those of a network that this step works against."""
+    if len(runner.trainable) < len(runner.parameters) or goes_up(runner):
         return True
-    optimizer = runner.problem.optimizer
-    if optimizer is None:
-        return False
-    groups = getattr(optimizer, "param_groups", [])
+    groups = _groups(runner)
     held = {id(p) for group in groups for p in group["params"]}
-    maximizes = any(group.get("maximize") for group in groups)
-    return maximizes or any(id(p) not in held for p in runner.trainable.values())
+    return bool(groups) and any(id(p) not in held for p in runner.trainable.values())
+
+
+def goes_up(runner: Runner) -> bool:
+    """Whether the optimizer looks for the largest loss."""
+    return any(group.get("maximize") for group in _groups(runner))
+
+
+def _groups(runner: Runner) -> list[dict[str, Any]]:
+    return getattr(runner.problem.optimizer, "param_groups", [])
 
 
 class _Free:
@@ -225,10 +230,10 @@ class _Free:
         return SubtractedTerm(outputs=names, lowest=loss.lowest, floor=turned.lowest)
 
     def _grows(self, k: int) -> bool:
-        """Whether what a term takes off the loss goes on growing far away, in one direction; a bounded one does not."""
+        """Whether what a term takes off the loss goes on growing far away, in one direction: a bounded one does not, a logarithm hardly."""
         away = ramp(self.start) - 1.5
-        near, far = (float(self._contributions(t * away)[k].detach()) for t in (100.0, 200.0))
-        return not math.isfinite(near + far) or far < 1.2 * near < 0 or near > 0
+        here, near, far = (float(self._contributions(t * away)[k].detach()) for t in (0.0, 100.0, 200.0))
+        return far - here < 1.5 * (near - here) < 0
 
     def _descended(self, weights: torch.Tensor) -> Descent | None:
         """Descent on the terms with these weights."""

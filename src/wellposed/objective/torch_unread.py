@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Collection, Mapping
 
+import numpy as np
 import torch
 
 from ..errors import WellposedError, users_code
+from ..runtime.torch.session import seed_everything
 from .result import UnreadTarget
 from .torch_components import Dependence, rearranged, takes
 from .torch_targets import same_but_ones
@@ -19,17 +22,37 @@ _SURELY_WEIGHTS = frozenset(
 _PERHAPS_WEIGHTS = frozenset({"weight", "weights"})  # a person has one too, but none of zero
 
 
-def unread_targets(seen: Dependence, loss: torch.Tensor) -> tuple[UnreadTarget, ...]:
+def unread_targets(seen: Dependence, loss: torch.Tensor, *, seed: int) -> tuple[UnreadTarget, ...] | None:
     """Those that vary; none where the loss reads no target at all, as of views that are compared with each other.
 
-    `loss` is the one of the outputs as the model made them, with its graph.
+    `loss` is the one of the outputs as the model made them, with its graph. None where it draws at random, as which task
+    is trained now: another draw may read what this one does not.
     """
-    unread = [j for j in range(len(seen.targets)) if _is_unread(seen, j)]
+    if _draws(seen, seed=seed):
+        return None
+    unread = [j for j in range(len(seen.targets)) if _varies(seen, j) and not _is_read(seen, j)]
     if not unread or len(unread) == len(seen.targets):
         return ()
     outputs = _unread_outputs(seen) if len(seen.outputs) == len(seen.targets) else ()
     ends = tuple(i for i in outputs if _leads_nowhere(seen.outputs.tensors[i], loss))
     return tuple(_described(seen, j, ends) for j in unread)
+
+
+def read_targets(seen: Dependence, among: Collection[str]) -> set[str]:
+    """Names of those that the loss depends on, or may depend on."""
+    return {name for j, name in enumerate(seen.targets.names) if name in among and _is_read(seen, j)}
+
+
+def _draws(seen: Dependence, *, seed: int) -> bool:
+    """Whether the loss draws from the random states that all share."""
+    seed_everything(seed)
+    untouched = _next_numbers()
+    seen.value({}, {})  # seeds them itself
+    return _next_numbers() != untouched
+
+
+def _next_numbers() -> tuple[float, float, float]:
+    return random.random(), np.random.random(), float(torch.rand(()))  # noqa: NPY002 - the states that users' code draws from
 
 
 def _leads_nowhere(output: torch.Tensor, loss: torch.Tensor) -> bool:
@@ -58,22 +81,29 @@ def _is_for(output: torch.Tensor, y: torch.Tensor) -> bool:
         return False
     if y.is_floating_point() or same_but_ones(output, y):
         return True
-    return int(y.min()) >= 0 and int(y.max()) < max(output.shape[1:])
+    codes = y.long()
+    return int(codes.min()) >= 0 and int(codes.max()) < max(output.shape[1:])
 
 
 def _are_weights(name: str, y: torch.Tensor) -> bool:
     last = name.replace("[", ".").rpartition(".")[2].strip("]'").lower()
-    if y.numel() != len(y) or bool((y < 0).any()):
+    if y.numel() != len(y) or bool((y.double() < 0).any()):
         return False
     return last in _SURELY_WEIGHTS or (last in _PERHAPS_WEIGHTS and bool((y == 0).any()))
 
 
-def _is_unread(seen: Dependence, j: int) -> bool:
+def _varies(seen: Dependence, j: int) -> bool:
     y = seen.targets.tensors[j]
-    others = [*rearranged(y), y[:1].expand_as(y).contiguous()]
-    if all(torch.equal(y, other) for other in others):
-        return False  # nothing is seen of a constant
-    return all(not _moves(seen, dict(enumerate(point)), {}, {j: o}) for point in seen.points for o in others)
+    return not all(torch.equal(y, other) for other in _other_values(y))
+
+
+def _is_read(seen: Dependence, j: int) -> bool:
+    others = _other_values(seen.targets.tensors[j])
+    return any(_moves(seen, dict(enumerate(point)), {}, {j: o}) for point in seen.points for o in others)
+
+
+def _other_values(y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return (*rearranged(y), y[:1].expand_as(y).contiguous())
 
 
 def _unread_outputs(seen: Dependence) -> tuple[int, ...]:

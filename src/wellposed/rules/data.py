@@ -219,7 +219,7 @@ def non_finite_data(profile: InputProfile, limits: Limits) -> Iterator[Judgement
 def sentinel_value(profile: InputProfile, limits: Limits) -> Iterator[Judgement]:
     """WP115: a number that stands for "missing" is read as a number."""
     found = [s for s in profile.sentinels if s.distance > limits.sentinel_distance]
-    if not found:
+    if not found or profile.sentinels_masked:
         return
     first = max(found, key=lambda s: s.count)
     columns = len({s.column for s in found})

@@ -294,11 +294,11 @@ def loss_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
 @of_every_output
 def wrong_loss_input(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     o, y = profile.output_shape, profile.target_shape
-    if profile.pairing_ignored and o != y and profile.targets.kind in ("values", "binary"):
+    if profile.broadcasts:
         yield Defect(
             where="loss",
-            summary=f"outputs of shape {o} against targets of shape {y}: the loss is the same whichever sample a target belongs to",
-            quantity="change of the loss when targets change places",
+            summary=f"outputs of shape {o} against targets of shape {y}: what the loss asks of a sample does not depend on which target is its own",
+            quantity="change of what the loss asks when targets change places",
             measured=0.0,
             why="the shapes broadcast against each other, so every output is compared with every target: the model learns their mean",
             fix="give both the same shape: outputs.squeeze(-1), or targets[:, None]",
@@ -361,7 +361,8 @@ def summed_term(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement
 
 def unread_target(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.unread is None:
-        yield NoVerdict(reason="the targets are one tensor for one output", outcome="not applicable")
+        reason = "the targets are one tensor for one output, or the loss draws at random what it reads"
+        yield NoVerdict(reason=reason, outcome="not applicable")
         return
     for target in profile.unread:
         if target.role == "of a head":

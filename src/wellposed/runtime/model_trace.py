@@ -154,7 +154,7 @@ class AttentionRows:
     entropy: float
     """Sum over them of the entropy of the weights, over that of even ones."""
     moving: int
-    """Rows that look most at another key than their head usually does."""
+    """Rows that look most at another key than their head usually does, and at another distance from their own place."""
     moving_entropy: float
     """As `entropy`, over those."""
 

@@ -137,4 +137,4 @@ def _goes_backward(first: ModelTrace) -> bool:
 
 def _input_std(batch: Any) -> float | None:
     floats = [t for t in batch.tensors if t.is_floating_point() and t.ndim and len(t) > 1]
-    return float(floats[0].double().var(0, correction=0).mean()) ** 0.5 if floats else None
+    return float(floats[0].detach().double().var(0, correction=0).mean()) ** 0.5 if floats else None

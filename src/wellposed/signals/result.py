@@ -64,7 +64,7 @@ class AttentionSignal:
     entropy: float
     """Mean over rows of the entropy of the weights, over that of even ones: 1 looks everywhere, 0 at one key."""
     moving: int
-    """Rows that look most at another key than their head usually does."""
+    """Rows that look most at another key than their head usually does, and at another distance from their own place."""
     moving_entropy: float
     """As `entropy`, over those alone; NaN where there are none."""
 

@@ -98,6 +98,20 @@ def test_terms_of_means_over_the_batch_do_not_broadcast() -> None:
     assert said(nn.Linear(6, 1), loss, VALUES) == []
 
 
+@pytest.mark.parametrize(
+    "distance",
+    [
+        lambda o, y: (o.squeeze(1).sort().values - y.sort().values).abs().mean(),
+        lambda o, y: (o.mean() - y.mean()) ** 2 + (o.std() - y.std()) ** 2,
+        lambda o, y: 2 * (o - y).abs().mean() - (o - o.T).abs().mean(),  # of energy, in shapes that broadcast
+    ],
+)
+def test_a_distance_between_distributions_has_no_pairs_to_keep(distance: Any) -> None:
+    profile = profiled(nn.Linear(6, 1), distance, VALUES)
+    assert (profile.pairing_ignored, profile.broadcasts) == (True, False)
+    assert said(nn.Linear(6, 1), distance, VALUES) == []
+
+
 def test_raw_outputs_for_log_probabilities_are_named() -> None:
     def loss(out: Out, y: Out) -> Tensor:
         return F.nll_loss(out["kind"], y["kind"]) + F.mse_loss(out["value"], y["value"])
@@ -341,6 +355,17 @@ def decorrelated(out: Out, y: Tensor) -> Tensor:
     return F.cross_entropy(out["kind"], y) + 0.1 * spread
 
 
+def flow_of_clamped_scales(out: Out, y: Tensor) -> Tensor:
+    """The logarithm that is subtracted has a floor, and grows without bound, but slowly."""
+    return out["z"].square().sum(1).mean() / 2 - out["scale"].clamp(min=1e-4).log().sum(1).mean()
+
+
+def one_task_at_a_time(out: Out, y: Out) -> Tensor:
+    if torch.rand(()) < 0.5:
+        return F.cross_entropy(out["kind"], y["kind"])
+    return F.mse_loss(out["value"], y["value"])
+
+
 def ctc(out: Out, y: Out) -> Tensor:
     steps = out["steps"].view(len(X), 8, 4).log_softmax(2).transpose(0, 1)
     lengths = torch.full((len(X),), 8)
@@ -375,6 +400,8 @@ HEALTHY = {
     "disagreeing classifiers": (Heads(kind=3, early=3), disagreeing_classifiers, CLASSES),
     "confidence penalty": (Heads(kind=3, a=4, b=4), alike_with_a_confidence_penalty, CLASSES),
     "a variance in two terms": (Heads(kind=3, a=4), decorrelated, CLASSES),
+    "flow": (Heads(z=2, scale=2), flow_of_clamped_scales, VALUES),
+    "one task at a time": (Heads(kind=3, value=(1, flat)), one_task_at_a_time, TWO),
     "ctc": (Heads(steps=32), ctc, {"text": TEXT, "length": torch.full((len(X),), 3)}),
 }  # fmt: skip
 
@@ -393,6 +420,37 @@ def test_a_step_against_a_network_that_the_optimizer_leaves_out_is_not_accused()
     held = [*model.body.parameters(), *model.heads["kind"].parameters()]
     assert profiled(model, loss, TWO, optimizer=torch.optim.SGD(held, 0.1)).subtracted is None
     assert profiled(model, loss, TWO).subtracted
+
+
+def test_a_sign_is_right_where_the_network_behind_it_is_left_out_or_the_optimizer_goes_up() -> None:
+    def loss(out: Out, y: Out) -> Tensor:
+        return F.mse_loss(out["value"], y["value"]) - 0.1 * F.cross_entropy(out["kind"], y["kind"])
+
+    model = Heads(kind=3, value=(1, flat))
+    assert ("WP504", "outputs.kind") in said(model, loss, TWO)
+    held = [*model.body.parameters(), *model.heads["value"].parameters()]
+    assert said(model, loss, TWO, optimizer=torch.optim.SGD(held, 0.1)) == []
+    upwards = nn.Linear(6, 3)
+    rising = torch.optim.SGD(upwards.parameters(), 0.1, maximize=True)
+    assert said(upwards, lambda o, y: -F.cross_entropy(o, y), CLASSES, optimizer=rising) == []
+
+
+def test_targets_that_the_loss_reads_in_another_batch_are_read() -> None:
+    def loss(out: Out, y: Out) -> Tensor:
+        there = y["there"] > 0
+        seen = F.binary_cross_entropy_with_logits(out["there"], y["there"])
+        return seen + F.mse_loss(out["box"][there], y["box"][there]) if there.any() else seen
+
+    def report(last: Tensor) -> wp.Report:
+        x, box = torch.randn(512, 6), torch.randn(512, 4)
+        rows = [(x[i], {"there": last[i], "box": box[i]}) for i in range(512)]
+        loader = torch.utils.data.DataLoader(rows, batch_size=64)
+        return wp.check(Heads(there=(1, flat), box=4), loss, loader, select="WP509")
+
+    never = torch.zeros(512)
+    (finding,) = [f for f in report(never).findings if f.severity is wp.Severity.WARNING]
+    assert finding.where == "targets.box"
+    assert not report(torch.cat([never[:-5], torch.ones(5)])).findings
 
 
 def test_outputs_that_the_model_keeps_bounded_may_be_driven_apart() -> None:
@@ -441,3 +499,77 @@ def test_a_report_of_several_outputs_can_be_saved_and_judged_again() -> None:
     again = wp.Report.from_json(report.to_json()).judged()
     assert {"WP501", "WP509"} <= set(report.codes)
     assert [str(f) for f in again.findings] == [str(f) for f in report.findings]
+
+
+# Outputs, targets and losses of other kinds
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.int8, torch.bool])
+def test_codes_of_every_integer_type_are_read(dtype: torch.dtype) -> None:
+    def loss(out: Out, y: Out) -> Tensor:
+        return F.cross_entropy(out["kind"], y["kind"].long())
+
+    codes = CLASSES.clamp(max=1).to(dtype)
+    profile = profiled(Heads(kind=3), loss, {"kind": codes, "weight": codes})
+    assert [(t.name, t.role) for t in profile.unread or ()] == [("targets.weight", "weights")]
+    alone = profiled(nn.Linear(6, 3), lambda o, y: F.cross_entropy(o, y.long()), codes)
+    assert alone.targets.kind == "classes"
+
+
+def test_complex_targets_and_empty_outputs_are_left_alone() -> None:
+    wave = torch.fft.rfft(X)
+    profile = profiled(nn.Linear(6, 6), lambda o, y: (torch.fft.rfft(o) - y).abs().mean(), wave)
+    assert profile.targets.kind == "other"
+    none = Heads(kind=3, none=(1, lambda o: o[:, :0]))
+    assert said(none, lambda o, y: F.cross_entropy(o["kind"], y["kind"]), TWO) == []
+
+
+def test_a_loss_may_write_into_its_targets_and_take_entries_out() -> None:
+    def loss(out: Out, y: Out) -> Tensor:
+        y["value"].mul_(0.5)
+        return F.cross_entropy(out["kind"], y.pop("kind")) + F.mse_loss(out["value"], y["value"])
+
+    targets = {"kind": CLASSES, "value": VALUES.clone()}
+    profile = profiled(Heads(kind=3, value=(1, flat)), loss, targets)
+    assert [c.output_at for c in profile.components] == ["outputs.kind", "outputs.value"]
+    assert profile.repeat_difference == 0.0
+    assert torch.equal(targets["value"], VALUES)
+
+
+def test_outputs_in_a_container_that_cannot_be_made_again_are_not_examined() -> None:
+    class Pair(list[Tensor]):
+        def __init__(self, kind: Tensor, value: Tensor) -> None:
+            super().__init__([kind, value])
+
+    class Paired(Heads):
+        def forward(self, x: Tensor) -> Any:
+            return Pair(*super().forward(x).values())
+
+    def loss(out: list[Tensor], y: Out) -> Tensor:
+        return F.cross_entropy(out[0], y["kind"]) + F.mse_loss(out[1], y["value"])
+
+    assert profiled(Paired(kind=3, value=(1, flat)), loss, TWO).components == ()
+
+
+@pytest.mark.parametrize(
+    ("shaped", "distance", "accused"),
+    [
+        (lambda o: o, lambda o, y: ((o - y) ** 2).mean(), True),
+        (flat, lambda o, y: ((o - y) ** 2).mean(), False),
+        (lambda o: o, lambda o, y: ((o.squeeze(1) - y) ** 2).mean(), False),
+        (lambda o: o, lambda o, y: (o.mean() - y.mean()) ** 2, False),
+    ],
+)
+def test_shapes_that_broadcast_in_a_loss_of_the_models_own_are_named(
+    shaped: Any, distance: Any, accused: bool
+) -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(6, 1)
+
+        def forward(self, x: Tensor, targets: Tensor) -> Out:
+            o = shaped(self.head(x))
+            return {"loss": distance(o, targets), "logits": o}
+
+    assert said(Own(), None, VALUES) == ([("WP506", "loss")] if accused else [])

@@ -60,18 +60,33 @@ def test_one_key_for_several_heads() -> None:
 
 def test_rows_that_rest_on_their_heads_usual_key_are_counted_apart() -> None:
     logits = torch.zeros(2, 6, 6)
-    logits[:, :5, 0] = 20.0  # a sink
-    logits[:, 5, 3] = 20.0
+    logits[:, 1:, 0] = 20.0  # a sink
+    logits[:, 0, 4] = 20.0
     q, k = logits.requires_grad_(), torch.eye(6).expand(2, 6, 6)
     (rows,) = seen((q @ k).softmax(-1) @ drawn(2, 6, 4))
     assert (rows.rows, rows.moving) == (12, 2)
     assert rows.moving_entropy < 1e-5
 
 
+def test_rows_that_look_at_their_own_place_are_counted_apart() -> None:
+    x = drawn(2, 6, 64, scale=2)
+    (rows,) = seen((x @ (1 * x).transpose(-1, -2) / 8).softmax(-1) @ drawn(2, 6, 4))
+    assert (rows.rows, rows.moving) == (12, 0)  # queries that are the keys
+    q, k, place = drawn(2, 6, 8), drawn(2, 6, 8, seed=1), torch.arange(6)
+    steep = -9.0 * (place[:, None] - 1 - place).abs()
+    (rows,) = seen((q @ k.transpose(-1, -2) / 8 + steep).softmax(-1) @ drawn(2, 6, 4))
+    assert (rows.rows, rows.moving) == (
+        12,
+        0,
+    )  # each at the place before its own, the first at its own: the usual key of two
+
+
 def test_a_softmax_that_is_no_attention_is_left_alone() -> None:
     x, w = drawn(8, 5, 16), drawn(16, 12, seed=1)
     assert seen((x @ w).softmax(-1) @ drawn(8, 12, 3)) == []  # soft assignment to learned centres
     assert seen(F.gumbel_softmax(x, tau=0.1)) == []
+    experts = nn.Parameter(drawn(12, 16, seed=1).detach())
+    assert seen(torch.einsum("ntd,ed->nte", x, 9 * experts).softmax(-1) @ drawn(8, 12, 3)) == []
 
 
 class Block(nn.Module):

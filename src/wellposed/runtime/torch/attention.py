@@ -41,12 +41,21 @@ def _is_of_products(node: Any) -> bool:
     """Whether a softmax is of products of two computed tensors, as queries and keys are: other softmaxes may be meant to choose."""
     front, seen = [n for n, _ in node.next_functions if n is not None], set[Any]()
     for _ in range(_HOPS):
-        if any(type(n).__name__.startswith(_PRODUCTS) for n in front):
-            return True
+        products = [n for n in front if type(n).__name__.startswith(_PRODUCTS)]
+        if products:
+            return not any(_is_parameter(m) for n in products for m, _ in n.next_functions)
         seen.update(front)
         passing = [n for n in front if type(n).__name__.startswith(_BETWEEN)]
         front = [m for n in passing for m, _ in n.next_functions if m is not None and m not in seen]
     return False
+
+
+def _is_parameter(node: Any) -> bool:
+    """Whether it is a parameter, rearranged or scaled at most, as experts and centres are that `einsum` multiplies."""
+    while node is not None and type(node).__name__.startswith(_BETWEEN):
+        before = [m for m, _ in node.next_functions if m is not None]
+        node = before[0] if len(before) == 1 else None
+    return isinstance(getattr(node, "variable", None), torch.nn.Parameter)
 
 
 def _weights_of_fused(node: Any) -> torch.Tensor:
@@ -71,8 +80,9 @@ def _weights_of_fused(node: Any) -> torch.Tensor:
 def _counted(weights: torch.Tensor) -> AttentionRows | None:
     """Weights of shape (samples, ..., queries, keys).
 
-    Rows that look at the key that their head looks at most are counted apart: trained heads rest on one key, such as the
-    first, where they have nothing to add.
+    Rows that look at the key that their head looks at most, or as far from their own place as it does most, are counted apart:
+    trained heads rest on one key, such as the first, where they have nothing to add, and position biases and queries that are
+    the keys themselves make each look at its own place. Chance does neither.
     """
     if weights.ndim < 3 or weights.shape[-1] < _LEAST_KEYS:
         return None
@@ -80,9 +90,8 @@ def _counted(weights: torch.Tensor) -> AttentionRows | None:
     p = weights[:kept].float()
     p = p.flatten(1, -3) if p.ndim > 3 else p.unsqueeze(1)  # (samples, heads, queries, keys)
     keys, at = (p > 0).sum(-1), p.argmax(-1)
-    usual = at.transpose(0, 1).flatten(1).mode(dim=1).values
     chosen = keys >= _LEAST_KEYS
-    moving = chosen & (at != usual[None, :, None])
+    moving = chosen & ~_is_usual(at) & ~_is_usual(at - torch.arange(at.shape[-1], device=at.device))
     entropy = torch.special.entr(p).sum(-1) / keys.clamp(min=_LEAST_KEYS).log()
     return AttentionRows(
         keys=p.shape[-1],
@@ -91,3 +100,8 @@ def _counted(weights: torch.Tensor) -> AttentionRows | None:
         moving=int(moving.sum()),
         moving_entropy=float(entropy[moving].sum()),
     )
+
+
+def _is_usual(places: torch.Tensor) -> torch.Tensor:
+    """Which places, of shape (samples, heads, queries), are the most common one of their head."""
+    return places == places.transpose(0, 1).flatten(1).mode(dim=1).values[None, :, None]

@@ -53,8 +53,19 @@ class Batch:
     @property
     def labels(self) -> Any:
         """The targets, also where they stand among the inputs of a model that computes its own loss."""
-        named = (v for k in TARGET_KEYS if (v := (self.kwargs or {}).get(k)) is not None)
-        return self.targets if self.targets is not None else next(named, None)
+        return (self.kwargs or {}).get(self._key_of_labels or "") if self.targets is None else self.targets
+
+    @property
+    def _key_of_labels(self) -> str | None:
+        kwargs = self.kwargs or {}
+        return next((k for k in TARGET_KEYS if kwargs.get(k) is not None), None)
+
+    def with_labels(self, labels: Any) -> Batch:
+        """The same batch with others in their place."""
+        key = self._key_of_labels
+        if self.targets is not None or key is None:
+            return replace(self, targets=labels)
+        return replace(self, kwargs={**(self.kwargs or {}), key: labels})
 
     @property
     def rows(self) -> int:
@@ -89,6 +100,11 @@ class Batch:
     def copied(self) -> Batch:
         """A batch that a model may write into."""
         return _changed(self, torch.Tensor.clone, _copied)
+
+    @property
+    def own_targets(self) -> Any:
+        """Targets that a loss may write into, and take entries out of."""
+        return replace(self, args=(), kwargs=None, unread=None).copied().targets
 
 
 def as_batch(raw: Any, *, name: str = "train", has_loss: HasLoss = True) -> Batch:
@@ -211,7 +227,9 @@ def take(batch: Batch, rows: torch.Tensor) -> Batch:
         if t.ndim == 0 or len(t) != batch.rows:
             return t
         rows_there = rows.to(t.device)
-        return t[rows_there] if is_dense(t) else t.index_select(0, rows_there)
+        found = t[rows_there] if is_dense(t) else t.index_select(0, rows_there)
+        # Inputs that are differentiated by, as of physics: a graph back to the data would be gone after one backward pass.
+        return found.detach().requires_grad_() if t.requires_grad else found
 
     return _changed(batch, taken)
 

@@ -429,7 +429,19 @@ def _loss_of_batch(problem: Problem) -> Problem:
         return problem
     takes_whole = callable(model) and _needed(model) == 1 and _is_called_batch(model, 0)
     whole = replace(problem, loss=_OfBatch(loss), model=_OfBatch(model) if takes_whole else model)
-    return whole if _is_called_batch(loss, 1) or _is_of_dict_without_targets(whole) else problem
+    if _is_called_batch(loss, 1):
+        # Targets may be called so too.
+        return problem if not _runs(whole) and _runs(problem) else whole
+    return whole if _is_of_dict_without_targets(whole) else problem
+
+
+def _runs(problem: Problem) -> bool:
+    """Whether model and loss take the first batch; what is wrong is said where the data are read for good."""
+    try:
+        Runner(replace(problem, optimizer=None)).evaluate(_first_batch(problem))
+    except WellposedError:
+        return False
+    return True
 
 
 def _is_of_dict_without_targets(problem: Problem) -> bool:
@@ -439,12 +451,9 @@ def _is_of_dict_without_targets(problem: Problem) -> bool:
         return False
     try:
         batch = _first_batch(problem)
-        if batch.kwargs is None or batch.targets is not None:
-            return False
-        Runner(replace(problem, optimizer=None)).evaluate(batch)
     except WellposedError:
-        return False  # what is wrong is said where the data are read for good
-    return True
+        return False
+    return batch.kwargs is not None and batch.targets is None and _runs(problem)
 
 
 def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:

@@ -284,7 +284,7 @@ class Runner:
     def loss_on(self, outputs: Any, batch: Batch) -> torch.Tensor:
         """The user's loss of given outputs on a batch as it is."""
         takes_batch = isinstance(self.problem.loss, TakesBatch)
-        compared = batch.copied().whole if takes_batch else batch.targets
+        compared = batch.copied().whole if takes_batch else batch.own_targets
         with _mode_kept("the loss"):
             try:
                 value = self.problem.loss(outputs, compared)

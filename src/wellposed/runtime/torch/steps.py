@@ -28,7 +28,7 @@ _ROUNDINGS = 64  # of the loss: what the same sums may differ by
 
 
 class WholeStep(CalledModule, TakesBatch):
-    """The step as a model that computes its own loss, and returns beside it what one of its modules returned.
+    """The step as a model that computes its own loss, and returns beside it what one of its modules returned, or the step itself.
 
     Parameters
     ----------
@@ -38,15 +38,26 @@ class WholeStep(CalledModule, TakesBatch):
         The module that it trains; None where it is a function over several modules.
     maker
         Whose output the loss is made of; None where none stands out.
+    returns_outputs
+        Whether the loss is made of what the step returns beside it.
     """
 
-    def __init__(self, step: Step, module: nn.Module | None, maker: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        step: Step,
+        module: nn.Module | None,
+        maker: nn.Module | None = None,
+        *,
+        returns_outputs: bool = False,
+    ) -> None:
         super().__init__(module)
-        self.step, self.maker = step, maker
+        self.step, self.maker, self.returns_outputs = step, maker, returns_outputs
 
     def __call__(self, batch: Any) -> dict[str, Any]:
         if self.maker is None:
-            return {"loss": _loss_in(self.step(batch))}
+            value = self.step(batch)
+            outputs = {"logits": main_tensor(value)} if self.returns_outputs else {}
+            return {"loss": _loss_in(value), **outputs}
         made: list[Any] = []
         hook = self.maker.register_forward_hook(lambda module, _, output: made.append(output))
         try:
@@ -125,7 +136,7 @@ def _loss_in(value: Any) -> torch.Tensor:
 def taken_apart(step: Step, module: nn.Module | None, batch: Batch) -> tuple[Any, Any] | None:
     """The model and the loss that a step consists of; the step itself and None where its loss is of no outputs alone.
 
-    Use inside `restore.preserved`. None where the step returns outputs, or no loss. Whatever the step raises is raised.
+    Use inside `restore.preserved`. None where the step returns no loss. Whatever the step raises is raised.
     """
     seed_everything(0)
     value, calls = _watched(step, batch.copied().whole)
@@ -134,9 +145,14 @@ def taken_apart(step: Step, module: nn.Module | None, batch: Batch) -> tuple[Any
             "the training step goes backward itself: let it return the loss, and leave out zero_grad(), backward() and step()"
         )
     loss = own_loss(value)
-    if loss is None or main_tensor(value) is not None:
+    if loss is None:
         return None
-    model, loss_of = _parts(step, module, batch, loss, calls)
+    made = main_tensor(value)
+    by_a_module = any(t is made for _, outputs, _ in calls for t in tensors_in(outputs))
+    if made is not None and not by_a_module and _is_of(loss, made):
+        model, loss_of = WholeStep(step, module, returns_outputs=True), None
+    else:
+        model, loss_of = _parts(step, module, batch, loss, calls)
     for part in (model, loss_of):
         if part is not None:
             part.reads_targets = _reads_targets(step, batch, loss)
