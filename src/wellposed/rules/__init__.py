@@ -111,7 +111,7 @@ RULES: tuple[Rule, ...] = (
         InputProfile,
         _W,
         data.sentinel_value,
-        limits=("sentinel_distance",),
+        limits=("sentinel_distance", "input_rms"),
     ),
     _rule(
         "WP201",

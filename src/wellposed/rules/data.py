@@ -221,8 +221,11 @@ def sentinel_value(profile: InputProfile, limits: Limits) -> Iterator[Judgement]
     found = [s for s in profile.sentinels if s.distance > limits.sentinel_distance]
     if not found or profile.sentinels_masked:
         return
-    first = max(found, key=lambda s: s.count)
+    first = max(found, key=lambda s: (abs(s.value), s.count))
     columns = len({s.column for s in found})
+    drowns = (
+        abs(first.value) > limits.input_rms
+    )  # else it is standardised along with the others, and only squeezes them
     yield Defect(
         where=profile.place(first.column),
         summary=(
@@ -241,6 +244,7 @@ def sentinel_value(profile: InputProfile, limits: Limits) -> Iterator[Judgement]
             "make it NaN where the data are read, then fill it with a statistic of the training rows and add a column "
             "that says so"
         ),
+        severity=None if drowns else Severity.NOTE,
     )
 
 

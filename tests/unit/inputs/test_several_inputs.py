@@ -93,18 +93,19 @@ def test_copies_are_rows_that_are_equal_in_every_input() -> None:
     assert ("WP108", "inputs") in counted(checked(inputs, target, again))
 
 
-def test_nodes_of_one_graph_stand_in_both_splits() -> None:
-    x, near = torch.randn(60, 5, generator=torch.Generator().manual_seed(0)), torch.eye(60)
+@pytest.mark.parametrize("edges", [torch.eye(60), torch.arange(60).expand(2, 60)])
+def test_nodes_of_one_graph_stand_in_both_splits(edges: Tensor) -> None:
+    x = torch.randn(60, 5, generator=torch.Generator().manual_seed(0))
 
     class Nodes(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.layer = nn.Linear(5, 1)
 
-        def forward(self, x: Tensor, near: Tensor) -> Tensor:
-            return near @ self.layer(x)
+        def forward(self, x: Tensor, edges: Tensor) -> Tensor:
+            return edges @ self.layer(x) if len(edges) > 2 else self.layer(x[edges[0]])
 
-    data = [((x, near), x[:, :1])]
+    data = [((x, edges), x[:, :1])]
     assert counted(wp.check(Nodes(), F.mse_loss, data, validation=data)) == []
 
 

@@ -187,11 +187,12 @@ def read_rows(data: Any, *, name: str, has_loss: HasLoss, seed: int) -> Rows:
             break
     inputs = _matrix([b.only_tensor for b in drawn])
     named = _named(drawn) if inputs is None else {}
-    parts = {n: m for n, tensors in named.items() if (m := _matrix(tensors)) is not None}
+    by_row = _by_row(named, drawn)
+    parts = {n: m for n, tensors in by_row.items() if (m := _matrix(tensors)) is not None}
     return Rows(
         inputs=inputs,
         parts=parts if inputs is None else {"": inputs},
-        records=_records(named),
+        records=_records(named, by_row),
         targets=_joined_targets(drawn),
         complete=complete and sum(b.rows for b in drawn) <= _ROWS_READ,
     )
@@ -212,20 +213,28 @@ def _numbers_a_row(batch: Batch) -> int:
 
 
 def _named(drawn: Sequence[Batch]) -> dict[str, list[torch.Tensor]]:
-    """The input tensors of all batches, by name; nothing where they are not the same in each, with a row a sample."""
+    """The input tensors of all batches, by name; nothing where they are not the same in each."""
     of_each = [
         {n: t for n, t in named_inputs(b).items() if n.removeprefix(".") not in TARGET_KEYS} for b in drawn
     ]
     if any(named.keys() != of_each[0].keys() for named in of_each):
         return {}
-    together = {name: [named[name] for named in of_each] for name in of_each[0]}
+    return {name: [named[name] for named in of_each] for name in of_each[0]}
+
+
+def _by_row(named: Mapping[str, list[torch.Tensor]], drawn: Sequence[Batch]) -> dict[str, list[torch.Tensor]]:
+    """Those that have a row a sample."""
     rows = [b.rows for b in drawn]
-    return {n: tensors for n, tensors in together.items() if [row_count(t) for t in tensors] == rows}
+    return {n: tensors for n, tensors in named.items() if [row_count(t) for t in tensors] == rows}
 
 
-def _records(named: Mapping[str, list[torch.Tensor]]) -> np.ndarray | None:
-    """All numbers of each row, where every batch has as many and none relates the rows to each other, as edges do."""
-    if not named or any(len({t.shape[1:] for t in tensors}) > 1 for tensors in named.values()):
+def _records(
+    named: Mapping[str, list[torch.Tensor]], by_row: Mapping[str, list[torch.Tensor]]
+) -> np.ndarray | None:
+    """All numbers of each row; None where some have no row a sample, or relate the rows to each other, as edges do."""
+    if not named or by_row.keys() != named.keys():
+        return None
+    if any(len({t.shape[1:] for t in tensors}) > 1 for tensors in named.values()):
         return None
     if any(t.shape[1:2] == t.shape[:1] for tensors in named.values() for t in tensors):
         return None
