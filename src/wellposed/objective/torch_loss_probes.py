@@ -151,6 +151,7 @@ def _of_parts(runner: Runner, free: FreeOutputs, seen: Dependence, *, initial: f
 
 
 _SAME_VALUE = 1e-6  # of the loss: what the same sums in another order leave
+_SAME_FLOOR = 0.05  # of what descent gains
 _CLEARLY = 0.1  # of a floor, which descent finds to about 1 %
 _DROWNED = 1e-4  # of the loss: what one output can change in it is lost in rounding, or among the other terms
 
@@ -237,7 +238,7 @@ def _probe_own_loss(
     found |= _shift_response(loss, o)
     found["quadratic"] = _grows_quadratically(loss, o, _step(o, targets))
     if confined is not None and confined.probabilities:
-        found["floor"] = floor_of(attached, o, lambda z: z, 1.0, few=True)
+        found["floor"] = _free_floor(attached, o, 1.0, confined, few=True)
         found["confined_floor"] = _confined_floor(attached, o, confined, 1.0, few=True)
     if isinstance(y, torch.Tensor) and targets.per_row and targets.kind == "classes":
         found["at_targets"], found["away"] = _agreement(loss, o, y, targets)
@@ -312,7 +313,7 @@ def _probe(
     step = _step(o, targets)
     found["constant"] = _constant_floor(loss, o, y, targets, confined, step)
     found["uninformed"] = _uninformed(loss, o, confined)
-    found["floor"] = floor_of(loss, o.clone(), lambda z: z, step)
+    found["floor"] = _free_floor(loss, o, step, confined)
     found["confined_floor"] = _confined_floor(loss, o, confined, step)
     found |= _shift_response(loss, o)
     found["quadratic"] = _grows_quadratically(loss, o, step)
@@ -360,6 +361,26 @@ def _centre(confined: OutputRange | None) -> float:
         return (confined.low + confined.high) / 2
     of_zero = {"exp": 1.0, "softplus": math.log(2), "logsigmoid": -math.log(2)}
     return of_zero.get(confined.operation, 0.0)
+
+
+def _free_floor(
+    loss: Loss, o: torch.Tensor, step: float, confined: OutputRange | None, *, few: bool = False
+) -> float | None:
+    """The floor of outputs that leave the range that the model confines them to; None where the loss has none there.
+
+    Descents from several starts find the same where there is one. A loss that is meant for that range, as an overlap of probabilities is,
+    divides by nearly zero beyond it, and each descent ends elsewhere.
+    """
+    floor = floor_of(loss, o, lambda z: z, step, few=few)
+    start = finite_value(loss, o)
+    if confined is None or floor is None or start is None:
+        return floor
+    away = step * (ramp(o) - 1.5)
+    for shift, times in ((away, 3), (-away, 10))[: 1 if few else 2]:
+        again = floor_of(loss, o + shift, lambda z: z, times * step, few=few)
+        if again is None or abs(again - floor) > _SAME_FLOOR * (start - min(floor, again)):
+            return None
+    return floor
 
 
 def _confined_floor(

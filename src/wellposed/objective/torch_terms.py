@@ -29,7 +29,7 @@ _PASSED_ON = ("View", "Reshape", "Squeeze", "Unsqueeze", "Clone", "ToCopy", "Ali
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Term:
+class LossTerm:
     """One term, as a tensor of the loss's graph."""
 
     tensor: torch.Tensor
@@ -44,7 +44,7 @@ class Term:
         return self.factor * self.tensor.expand(self.shape).sum()
 
 
-class _Made(TorchFunctionMode):
+class _MadeTensors(TorchFunctionMode):
     """The tensors that the functions of a loss made, by the node of the graph that made each."""
 
     def __init__(self) -> None:
@@ -73,18 +73,18 @@ class _Made(TorchFunctionMode):
         return None if changed else found
 
 
-def terms_of(loss: Callable[[], torch.Tensor]) -> list[Term]:
+def terms_of(loss: Callable[[], torch.Tensor]) -> list[LossTerm]:
     """The terms of a loss; the loss itself where it is no sum, nothing where it has no graph."""
-    with _Made() as made:
+    with _MadeTensors() as made:
         value = loss()
     if value.grad_fn is None:
         return []
-    whole = Term(tensor=value, factor=1.0, shape=tuple(value.shape))
+    whole = LossTerm(tensor=value, factor=1.0, shape=tuple(value.shape))
     found = _below(value.grad_fn, 1.0, (), made)
     return found if found is not None and len(found) <= _MOST_TERMS else [whole]
 
 
-def _below(node: Any, factor: float, shape: tuple[int, ...], made: _Made) -> list[Term] | None:
+def _below(node: Any, factor: float, shape: tuple[int, ...], made: _MadeTensors) -> list[LossTerm] | None:
     """The terms that a node adds up, or the node's own; None where its tensor is not known."""
     parts = None if made.gives_up() else _addends(node, factor, shape)
     if parts is not None:
@@ -94,7 +94,7 @@ def _below(node: Any, factor: float, shape: tuple[int, ...], made: _Made) -> lis
     tensor = made.by(node)
     if tensor is None or not _expands(tuple(tensor.shape), shape):
         return None
-    return [Term(tensor=tensor, factor=factor, shape=shape)]
+    return [LossTerm(tensor=tensor, factor=factor, shape=shape)]
 
 
 def _expands(shape: tuple[int, ...], goal: tuple[int, ...]) -> bool:

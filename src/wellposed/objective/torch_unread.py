@@ -45,14 +45,15 @@ def read_targets(seen: Dependence, among: Collection[str]) -> set[str]:
 
 def _draws(seen: Dependence, *, seed: int) -> bool:
     """Whether the loss draws from the random states that all share."""
+    device = seen.outputs.tensors[0].device
     seed_everything(seed)
-    untouched = _next_numbers()
+    untouched = _next_numbers(device)
     seen.value({}, {})  # seeds them itself
-    return _next_numbers() != untouched
+    return _next_numbers(device) != untouched
 
 
-def _next_numbers() -> tuple[float, float, float]:
-    return random.random(), np.random.random(), float(torch.rand(()))  # noqa: NPY002 - the states that users' code draws from
+def _next_numbers(device: torch.device) -> tuple[float, ...]:
+    return random.random(), np.random.random(), float(torch.rand(())), float(torch.rand((), device=device))  # noqa: NPY002 - the states that users' code draws from
 
 
 def _leads_nowhere(output: torch.Tensor, loss: torch.Tensor) -> bool:

@@ -69,6 +69,32 @@ def test_a_head_that_ends_in_a_softmax_is_named() -> None:
     assert said(Heads(kind=(3, softmax), value=(1, flat)), two_tasks, TWO) == [("WP501", "outputs.kind")]
 
 
+def overlap(o: Tensor, y: Tensor) -> Tensor:
+    return (2 * (o * y).sum() + 1) / (o.sum() + y.sum() + 1)
+
+
+@pytest.mark.parametrize(
+    "distance",
+    [
+        lambda o, y: 1 - overlap(o, y),
+        lambda o, y: -overlap(o, y).clamp(min=1e-6).log(),
+        lambda o, y: 1 - ((o * y).sum() + 1) / ((o + y - o * y).sum() + 1),
+        lambda o, y: (1 - (2 * (o * y).sum(1) + 1) / (o.sum(1) + y.sum(1) + 1)).mean(),
+    ],
+)
+@pytest.mark.parametrize("level", [0.0, 1.0])
+def test_an_overlap_wants_shares_and_has_no_floor_for_other_numbers(distance: Any, level: float) -> None:
+    where = (level < X).float()
+    single = nn.Sequential(nn.Linear(6, 6), nn.Sigmoid())
+    assert "WP501" not in dict(said(single, distance, where))
+
+    def loss(out: Out, y: Out) -> Tensor:
+        return F.cross_entropy(out["kind"], y["kind"]) + distance(out["where"], y["where"])
+
+    both = Heads(kind=3, where=(6, Tensor.sigmoid))
+    assert "WP501" not in dict(said(both, loss, {"kind": CLASSES, "where": where}))
+
+
 def test_a_head_that_cannot_reach_its_targets_is_named() -> None:
     assert said(Heads(kind=3, value=(1, lambda o: flat(o).relu())), two_tasks, TWO) == [
         ("WP503", "outputs.value")
