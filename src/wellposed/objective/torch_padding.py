@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -53,7 +54,8 @@ def padding_effect(runner: Runner, batch: Batch, *, seed: int) -> float | None:
         plain, changed = plain[:, :cut][real], changed[real]
     before, after = plain.double(), changed.double()
     spread = float((before - before.mean(0)).square().mean().sqrt())
-    return float((after - before).square().mean().sqrt()) / spread if spread > 0 else None
+    change = float((after - before).square().mean().sqrt())
+    return change / spread if spread > 0 and math.isfinite(change) else None
 
 
 def _padded(inputs: Mapping[str, torch.Tensor]) -> _Padded | None:
