@@ -22,6 +22,10 @@ class OutputRange:
     def probabilities(self) -> bool:
         return self.operation in ("softmax", "sigmoid")
 
+    def holds(self, targets: Targets) -> bool:
+        """Whether every one of these values lies in it."""
+        return self.low <= targets.low and targets.high <= self.high
+
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:

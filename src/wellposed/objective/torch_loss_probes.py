@@ -319,6 +319,12 @@ def _probe(
     found["quadratic"] = _grows_quadratically(loss, o, step)
     if targets.kind != "other":
         found["at_targets"], found["away"] = _agreement(loss, o, y, targets)
+    if targets.kind == "values" and confined is not None and confined.holds(targets):
+        known = (
+            found["confined_floor"],
+            found["at_targets"],
+        )  # the targets are outputs that the model can make
+        found["confined_floor"] = min((v for v in known if v is not None), default=None)
     return found
 
 

@@ -12,6 +12,7 @@ from ..objective.result import DirectionFloors, LabelProfile, ObjectiveProfile, 
 from ..report import Severity
 from .table import Defect, Judgement, NoVerdict
 
+_ABOUT_ZERO = 0.01  # descent finds floors to about 1 %
 _FEW_CLASSES = 2.0  # in a batch; samplers for metric learning put more into each
 _FEW_ROWS = 8  # a constant prediction of fewer rows knows them by heart
 
@@ -305,7 +306,11 @@ def wrong_loss_input(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judg
             confidence="confirmed",
         )
         return
-    if profile.unbounded and (profile.log_normaliser or 0.0) > limits.log_normaliser:
+    if (
+        profile.unbounded
+        and (profile.log_normaliser or 0.0) > limits.log_normaliser
+        and not _is_distance_of_shares(profile)
+    ):
         yield Defect(
             where="loss",
             summary="the loss expects log-probabilities and gets raw outputs: it falls by 1 for every 1 added to all outputs",
@@ -318,6 +323,12 @@ def wrong_loss_input(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judg
         )
     else:
         yield from _unprobed(profile)
+
+
+def _is_distance_of_shares(profile: ObjectiveProfile) -> bool:
+    """Whether the outputs are probabilities and the loss of the best of them is 0, as of 1 - p; a log-likelihood of them falls below."""
+    confined, lowest = profile.output_range, profile.confined_floor
+    return confined is not None and confined.probabilities and lowest is not None and lowest > -_ABOUT_ZERO
 
 
 def loss_term_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:

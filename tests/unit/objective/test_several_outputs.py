@@ -95,6 +95,28 @@ def test_an_overlap_wants_shares_and_has_no_floor_for_other_numbers(distance: An
     assert "WP501" not in dict(said(both, loss, {"kind": CLASSES, "where": where}))
 
 
+def alike(o: Tensor, y: Tensor) -> Tensor:
+    """Structural similarity of each row."""
+    (a, b), means = (t - t.mean(1, True) for t in (o, y)), (o.mean(1), y.mean(1))
+    luminance = (2 * means[0] * means[1] + 0.01) / (means[0] ** 2 + means[1] ** 2 + 0.01)
+    return luminance * (2 * (a * b).mean(1) + 0.03) / (o.var(1) + y.var(1) + 0.03)
+
+
+def test_targets_inside_the_range_can_be_reached_where_descent_gets_stuck() -> None:
+    pictures = torch.rand(len(X), 6, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.Linear(6, 6), nn.Sigmoid())
+    assert said(model, lambda o, y: 1 - alike(o, y).mean(), pictures) == []
+
+
+def test_an_absolute_error_of_probabilities_is_no_log_likelihood() -> None:
+    def chosen(o: Tensor, y: Tensor) -> Tensor:
+        return o.gather(1, y[:, None]).mean()
+
+    model = nn.Sequential(nn.Linear(6, 3), nn.Softmax(1))
+    assert said(model, lambda o, y: 1 - chosen(o, y), CLASSES) == []
+    assert said(model, lambda o, y: -chosen(o, y), CLASSES) == [("WP506", "loss")]
+
+
 def test_a_head_that_cannot_reach_its_targets_is_named() -> None:
     assert said(Heads(kind=3, value=(1, lambda o: flat(o).relu())), two_tasks, TWO) == [
         ("WP503", "outputs.value")
