@@ -168,7 +168,7 @@ def test_a_loss_of_dicts_that_name_no_targets_is_given_all_of_them(kind: type[Of
         return F.cross_entropy(outputs, entries["classes"])
 
     assert found(kind(classifier()), loss, dicts()) == []
-    assert found(kind(classifier(softmax=True)), loss, dicts()) == ["WP503"]
+    assert found(kind(classifier(softmax=True)), loss, dicts()) == ["WP501"]
 
 
 def test_a_step_is_left_as_it_was() -> None:
@@ -222,7 +222,7 @@ def test_what_else_a_batch_holds_is_for_its_loss() -> None:
 
     train = DataLoader(TensorDataset(X, Y, torch.rand(256)), batch_size=32)
     assert found(classifier(), weighted, train) == []
-    assert found(classifier(softmax=True), weighted, train) == ["WP503"]
+    assert found(classifier(softmax=True), weighted, train) == ["WP501"]
 
 
 @pytest.mark.parametrize("steps", [True, False], ids=["with its step", "alone"])

@@ -188,7 +188,8 @@ def _range_of_each(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgem
         yield from _unprobed(profile)
         return
     share = lost_share(profile)
-    doubled = confined.probabilities and profile.targets.kind in ("classes", "binary")
+    of_codes = profile.targets.kind in ("classes", "binary")
+    doubled = confined.probabilities and (of_codes or profile.squashed_twice is not None)  # WP501 tells it
     if share is not None and share > limits.unreachable_share and not doubled:
         yield Defect(
             where=profile.output_at,
