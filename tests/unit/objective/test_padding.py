@@ -105,16 +105,18 @@ def test_padding_that_is_masked_does_not_matter(by_token: bool) -> None:
     assert packed < 1e-4
 
 
-def test_a_convolution_that_reads_over_the_end_matters_little() -> None:
-    ids, lengths = sequences()
+@pytest.mark.parametrize("seed", range(3))
+def test_a_convolution_that_reads_over_the_end_matters_little(seed: int) -> None:
+    ids, lengths = sequences(seed)
     found = effect(Convolution(), ids=ids, attention_mask=mask_of(lengths))
     assert found is not None
     assert found < LIMIT
 
 
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("forgotten", ["attends", "pools"])
-def test_padding_that_is_attended_or_averaged_matters(forgotten: str) -> None:
-    ids, lengths = sequences()
+def test_padding_that_is_attended_or_averaged_matters(forgotten: str, seed: int) -> None:
+    ids, lengths = sequences(seed)
     model = Encoder(**{forgotten: False})  # pyright: ignore[reportArgumentType]
     found = effect(model, input_ids=ids, attention_mask=mask_of(lengths))
     assert found is not None

@@ -43,6 +43,16 @@ def test_fused_attention_shows_the_weights_that_it_never_writes(causal: bool, dr
     assert rows.keys == 9
 
 
+@pytest.mark.parametrize("keys", [4, 16, 64, 1024])
+@pytest.mark.parametrize(("std", "least", "most"), [(1, 0.8, 0.94), (3, 0.39, 0.51), (5, 0.23, 0.26)])
+def test_the_entropy_tells_the_size_of_the_logits_whatever_the_number_of_keys(
+    keys: int, std: int, least: float, most: float
+) -> None:
+    """What the limit `attention_entropy` rests on."""
+    logits = std * torch.randn(1, 4000, keys, generator=torch.Generator().manual_seed(0))
+    assert least < by_hand(logits.softmax(-1)) < most
+
+
 def test_masked_keys_are_no_keys() -> None:
     q, k, v = (drawn(2, 2, 5, 8, seed=i) for i in range(3))
     mask = torch.ones(2, 1, 1, 5, dtype=torch.bool)
