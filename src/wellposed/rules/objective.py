@@ -143,7 +143,6 @@ def double_softmax(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgem
         limit=1.0,
         why="probabilities are squashed a second time: the loss cannot fall to where it should, and gradients are weak",
         fix=f"hand the loss what goes into the {inner}",
-        confidence="confirmed",
     )
 
 

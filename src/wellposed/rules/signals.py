@@ -261,7 +261,6 @@ def norm_over_few(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]
             else "two values always become -1 and +1: how large they were, and how far apart, is lost",
             fix="give batches of more rows (16 or more for a batch norm), or normalise over other axes: LayerNorm over the features, GroupNorm",
             severity=Severity.ERROR if lost else None,
-            confidence="confirmed",
         )
 
 

@@ -56,7 +56,7 @@ def _asking(what: str, instead: str) -> Iterator[None]:
         yield
     except WellposedError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever the user's hooks raise is theirs
         raise UserCodeError(f"{what} raised {said_by(error)}: {instead}") from error
 
 
@@ -370,7 +370,9 @@ def _function(problem: Problem) -> Problem:
         apart = taken_apart(step, module, batch)
     except ProblemError:
         raise
-    except Exception as error:
+    except (
+        Exception
+    ) as error:  # whatever the user's step raises on a whole batch: it may take its inputs alone
         return _plain(problem, batch, f"raised {said_by(error)}", error)
     if apart is None:
         return _plain(problem, batch, "returned no loss that has a graph, as loss.item() has none")
