@@ -109,17 +109,17 @@ class Context:
     choose: Callable[[StepCost], Plan]
     """How much to measure, once a step is known."""
 
-    def probe_batch(self, first: FirstPass, loss: InitialLoss) -> Batch:
+    def probe_batch(self, first: FirstPass) -> Batch:
         """Rows from all batches at hand: one batch may hold a single class, whose best constant prediction is perfect."""
         if self.whole is None:
             return self.batches[0]
-        rows = min(_PROBE_ROWS, self.most_rows(first, loss))
+        rows = min(_PROBE_ROWS, self.most_rows(first))
         return torch_batches.some_rows(self.whole, rows, seed=self.seed).to(self.runner.device)
 
-    def most_rows(self, first: FirstPass, loss: InitialLoss) -> int:
+    def most_rows(self, first: FirstPass) -> int:
         """Rows that the model and the loss may be run on at once: no more memory than a batch takes, or little."""
         by_model = max(_PROBE_NUMBERS // max(first.numbers, 1), self.batches[0].rows)
-        by_loss = max(_PROBE_OUTPUTS // max(loss.outputs, 1), _LEAST_PROBE_ROWS)
+        by_loss = max(_PROBE_OUTPUTS // max(first.trace.outputs, 1), _LEAST_PROBE_ROWS)
         return min(by_model, by_loss)
 
 
@@ -378,34 +378,12 @@ def _signals(
 # --- the loss
 
 
-@dataclass(frozen=True, kw_only=True)
-class InitialLoss:
-    """The loss of the first batch before any training."""
-
-    given: bool
-    connected: bool | None
-    """Whether it has a path to a parameter; None without a loss."""
-    outputs: int
-    """Numbers that the model puts out for one row."""
-
-
-def initial_loss(context: Context, usable: UsableInputs) -> InitialLoss:
-    batch = context.batches[0]
-    evaluation = context.runner.evaluate(batch)
-    loss, outputs = evaluation.loss, evaluation.tensor
-    return InitialLoss(
-        given=loss is not None,
-        connected=None if loss is None else bool(loss.requires_grad),
-        outputs=0 if outputs is None else outputs.numel() // max(batch.rows, 1),
-    )
-
-
-def trainable(context: Context, loss: InitialLoss) -> TrainableProfile | Unmeasured:
+def trainable(context: Context, first: FirstPass) -> TrainableProfile | Unmeasured:
     runner = context.runner
     if not runner.parameters:
         return _NO_PARAMETERS
     return TrainableProfile(
-        parameters=len(runner.parameters), trainable=len(runner.trainable), connected=loss.connected
+        parameters=len(runner.parameters), trainable=len(runner.trainable), connected=first.trace.connected
     )
 
 
@@ -414,8 +392,8 @@ class UsableLoss:
     """There is a loss, and targets that it counts."""
 
 
-def usable_loss(context: Context, loss: InitialLoss, first: FirstPass) -> UsableLoss | Unmeasured:
-    if not loss.given:
+def usable_loss(context: Context, first: FirstPass) -> UsableLoss | Unmeasured:
+    if first.trace.connected is None:
         pairs = "" if context.batches[0].labels is not None else " and data of pairs (inputs, targets)"
         return Unmeasured(
             reason="no loss was given, and the model returns none", needs=f"pass loss=...{pairs}"
@@ -425,10 +403,10 @@ def usable_loss(context: Context, loss: InitialLoss, first: FirstPass) -> Usable
     return UsableLoss()
 
 
-def objective(context: Context, usable: UsableLoss, first: FirstPass, loss: InitialLoss) -> ObjectiveProfile:
+def objective(context: Context, usable: UsableLoss, first: FirstPass) -> ObjectiveProfile:
     """The loss and its targets, as the probe batch shows them."""
     context.progress("probing the loss")
-    runner, seed, batch = context.runner, context.seed, context.probe_batch(first, loss)
+    runner, seed, batch = context.runner, context.seed, context.probe_batch(first)
     profile = answer(lambda: loss_probes.profile_objective(runner, batch, seed=seed), None)
     profile = profile or loss_probes.profile_objective(runner, context.batches[0], seed=seed)
     profile = loss_probes.still_unread(runner, context.batches, profile, seed=seed)
@@ -497,9 +475,7 @@ class BaseTraining:
         return training_runs.at_base_rate if self.optimizer.warming_up else None
 
 
-def base_training(
-    context: Context, probed: ObjectiveProfile, first: FirstPass, loss: InitialLoss
-) -> BaseTraining | Unmeasured:
+def base_training(context: Context, probed: ObjectiveProfile, first: FirstPass) -> BaseTraining | Unmeasured:
     runner, optimizer = context.runner, context.problem.optimizer
     if not runner.parameters:
         return _NO_PARAMETERS
@@ -513,30 +489,27 @@ def base_training(
     facts = training_runs.REFERENCE if optimizer is None else training_runs.optimizer_facts(optimizer)
     trained: list[TrainedCopy] = []
     plan = first.plan
-    ignored, same_outputs = _ignored(context), _gives_same_outputs(context, batches=plan.compared)
+    ignored = _ignored(context)
     run = training_runs.short_training(
         runner, context.trained_on, context.held_out[: plan.held_out], steps=plan.steps, seed=context.seed,
         before=first.trace, traced=plan.traced, searched=plan.searched,
         change=training_runs.at_base_rate if facts.warming_up else None,
-        and_then=lambda later: trained.append(_on_the_trained_copy(context, first, loss, later)),
+        and_then=lambda later: trained.append(_on_the_trained_copy(context, first, later)),
     )  # fmt: skip
     return BaseTraining(
         plan=plan,
         run=run,
         optimizer=facts,
         ignored_at_start=ignored,
-        same_outputs_at_start=same_outputs,
+        same_outputs_at_start=first.trace.same_outputs,
         trained=trained[0],
     )
 
 
-def _on_the_trained_copy(
-    context: Context, first: FirstPass, initial: InitialLoss, later: ModelTrace | None
-) -> TrainedCopy:
+def _on_the_trained_copy(context: Context, first: FirstPass, later: ModelTrace | None) -> TrainedCopy:
     runner, seed = context.runner, context.seed
     runner.train_mode()
-    loss = answer(lambda: sessions.mean_loss(runner, [context.probe_batch(first, initial)], seed=seed), None)
-    same_outputs = _gives_same_outputs(context, batches=first.plan.compared)
+    loss = answer(lambda: sessions.mean_loss(runner, [context.probe_batch(first)], seed=seed), None)
     ignored = _ignored(context)
     runner.train_mode()
     # On the trained copy: a head that starts at zero has no signal yet.
@@ -552,15 +525,9 @@ def _on_the_trained_copy(
         runner, context.trained_on[: plan.settling_batches], passes=plan.settling_passes, seed=seed
     )  # fmt: skip
     return TrainedCopy(
-        trace=later, loss=loss, same_outputs=same_outputs, ignored=ignored, noise=noise, noisiest=noisiest,
+        trace=later, loss=loss, same_outputs=later is not None and later.same_outputs, ignored=ignored, noise=noise, noisiest=noisiest,
         unused=unused, modes=modes,
     )  # fmt: skip
-
-
-def _gives_same_outputs(context: Context, *, batches: int) -> bool:
-    return all(
-        sessions.outputs_equal(context.runner, b, seed=context.seed) for b in context.batches[:batches]
-    )
 
 
 def _ignored(context: Context) -> tuple[str, ...]:
@@ -569,10 +536,10 @@ def _ignored(context: Context) -> tuple[str, ...]:
 
 
 def training(
-    context: Context, base: BaseTraining, probed: ObjectiveProfile, first: FirstPass, loss: InitialLoss
+    context: Context, base: BaseTraining, probed: ObjectiveProfile, first: FirstPass
 ) -> TrainingProfile:
     held_out = context.held_out[: base.plan.held_out]
-    most_rows = context.most_rows(first, loss)
+    most_rows = context.most_rows(first)
     facts = base.optimizer
     return TrainingProfile(
         outcome=base.run.outcome, steps=base.plan.steps, optimizer=facts.name, learning_rate=facts.rate,
@@ -766,14 +733,13 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     _line(InputProfile, (InputProfile, UsableInputs), inputs_masked),
     _line(FirstPass, (UsableInputs,), first_pass),
     _line(SignalProfile, (FirstPass,), signals),
-    _line(InitialLoss, (UsableInputs,), initial_loss),
-    _line(TrainableProfile, (InitialLoss,), trainable),
-    _line(UsableLoss, (InitialLoss, FirstPass), usable_loss),
-    _line(ObjectiveProfile, (UsableLoss, FirstPass, InitialLoss), objective),
+    _line(TrainableProfile, (FirstPass,), trainable),
+    _line(UsableLoss, (FirstPass,), usable_loss),
+    _line(ObjectiveProfile, (UsableLoss, FirstPass), objective),
     _line(TargetProfile, (ObjectiveProfile,), targets),
     _line(ObjectiveProfile, (ObjectiveProfile,), objective_of_all_rows),
-    _line(BaseTraining, (ObjectiveProfile, FirstPass, InitialLoss), base_training),
-    _line(TrainingProfile, (BaseTraining, ObjectiveProfile, FirstPass, InitialLoss), training),
+    _line(BaseTraining, (ObjectiveProfile, FirstPass), base_training),
+    _line(TrainingProfile, (BaseTraining, ObjectiveProfile, FirstPass), training),
     _line(ObjectiveProfile, (ObjectiveProfile, BaseTraining), objective_after_training),
     _line(SignalProfile, (SignalProfile, FirstPass, BaseTraining, TrainingProfile), signals_after_training),
     _line(WiringProfile, (FirstPass, BaseTraining, TrainingProfile), wiring),

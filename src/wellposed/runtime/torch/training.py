@@ -61,13 +61,15 @@ def short_training(
     and_then
         Called at the end inside the scope, with the later trace: for what must be measured on the trained copy.
     """
-    with preserved(runner.problem.model, runner.problem.loss, runner.problem.optimizer):
-        optimizer = runner.problem.optimizer or reference_optimizer(runner)
+    problem = runner.problem
+    with preserved(problem.model, problem.loss, problem.optimizer, in_place=True) as scope:
+        original = {name: scope.values_before(p) for name, p in runner.trainable.items()}
+        optimizer = problem.optimizer or reference_optimizer(runner)
         if change is not None:
             change(optimizer)
         runner.train_mode()
         start = held_out_loss(runner, held_out, seed=seed)
-        movement = _Movement(runner, optimizer) if before is not None else None
+        movement = _Movement(runner, optimizer, original) if before is not None else None
         stable: list[float | None] = [None]
 
         def after_step(step: int, loss: float) -> None:
@@ -110,8 +112,9 @@ def held_out_curve(
     change: ChangeOptimizer | None = None,
 ) -> list[float]:
     """Held-out loss in eval mode after each of the steps `at`; inf from where training blows up."""
-    with preserved(runner.problem.model, runner.problem.loss, runner.problem.optimizer):
-        optimizer = runner.problem.optimizer or reference_optimizer(runner)
+    problem = runner.problem
+    with preserved(problem.model, problem.loss, problem.optimizer, in_place=True):
+        optimizer = problem.optimizer or reference_optimizer(runner)
         if change is not None:
             change(optimizer)
         runner.train_mode()
@@ -131,7 +134,7 @@ def held_out_curve(
 def held_out_loss(runner: Runner, batches: Sequence[Batch], *, seed: int) -> float:
     """Held-out loss in train mode with fixed random states: running statistics have not settled after a few steps."""
     seed_everything(seed)
-    with preserved(*runner.all_modules):
+    with preserved(*runner.all_modules, in_place=True):
         return mean_loss(runner, batches, seed=seed)
 
 
@@ -142,10 +145,12 @@ def _is_finite(value: float) -> bool:
 class _Movement:
     """Follows how far each trainable parameter goes from where it started."""
 
-    def __init__(self, runner: Runner, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self, runner: Runner, optimizer: torch.optim.Optimizer, start: dict[str, torch.Tensor]
+    ) -> None:
         self.runner = runner
         self.parameters = runner.trainable
-        self.start = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.start = start
         self.first: dict[str, float] = {}
         self.rate = {id(p): float(g.get("lr", 0.0)) for g in optimizer.param_groups for p in g["params"]}
         self.decay = {
