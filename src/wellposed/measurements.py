@@ -354,7 +354,7 @@ def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
     context.progress.expect(plan.cost * step.measured)
     if plan.traced > 1:
         others = context.batches[1 : plan.traced]
-        traced |= trace.trace(runner, others, seed=seed + 1, precision=precision)
+        traced |= trace.trace(runner, others, seed=seed, precision=precision, start=1)
     return FirstPass(trace=traced, numbers=numbers, plan=plan)
 
 

@@ -44,7 +44,7 @@ from .problems import (
     with_middle,
 )
 
-CONSEQUENCES = {"WP206", "WP207"}
+CONSEQUENCES = {"WP002", "WP206", "WP207"}
 """Rules that name a symptom: in their sick case a cause stands before them."""
 
 Builder = Callable[[], Problem]

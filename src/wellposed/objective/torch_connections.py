@@ -13,6 +13,7 @@ from torch import nn
 from ..errors import UserCodeError
 from ..runtime.model_trace import ModelTrace
 from ..runtime.torch.batch import Batch, is_dense, take, tensors_in
+from ..runtime.torch.graph_nodes import graph_nodes
 from ..runtime.torch.session import (
     Runner,
     clear_gradients,
@@ -21,7 +22,6 @@ from ..runtime.torch.session import (
     outputs_without_gradients,
     seed_everything,
 )
-from ..runtime.torch.trace import graph_nodes
 from .result import Unreached, UnusedSlice
 
 _BATCH_NORMS = nn.modules.batchnorm._BatchNorm

@@ -174,10 +174,13 @@ class NonFinite(NamedTuple):
     where: str
     """Dotted name of the module."""
     operation: str
-    """The layer's class or the torch function going forward, the autograd node's name going backward."""
+    """A layer of torch's own or the torch function going forward, the autograd node's name going backward; ``"parameter"``."""
     direction: str
     """``"forward"`` or ``"backward"``."""
     line: SourceLine | None = None
+    batch: int = 0
+    rows: tuple[int, ...] = ()
+    """Of that batch, those without which it does not happen; empty where it is not some rows that make it."""
 
 
 @dataclass(frozen=True, kw_only=True)

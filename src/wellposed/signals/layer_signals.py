@@ -63,6 +63,8 @@ def nonfinite_origin(trace: ModelTrace, *, step: int) -> NonFiniteOrigin | None:
         direction=origin.direction,
         step=step,
         line=_text(origin.line),
+        batch=origin.batch,
+        rows=origin.rows,
     )
 
 

@@ -82,7 +82,11 @@ class NonFiniteOrigin:
     step: int
     """Training step at which it was seen; 0 is before any update."""
     line: str | None = None
-    """The user's code at the operation, as ``"net.py:41"``; None going backward, and where torch's own modules alone call it."""
+    """The user's code at the operation, as ``"net.py:41"``; None where torch's own modules alone call it."""
+    batch: int = 0
+    """In which batch it was seen first."""
+    rows: tuple[int, ...] = ()
+    """Rows of that batch without which it does not happen, where that was tried; empty where no rows alone make it."""
 
 
 @dataclass(frozen=True, kw_only=True)

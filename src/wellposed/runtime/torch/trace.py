@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.modules import module as torch_modules
 
 from ...signals.result import FLUSH_BELOW
 from ..model_trace import (
@@ -29,9 +25,21 @@ from ..model_trace import (
     TensorStats,
 )
 from .attention import attention_rows
-from .batch import Batch, is_dense, tensors_in
+from .batch import Batch, tensors_in
+from .graph_nodes import GRAPH_NODES, graph_nodes
 from .norms import values_per_statistic
-from .recorder import INPUT, Recorder, function_name
+from .origins import is_finite, origin
+from .recorder import (
+    INPUT,
+    Recorder,
+    function_name,
+    has_numbers,
+    is_new,
+    is_wrapped,
+    line_of_user,
+    listening,
+    unwrapped,
+)
 from .session import (
     ForwardPass,
     Runner,
@@ -55,23 +63,26 @@ _PASSIVE = (
 _SQUASHING = {"TanhBackward0": "tanh", "SigmoidBackward0": "sigmoid"}
 _RECTIFYING = ("ReluBackward0", "ThresholdBackward0", "HardtanhBackward0", "ClampMinBackward0")
 _FLAT = 0.01  # a slope below this share of the steepest counts as flat
-_GRAPH_NODES = 200_000
 _OUTPUT_OPERATIONS = (
     6  # a functional sigmoid, a view, a squeeze: what may stand between a layer and the output
 )
 _SAMPLED = 1 << 18  # entries of a tensor that are summed up
 _OCCURRENCES = 1 << 10  # of one line in one run; later ones are added to the last
-_OWN = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "")
-_TORCH_OR_GENERATED = os.path.join(os.path.dirname(torch.__file__), ""), "<"
 
 
-def trace(runner: Runner, batches: Sequence[Batch], *, seed: int, precision: str = "fp32") -> ModelTrace:
-    """Run forward and backward on each batch, with the random state of `seed`, `seed` + 1, … Use inside `restore.preserved`."""
+def trace(
+    runner: Runner, batches: Sequence[Batch], *, seed: int, precision: str = "fp32", start: int = 0
+) -> ModelTrace:
+    """Run forward and backward on each batch, of which the first has the number `start`. Use inside `restore.preserved`.
+
+    Batch i runs with the random state of `seed` + i.
+    """
     tracer = _Tracer(runner, FLUSH_BELOW.get(precision, 0.0))
     trainable = runner.trainable  # as it is before a forward pass that freezes or unfreezes
     squares: dict[str, list[torch.Tensor | float]] = {name: [] for name in trainable}
     known = set(runner.parameters)
-    for i, batch in enumerate(batches):
+    spoilt: list[int] = []
+    for i, batch in enumerate(batches, start):
         seed_everything(seed + i)
         clear_gradients(runner)
         tracer.rows = max(batch.rows, 1)
@@ -85,10 +96,17 @@ def trace(runner: Runner, batches: Sequence[Batch], *, seed: int, precision: str
         for name, parameter in trainable.items():
             squares[name].append(_mean_square(parameter.grad))
             tracer.note_rows(name, parameter.grad)
+        if not spoilt and not is_finite(evaluation):
+            spoilt.append(i)
     gradient_squares = {name: [float(s) for s in values] for name, values in squares.items()}
-    nonfinite = tracer.nonfinite
-    if nonfinite is None and not all(_finite(s) for values in gradient_squares.values() for s in values):
-        nonfinite = _backward_origin(runner, batches, seed=seed)
+    spoilt += [
+        start + i for i in range(len(batches)) if not all(_finite(v[i]) for v in gradient_squares.values())
+    ]
+    nonfinite = (
+        origin(runner, batches[min(spoilt) - start], number=min(spoilt), seed=seed + min(spoilt))
+        if spoilt
+        else None
+    )
     clear_gradients(runner)
     return tracer.trace(nonfinite, gradient_squares)
 
@@ -264,8 +282,6 @@ class _Tracer(Recorder):
         self._operations: dict[OperationKey, _Operation] = {}
         self._ordered: list[_Operation] = []
         self._modules: dict[nn.Module, _Module] = {}
-        self._run: list[tuple[int, _Vector]] = []
-        """Of the latest run: the position of each operation and the sums of its output."""
         self._occurrences: dict[tuple[Any, ...], int] = {}
         self._stack: list[nn.Module] = []
         self._attention: dict[nn.Module, AttentionRows] = {}
@@ -275,7 +291,6 @@ class _Tracer(Recorder):
         self._connected: bool | None = None
         self._outputs = 0
         self._same_outputs = True
-        self.nonfinite: NonFinite | None = None
         self._goes_backward = False
 
     @contextmanager
@@ -284,29 +299,18 @@ class _Tracer(Recorder):
         self._occurrences.clear()
         self._stack.clear()
         self.calls.clear()
-        self._run.clear()
         self.remember((batch.args, batch.kwargs or {}), INPUT)
-        with ExitStack() as stack:
-            for hook in (
-                torch_modules.register_module_forward_pre_hook(self._enter),
-                torch_modules.register_module_forward_hook(self._leave),
-            ):
-                stack.callback(hook.remove)
-            if any(getattr(m, "_compiled_call_impl", None) is not None for m in self.names):
-                # What a compiled module runs must not be traced into the recording.
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
-            stack.enter_context(self)
+        with listening(self.names, self._enter, self._leave), self:
             yield
-        self.nonfinite = self.nonfinite or self._origin_forward()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
-        made = [t for t in tensors_in(output, objects=False) if _has_numbers(t)]
+        made = [t for t in tensors_in(output, objects=False) if has_numbers(t)]
         if made:
             read = list(tensors_in((args, kwargs), objects=False))
             name = function_name(func)
-            if name != "__get__" and _is_new(made[0], read, name):
+            if name != "__get__" and is_new(made[0], read, name):
                 self._record(name, read, made)
             elif sources := self.positions_of(read):
                 self.remember(made, sources[0])  # the same numbers
@@ -320,18 +324,17 @@ class _Tracer(Recorder):
         operation = self._operation(name, inputs, parameters)
         self.remember(made, operation.position)
         self._follow(made[0], operation)
-        self._run.append((operation.position, operation.output.parts[-1]))
 
     def _follow(self, tensor: torch.Tensor, operation: _Operation | _Module) -> _Made:
         """Sum up a tensor now, and its gradient when that comes."""
-        made = _Made(weakref.ref(tensor), operation.output.add(_unwrapped(tensor)))
+        made = _Made(weakref.ref(tensor), operation.output.add(unwrapped(tensor)))
         operation.latest = made
-        if tensor.requires_grad and not _is_wrapped(tensor):
+        if tensor.requires_grad and not is_wrapped(tensor):
             tensor.register_hook(lambda g: self._on_gradient(operation.gradient, made, g))
         return made
 
     def _operation(self, name: str, inputs: tuple[int, ...], parameters: tuple[str, ...]) -> _Operation:
-        place = self.names.get(self._stack[-1], "") if self._stack else "", name, _line_of_user()
+        place = self.names.get(self._stack[-1], "") if self._stack else "", name, line_of_user()
         nth = self._occurrences.get(place, 0)
         self._occurrences[place] = nth + 1
         key = OperationKey(*place, nth=min(nth, _OCCURRENCES - 1))
@@ -341,7 +344,7 @@ class _Tracer(Recorder):
         return self._operations[key]
 
     def _on_gradient(self, gradients: _Sums, made: _Made, gradient: torch.Tensor) -> None:
-        if not self._goes_backward or gradient.is_sparse:
+        if not self._goes_backward or gradient is None or gradient.is_sparse:
             return
         sums = gradients.add(gradient, scale=self.rows, flush_below=self._flush_below)
         for module, axis in made.modules:
@@ -362,14 +365,14 @@ class _Tracer(Recorder):
             pass  # a module that raised inside it, whose error was caught
         tensor = first_float(output)
         followed = module in self.names and _is_followed(module)
-        if followed and tensor is not None and tensor.ndim and _has_numbers(tensor):
+        if followed and tensor is not None and tensor.ndim and has_numbers(tensor):
             with torch._C.DisableTorchFunction():
                 self._add_output(module, inputs, tensor)
 
     def _add_output(self, module: nn.Module, inputs: tuple[Any, ...], tensor: torch.Tensor) -> None:
         seen = self._modules.get(module)
         if seen is None:
-            seen = self._modules[module] = _Module(module, _line_of_user())
+            seen = self._modules[module] = _Module(module, line_of_user())
         seen.normalised_over = max(seen.normalised_over, values_per_statistic(module, tensor))
         position = self.position_of(tensor)
         operation = self._ordered[position] if position is not None and position != INPUT else None
@@ -382,7 +385,7 @@ class _Tracer(Recorder):
         nodes = (t.grad_fn for t in inputs if isinstance(t, torch.Tensor))
         entered = frozenset(n for n in nodes if n is not None)
         self.calls.append(_Call(module, made.sums, position, tensor.grad_fn, entered))
-        if tensor.grad_fn is not None and not _is_wrapped(tensor):
+        if tensor.grad_fn is not None and not is_wrapped(tensor):
             self.made.setdefault(tensor.grad_fn, module)
 
     # --- the autograd graph
@@ -427,11 +430,6 @@ class _Tracer(Recorder):
                 else:
                     layer.rectified = True
 
-    def origin_of(self, node: Any) -> str:
-        """The module in whose forward a node was made, or else the nearest whose output feeds it."""
-        module = _made_in(node, self) or self.nearest(node)
-        return "inputs" if module is None else self.names[module]
-
     def nearest(self, node: Any) -> nn.Module | None:
         """The module whose output feeds a node, nearest first."""
         front, visited = [node], {node}
@@ -474,33 +472,6 @@ class _Tracer(Recorder):
 
     # --- what came of it
 
-    def _origin_forward(self) -> NonFinite | None:
-        """Where the first output of a module that is not finite in this run came from."""
-        if not self.calls:
-            return None
-        spoilt = _not_finite([call.sums for call in self.calls])
-        first = next((call for call, bad in zip(self.calls, spoilt, strict=True) if bad), None)
-        if first is None:
-            return None
-        where, origin = self.names[first.module], self._first_spoilt_before(first.position)
-        if origin is None or origin.module == where:
-            return NonFinite(where, type(first.module).__name__, "forward", self._modules[first.module].line)
-        return NonFinite(where, origin.name, "forward", origin.line)
-
-    def _first_spoilt_before(self, position: int | None) -> OperationKey | None:
-        """The first operation of this run that was not finite, of those that the operation at a position reads."""
-        if position is None or position == INPUT:
-            return None
-        spoilt = _not_finite([sums for _, sums in self._run])
-        bad = {p for (p, _), is_bad in zip(self._run, spoilt, strict=True) if is_bad}
-        behind, waiting = set[int](), [position]
-        while waiting:
-            at = waiting.pop()
-            if at in bad and at not in behind:
-                behind.add(at)
-                waiting += self._ordered[at].inputs
-        return self._ordered[min(behind)].key if behind else None
-
     def trace(self, nonfinite: NonFinite | None, gradient_squares: dict[str, list[float]]) -> ModelTrace:
         return ModelTrace(
             operations={
@@ -542,54 +513,6 @@ class _Tracer(Recorder):
         )
 
 
-def _not_finite(sums: list[_Vector]) -> list[bool]:
-    """Of the sums of several tensors: whether an entry was NaN or infinite."""
-    nans, infinities = SUMS.index("nans"), SUMS.index("infinities")
-    return (_stacked(sums)[:, [nans, infinities]].sum(1) > 0).tolist()
-
-
-def _line_of_user() -> SourceLine | None:
-    """The innermost line that is neither torch's nor ours; None where we call torch's modules ourselves."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.startswith((*_TORCH_OR_GENERATED, __file__)):
-        frame = frame.f_back
-    if frame is None or frame.f_code.co_filename.startswith(_OWN):
-        return None
-    return SourceLine(frame.f_code.co_filename, frame.f_lineno)
-
-
-def _has_numbers(tensor: torch.Tensor) -> bool:
-    """Whether it is a dense tensor of floating-point numbers, at least one."""
-    return tensor.is_floating_point() and is_dense(tensor) and not tensor.is_meta and tensor.numel() > 0
-
-
-def _is_new(made: torch.Tensor, read: Sequence[torch.Tensor], name: str) -> bool:
-    """Whether a function gave numbers of its own: neither a view nor a copy of what it read."""
-    if name == "clone":
-        return False
-    if any(made is t for t in read):
-        return name.endswith("_")  # it wrote in place
-    if _is_wrapped(made):
-        return True
-    return not any(is_dense(t) and not _is_wrapped(t) and _is_alias_of(made, t) for t in read)
-
-
-# Not by the address of the storage: a tensor whose parts are tensors has none.
-_is_alias_of: Any = torch._C._is_alias_of  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _is_wrapped(tensor: torch.Tensor) -> bool:
-    """Whether a transform of ``torch.func`` is at work on it: its values cannot be asked for."""
-    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _unwrapped(tensor: torch.Tensor) -> torch.Tensor:
-    """The plain tensor below the transforms of ``torch.func``, with the samples that vmap spread along its axes."""
-    while _is_wrapped(tensor):
-        tensor = torch._C._functorch.get_unwrapped(tensor)  # pyright: ignore[reportAttributeAccessIssue]
-    return tensor
-
-
 def _has_parameters(module: nn.Module) -> bool:
     """Of its own: also in a dict or list of parameters, where nothing else is in it, as in the layers of Keras."""
     held = module.parameters(recurse=not _has_inner_modules(module))
@@ -627,19 +550,6 @@ def unit_axis(module: nn.Module, out: torch.Tensor) -> int:
     )
 
 
-def graph_nodes(loss: torch.Tensor) -> Iterator[Any]:
-    """Every autograd node behind a loss, each once."""
-    seen: set[Any] = set()
-    stack = [loss.grad_fn]
-    while stack and len(seen) < _GRAPH_NODES:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        yield node
-        stack.extend(n for n, _ in node.next_functions)
-
-
 def _add_squashing(layer: _Module, kind: str, result: torch.Tensor) -> None:
     y = result.detach()
     slope = 1 - y * y if kind == "tanh" else 4 * y * (1 - y)
@@ -648,48 +558,13 @@ def _add_squashing(layer: _Module, kind: str, result: torch.Tensor) -> None:
     layer.squashed += y.numel()
 
 
-# --- a gradient that is not finite
-
-
-def _backward_origin(runner: Runner, batches: Sequence[Batch], *, seed: int) -> NonFinite | None:
-    """Run again with a hook on every autograd node: the origin takes finite gradients in and gives others out."""
-    for i, batch in enumerate(batches):
-        seed_everything(seed + i)
-        clear_gradients(runner)
-        tracer = _Tracer(runner, 0.0)
-        with tracer.recording(batch):
-            loss = runner.evaluate(batch).loss
-        if loss is None or not loss.requires_grad:
-            continue
-        origins: list[Any] = []
-        for node in list(graph_nodes(loss)):
-            node.register_hook(_origin_hook(node, origins))
-        loss.backward()
-        if origins:
-            node = origins[0]
-            return NonFinite(tracer.origin_of(node), type(node).__name__.removesuffix("0"), "backward")
-    return None
-
-
-def _origin_hook(node: Any, origins: list[Any]) -> Any:
-    def hook(grad_inputs: tuple[Any, ...], grad_outputs: tuple[Any, ...]) -> None:
-        if _all_finite(grad_outputs) and not _all_finite(grad_inputs):
-            origins.append(node)
-
-    return hook
-
-
-def _all_finite(tensors: tuple[Any, ...]) -> bool:
-    return all(t is None or t.is_sparse or bool(torch.isfinite(t).all()) for t in tensors)
-
-
 def _made_in(node: Any, tracer: _Tracer) -> nn.Module | None:
     """The module in whose forward a node was made: between the node of its output and those of its inputs."""
     for call in tracer.calls:
         if call.end is None:
             continue
         front, visited = [call.end], {call.end}
-        while front and len(visited) < _GRAPH_NODES:
+        while front and len(visited) < GRAPH_NODES:
             current = front.pop()
             if current is node:
                 return call.module
