@@ -14,6 +14,7 @@ from ...errors import UserCodeError
 from ...signals.result import ParameterUpdate, TrainingOutcome
 from ..line_search import stable_multiple
 from ..model_trace import ModelTrace
+from ..steps_to_move import Path, steps_to_move
 from .batch import Batch
 from .problem_forms import Optimizers
 from .restore import preserved
@@ -67,7 +68,7 @@ def short_training(
             change(optimizer)
         runner.train_mode()
         start = held_out_loss(runner, held_out, seed=seed)
-        movement = _Movement(runner, optimizer) if before is not None else None
+        movement = _Movement(runner, optimizer, steps) if before is not None else None
         stable: list[float | None] = [None]
 
         def after_step(step: int, loss: float) -> None:
@@ -142,10 +143,13 @@ def _is_finite(value: float) -> bool:
 class _Movement:
     """Follows how far each trainable parameter goes from where it started."""
 
-    def __init__(self, runner: Runner, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, runner: Runner, optimizer: torch.optim.Optimizer, steps: int) -> None:
         self.runner = runner
         self.parameters = runner.trainable
-        self.start = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.start = self._copies()
+        self.half, self.steps = steps // 2, steps
+        self.middle: dict[str, torch.Tensor] = {}
+        """After half of the steps."""
         self.first: dict[str, float] = {}
         self.rate = {id(p): float(g.get("lr", 0.0)) for g in optimizer.param_groups for p in g["params"]}
         self.decay = {
@@ -153,10 +157,21 @@ class _Movement:
             for g in optimizer.param_groups
             for p in g["params"]
         }
+        self.momentum = {
+            id(p): float(g.get("momentum", 0.0) or 0.0)
+            for g in optimizer.param_groups
+            for p in g["params"]
+            if p not in optimizer.state  # else its momentum has built up
+        }
+
+    def _copies(self) -> dict[str, torch.Tensor]:
+        return {name: p.detach().clone() for name, p in self.parameters.items()}
 
     def after_step(self, step: int) -> None:
         if step == 0:
             self.first = {name: self._relative(name) for name in self.parameters}
+        if step + 1 == self.half:
+            self.middle = self._copies()
 
     def stable(self, batch: Batch, initial: float, *, passes: int, seed: int) -> float | None:
         """By how much the update so far can be multiplied before it raises a batch's loss above `initial`."""
@@ -184,6 +199,30 @@ class _Movement:
         moved, size = float((now - start).norm()), float(start.norm())
         return moved / size if size > 0 else (float("inf") if moved > 0 else 0.0)
 
+    def _steps_to_move(self, name: str) -> float | None:
+        """Steps until it has moved by 1 %; None where it starts at zero, and where the steps broke off."""
+        if name not in self.middle:
+            return None
+        start, middle, now = self.start[name], self.middle[name], self.parameters[name].detach()
+        if start.ndim >= 2:  # as in `_relative`: all entries of the rows that move at all
+            moving = ((now != start) | (middle != start)).flatten(1).any(1)
+            if not bool(moving.any()):
+                return math.inf if bool(start.any()) else None
+            start, middle, now = start[moving], middle[moving], now[moving]
+        start, middle, now = start.double(), middle.double(), now.double()
+        size = float(start.norm())
+        if size == 0:
+            return None
+        first, second = (middle - start) / size, (now - middle) / size
+        if not bool(first.isfinite().all() and second.isfinite().all()):
+            return None
+        path = Path(
+            half=self.half, steps=self.steps, first_step=self.first.get(name, 0.0),
+            first_half=float(first.norm()), second_half=float(second.norm()), along=float((first * second).sum()),
+            settled=_settled(self.momentum.get(id(self.parameters[name]), 0.0), self.half, self.steps),
+        )  # fmt: skip
+        return steps_to_move(path)
+
     def updates(self, before: ModelTrace) -> tuple[ParameterUpdate, ...]:
         return tuple(
             self._update(name, p, before.gradient_squares.get(name, []))
@@ -205,12 +244,19 @@ class _Movement:
             first_step=self.first.get(name, 0.0),
             movement=self._relative(name),
             touched=_touched(start, parameter.detach()),
+            steps_to_move=self._steps_to_move(name),
             remaining=float(parameter.detach().double().norm() / start.double().norm()) if rms > 0 else 1.0,
             decay_share=decay * rms / gradient if gradient > 0 else 0.0,
             rows_equal=_rows_equal(start) and _rows_equal(parameter.detach()),
             rate=self.rate.get(id(parameter), 0.0),
             fan_in=start[0].numel() if start.ndim >= 2 and len(start) else 0,
         )
+
+
+def _settled(momentum: float, half: int, steps: int) -> float:
+    """Mean length of the steps of the second half over that of steps whose momentum has built up, under an even gradient."""
+    later = range(half + 1, steps + 1)
+    return sum(1 - momentum**step for step in later) / len(later) if 0 < momentum < 1 else 1.0
 
 
 def _touched(start: torch.Tensor, now: torch.Tensor) -> float:
