@@ -21,6 +21,8 @@ from .restore import preserved
 from .session import Runner, mean_loss, reference_optimizer, seed_everything, take_steps
 from .trace import trace
 
+_NOTICEABLE = 0.1  # of the size of a weight: about where steps begin to raise the loss
+
 ChangeOptimizer = Callable[[torch.optim.Optimizer], None]
 
 
@@ -189,7 +191,15 @@ class _Movement:
                 except UserCodeError:  # a probability that is NaN, say: too far
                     return math.nan
 
-            return stable_multiple(loss_at, initial, passes=passes)
+            return stable_multiple(loss_at, initial, passes=passes, first=self._noticeable())
+
+    def _noticeable(self) -> float:
+        """By how much the first update must be multiplied until it changes a weight by a tenth of its size."""
+        weights = [
+            moved for name, moved in self.first.items() if self.start[name].ndim >= 2 and moved < math.inf
+        ]
+        largest = max(weights, default=0.0)
+        return _NOTICEABLE / largest if largest > 0 else 1.0
 
     def _relative(self, name: str) -> float:
         start, now = self.start[name].double(), self.parameters[name].detach().double()
