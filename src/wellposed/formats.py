@@ -51,9 +51,7 @@ BF16 = Format(name="bf16", exponent_bits=8, mantissa_bits=7, largest=(2 - 2.0**-
 FP16 = Format(name="fp16", exponent_bits=5, mantissa_bits=10, largest=65504.0)
 E4M3 = Format(name="fp8-e4m3", exponent_bits=4, mantissa_bits=3, largest=448.0, saturates=True)
 E5M2 = Format(name="fp8-e5m2", exponent_bits=5, mantissa_bits=2, largest=57344.0)
-MXFP8 = Format(
-    name="mxfp8", exponent_bits=4, mantissa_bits=3, largest=448.0, saturates=True, block=32
-)
+MXFP8 = Format(name="mxfp8", exponent_bits=4, mantissa_bits=3, largest=448.0, saturates=True, block=32)
 """E4M3 in blocks along the last axis.
 
 The scale of a block is rounded up so that nothing in it saturates: the rounding that the standard suggests (OCP Microscaling Formats 1.0)

@@ -167,6 +167,9 @@ class ParameterUpdate:
     rows_equal: bool = False
     """Whether all rows (the weights into each unit) are the same, before and after the steps."""
     fan_in: int = 0
+    steps_to_move: float | None = None
+    """Steps at this rate until it has moved by 1 % of its size, about; inf when it stands still, None when it starts at zero, and where
+    the steps broke off."""
     rate: float = 0.0
     """Learning rate of its parameter group; 0 when the optimizer does not hold it."""
 
