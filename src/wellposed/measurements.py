@@ -37,6 +37,7 @@ from .signals.result import Intervention, SignalProfile, TrainingProfile
 
 if TYPE_CHECKING:
     from .objective import torch_connections as connections
+    from .objective import torch_inverted_masks as inverted_masks
     from .objective import torch_loss_probes as loss_probes
     from .objective import torch_masked_entries as masked_entries
     from .objective import torch_padding as padding
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from .runtime.torch.batch import Batch
 else:
     connections = lazy("wellposed.objective.torch_connections")
+    inverted_masks = lazy("wellposed.objective.torch_inverted_masks")
     loss_probes = lazy("wellposed.objective.torch_loss_probes")
     masked_entries = lazy("wellposed.objective.torch_masked_entries")
     padding = lazy("wellposed.objective.torch_padding")
@@ -659,6 +661,7 @@ def wiring(
     )
     future = answer(lambda: connections.future_leak(runner, batch, seed=seed), None)
     padded = answer(lambda: padding.padding_effect(runner, batch, seed=seed), None)
+    inverted = answer(lambda: inverted_masks.inverted_mask(runner, batch, seed=seed), None)
     ignored = [name for name in base.trained.ignored if name in base.ignored_at_start]
     entries = connections.entries_of_an_argument(runner, batch)
     runner.train_mode()
@@ -673,7 +676,7 @@ def wiring(
         ignored=tuple(name for name in ignored if name not in entries),
         ignored_entries=tuple(name for name in ignored if name in entries),
         constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future,
-        padding_effect=padded, **modes,
+        padding_effect=padded, inverted_mask=inverted, **modes,
     )  # fmt: skip
 
 

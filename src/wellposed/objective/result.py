@@ -240,6 +240,8 @@ class WiringProfile:
     """Rms change of the outputs, over their std, when shorter sequences lose padding; None where no input says what is padding."""
     unused_slices: tuple[UnusedSlice, ...] = ()
     """After the steps."""
+    inverted_mask: Literal["attention", "outputs"] | None = None
+    """Where padding is read and what is real is hidden."""
 
 
 @dataclass(frozen=True, kw_only=True)
