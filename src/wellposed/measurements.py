@@ -23,6 +23,7 @@ from .objective.label_probes import probe_labels, profile_targets
 from .objective.result import (
     LabelProfile,
     ObjectiveProfile,
+    PaddingReader,
     TargetProfile,
     TrainableProfile,
     UnusedSlice,
@@ -36,6 +37,7 @@ from .signals._measure import STEPS, signal_profile
 from .signals.result import Intervention, SignalProfile, TrainingProfile
 
 if TYPE_CHECKING:
+    from .objective import torch_batch_leak as batch_leaks
     from .objective import torch_connections as connections
     from .objective import torch_inverted_masks as inverted_masks
     from .objective import torch_loss_probes as loss_probes
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from .runtime.torch import training as training_runs
     from .runtime.torch.batch import Batch
 else:
+    batch_leaks = lazy("wellposed.objective.torch_batch_leak")
     connections = lazy("wellposed.objective.torch_connections")
     inverted_masks = lazy("wellposed.objective.torch_inverted_masks")
     loss_probes = lazy("wellposed.objective.torch_loss_probes")
@@ -656,12 +659,14 @@ def wiring(
     )
     rows_first = torch_batches.rows_first(train)
     leak, leak_reason = answer(
-        lambda: connections.batch_leak(runner, batch, rows_first=rows_first, seed=seed),
+        lambda: batch_leaks.batch_leak(runner, batch, rows_first=rows_first, seed=seed),
         (None, "the model refuses a batch with one sample replaced"),
     )
     future = answer(lambda: connections.future_leak(runner, batch, seed=seed), None)
     padded = answer(lambda: padding.padding_effect(runner, batch, seed=seed), None)
-    inverted = answer(lambda: inverted_masks.inverted_mask(runner, batch, seed=seed), None)
+    inverted: PaddingReader | None = answer(
+        lambda: inverted_masks.inverted_mask(runner, batch, seed=seed), None
+    )
     ignored = [name for name in base.trained.ignored if name in base.ignored_at_start]
     entries = connections.entries_of_an_argument(runner, batch)
     runner.train_mode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 
@@ -12,6 +11,7 @@ from ..runtime.torch.batch import Batch, take
 from ..runtime.torch.named_inputs import named_inputs, with_changed_inputs
 from ..runtime.torch.session import Runner, outputs_without_gradients, seed_everything
 from ..runtime.torch.trace import graph_nodes
+from .result import PaddingReader
 from .torch_padding import Padded, padded_by_mask
 
 _LEAST_ROWS = 4
@@ -19,7 +19,7 @@ _LEAST_POSITIONS = 4
 _MOSTLY = 0.5  # of an attention weight
 
 
-def inverted_mask(runner: Runner, batch: Batch, *, seed: int) -> Literal["attention", "outputs"] | None:
+def inverted_mask(runner: Runner, batch: Batch, *, seed: int) -> PaddingReader | None:
     """Where padding is read and all that is real is hidden: in an attention, or in outputs of whole sequences; None where it is not."""
     found = _padded(named_inputs(batch))
     if found is None:
