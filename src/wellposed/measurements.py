@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .objective import torch_batch_leak as batch_leaks
     from .objective import torch_connections as connections
     from .objective import torch_inverted_masks as inverted_masks
+    from .objective import torch_jumps as jumps
     from .objective import torch_loss_probes as loss_probes
     from .objective import torch_masked_entries as masked_entries
     from .objective import torch_padding as padding
@@ -54,6 +55,7 @@ else:
     batch_leaks = lazy("wellposed.objective.torch_batch_leak")
     connections = lazy("wellposed.objective.torch_connections")
     inverted_masks = lazy("wellposed.objective.torch_inverted_masks")
+    jumps = lazy("wellposed.objective.torch_jumps")
     loss_probes = lazy("wellposed.objective.torch_loss_probes")
     masked_entries = lazy("wellposed.objective.torch_masked_entries")
     padding = lazy("wellposed.objective.torch_padding")
@@ -667,6 +669,7 @@ def wiring(
     inverted: PaddingReader | None = answer(
         lambda: inverted_masks.inverted_mask(runner, batch, seed=seed), None
     )
+    choosing: tuple[str, ...] = answer(lambda: jumps.choosing_parameters(runner, batch, seed=seed), ())
     ignored = [name for name in base.trained.ignored if name in base.ignored_at_start]
     entries = connections.entries_of_an_argument(runner, batch)
     runner.train_mode()
@@ -681,7 +684,7 @@ def wiring(
         ignored=tuple(name for name in ignored if name not in entries),
         ignored_entries=tuple(name for name in ignored if name in entries),
         constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future,
-        padding_effect=padded, inverted_mask=inverted, **modes,
+        padding_effect=padded, inverted_mask=inverted, choosing=choosing, **modes,
     )  # fmt: skip
 
 

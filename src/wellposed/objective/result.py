@@ -243,6 +243,8 @@ class WiringProfile:
     """Rms change of the outputs, over their std, when shorter sequences lose padding; None where no input says what is padding."""
     unused_slices: tuple[UnusedSlice, ...] = ()
     """After the steps."""
+    choosing: tuple[str, ...] = ()
+    """Parameters that decide outputs by choices alone, and whose gradient is the same whatever the targets are."""
     inverted_mask: PaddingReader | None = None
     """Where padding is read and what is real is hidden."""
 

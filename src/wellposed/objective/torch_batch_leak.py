@@ -16,10 +16,13 @@ from ..errors import UserCodeError
 from ..runtime.torch.batch import Batch, is_dense, is_object, is_per_sample, tensors_in
 from ..runtime.torch.named_inputs import named_inputs, with_changed_inputs
 from ..runtime.torch.norms import BATCH_NORMS
-from ..runtime.torch.session import Runner, outputs_without_gradients
+from ..runtime.torch.session import Runner, seed_everything
+from .torch_outputs import parts_of
 
 _LEAST_SAMPLES = 3
 _AMPLIFIED = 10.0  # numbers of a sample, beside the sample as it is: what is shared by many nodes changes little by one graph
+_LEAST_STD = 1e-3  # of the largest of several outputs: what varies less is compared with that
+Outputs = list[torch.Tensor]
 _OTHERS_UNKNOWN = (
     "which outputs are of which sample is not known, or two evaluations with the same random state differ"
 )
@@ -63,9 +66,9 @@ def _leak_of_rows(runner: Runner, batch: Batch, *, rows_first: bool, seed: int) 
         return None, "the first axis of the inputs is not the batch"
     _eval_but_for_batch_norms(runner)
     plain, again = (_eval_outputs(runner, batch, seed) for _ in range(2))
-    if plain is None or again is None or plain.ndim == 0 or len(plain) != rows:
+    if plain is None or again is None or len(plain[0]) != rows:
         return None, "the outputs have not one row a sample"
-    if not torch.equal(plain, again):
+    if not _equal(plain, again):
         return None, "two evaluations with the same random state differ"
     if not _takes_fewer_rows(runner, batch, names, plain, seed):
         return (
@@ -74,8 +77,9 @@ def _leak_of_rows(runner: Runner, batch: Batch, *, rows_first: bool, seed: int) 
         )
     leak = _mixing(runner, batch, names, plain, axis=0, seed=seed)
     asked = [inputs[n] for n in names]
-    second = all(t.ndim >= 2 and t.shape[1] >= 2 for t in asked) and plain.ndim >= 2
-    ambiguous = leak > 0 and not rows_first and second and plain.shape[1:2] == asked[0].shape[1:2]
+    second = all(t.ndim >= 2 and t.shape[1] >= 2 for t in asked) and all(o.ndim >= 2 for o in plain)
+    alike = all(o.shape[1:2] == asked[0].shape[1:2] for o in plain)
+    ambiguous = leak > 0 and not rows_first and second and alike
     if ambiguous and _mixing(runner, batch, names, plain, axis=1, seed=seed) == 0:
         return None, "the samples may stand on the second axis, whose entries do not mix"
     return leak, ""
@@ -89,12 +93,19 @@ def _eval_but_for_batch_norms(runner: Runner) -> None:
             module.train(False)
 
 
-def _eval_outputs(runner: Runner, batch: Batch, seed: int) -> torch.Tensor | None:
-    return outputs_without_gradients(runner, batch, seed=seed)
+def _eval_outputs(runner: Runner, batch: Batch, seed: int) -> Outputs | None:
+    """All tensors of the outputs that have as many rows as the first; None where there are none."""
+
+    def outputs() -> Outputs:
+        seed_everything(seed)
+        return parts_of(runner.outputs(batch), "outputs").detached
+
+    found = runner.without_gradients(outputs)
+    return [p for p in found if len(p) == len(found[0])] or None
 
 
 def _mixing(
-    runner: Runner, batch: Batch, names: frozenset[str], plain: torch.Tensor, *, axis: int, seed: int
+    runner: Runner, batch: Batch, names: frozenset[str], plain: Outputs, *, axis: int, seed: int
 ) -> float:
     """Change of the other outputs along an axis, over their std, when its first entry is replaced by the second."""
 
@@ -104,27 +115,35 @@ def _mixing(
         return torch.cat([t.narrow(axis, 1, 1), t.narrow(axis, 1, t.shape[axis] - 1)], axis)
 
     other = _eval_outputs(runner, with_changed_inputs(batch, swap), seed)
-    if other is None or other.shape != plain.shape:
+    if other is None or _shapes(other) != _shapes(plain):
         return 0.0
-    rest = plain.shape[axis] - 1
-    return _change(*(o.narrow(axis, 1, rest) for o in (plain, other)))
+    return _change(*([o.narrow(axis, 1, o.shape[axis] - 1) for o in outputs] for outputs in (plain, other)))
 
 
-def _change(before: torch.Tensor, after: torch.Tensor) -> float:
-    before, after = before.double(), after.double()
-    return float((after - before).abs().max()) / (float(before.std()) + 1e-12)
+def _shapes(outputs: Outputs) -> list[torch.Size]:
+    return [o.shape for o in outputs]
 
 
-def _takes_fewer_rows(
-    runner: Runner, batch: Batch, names: frozenset[str], plain: torch.Tensor, seed: int
-) -> bool:
+def _equal(one: Outputs, other: Outputs) -> bool:
+    return len(one) == len(other) and all(map(torch.equal, one, other))
+
+
+def _change(before: Outputs, after: Outputs) -> float:
+    """The largest, over the std of its tensor."""
+    stds = [float(b.double().std()) if b.numel() > 1 else 0.0 for b in before]
+    least = _LEAST_STD * max(stds) + 1e-12
+    changes = [float((a.double() - b.double()).abs().max()) for a, b in zip(after, before, strict=True)]
+    return max(c / (s + least) for c, s in zip(changes, stds, strict=True))
+
+
+def _takes_fewer_rows(runner: Runner, batch: Batch, names: frozenset[str], plain: Outputs, seed: int) -> bool:
     """Whether the model takes any number of rows, and a row's output has the same shape whatever their number."""
     shorter = with_changed_inputs(batch, lambda name, t: t[:-1] if name in names else t)
     try:
         fewer = _eval_outputs(runner, shorter, seed)
     except UserCodeError:
         return False
-    return fewer is not None and fewer.shape[1:] == plain.shape[1:]
+    return fewer is not None and [o.shape[1:] for o in fewer] == [o.shape[1:] for o in plain]
 
 
 # --- graphs, lists, packed sequences
@@ -146,14 +165,15 @@ def _leak_of(runner: Runner, batch: Batch, changed: _Replaced, *, seed: int) -> 
         other = _eval_outputs(runner, changed.batch, seed)
     except UserCodeError:
         return None  # numbers that are codes
-    if plain is None or again is None or other is None or not torch.equal(plain, again):
+    if plain is None or again is None or other is None or not _equal(plain, again):
         return None
-    if plain.ndim == 0 or other.shape != plain.shape or len(plain) not in changed.others:
+    if _shapes(other) != _shapes(plain) or len(plain[0]) not in changed.others:
         return None
-    others = changed.others[len(plain)].to(plain.device)
-    if not bool(plain.isfinite().all()) or torch.equal(plain[~others], other[~others]):
+    others = changed.others[len(plain[0])].to(plain[0].device)
+    own = all(torch.equal(p[~others], o[~others]) for p, o in zip(plain, other, strict=True))
+    if own or not all(bool(p.isfinite().all()) for p in plain):
         return None  # what was replaced is not what the model reads
-    leak = _change(plain[others], other[others])
+    leak = _change([p[others] for p in plain], [o[others] for o in other])
     return leak if math.isfinite(leak) else math.inf
 
 

@@ -12,6 +12,20 @@ from .table import NO_OPTIMIZER, Defect, Judgement, NoVerdict
 
 
 def disconnected_parameter(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.choosing:
+        others = len(profile.choosing) - 1
+        yield Defect(
+            where=profile.choosing[0],
+            summary="its gradient is the same whatever the targets are, though outputs that are compared with them depend on it, by jumps alone"
+            + (f"; {others} more alike" if others else ""),
+            quantity="parameters that choose outputs and that the targets teach nothing",
+            measured=float(len(profile.choosing)),
+            limit=0.0,
+            why="what it computes is turned into a choice (argmin, argmax, round) on the way to the outputs, and no gradient passes that",
+            fix="pass the gradient straight through: z + (chosen - z).detach() in place of chosen; or a soft choice",
+            severity=Severity.WARNING,
+            confidence="confirmed",
+        )
     cut = [u for u in profile.unreached if u.loss_depends]
     alone = [u for u in profile.unreached if u.softmax_of_one and not u.loss_depends]
     unused = [u for u in profile.unreached if not u.loss_depends and not u.softmax_of_one]

@@ -201,6 +201,26 @@ def test_other_containers_are_asked_too(model: Any, batch: Callable[[], Batch]) 
     assert together > LIMIT
 
 
+@pytest.mark.parametrize("mixes", [False, True])
+def test_all_of_several_outputs_are_compared(mixes: bool) -> None:
+    class TwoHeads(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            return x[:, 0], {"b": x - x.mean(0) if mixes else x}
+
+    found, reason = leak(TwoHeads(), Batch(args=(NODES,), targets=torch.zeros(len(NODES))))
+    assert found is not None, reason
+    assert (found > LIMIT) == mixes
+
+
+def test_similarities_of_all_pairs_are_no_leak() -> None:
+    class Contrasts(nn.Module):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"similarities": x @ x.t(), "embeddings": x}
+
+    found, _ = leak(Contrasts(), Batch(args=(NODES,), targets=torch.arange(len(NODES))))
+    assert found is None
+
+
 def test_images_of_a_list_are_not_taken_for_rows() -> None:
     class Detects(nn.Module):
         def forward(self, images: list[Tensor]) -> Tensor:
