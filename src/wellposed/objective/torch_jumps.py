@@ -103,8 +103,8 @@ def _gradients(
     if not loss.requires_grad or not bool(loss.isfinite()):
         return None
     wanted = [t for t in tensors if t.requires_grad]
-    found = iter(gradients_of(loss, wanted))
-    return [next(found).detach() if t.requires_grad else torch.zeros_like(t) for t in tensors]
+    found = (g.detach().to_dense() for g in gradients_of(loss, wanted))
+    return [next(found) if t.requires_grad else torch.zeros_like(t) for t in tensors]
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -90,7 +90,8 @@ MIXING = [attended_over_all, normalised_over_all, by_node_of_all]
 
 
 def leak(model: nn.Module, batch: Batch) -> tuple[float | None, str]:
-    return batch_leak(Runner(Problem(model=model)), batch, rows_first=False, seed=0)
+    problem = Problem(model=model, loss=lambda outputs, targets: outputs.sum())
+    return batch_leak(Runner(problem), batch, rows_first=False, seed=0)
 
 
 def as_object() -> Batch:
@@ -210,6 +211,30 @@ def test_all_of_several_outputs_are_compared(mixes: bool) -> None:
     found, reason = leak(TwoHeads(), Batch(args=(NODES,), targets=torch.zeros(len(NODES))))
     assert found is not None, reason
     assert (found > LIMIT) == mixes
+
+
+@pytest.mark.parametrize("mixes", [False, True])
+def test_as_many_features_as_rows_are_no_relation(mixes: bool) -> None:
+    class TwoViews(nn.Module):
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return (a + b).softmax(0 if mixes else 1)
+
+    square = torch.randn(8, 8)
+    found, reason = leak(TwoViews(), Batch(args=(square, 2 * square), targets=torch.zeros(8)))
+    assert found is not None, reason
+    assert (found > LIMIT) == mixes
+
+
+def test_a_matrix_that_relates_all_rows_is_one() -> None:
+    class Convolves(nn.Module):
+        def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+            return adjacency @ x
+
+    found, reason = leak(
+        Convolves(), Batch(args=(torch.randn(8, 3), torch.ones(8, 8)), targets=torch.zeros(8))
+    )
+    assert found is None
+    assert "relates the rows" in reason
 
 
 def test_similarities_of_all_pairs_are_no_leak() -> None:

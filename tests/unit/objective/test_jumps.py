@@ -136,6 +136,14 @@ def test_no_sound_choice_is_accused(
     assert found(Parts(join), loss, LABELS) == ()
 
 
+def test_sparse_gradients_are_asked_too() -> None:
+    embedding = nn.Embedding(16, 8, sparse=True)
+    model = nn.Sequential(embedding, nn.Flatten(), nn.Linear(24, 3))
+    ids = torch.randint(16, (48, 3))
+    batch = Batch(args=(ids,), targets=LABELS)
+    assert choosing_parameters(Runner(Problem(model=model, loss=F.cross_entropy)), batch, seed=0) == ()
+
+
 def test_asking_leaves_the_parameters_as_they_were() -> None:
     model = Quantised(lambda z, code: code)
     before = [p.detach().clone() for p in model.parameters()]
