@@ -16,7 +16,15 @@ from .gradcheck.result import CustomBackwards
 from .inputs.duplicates import count_duplicates
 from .inputs.profile import profile_inputs
 from .inputs.result import InputEffect, InputProfile
-from .interventions import ShortTraining, answer, has_suspects, input_effects, of_scales, of_the_optimizer
+from .interventions import (
+    ShortTraining,
+    answer,
+    has_suspects,
+    input_effects,
+    of_axes,
+    of_scales,
+    of_the_optimizer,
+)
 from .lazy import lazy
 from .limits import Limits
 from .objective.label_probes import probe_labels, profile_targets
@@ -34,7 +42,7 @@ from .report import Unmeasured
 from .rules import RESULTS
 from .rules.updates import diverged
 from .signals._measure import STEPS, signal_profile
-from .signals.result import Intervention, SignalProfile, TrainingProfile
+from .signals.result import Intervention, RegroupedAxes, SignalProfile, TrainingProfile
 
 if TYPE_CHECKING:
     from .objective import torch_batch_leak as batch_leaks
@@ -47,7 +55,7 @@ if TYPE_CHECKING:
     from .objective import torch_targets
     from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
-    from .runtime.torch import problem_forms, restore, trace
+    from .runtime.torch import problem_forms, regrouped, restore, trace
     from .runtime.torch import session as sessions
     from .runtime.torch import training as training_runs
     from .runtime.torch.batch import Batch
@@ -62,6 +70,7 @@ else:
     torch_targets = lazy("wellposed.objective.torch_targets")
     torch_batches = lazy("wellposed.runtime.torch.batches")
     trace = lazy("wellposed.runtime.torch.trace")
+    regrouped = lazy("wellposed.runtime.torch.regrouped")
     problem_forms = lazy("wellposed.runtime.torch.problem_forms")
     restore = lazy("wellposed.runtime.torch.restore")
     sessions = lazy("wellposed.runtime.torch.session")
@@ -698,6 +707,9 @@ class Interventions:
     tried: tuple[Intervention, ...]
     effects: Mapping[str, InputEffect]
     """By the input that was standardised."""
+    views_followed: bool = False
+    axes: RegroupedAxes | None = None
+    """None where no view regroups numbers."""
     postponed: bool = False
     """Whether they were called for and left to a plan that takes all steps."""
 
@@ -709,9 +721,12 @@ def interventions(
     base: BaseTraining,
     inputs: InputProfile | None,
 ) -> Interventions:
+    views: Sequence[regrouped.RegroupingView] | None = answer(
+        lambda: regrouped.regrouping_views(context.runner, context.batches[0], seed=context.seed), None
+    )
     if base.plan is not FULL:
-        suspects = has_suspects(training, probed, inputs, context.limits)
-        return Interventions(tried=(), effects={}, postponed=suspects)
+        suspects = bool(views) or has_suspects(training, probed, inputs, context.limits)
+        return Interventions(tried=(), effects={}, postponed=suspects, views_followed=views is not None)
     short = ShortTraining(
         runner=context.runner,
         batches=context.trained_on,
@@ -723,11 +738,14 @@ def interventions(
     scales = tuple(of_scales(short, probed, inputs, context.progress))
     effects = {} if inputs is None else input_effects(short, training, inputs, scales)
     others = of_the_optimizer(short, training, context.limits, context.progress)
-    return Interventions(tried=(*scales, *others), effects=effects)
+    axes = of_axes(short, training, views or (), context.progress)
+    return Interventions(
+        tried=(*scales, *others), effects=effects, views_followed=views is not None, axes=axes
+    )
 
 
 def training_compared(context: Context, before: TrainingProfile, others: Interventions) -> TrainingProfile:
-    return replace(before, what_if=others.tried)
+    return replace(before, what_if=others.tried, views_followed=others.views_followed, regrouped=others.axes)
 
 
 def inputs_compared(context: Context, before: InputProfile, others: Interventions) -> InputProfile:

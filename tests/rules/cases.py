@@ -269,6 +269,26 @@ def padded_behind(*, inverted: bool) -> Problem:
     )
 
 
+class MeansOfChannels(nn.Module):
+    """Sequences of channels, brought to channels of sequences and averaged over time."""
+
+    def __init__(self, *, viewed: bool) -> None:
+        super().__init__()
+        self.mix, self.head = nn.Conv1d(CLASSES, 32, 3, padding=1), nn.Linear(32, CLASSES)
+        self.viewed = viewed
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.view(len(x), CLASSES, 12) if self.viewed else x.transpose(1, 2)
+        return self.head(self.mix(x).relu().mean(2))
+
+
+def channels_last(*, viewed: bool) -> Problem:
+    levels = torch.randn(256, 1, CLASSES, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(256, 12, CLASSES, generator=torch.Generator().manual_seed(1))
+    data = levels + 0.5 * noise, levels[:, 0].argmax(1)
+    return problem(lambda: MeansOfChannels(viewed=viewed), data=data, optimizer=adam())
+
+
 class FusedProjection(nn.Module):
     """Three projections in one layer, each a slice of its output."""
 
@@ -390,6 +410,7 @@ SICK: dict[str, Builder] = {
     "WP611": lambda: problem(lambda: FusedProjection(taken=(0, 1, 1))),
     "WP612": lambda: padded(masked=False),
     "WP613": lambda: padded_behind(inverted=True),
+    "WP614": lambda: channels_last(viewed=True),
 }
 
 
@@ -509,4 +530,5 @@ HEALTHY: dict[str, Builder] = {
     "WP611": lambda: problem(lambda: FusedProjection(taken=(0, 1, 2))),
     "WP612": lambda: padded(masked=True),
     "WP613": lambda: padded_behind(inverted=False),
+    "WP614": lambda: channels_last(viewed=False),
 }

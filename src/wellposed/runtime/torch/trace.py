@@ -306,7 +306,7 @@ class _Tracer(Recorder):
         return made
 
     def _operation(self, name: str, inputs: tuple[int, ...], parameters: tuple[str, ...]) -> _Operation:
-        place = self.names.get(self._stack[-1], "") if self._stack else "", name, _line_of_user()
+        place = self.names.get(self._stack[-1], "") if self._stack else "", name, line_of_user()
         nth = self._occurrences.get(place, 0)
         self._occurrences[place] = nth + 1
         key = OperationKey(*place, nth=min(nth, _OCCURRENCES - 1))
@@ -344,7 +344,7 @@ class _Tracer(Recorder):
     def _add_output(self, module: nn.Module, inputs: tuple[Any, ...], tensor: torch.Tensor) -> None:
         seen = self._modules.get(module)
         if seen is None:
-            seen = self._modules[module] = _Module(module, _line_of_user())
+            seen = self._modules[module] = _Module(module, line_of_user())
         seen.normalised_over = max(seen.normalised_over, values_per_statistic(module, tensor))
         position = self.position_of(tensor)
         operation = self._ordered[position] if position is not None and position != INPUT else None
@@ -517,7 +517,7 @@ def _not_finite(sums: list[torch.Tensor]) -> list[bool]:
     return (torch.stack([s.to(sums[0].device) for s in sums])[:, [nans, infinities]].sum(1) > 0).tolist()
 
 
-def _line_of_user() -> SourceLine | None:
+def line_of_user() -> SourceLine | None:
     """The innermost line that is neither torch's nor ours; None where we call torch's modules ourselves."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code.co_filename.startswith((*_TORCH_OR_GENERATED, __file__)):
