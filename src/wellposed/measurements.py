@@ -16,13 +16,22 @@ from .gradcheck.result import CustomBackwards
 from .inputs.duplicates import count_duplicates
 from .inputs.profile import profile_inputs
 from .inputs.result import InputEffect, InputProfile
-from .interventions import ShortTraining, answer, has_suspects, input_effects, of_scales, of_the_optimizer
+from .interventions import (
+    ShortTraining,
+    answer,
+    has_suspects,
+    input_effects,
+    of_axes,
+    of_scales,
+    of_the_optimizer,
+)
 from .lazy import lazy
 from .limits import Limits
 from .objective.label_probes import probe_labels, profile_targets
 from .objective.result import (
     LabelProfile,
     ObjectiveProfile,
+    PaddingReader,
     TargetProfile,
     TrainableProfile,
     UnusedSlice,
@@ -33,28 +42,35 @@ from .report import Unmeasured
 from .rules import RESULTS
 from .rules.updates import diverged
 from .signals._measure import STEPS, signal_profile
-from .signals.result import Intervention, SignalProfile, TrainingProfile
+from .signals.result import Intervention, RegroupedAxes, SignalProfile, TrainingProfile
 
 if TYPE_CHECKING:
+    from .objective import torch_batch_leak as batch_leaks
     from .objective import torch_connections as connections
+    from .objective import torch_inverted_masks as inverted_masks
+    from .objective import torch_jumps as jumps
     from .objective import torch_loss_probes as loss_probes
     from .objective import torch_masked_entries as masked_entries
     from .objective import torch_padding as padding
     from .objective import torch_targets
     from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
-    from .runtime.torch import problem_forms, restore, trace
+    from .runtime.torch import problem_forms, regrouped, restore, trace
     from .runtime.torch import session as sessions
     from .runtime.torch import training as training_runs
     from .runtime.torch.batch import Batch
 else:
+    batch_leaks = lazy("wellposed.objective.torch_batch_leak")
     connections = lazy("wellposed.objective.torch_connections")
+    inverted_masks = lazy("wellposed.objective.torch_inverted_masks")
+    jumps = lazy("wellposed.objective.torch_jumps")
     loss_probes = lazy("wellposed.objective.torch_loss_probes")
     masked_entries = lazy("wellposed.objective.torch_masked_entries")
     padding = lazy("wellposed.objective.torch_padding")
     torch_targets = lazy("wellposed.objective.torch_targets")
     torch_batches = lazy("wellposed.runtime.torch.batches")
     trace = lazy("wellposed.runtime.torch.trace")
+    regrouped = lazy("wellposed.runtime.torch.regrouped")
     problem_forms = lazy("wellposed.runtime.torch.problem_forms")
     restore = lazy("wellposed.runtime.torch.restore")
     sessions = lazy("wellposed.runtime.torch.session")
@@ -621,11 +637,15 @@ def wiring(
     )
     rows_first = torch_batches.rows_first(train)
     leak, leak_reason = answer(
-        lambda: connections.batch_leak(runner, batch, rows_first=rows_first, seed=seed),
+        lambda: batch_leaks.batch_leak(runner, batch, rows_first=rows_first, seed=seed),
         (None, "the model refuses a batch with one sample replaced"),
     )
     future = answer(lambda: connections.future_leak(runner, batch, seed=seed), None)
     padded = answer(lambda: padding.padding_effect(runner, batch, seed=seed), None)
+    inverted: PaddingReader | None = answer(
+        lambda: inverted_masks.inverted_mask(runner, batch, seed=seed), None
+    )
+    choosing: tuple[str, ...] = answer(lambda: jumps.choosing_parameters(runner, batch, seed=seed), ())
     ignored = [name for name in base.trained.ignored if name in base.ignored_at_start]
     entries = connections.entries_of_an_argument(runner, batch)
     runner.train_mode()
@@ -640,7 +660,7 @@ def wiring(
         ignored=tuple(name for name in ignored if name not in entries),
         ignored_entries=tuple(name for name in ignored if name in entries),
         constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future,
-        padding_effect=padded, **modes,
+        padding_effect=padded, inverted_mask=inverted, choosing=choosing, **modes,
     )  # fmt: skip
 
 
@@ -654,6 +674,9 @@ class Interventions:
     tried: tuple[Intervention, ...]
     effects: Mapping[str, InputEffect]
     """By the input that was standardised."""
+    views_followed: bool = False
+    axes: RegroupedAxes | None = None
+    """None where no view regroups numbers."""
     postponed: bool = False
     """Whether they were called for and left to a plan that takes all steps."""
 
@@ -665,9 +688,12 @@ def interventions(
     base: BaseTraining,
     inputs: InputProfile | None,
 ) -> Interventions:
+    views: Sequence[regrouped.RegroupingView] | None = answer(
+        lambda: regrouped.regrouping_views(context.runner, context.batches[0], seed=context.seed), None
+    )
     if base.plan is not FULL:
-        suspects = has_suspects(training, probed, inputs, context.limits)
-        return Interventions(tried=(), effects={}, postponed=suspects)
+        suspects = bool(views) or has_suspects(training, probed, inputs, context.limits)
+        return Interventions(tried=(), effects={}, postponed=suspects, views_followed=views is not None)
     short = ShortTraining(
         runner=context.runner,
         batches=context.trained_on,
@@ -679,11 +705,14 @@ def interventions(
     scales = tuple(of_scales(short, probed, inputs, context.progress))
     effects = {} if inputs is None else input_effects(short, training, inputs, scales)
     others = of_the_optimizer(short, training, context.limits, context.progress)
-    return Interventions(tried=(*scales, *others), effects=effects)
+    axes = of_axes(short, training, views or (), context.progress)
+    return Interventions(
+        tried=(*scales, *others), effects=effects, views_followed=views is not None, axes=axes
+    )
 
 
 def training_compared(context: Context, before: TrainingProfile, others: Interventions) -> TrainingProfile:
-    return replace(before, what_if=others.tried)
+    return replace(before, what_if=others.tried, views_followed=others.views_followed, regrouped=others.axes)
 
 
 def inputs_compared(context: Context, before: InputProfile, others: Interventions) -> InputProfile:

@@ -208,6 +208,23 @@ class Intervention:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RegroupedAxes:
+    """A view that regroups numbers where axes could have changed places, and the same steps with these exchanged."""
+
+    where: str
+    """The line of the user's code, or the model."""
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    """Shapes of one batch."""
+    views: int
+    """How many there are; all are exchanged together."""
+    ends: tuple[float, ...]
+    """Held-out loss after the steps, for each of several orders of the batches."""
+    exchanged: tuple[float, ...]
+    """The same with axes exchanged, in the same orders."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingProfile:
     """A few steps of the user's optimizer on a copy, and what changes under an intervention."""
 
@@ -226,6 +243,10 @@ class TrainingProfile:
     """Largest rate at which the first step does not raise the loss of its own batch; None where that was not found."""
     what_if: tuple[Intervention, ...] = ()
     """The same steps under one change each."""
+    views_followed: bool = False
+    """Whether the views of the model were looked at."""
+    regrouped: RegroupedAxes | None = None
+    """None where none of them regroups numbers."""
 
     @property
     def given(self) -> bool:
