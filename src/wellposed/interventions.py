@@ -14,6 +14,7 @@ from .lazy import lazy
 from .limits import Limits
 from .objective.result import ObjectiveProfile, Targets
 from .rules.updates import diverged
+from .runtime.model_trace import RegroupingView
 from .signals._measure import STEPS
 from .signals.result import Intervention, RegroupedAxes, TrainingChange, TrainingOutcome, TrainingProfile
 
@@ -153,7 +154,7 @@ def of_scales(
 def of_axes(
     short: ShortTraining,
     training: TrainingProfile,
-    views: Sequence[regrouped.RegroupingView],
+    views: Sequence[RegroupingView],
     progress: Callable[[str], None],
 ) -> RegroupedAxes | None:
     """The steps with axes exchanged wherever a view regroups numbers, beside those with the views as they are."""

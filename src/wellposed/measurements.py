@@ -645,7 +645,9 @@ def wiring(
     inverted: PaddingReader | None = answer(
         lambda: inverted_masks.inverted_mask(runner, batch, seed=seed), None
     )
-    choosing: tuple[str, ...] = answer(lambda: jumps.choosing_parameters(runner, batch, seed=seed), ())
+    choosing: tuple[str, ...] = ()
+    if first.trace.chooses:
+        choosing = answer(lambda: jumps.choosing_parameters(runner, batch, seed=seed), ())
     ignored = [name for name in base.trained.ignored if name in base.ignored_at_start]
     entries = connections.entries_of_an_argument(runner, batch)
     runner.train_mode()
@@ -674,7 +676,8 @@ class Interventions:
     tried: tuple[Intervention, ...]
     effects: Mapping[str, InputEffect]
     """By the input that was standardised."""
-    views_followed: bool = False
+    views: int = 0
+    """Those that regroup numbers."""
     axes: RegroupedAxes | None = None
     """None where no view regroups numbers."""
     postponed: bool = False
@@ -686,14 +689,13 @@ def interventions(
     training: TrainingProfile,
     probed: ObjectiveProfile,
     base: BaseTraining,
+    first: FirstPass,
     inputs: InputProfile | None,
 ) -> Interventions:
-    views: Sequence[regrouped.RegroupingView] | None = answer(
-        lambda: regrouped.regrouping_views(context.runner, context.batches[0], seed=context.seed), None
-    )
+    views = first.trace.regrouping
     if base.plan is not FULL:
         suspects = bool(views) or has_suspects(training, probed, inputs, context.limits)
-        return Interventions(tried=(), effects={}, postponed=suspects, views_followed=views is not None)
+        return Interventions(tried=(), effects={}, views=len(views), postponed=suspects)
     short = ShortTraining(
         runner=context.runner,
         batches=context.trained_on,
@@ -705,14 +707,12 @@ def interventions(
     scales = tuple(of_scales(short, probed, inputs, context.progress))
     effects = {} if inputs is None else input_effects(short, training, inputs, scales)
     others = of_the_optimizer(short, training, context.limits, context.progress)
-    axes = of_axes(short, training, views or (), context.progress)
-    return Interventions(
-        tried=(*scales, *others), effects=effects, views_followed=views is not None, axes=axes
-    )
+    axes = of_axes(short, training, views, context.progress)
+    return Interventions(tried=(*scales, *others), effects=effects, views=len(views), axes=axes)
 
 
 def training_compared(context: Context, before: TrainingProfile, others: Interventions) -> TrainingProfile:
-    return replace(before, what_if=others.tried, views_followed=others.views_followed, regrouped=others.axes)
+    return replace(before, what_if=others.tried, views=others.views, regrouped=others.axes)
 
 
 def inputs_compared(context: Context, before: InputProfile, others: Interventions) -> InputProfile:
@@ -772,7 +772,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     _line(ObjectiveProfile, (ObjectiveProfile, BaseTraining), objective_after_training),
     _line(SignalProfile, (SignalProfile, FirstPass, BaseTraining, TrainingProfile), signals_after_training),
     _line(WiringProfile, (FirstPass, BaseTraining, TrainingProfile), wiring),
-    _line(Interventions, (TrainingProfile, ObjectiveProfile, BaseTraining), interventions, uses=(InputProfile,)),
+    _line(Interventions, (TrainingProfile, ObjectiveProfile, BaseTraining, FirstPass), interventions, uses=(InputProfile,)),
     _line(TrainingProfile, (TrainingProfile, Interventions), training_compared),
     _line(InputProfile, (InputProfile, Interventions), inputs_compared),
     _line(LabelProfile, (ObjectiveProfile,), labels, uses=(InputProfile, TrainingProfile)),

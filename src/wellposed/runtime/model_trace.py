@@ -168,6 +168,15 @@ class AttentionRows:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class RegroupingView:
+    """A view that regroups numbers where axes could have changed places, and where it stands in the user's code."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    line: SourceLine | None
+
+
 class NonFinite(NamedTuple):
     """The operation from which the first NaN or infinity came."""
 
@@ -204,6 +213,10 @@ class ModelTrace:
     """Whether the loss has a path to a parameter; None without a loss."""
     outputs: int = 0
     """Numbers that the model puts out for one row."""
+    regrouping: tuple[RegroupingView, ...] = ()
+    """In the order in which they ran, in the first batch."""
+    chooses: bool = False
+    """Whether whole numbers or truth values were made of what has a gradient, as by an argmin: choices through which none passes."""
     same_outputs: bool = False
     """Whether all samples of a batch got the same outputs, in every batch, though the inputs differ."""
 
@@ -229,6 +242,8 @@ class ModelTrace:
             | {n: self.awake_rows[n] | a if n in self.awake_rows else a for n, a in other.awake_rows.items()},
             connected=self.connected,
             outputs=self.outputs,
+            regrouping=self.regrouping,
+            chooses=self.chooses or other.chooses,
             same_outputs=self.same_outputs and other.same_outputs,
         )
 

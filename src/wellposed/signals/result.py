@@ -243,8 +243,8 @@ class TrainingProfile:
     """Largest rate at which the first step does not raise the loss of its own batch; None where that was not found."""
     what_if: tuple[Intervention, ...] = ()
     """The same steps under one change each."""
-    views_followed: bool = False
-    """Whether the views of the model were looked at."""
+    views: int = 0
+    """Those that regroup numbers where axes could have changed places."""
     regrouped: RegroupedAxes | None = None
     """None where none of them regroups numbers."""
 

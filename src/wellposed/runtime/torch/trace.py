@@ -21,6 +21,7 @@ from ..model_trace import (
     NonFinite,
     Operation,
     OperationKey,
+    RegroupingView,
     SourceLine,
     TensorStats,
 )
@@ -40,6 +41,7 @@ from .recorder import (
     listening,
     unwrapped,
 )
+from .regrouped import VIEWS, permuted_instead
 from .session import (
     ForwardPass,
     Runner,
@@ -288,6 +290,8 @@ class _Tracer(Recorder):
         self._awake: dict[str, torch.Tensor] = {}
         self._output: str | None = None
         self._output_nodes: set[Any] = set()
+        self._regrouping: list[RegroupingView] = []
+        self._chooses = False
         self._connected: bool | None = None
         self._outputs = 0
         self._same_outputs = True
@@ -306,8 +310,12 @@ class _Tracer(Recorder):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
+        if func in VIEWS:
+            self._note_view(args, output)
         made = [t for t in tensors_in(output, objects=False) if has_numbers(t)]
-        if made:
+        if not made:
+            self._chooses = self._chooses or _is_choice(output, (args, kwargs))
+        else:
             read = list(tensors_in((args, kwargs), objects=False))
             name = function_name(func)
             if name != "__get__" and is_new(made[0], read, name):
@@ -315,6 +323,17 @@ class _Tracer(Recorder):
             elif sources := self.positions_of(read):
                 self.remember(made, sources[0])  # the same numbers
         return output
+
+    def _note_view(self, args: tuple[Any, ...], output: Any) -> None:
+        with torch._C.DisableTorchFunction():
+            if (
+                not args
+                or not isinstance(output, torch.Tensor)
+                or permuted_instead(args[0], output.shape) is None
+            ):
+                return
+        view = RegroupingView(before=tuple(args[0].shape), after=tuple(output.shape), line=line_of_user())
+        self._regrouping.append(view)
 
     def _record(self, name: str, read: list[torch.Tensor], made: list[torch.Tensor]) -> None:
         inputs = self.positions_of(read)
@@ -489,6 +508,8 @@ class _Tracer(Recorder):
             awake_rows={name: np.array(_numbers(awake), dtype=bool) for name, awake in self._awake.items()},
             connected=self._connected,
             outputs=self._outputs,
+            regrouping=tuple(self._regrouping),
+            chooses=self._chooses,
             same_outputs=self._same_outputs,
         )  # fmt: skip
 
@@ -511,6 +532,13 @@ class _Tracer(Recorder):
             rectified=seen.rectified,
             normalised_over=seen.normalised_over,
         )
+
+
+def _is_choice(output: Any, read: Any) -> bool:
+    """Whether a function made whole numbers or truth values of what has a gradient."""
+    if not any(not t.is_floating_point() for t in tensors_in(output, objects=False)):
+        return False
+    return any(t.requires_grad for t in tensors_in(read, objects=False))
 
 
 def _has_parameters(module: nn.Module) -> bool:
