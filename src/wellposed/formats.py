@@ -51,9 +51,7 @@ BF16 = Format(name="bf16", exponent_bits=8, mantissa_bits=7, largest=(2 - 2.0**-
 FP16 = Format(name="fp16", exponent_bits=5, mantissa_bits=10, largest=65504.0)
 E4M3 = Format(name="fp8-e4m3", exponent_bits=4, mantissa_bits=3, largest=448.0, saturates=True)
 E5M2 = Format(name="fp8-e5m2", exponent_bits=5, mantissa_bits=2, largest=57344.0)
-MXFP8 = Format(
-    name="mxfp8", exponent_bits=4, mantissa_bits=3, largest=448.0, saturates=True, block=32
-)
+MXFP8 = Format(name="mxfp8", exponent_bits=4, mantissa_bits=3, largest=448.0, saturates=True, block=32)
 """E4M3 in blocks along the last axis.
 
 The scale of a block is rounded up so that nothing in it saturates: the rounding that the standard suggests (OCP Microscaling Formats 1.0)
@@ -80,6 +78,7 @@ RECIPES = {
     "fp32": Recipe(forward=FP32, backward=FP32),
     "bf16": Recipe(forward=BF16, backward=BF16),
     "fp16": Recipe(forward=FP16, backward=FP16),
+    "fp16-scaled": Recipe(forward=FP16, backward=FP16),
     "fp8": Recipe(forward=E4M3, backward=E5M2, scaled=True, linear_only=True),
     "fp8-e4m3": Recipe(forward=E4M3, backward=E4M3, scaled=True, linear_only=True),
     "fp8-e5m2": Recipe(forward=E5M2, backward=E5M2, scaled=True, linear_only=True),

@@ -15,7 +15,9 @@ TYPES = {
     E4M3: torch.float8_e4m3fn,
     E5M2: torch.float8_e5m2,
 }
-of_each = pytest.mark.parametrize(("form", "dtype"), TYPES.items(), ids=lambda value: getattr(value, "name", ""))
+of_each = pytest.mark.parametrize(
+    ("form", "dtype"), TYPES.items(), ids=lambda value: getattr(value, "name", "")
+)
 
 
 def numbers() -> torch.Tensor:

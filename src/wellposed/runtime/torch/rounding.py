@@ -26,11 +26,14 @@ def _rounded(values: torch.Tensor, to: Format) -> torch.Tensor:
     return torch.where((x == 0) | x.isnan(), x, nearest).to(values.dtype)
 
 
-def scaled(values: torch.Tensor, to: Format) -> torch.Tensor:
-    """As `rounded`, with the whole tensor scaled so that its largest finite value is that of the format, and scaled back."""
+def scaled(values: torch.Tensor, to: Format, *, largest: float | None = None) -> torch.Tensor:
+    """As `rounded`, with the whole tensor scaled so that its largest finite value is that of the format, and scaled back.
+
+    `largest` is given where `values` are a part of a tensor.
+    """
     if to.block:
         return _in_blocks(values, to)
-    largest = largest_finite(values)
+    largest = largest_finite(values) if largest is None else largest
     if largest == 0:
         return values.clone()
     scale = to.largest / largest
@@ -40,7 +43,9 @@ def scaled(values: torch.Tensor, to: Format) -> torch.Tensor:
 def largest_finite(values: torch.Tensor) -> float:
     """The largest magnitude of a finite entry; 0 without any."""
     sizes = values.detach().abs()
-    return float(torch.where(sizes.isfinite(), sizes, torch.zeros_like(sizes)).max()) if sizes.numel() else 0.0
+    return (
+        float(torch.where(sizes.isfinite(), sizes, torch.zeros_like(sizes)).max()) if sizes.numel() else 0.0
+    )
 
 
 def _in_blocks(values: torch.Tensor, to: Format) -> torch.Tensor:
@@ -50,8 +55,12 @@ def _in_blocks(values: torch.Tensor, to: Format) -> torch.Tensor:
     short = -x.shape[-1] % to.block
     blocks = torch.nn.functional.pad(x, (0, short)).unflatten(-1, (-1, to.block))
     largest = torch.where(blocks.isfinite(), blocks.abs(), torch.zeros_like(blocks)).amax(-1, keepdim=True)
-    _, exponent = torch.frexp(largest / to.largest)  # largest / format's is below 2**exponent, and at least half of it
-    exponent = torch.where(torch.ldexp(torch.ones_like(largest), exponent - 1) * to.largest >= largest, exponent - 1, exponent)
+    _, exponent = torch.frexp(
+        largest / to.largest
+    )  # largest / format's is below 2**exponent, and at least half of it
+    exponent = torch.where(
+        torch.ldexp(torch.ones_like(largest), exponent - 1) * to.largest >= largest, exponent - 1, exponent
+    )
     scale = torch.ldexp(torch.ones_like(largest), exponent)
     whole = (_rounded(blocks / scale, to) * scale).flatten(-2)
     return whole[..., : x.shape[-1]].reshape(values.shape).to(values.dtype)
