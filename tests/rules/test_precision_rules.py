@@ -40,9 +40,12 @@ def test_a_step_that_survives_has_no_fault(rule: Any) -> None:
 
 
 def test_a_loss_scale_that_works_is_told_and_is_no_error() -> None:
-    (fault,) = judged(rules.precision_underflow, replace(SOUND, worst_vanished=1.0, scales=(4.0, 2.0**20)))
+    needs_scale = replace(SOUND, worst_vanished=1.0, scales=(4.0, 2.0**20))
+    (fault,) = judged(rules.precision_underflow, replace(needs_scale, lost_layers=0.9))
     assert fault.severity is Severity.WARNING
     assert "2^2 to 2^20" in fault.fix
+    (fault,) = judged(rules.precision_underflow, replace(needs_scale, lost_layers=0.1))
+    assert fault.severity is Severity.NOTE
 
 
 def test_a_loss_that_training_scales_has_no_fault_where_a_scale_works() -> None:

@@ -11,6 +11,9 @@ from ..report import Severity
 from ..signals.result import LayerPrecision, PrecisionProfile, TrainingProfile
 from .table import NO_OPTIMIZER, Defect, Judgement, NoVerdict
 
+_MOST = 0.5
+"""Of the layers."""
+
 
 def precision_underflow(profile: PrecisionProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.overflows is not None:
@@ -41,8 +44,15 @@ def precision_underflow(profile: PrecisionProfile, limits: Limits) -> Iterator[J
         why=why,
         fix=fix,
         confidence="confirmed",
-        severity=Severity.WARNING if profile.survives else None,
+        severity=_severity(profile),
     )
+
+
+def _severity(profile: PrecisionProfile) -> Severity | None:
+    """A loss scale mends it, and training in fp16 mostly has one: of a layer or two a remark, of most a warning."""
+    if not profile.survives:
+        return None
+    return Severity.WARNING if profile.lost_layers >= _MOST else Severity.NOTE
 
 
 def precision_overflow(profile: PrecisionProfile, limits: Limits) -> Iterator[Judgement]:

@@ -196,6 +196,8 @@ class PrecisionProfile:
     """The layer that loses most of its gradient, with the loss as it is."""
     worst_vanished: float = 0.0
     """Share of the squared norm of its gradient that it loses."""
+    lost_layers: float = 0.0
+    """Share of the layers that lose most of their gradient, with the loss as it is."""
     overflows: str | None = None
     """The layer whose values are too large, where the loss itself is no longer finite."""
     keep: tuple[str, ...] | None = ()

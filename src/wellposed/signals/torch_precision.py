@@ -144,6 +144,7 @@ def profile_precision(
         scales=None if working is None or least is None else (2.0**least, 2.0**working),
         worst=worst if worst is None else worst or runner.title,
         worst_vanished=0.0 if worst is None else plain.vanished[worst],
+        lost_layers=_share(sum(v > limit for v in plain.vanished.values()), len(plain.vanished)),
         overflows=None if math.isfinite(losses.step.loss) else _overflowing(emulation.counts),
         keep=() if survives else emulation.kept(may_scale=can_scale),
     )

@@ -34,7 +34,8 @@ class Float32Twin:
         for state in self._twin.state.values():
             state |= {k: _in_float32(v) for k, v in state.items()}
         self._start = {name: p.detach().clone() for name, p in self._parameters.items()}
-        self._lost_first: dict[str, torch.Tensor] = {}
+        self._first_step = 0.0
+        self._failed = False
 
     @staticmethod
     def of(parameters: Mapping[str, nn.Parameter], optimizer: Any) -> Float32Twin | None:
@@ -55,32 +56,47 @@ class Float32Twin:
 
     def after_step(self, step: int) -> None:
         """Step the copies along the gradients that the parameters were stepped along."""
+        if not self._failed:
+            try:
+                self._step_copies(step)
+            except Exception:  # whatever an optimizer raises that takes no float32, or is no copy of itself
+                self._failed = True
+
+    def _step_copies(self, step: int) -> None:
         for name, p in self._parameters.items():
             if name in self._copies:
                 self._copies[name].grad = None if p.grad is None else p.grad.detach().float()
         self._twin.step()
         if step == 0:
-            self._lost_first = {name: self._lost(name) for name in self._copies}
+            lost, moved = (
+                sum(int(m.sum()) for m in masks) for masks in (self._lost().values(), self._moved().values())
+            )
+            self._first_step = lost / moved if moved else 0.0
 
-    def _lost(self, name: str) -> torch.Tensor:
-        """The weights that the copy moved and the parameter did not."""
-        start, now, twin = self._start[name], self._parameters[name].detach(), self._copies[name].detach()
-        return (twin != start.float()) & (now == start)
+    def _moved(self) -> dict[str, torch.Tensor]:
+        """By parameter: the weights that the copies moved."""
+        return {name: twin.detach() != self._start[name].float() for name, twin in self._copies.items()}
+
+    def _lost(self) -> dict[str, torch.Tensor]:
+        """Those of them that stayed where they were."""
+        return {
+            n: moved & (self._parameters[n].detach() == self._start[n]) for n, moved in self._moved().items()
+        }
 
     def found(self) -> LostUpdates | None:
-        """What was lost by now, over all parameters; None where nothing moved in float32 either."""
-        wanted = {n: self._copies[n].detach() != self._start[n].float() for n in self._copies}
-        lost = {n: self._lost(n) for n in self._copies}
+        """What was lost by now, over all parameters; None where nothing moved in float32 either, or the copies could not be stepped."""
+        if self._failed:
+            return None
+        wanted, lost = self._moved(), self._lost()
         total = sum(int(w.sum()) for w in wanted.values())
         if not total:
             return None
         count = {n: int(m.sum()) for n, m in lost.items()}
         worst = max(count, key=lambda n: count[n])
-        first = sum(int(m.sum()) for m in self._lost_first.values())
         return LostUpdates(
             dtype=str(self._parameters[worst].dtype).removeprefix("torch."),
             weights=total,
-            first_step=first / total,
+            first_step=self._first_step,
             all_steps=sum(count.values()) / total,
             worst=worst,
             worst_share=count[worst] / max(int(wanted[worst].sum()), 1),
@@ -113,7 +129,10 @@ def _copied(
 ) -> tuple[torch.optim.Optimizer, dict[str, nn.Parameter]]:
     """A copy of an optimizer with its state, and its copies of some parameters, by name."""
     names = {id(p): name for name, p in parameters.items()}
-    twin = copy.deepcopy(optimizer)
+    twin: torch.optim.Optimizer = type(optimizer).__new__(type(optimizer))
+    # In one go, so that whatever refers to a parameter refers to its copy. Hooks, and a `step` that a scheduler has wrapped, are the original's.
+    own = {k: v for k, v in vars(optimizer).items() if not k.startswith("_optimizer_") and not callable(v)}
+    twin.__setstate__(copy.deepcopy(own))
     groups = zip(optimizer.param_groups, twin.param_groups, strict=True)
     pairs = [pair for a, b in groups for pair in zip(a["params"], b["params"], strict=True)]
     return twin, {names[id(p)]: q for p, q in pairs if id(p) in names}

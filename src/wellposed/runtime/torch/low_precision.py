@@ -207,7 +207,7 @@ class _RoundedBackward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return ctx.rounding(gradient), None
+        return _Rounded.apply(gradient, ctx.rounding), None  # which a second derivative passes
 
 
 class _Mode(Recorder):
