@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ..formats import RECIPES
 from ..limits import Limits
 from ..report import Severity
 from ..signals.result import LayerPrecision, PrecisionProfile, TrainingProfile
@@ -23,16 +22,17 @@ def precision_underflow(profile: PrecisionProfile, limits: Limits) -> Iterator[J
         return
     where, format = profile.worst or "model", profile.precision
     said = f"{profile.worst_vanished:.0%} of the gradient at {where} rounds to zero in {format} (limit {limits.flushed_share:.0%})"
-    why = f"what is below {RECIPES[format].backward.flushed_up_to:.1g} does not exist in {format}: those weights do not move, silently"
-    if RECIPES[format].scaled:
-        why = f"what is far below the largest value that shares its scale does not exist in {format}: those weights do not move, silently"
+    small = "what is far below the largest value that shares its scale"
+    if profile.flushed_up_to is not None:
+        small = f"what is below {profile.flushed_up_to:.1g}"
+    why = f"{small} does not exist in {format}: those weights do not move, silently"
     if profile.survives and profile.scales is not None:
         fix = (
             f"scale the loss by {_power(profile.scales[0])} to {_power(profile.scales[1])} (torch.amp.GradScaler finds such a scale; where yours "
             'does, say precision="fp16-scaled"), or train in bf16'
         )
     else:
-        if RECIPES[format].backward.name == "fp16":
+        if format == "fp16":
             said += ", and no loss scale saves it"
         fix = _keep(profile)
     yield Defect(
@@ -64,7 +64,7 @@ def precision_overflow(profile: PrecisionProfile, limits: Limits) -> Iterator[Ju
         summary=f"the loss is not finite in {profile.precision}: {_too_large(layer, profile)}",
         quantity="largest value",
         measured=layer.forward.largest if layer is not None and layer.forward is not None else None,
-        limit=RECIPES[profile.precision].forward.largest,
+        limit=profile.largest,
         why="what is too large becomes infinite, and the loss and every gradient are lost with it; a loss scale does not help going forward",
         fix=_keep(profile),
         confidence="confirmed",
@@ -72,11 +72,10 @@ def precision_overflow(profile: PrecisionProfile, limits: Limits) -> Iterator[Ju
 
 
 def _too_large(layer: LayerPrecision | None, profile: PrecisionProfile) -> str:
-    largest = RECIPES[profile.precision].forward.largest
     if layer is None or layer.forward is None or not layer.forward.beyond:
-        return f"something is beyond {largest:g}"
+        return f"something is beyond {profile.largest:g}"
     line = f" ({layer.line})" if layer.line else ""
-    return f"{layer.forward.beyond:.2g} of the values at {layer.name}{line} are beyond {largest:g}, up to {layer.forward.largest:.2g}"
+    return f"{layer.forward.beyond:.2g} of the values at {layer.name}{line} are beyond {profile.largest:g}, up to {layer.forward.largest:.2g}"
 
 
 def _keep(profile: PrecisionProfile) -> str:

@@ -186,6 +186,10 @@ class PrecisionProfile:
     """Over all parameters: norm of what is wrong over the norm of the gradient in float32; inf where not finite."""
     survives: bool
     """Whether it stays finite, and no layer loses most of its gradient."""
+    largest: float = math.inf
+    """The largest number of the format going forward."""
+    flushed_up_to: float | None = None
+    """The largest gradient that rounds to zero; None where tensors are scaled to fill the format."""
     scale: float = 1.0
     """What the loss was multiplied by on the way back."""
     scaled: bool = False

@@ -139,6 +139,8 @@ def profile_precision(
         finite=losses.step.is_finite,
         gradient_error=_overall(emulation.reference, losses.step),
         survives=survives,
+        largest=emulation.recipe.forward.largest,
+        flushed_up_to=None if emulation.recipe.scaled else emulation.recipe.backward.flushed_up_to,
         scale=2.0**at,
         scaled=precision.endswith("-scaled"),
         scales=None if working is None or least is None else (2.0**least, 2.0**working),
