@@ -78,6 +78,7 @@ RECIPES = {
     "fp32": Recipe(forward=FP32, backward=FP32),
     "bf16": Recipe(forward=BF16, backward=BF16),
     "fp16": Recipe(forward=FP16, backward=FP16),
+    "fp16-scaled": Recipe(forward=FP16, backward=FP16),
     "fp8": Recipe(forward=E4M3, backward=E5M2, scaled=True, linear_only=True),
     "fp8-e4m3": Recipe(forward=E4M3, backward=E4M3, scaled=True, linear_only=True),
     "fp8-e5m2": Recipe(forward=E5M2, backward=E5M2, scaled=True, linear_only=True),

@@ -218,9 +218,14 @@ class Limits:
         unit="ratio",
         source="healthy problems of the benchmark stay below 2.8; deep nets that train may reach hundreds",
     )
-    flushed_share: float = _limit(0.5, unit="share of entries", source="half of the gradient is lost")
+    flushed_share: float = _limit(
+        0.5, unit="share of the squared gradient", source="half of the gradient of a layer is lost"
+    )
     noise: float = _limit(
         30.0, unit="variance ratio", source="seven healthy problems with dropout stay below 0.6"
+    )
+    lost_updates: float = _limit(
+        0.5, unit="share of weights", source="most weights stay where their float32 copies move"
     )
     slow_movement: float = _limit(
         1e-4,

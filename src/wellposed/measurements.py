@@ -42,7 +42,7 @@ from .report import Unmeasured
 from .rules import RESULTS
 from .rules.updates import diverged
 from .signals._measure import STEPS, signal_profile
-from .signals.result import Intervention, RegroupedAxes, SignalProfile, TrainingProfile
+from .signals.result import Intervention, PrecisionProfile, RegroupedAxes, SignalProfile, TrainingProfile
 
 if TYPE_CHECKING:
     from .objective import torch_batch_leak as batch_leaks
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .runtime.torch import session as sessions
     from .runtime.torch import training as training_runs
     from .runtime.torch.batch import Batch
+    from .signals import torch_precision
 else:
     batch_leaks = lazy("wellposed.objective.torch_batch_leak")
     connections = lazy("wellposed.objective.torch_connections")
@@ -75,6 +76,7 @@ else:
     restore = lazy("wellposed.runtime.torch.restore")
     sessions = lazy("wellposed.runtime.torch.session")
     training_runs = lazy("wellposed.runtime.torch.training")
+    torch_precision = lazy("wellposed.signals.torch_precision")
 
 _WORTH_TELLING = 5.0  # seconds that a check is expected to take
 _PROBE_ROWS = 256
@@ -355,9 +357,8 @@ def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
     context.progress("tracing the layers")
     runner, seed = context.runner, context.seed
     runner.train_mode()
-    precision = context.problem.precision or "fp32"
     started = time.perf_counter()
-    traced = trace.trace(runner, context.batches[:1], seed=seed, precision=precision)
+    traced = trace.trace(runner, context.batches[:1], seed=seed)
     shapes = {name: tuple(p.shape) for name, p in runner.parameters.items()}
     nominal = nominal_seconds(traced, shapes)
     step = StepCost(nominal=nominal, measured=time.perf_counter() - started)
@@ -370,7 +371,7 @@ def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
     context.progress.expect(plan.cost * step.measured)
     if plan.traced > 1:
         others = context.batches[1 : plan.traced]
-        traced |= trace.trace(runner, others, seed=seed, precision=precision, start=1)
+        traced |= trace.trace(runner, others, seed=seed, start=1)
     return FirstPass(trace=traced, numbers=numbers, plan=plan)
 
 
@@ -386,7 +387,6 @@ def _signals(
         later=later,
         steps=first.plan.steps,
         batches=context.batches,
-        precision=context.problem.precision or "fp32",
     )
     return replace(profile, **({"learned": 0.0} | more))
 
@@ -561,7 +561,7 @@ def training(
         outcome=base.run.outcome, steps=base.plan.steps, optimizer=facts.name, learning_rate=facts.rate,
         weight_decay=facts.weight_decay, warming_up=facts.warming_up, updates=base.run.updates,
         stable_rate=None if base.run.stable is None or facts.warming_up else base.run.stable * facts.rate,
-        constant_loss=_held_out_constant(context, probed.constant, held_out, most_rows),
+        constant_loss=_held_out_constant(context, probed.constant, held_out, most_rows), lost=base.run.lost,
     )  # fmt: skip
 
 
@@ -750,6 +750,37 @@ def custom_backwards(context: Context, usable: UsableLoss) -> CustomBackwards:
     )
 
 
+# --- a lower precision
+
+
+def precision(context: Context, first: FirstPass, loss: UsableLoss | None) -> PrecisionProfile | Unmeasured:
+    """A step of the first batch in the precision that was named."""
+    asked, runner = context.problem.precision or "fp32", context.runner
+    if asked == "fp32":
+        return Unmeasured(reason="training runs in fp32", outcome="not applicable")
+    if loss is None or first.trace.nonfinite is not None or not runner.trainable:
+        return Unmeasured(reason="there is no finite gradient in float32 to compare with")
+    context.progress(f"emulating steps in {asked}")
+    runner.train_mode()
+    with restore.preserved(*runner.all_modules):
+        found = answer(
+            lambda: torch_precision.profile_precision(
+                runner, context.batches[0], asked, limit=context.limits.flushed_share, seed=context.seed
+            ),
+            None,
+        )
+    if found is None:
+        return Unmeasured(reason=f"a step in {asked} could not be emulated")
+    if not found.layers:
+        why = (
+            "no linear layer, which alone would run in it"
+            if "fp8" in asked
+            else "nothing is computed in float32"
+        )
+        return Unmeasured(reason=f"{asked} changes nothing: {why}", outcome="not applicable")
+    return found
+
+
 def _line(
     result: type, needs: tuple[type, ...], measure: Callable[..., Any], *, uses: tuple[type, ...] = ()
 ) -> Measurement:
@@ -777,5 +808,6 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     _line(InputProfile, (InputProfile, Interventions), inputs_compared),
     _line(LabelProfile, (ObjectiveProfile,), labels, uses=(InputProfile, TrainingProfile)),
     _line(CustomBackwards, (UsableLoss,), custom_backwards),
+    _line(PrecisionProfile, (FirstPass,), precision, uses=(UsableLoss,)),
 )  # fmt: skip
 """In the order in which they are taken: it decides what the random streams give, and what a failure of the model keeps from running."""

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from ..limits import Limits
 from ..report import Severity
 from ..signals.result import (
-    FLUSH_BELOW,
     LayerSignal,
     NonFiniteOrigin,
     ParameterUpdate,
@@ -193,23 +192,6 @@ def exploding_gradients(profile: SignalProfile, limits: Limits) -> Iterator[Judg
             why="one rate cannot serve layers whose gradients differ this much: the early ones overshoot or the late ones stand still",
             fix=_REDRAW,
             command="fix",
-        )
-
-
-def precision_underflow(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
-    if profile.precision == "fp32":
-        yield NoVerdict(reason="training runs in fp32", outcome="not applicable")
-        return
-    worst = max(profile.flushed.items(), key=lambda item: item[1], default=None)
-    if worst is not None and worst[1] > limits.flushed_share:
-        yield Defect(
-            where=worst[0],
-            summary=f"{worst[1]:.0%} of the gradient entries at {worst[0]} are zero in {profile.precision} (limit {limits.flushed_share:.0%})",
-            quantity="share of nonzero gradient entries that flush to zero",
-            measured=worst[1],
-            limit=limits.flushed_share,
-            why=f"gradients below {FLUSH_BELOW[profile.precision]:.1g} do not exist in {profile.precision}: those weights never move, silently",
-            fix="scale the loss (torch.amp.GradScaler), or train in bf16",
         )
 
 

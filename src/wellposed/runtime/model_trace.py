@@ -33,8 +33,6 @@ class TensorStats:
     squares: float = 0.0
     """Sum of the squares."""
     zeros: float = 0.0
-    flushed: float = 0.0
-    """Entries that are not zero, and that the precision in force would round to zero."""
     nans: float = 0.0
     infinities: float = 0.0
     compared: float = 0.0
@@ -63,7 +61,7 @@ class TensorStats:
 
 
 SUMS = (
-    "count", "total", "squares", "zeros", "flushed", "nans", "infinities", "compared", "deviations"
+    "count", "total", "squares", "zeros", "nans", "infinities", "compared", "deviations"
 )  # fmt: skip
 """The fields of `TensorStats` that add up."""
 

@@ -27,7 +27,7 @@ _APPLIES = os.path.join("torch", "autograd", "function.py")
 _NOT_THE_USERS = (
     os.path.join(os.path.dirname(torch.__file__), ""),
     "<",
-    *(os.path.join(_HERE, f"{name}.py") for name in ("recorder", "trace", "origins")),
+    *(os.path.join(_HERE, f"{name}.py") for name in ("recorder", "trace", "origins", "low_precision")),
 )
 
 

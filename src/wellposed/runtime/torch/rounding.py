@@ -26,11 +26,14 @@ def _rounded(values: torch.Tensor, to: Format) -> torch.Tensor:
     return torch.where((x == 0) | x.isnan(), x, nearest).to(values.dtype)
 
 
-def scaled(values: torch.Tensor, to: Format) -> torch.Tensor:
-    """As `rounded`, with the whole tensor scaled so that its largest finite value is that of the format, and scaled back."""
+def scaled(values: torch.Tensor, to: Format, *, largest: float | None = None) -> torch.Tensor:
+    """As `rounded`, with the whole tensor scaled so that its largest finite value is that of the format, and scaled back.
+
+    `largest` is given where `values` are a part of a tensor.
+    """
     if to.block:
         return _in_blocks(values, to)
-    largest = largest_finite(values)
+    largest = largest_finite(values) if largest is None else largest
     if largest == 0:
         return values.clone()
     scale = to.largest / largest

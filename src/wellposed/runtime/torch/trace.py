@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...signals.result import FLUSH_BELOW
 from ..model_trace import (
     SUMS,
     AttentionRows,
@@ -72,14 +71,12 @@ _SAMPLED = 1 << 18  # entries of a tensor that are summed up
 _OCCURRENCES = 1 << 10  # of one line in one run; later ones are added to the last
 
 
-def trace(
-    runner: Runner, batches: Sequence[Batch], *, seed: int, precision: str = "fp32", start: int = 0
-) -> ModelTrace:
+def trace(runner: Runner, batches: Sequence[Batch], *, seed: int, start: int = 0) -> ModelTrace:
     """Run forward and backward on each batch, of which the first has the number `start`. Use inside `restore.preserved`.
 
     Batch i runs with the random state of `seed` + i.
     """
-    tracer = _Tracer(runner, FLUSH_BELOW.get(precision, 0.0))
+    tracer = _Tracer(runner)
     trainable = runner.trainable  # as it is before a forward pass that freezes or unfreezes
     squares: dict[str, list[torch.Tensor | float]] = {name: [] for name in trainable}
     known = set(runner.parameters)
@@ -158,8 +155,8 @@ class _Sums:
 
     parts: list[_Vector] = field(default_factory=list)
 
-    def add(self, values: torch.Tensor, *, scale: float = 1.0, flush_below: float = 0.0) -> _Vector:
-        sums = _sums(values, scale, flush_below)
+    def add(self, values: torch.Tensor, *, scale: float = 1.0) -> _Vector:
+        sums = _sums(values, scale)
         self.parts.append(sums.tolist() if sums.device.type == "cpu" else sums)
         return self.parts[-1]
 
@@ -171,7 +168,7 @@ class _Sums:
         return TensorStats(**dict(zip(SUMS, sums, strict=True)), largest=float(stacked[:, -1].max()))
 
 
-def _sums(values: torch.Tensor, scale: float, flush_below: float) -> torch.Tensor:
+def _sums(values: torch.Tensor, scale: float) -> torch.Tensor:
     """The fields of `TensorStats`, in double precision; of a large tensor from entries of every sample, spread evenly.
 
     What is not finite is looked for in all of them.
@@ -188,10 +185,8 @@ def _sums(values: torch.Tensor, scale: float, flush_below: float) -> torch.Tenso
     several = len(x) > 1
     deviations = (d.square().sum() - d.sum(0).square().sum() / len(x)).clamp(min=0) * several
     sizes = x.abs()
-    flushed = (sizes > 0) & (sizes < flush_below)
     of_sample = torch.stack([
         torch.full_like(deviations, x.numel()), x.sum() * scale, x.square().sum() * scale**2, (x == 0).sum(),
-        flushed.sum(),
     ])  # fmt: skip
     of_all = torch.stack([values.isnan().sum(), values.isinf().sum()]).double()
     of_samples = torch.stack([of_sample[0] * several, deviations * scale**2])
@@ -271,7 +266,7 @@ class _Call(NamedTuple):
 class _Tracer(Recorder):
     """Sums up what each operation and each module gives, forward and backward."""
 
-    def __init__(self, runner: Runner, flush_below: float) -> None:
+    def __init__(self, runner: Runner) -> None:
         super().__init__()
         self.names = runner.names()
         self.rows = 1
@@ -279,7 +274,6 @@ class _Tracer(Recorder):
         """Those of the latest run."""
         self.made: dict[Any, nn.Module] = {}
         """By autograd node: the module whose output it made."""
-        self._flush_below = flush_below
         self._parameters = {id(p): name for name, p in runner.parameters.items()}
         self._operations: dict[OperationKey, _Operation] = {}
         self._ordered: list[_Operation] = []
@@ -365,7 +359,7 @@ class _Tracer(Recorder):
     def _on_gradient(self, gradients: _Sums, made: _Made, gradient: torch.Tensor) -> None:
         if not self._goes_backward or gradient is None or gradient.is_sparse:
             return
-        sums = gradients.add(gradient, scale=self.rows, flush_below=self._flush_below)
+        sums = gradients.add(gradient, scale=self.rows)
         for module, axis in made.modules:
             if module.gradient is not gradients:
                 module.gradient.parts.append(sums)

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from ...errors import UserCodeError
-from ...signals.result import ParameterUpdate, TrainingOutcome
+from ...signals.result import LostUpdates, ParameterUpdate, TrainingOutcome
 from ..line_search import stable_multiple
 from ..model_trace import ModelTrace
 from ..steps_to_move import Path, steps_to_move
 from .batch import Batch
+from .lost_updates import Float32Twin
 from .problem_forms import Optimizers
 from .restore import preserved
 from .session import Runner, mean_loss, reference_optimizer, seed_everything, take_steps
@@ -35,6 +36,7 @@ class TrainingRun:
     """Traced at the end; None where the training blew up, or no first trace was given."""
     stable: float | None = None
     """By how much the first update can be multiplied before it raises the loss of its own batch; None where that was not found."""
+    lost: LostUpdates | None = None
 
 
 def short_training(
@@ -74,9 +76,12 @@ def short_training(
         runner.train_mode()
         start = held_out_loss(runner, held_out, seed=seed)
         movement = _Movement(runner, optimizer, original, steps) if before is not None else None
+        twin = None if before is None else Float32Twin.of(runner.trainable, optimizer)
         stable: list[float | None] = [None]
 
         def after_step(step: int, loss: float) -> None:
+            if twin is not None:
+                twin.after_step(step)
             if movement is not None:
                 movement.after_step(step)
                 if step == 0 and searched:
@@ -92,6 +97,7 @@ def short_training(
         )
         end = held_out_loss(runner, held_out, seed=seed)
         updates = movement.updates(before) if movement and before else ()
+        lost = None if twin is None else twin.found()
         later = None
         if before is not None and all(map(_is_finite, (losses[-1], end))):
             runner.train_mode()
@@ -103,6 +109,7 @@ def short_training(
         updates=updates,
         later=later,
         stable=stable[0],
+        lost=lost,
     )
 
 
