@@ -70,6 +70,29 @@ class AttentionSignal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PredictedSignal:
+    """What mean-field theory predicts at one operation before training, beside what was measured there.
+
+    The prediction is for wide layers with independent weights. Weights that were trained, or drawn in another way, need not follow it.
+    """
+
+    where: str
+    """Dotted name of the module in which it runs."""
+    operation: str
+    """Name of the torch function."""
+    depth: int
+    """Layers with weights since the value that the prediction starts from: the input, or what was measured last."""
+    rms: float
+    measured_rms: float
+    band: float
+    """Factor by which the rms may differ, up or down, by chance in layers of these widths: four standard deviations."""
+    gradient_rms: float | None = None
+    """Of the gradient per sample, from what was measured at the end; None where the theory does not reach from there."""
+    measured_gradient_rms: float | None = None
+    gradient_band: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class NonFiniteOrigin:
     """Where the first NaN or infinity came from."""
 
@@ -99,6 +122,8 @@ class SignalProfile:
     """In the order in which they run."""
     attention_later: tuple[AttentionSignal, ...] = ()
     """The same after `steps` steps."""
+    mean_field: tuple[PredictedSignal, ...] = ()
+    """Before training, in the order in which they run, wherever mean-field theory reaches."""
     steps: int = 0
     input_std: float | None = None
     """Across-sample std of the model's first floating-point input."""
@@ -131,7 +156,17 @@ class SignalProfile:
         if self.attention:
             lines += ["", f"{'attention':<34} {'keys':>6}   entropy of its weights, 1 for even ones"]
         lines += [f"{_short(x.name):<34} {x.keys:6}   {x.entropy:.2f}" for x in self.attention]
+        lines += _in_lines(self.mean_field)
         return "\n".join(lines)
+
+
+def _in_lines(mean_field: tuple[PredictedSignal, ...]) -> list[str]:
+    if not mean_field:
+        return []
+    return ["", f"{'mean field':<34} {'predicted':>9} {'measured':>9} {'chance':>8}"] + [
+        f"{_short(x.where or x.operation):<34} {x.rms:9.2e} {x.measured_rms:9.2e} {'x/' + format(x.band, '.3g'):>8}"
+        for x in mean_field
+    ]
 
 
 def _short(name: str) -> str:

@@ -27,6 +27,7 @@ from ..model_trace import (
     OperationKey,
     SourceLine,
     TensorStats,
+    Weight,
 )
 from .attention import attention_rows
 from .batch import Batch, is_dense, tensors_in
@@ -60,6 +61,7 @@ _TORCH_OR_GENERATED = os.path.join(os.path.dirname(torch.__file__), ""), "<"
 def trace(runner: Runner, batches: Sequence[Batch], *, seed: int, precision: str = "fp32") -> ModelTrace:
     """Run forward and backward on each batch, with the random state of `seed`, `seed` + 1, … Use inside `restore.preserved`."""
     tracer = _Tracer(runner, FLUSH_BELOW.get(precision, 0.0))
+    weights = {name: _weight(p) for name, p in runner.parameters.items() if _has_numbers(p)}
     trainable = runner.trainable  # as it is before a forward pass that freezes or unfreezes
     squares: dict[str, list[torch.Tensor | float]] = {name: [] for name in trainable}
     known = set(runner.parameters)
@@ -82,7 +84,12 @@ def trace(runner: Runner, batches: Sequence[Batch], *, seed: int, precision: str
     if nonfinite is None and not all(_finite(s) for values in gradient_squares.values() for s in values):
         nonfinite = _backward_origin(runner, batches, seed=seed)
     clear_gradients(runner)
-    return tracer.trace(nonfinite, gradient_squares)
+    return tracer.trace(nonfinite, gradient_squares, weights)
+
+
+def _weight(parameter: torch.Tensor) -> Weight:
+    sums = dict(zip(SUMS, _sums(parameter, 1.0, 0.0).tolist(), strict=False))
+    return Weight(tuple(parameter.shape), sums["total"] / sums["count"], sums["squares"] / sums["count"])
 
 
 def _mean_square(gradient: torch.Tensor | None) -> torch.Tensor | float:
@@ -181,6 +188,8 @@ class _Operation:
     position: int
     inputs: tuple[int, ...]
     parameters: tuple[str, ...]
+    shape: tuple[int, ...]
+    settings: tuple[tuple[str, Any], ...]
     output: _Sums = field(default_factory=_Sums)
     gradient: _Sums = field(default_factory=_Sums)
     latest: _Made | None = None
@@ -248,6 +257,7 @@ class _Tracer(Recorder):
         self._stack: list[nn.Module] = []
         self._attention: dict[nn.Module, AttentionRows] = {}
         self._awake: dict[str, torch.Tensor] = {}
+        self._input = _Sums()
         self._output: str | None = None
         self._output_nodes: set[Any] = set()
         self.nonfinite: NonFinite | None = None
@@ -261,6 +271,9 @@ class _Tracer(Recorder):
         self.calls.clear()
         self._run.clear()
         self.remember((batch.args, batch.kwargs or {}), INPUT)
+        inputs = list(tensors_in((batch.args, batch.kwargs or {}), objects=False))
+        if len(inputs) == 1 and _has_numbers(inputs[0]):
+            self._input.add(inputs[0])
         with ExitStack() as stack:
             for hook in (
                 torch_modules.register_module_forward_pre_hook(self._enter),
@@ -281,18 +294,25 @@ class _Tracer(Recorder):
         if made:
             read = list(tensors_in((args, kwargs), objects=False))
             name = function_name(func)
-            if name != "__get__" and _is_new(made[0], read, name):
-                self._record(name, read, made)
+            writes = name.endswith("_") or kwargs.get("inplace") is True
+            if name != "__get__" and _is_new(made[0], read, name, writes=writes):
+                self._record(name, read, made, _settings(args, kwargs))
             elif sources := self.positions_of(read):
                 self.remember(made, sources[0])  # the same numbers
         return output
 
-    def _record(self, name: str, read: list[torch.Tensor], made: list[torch.Tensor]) -> None:
+    def _record(
+        self,
+        name: str,
+        read: list[torch.Tensor],
+        made: list[torch.Tensor],
+        settings: tuple[tuple[str, Any], ...],
+    ) -> None:
         inputs = self.positions_of(read)
         parameters = tuple(dict.fromkeys(n for t in read if (n := self._parameters.get(id(t))) is not None))
         if not inputs and not parameters:
             return  # a constant: a mask, positions, a draw
-        operation = self._operation(name, inputs, parameters)
+        operation = self._operation(name, inputs, parameters, tuple(_unwrapped(made[0]).shape), settings)
         self.remember(made, operation.position)
         self._follow(made[0], operation)
         self._run.append((operation.position, operation.output.parts[-1]))
@@ -305,13 +325,20 @@ class _Tracer(Recorder):
             tensor.register_hook(lambda g: self._on_gradient(operation.gradient, made, g))
         return made
 
-    def _operation(self, name: str, inputs: tuple[int, ...], parameters: tuple[str, ...]) -> _Operation:
+    def _operation(
+        self,
+        name: str,
+        inputs: tuple[int, ...],
+        parameters: tuple[str, ...],
+        shape: tuple[int, ...],
+        settings: tuple[tuple[str, Any], ...],
+    ) -> _Operation:
         place = self.names.get(self._stack[-1], "") if self._stack else "", name, _line_of_user()
         nth = self._occurrences.get(place, 0)
         self._occurrences[place] = nth + 1
         key = OperationKey(*place, nth=min(nth, _OCCURRENCES - 1))
         if key not in self._operations:
-            self._operations[key] = _Operation(key, len(self._ordered), inputs, parameters)
+            self._operations[key] = _Operation(key, len(self._ordered), inputs, parameters, shape, settings)
             self._ordered.append(self._operations[key])
         return self._operations[key]
 
@@ -473,12 +500,18 @@ class _Tracer(Recorder):
                 waiting += self._ordered[at].inputs
         return self._ordered[min(behind)].key if behind else None
 
-    def trace(self, nonfinite: NonFinite | None, gradient_squares: dict[str, list[float]]) -> ModelTrace:
+    def trace(
+        self,
+        nonfinite: NonFinite | None,
+        gradient_squares: dict[str, list[float]],
+        weights: dict[str, Weight],
+    ) -> ModelTrace:
         return ModelTrace(
             operations={
                 o.key: Operation(
                     key=o.key, inputs=o.inputs, parameters=o.parameters,
                     output=o.output.stats(), gradient=o.gradient.stats() if o.gradient.parts else None,
+                    shape=o.shape, settings=o.settings,
                 )
                 for o in self._ordered
             },
@@ -487,6 +520,8 @@ class _Tracer(Recorder):
             output=self._output,
             nonfinite=nonfinite,
             gradient_squares=gradient_squares,
+            weights=weights,
+            input=self._input.stats() if self._input.parts else None,
             awake_rows={name: np.array(_numbers(awake), dtype=bool) for name, awake in self._awake.items()},
         )  # fmt: skip
 
@@ -532,12 +567,24 @@ def _has_numbers(tensor: torch.Tensor) -> bool:
     return tensor.is_floating_point() and is_dense(tensor) and not tensor.is_meta and tensor.numel() > 0
 
 
-def _is_new(made: torch.Tensor, read: Sequence[torch.Tensor], name: str) -> bool:
+def _settings(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """The arguments that are plain values."""
+    given = [(str(i), a) for i, a in enumerate(args)] + list(kwargs.items())
+    return tuple((key, tuple(a) if isinstance(a, list) else a) for key, a in given if _is_plain(a))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return isinstance(value, bool | int | float | str) and type(value).__module__ == "builtins"
+
+
+def _is_new(made: torch.Tensor, read: Sequence[torch.Tensor], name: str, *, writes: bool) -> bool:
     """Whether a function gave numbers of its own: neither a view nor a copy of what it read."""
     if name == "clone":
         return False
     if any(made is t for t in read):
-        return name.endswith("_")  # it wrote in place
+        return writes  # in place
     if _is_wrapped(made):
         return True
     return not any(is_dense(t) and not _is_wrapped(t) and _is_alias_of(made, t) for t in read)
