@@ -16,7 +16,16 @@ from .gradcheck.result import CustomBackwards
 from .inputs.duplicates import count_duplicates
 from .inputs.profile import profile_inputs
 from .inputs.result import InputEffect, InputProfile
-from .interventions import ShortTraining, answer, has_suspects, input_effects, of_scales, of_the_optimizer
+from .interventions import (
+    ShortTraining,
+    answer,
+    has_suspects,
+    input_effects,
+    of_scales,
+    of_the_optimizer,
+    symptoms,
+    with_needed_variance,
+)
 from .lazy import lazy
 from .limits import Limits
 from .objective.label_probes import probe_labels, profile_targets
@@ -33,7 +42,8 @@ from .report import Unmeasured
 from .rules import RESULTS
 from .rules.updates import diverged
 from .signals._measure import STEPS, signal_profile
-from .signals.result import Intervention, SignalProfile, TrainingProfile
+from .signals.result import Intervention, SignalProfile, TrainingProfile, WeightProfile
+from .signals.variances import weight_variances
 
 if TYPE_CHECKING:
     from .objective import torch_connections as connections
@@ -701,7 +711,15 @@ def interventions(
     if base.plan is not FULL:
         suspects = has_suspects(training, probed, inputs, context.limits)
         return Interventions(tried=(), effects={}, postponed=suspects)
-    short = ShortTraining(
+    short = _short_training(context, base)
+    scales = tuple(of_scales(short, probed, inputs, context.progress))
+    effects = {} if inputs is None else input_effects(short, training, inputs, scales)
+    others = of_the_optimizer(short, training, context.limits, context.progress)
+    return Interventions(tried=(*scales, *others), effects=effects)
+
+
+def _short_training(context: Context, base: BaseTraining) -> ShortTraining:
+    return ShortTraining(
         runner=context.runner,
         batches=context.trained_on,
         held_out=context.held_out[: base.plan.held_out],
@@ -709,10 +727,6 @@ def interventions(
         seed=context.seed,
         steps=base.plan.steps,
     )
-    scales = tuple(of_scales(short, probed, inputs, context.progress))
-    effects = {} if inputs is None else input_effects(short, training, inputs, scales)
-    others = of_the_optimizer(short, training, context.limits, context.progress)
-    return Interventions(tried=(*scales, *others), effects=effects)
 
 
 def training_compared(context: Context, before: TrainingProfile, others: Interventions) -> TrainingProfile:
@@ -722,6 +736,19 @@ def training_compared(context: Context, before: TrainingProfile, others: Interve
 def inputs_compared(context: Context, before: InputProfile, others: Interventions) -> InputProfile:
     first, *rest = (replace(part, effect=others.effects.get(part.part)) for part in before.each)
     return replace(first, others=tuple(rest))
+
+
+def weights(
+    context: Context, first: FirstPass, base: BaseTraining, signal: SignalProfile, training: TrainingProfile
+) -> WeightProfile:
+    """The variances of the weights; where symptoms could come from them, with those that they need tried out."""
+    found = symptoms(signal, training, context.limits)
+    profile = WeightProfile(layers=weight_variances(first.trace), symptoms=found)
+    if base.plan is not FULL:
+        return profile
+    return with_needed_variance(
+        _short_training(context, base), profile, signal, training, context.limits, traced=base.plan.traced
+    )
 
 
 # --- labels and custom backward passes
@@ -780,6 +807,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     _line(Interventions, (TrainingProfile, ObjectiveProfile, BaseTraining), interventions, uses=(InputProfile,)),
     _line(TrainingProfile, (TrainingProfile, Interventions), training_compared),
     _line(InputProfile, (InputProfile, Interventions), inputs_compared),
+    _line(WeightProfile, (FirstPass, BaseTraining, SignalProfile, TrainingProfile), weights),
     _line(LabelProfile, (ObjectiveProfile,), labels, uses=(InputProfile, TrainingProfile)),
     _line(CustomBackwards, (UsableLoss,), custom_backwards),
 )  # fmt: skip

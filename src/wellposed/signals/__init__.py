@@ -13,6 +13,8 @@ from .result import (
     SignalProfile,
     TrainingOutcome,
     TrainingProfile,
+    WeightProfile,
+    WeightVariance,
 )
 
 __all__ = [
@@ -23,5 +25,7 @@ __all__ = [
     "SignalProfile",
     "TrainingOutcome",
     "TrainingProfile",
+    "WeightProfile",
+    "WeightVariance",
     "measure_signals",
 ]

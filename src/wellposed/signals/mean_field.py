@@ -135,7 +135,7 @@ def predicted_signals(trace: ModelTrace) -> tuple[PredictedSignal, ...]:
 
 
 def _has_weight(operation: Operation) -> bool:
-    return operation.key.name in _LINEAR
+    return operation.key.name in LINEAR
 
 
 def _measured(stats: TensorStats) -> _Signal:
@@ -356,7 +356,7 @@ def _activate(case: _Case) -> _Passed | None:
     operation, (source,) = case.operation, case.sources
     if operation.output.count != case.measured[0].count:
         return None
-    phi = _function(operation.key.name.rstrip("_"), operation.settings)
+    phi = activation_of(operation)
     if phi is None:
         return None
     found = _moments(phi, source)
@@ -414,9 +414,13 @@ def _moments_at(phi: Callable[[Array], Array], mean: float, variance: float) -> 
     )
 
 
+def activation_of(operation: Operation) -> Callable[[Array], Array] | None:
+    """The activation that an operation is, as it was called; None for one that is none, or not known."""
+    return _function(operation.key.name.rstrip("_"), operation.settings)
+
+
 @lru_cache(maxsize=512)
 def _function(name: str, settings: tuple[tuple[str, Any], ...]) -> Callable[[Array], Array] | None:
-    """An activation as it was called; None for an operation that is none that is known."""
     given = dict(settings)
 
     def setting(name: str, place: int, otherwise: float) -> float:
@@ -557,12 +561,13 @@ def _drop(case: _Case) -> _Passed | None:
 
 _SUMS = ("add", "__add__", "__iadd__", "__radd__", "sub", "__sub__", "__isub__")
 _PRODUCTS = ("mul", "__mul__", "__imul__", "__rmul__", "div", "__truediv__", "__itruediv__")
-_LINEAR: dict[str, Callable[[_Case], _Passed | None]] = {
+LINEAR: dict[str, Callable[[_Case], _Passed | None]] = {
     **dict.fromkeys(("linear", "matmul", "mm", "addmm", "__matmul__"), _dense),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _convolve),
 }
+"""The operations that have weights, and how each passes a signal on."""
 _HANDLERS: dict[str, Callable[[_Case], _Passed | None]] = {
-    **_LINEAR,
+    **LINEAR,
     **dict.fromkeys(("layer_norm", "rms_norm", "group_norm", "instance_norm", "batch_norm"), _normalise),
     **dict.fromkeys(_SUMS, _add),
     **dict.fromkeys(_PRODUCTS, _multiply),

@@ -206,6 +206,46 @@ class ParameterUpdate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightVariance:
+    """How large the weights of a plain layer are drawn, and how large its place in the model asks for."""
+
+    name: str
+    """Dotted name of the parameter."""
+    has: float
+    """Mean square of its entries."""
+    needs: float
+    """That which gives outputs of mean square 1 for inputs of the size that the activation before makes of such: gain squared over fan-in."""
+    mean: float
+    """Mean of its entries."""
+    fan_in: int
+    activation: str
+    """The activation that reads the layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightProfile:
+    """The variances of the weights of plain layers, and whether they are what symptoms in the signal come from.
+
+    Where there are symptoms, the layers whose variance is off are drawn again with the one that they need, on a copy that takes the same steps.
+    """
+
+    layers: tuple[WeightVariance, ...]
+    """The dense and convolutional layers that an activation reads, in the order in which they run."""
+    redrawn: tuple[str, ...] = ()
+    """Names of those that were drawn again."""
+    symptoms: tuple[str, ...] = ()
+    """Codes of the rules that find something in the signal or the updates."""
+    left: tuple[str, ...] = ()
+    """Codes of those that find something with the weights drawn again."""
+
+    @property
+    def cured(self) -> tuple[str, ...]:
+        """The symptoms that went away, if none took their place."""
+        replaced = set(self.left) - set(self.symptoms)
+        return () if replaced or not self.redrawn else tuple(c for c in self.symptoms if c not in self.left)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingOutcome:
     """How a short training on a copy went."""
 
