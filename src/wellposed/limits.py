@@ -181,6 +181,11 @@ class Limits:
     label_resolution: float = _limit(
         0.25, unit="correlation", source="a test that only sees more than this is not worth a verdict"
     )
+    variance_ratio: float = _limit(
+        2.0,
+        unit="ratio of variances",
+        source="the usual rules for one layer, 1/n, 2/(n + m) and 2/n, lie within 2 of each other; PyTorch's default is 6 times below what ReLU needs",
+    )
     vanished: float = _limit(
         1e-4,
         unit="share of the input's std",

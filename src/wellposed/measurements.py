@@ -24,6 +24,8 @@ from .interventions import (
     of_axes,
     of_scales,
     of_the_optimizer,
+    symptoms,
+    with_needed_variance,
 )
 from .lazy import lazy
 from .limits import Limits
@@ -42,7 +44,15 @@ from .report import Unmeasured
 from .rules import RESULTS
 from .rules.updates import diverged
 from .signals._measure import STEPS, signal_profile
-from .signals.result import Intervention, PrecisionProfile, RegroupedAxes, SignalProfile, TrainingProfile
+from .signals.result import (
+    Intervention,
+    PrecisionProfile,
+    RegroupedAxes,
+    SignalProfile,
+    TrainingProfile,
+    WeightProfile,
+)
+from .signals.variances import weight_variances
 
 if TYPE_CHECKING:
     from .objective import torch_batch_leak as batch_leaks
@@ -696,7 +706,16 @@ def interventions(
     if base.plan is not FULL:
         suspects = bool(views) or has_suspects(training, probed, inputs, context.limits)
         return Interventions(tried=(), effects={}, views=len(views), postponed=suspects)
-    short = ShortTraining(
+    short = _short_training(context, base)
+    scales = tuple(of_scales(short, probed, inputs, context.progress))
+    effects = {} if inputs is None else input_effects(short, training, inputs, scales)
+    others = of_the_optimizer(short, training, context.limits, context.progress)
+    axes = of_axes(short, training, views, context.progress)
+    return Interventions(tried=(*scales, *others), effects=effects, views=len(views), axes=axes)
+
+
+def _short_training(context: Context, base: BaseTraining) -> ShortTraining:
+    return ShortTraining(
         runner=context.runner,
         batches=context.trained_on,
         held_out=context.held_out[: base.plan.held_out],
@@ -704,11 +723,6 @@ def interventions(
         seed=context.seed,
         steps=base.plan.steps,
     )
-    scales = tuple(of_scales(short, probed, inputs, context.progress))
-    effects = {} if inputs is None else input_effects(short, training, inputs, scales)
-    others = of_the_optimizer(short, training, context.limits, context.progress)
-    axes = of_axes(short, training, views, context.progress)
-    return Interventions(tried=(*scales, *others), effects=effects, views=len(views), axes=axes)
 
 
 def training_compared(context: Context, before: TrainingProfile, others: Interventions) -> TrainingProfile:
@@ -718,6 +732,19 @@ def training_compared(context: Context, before: TrainingProfile, others: Interve
 def inputs_compared(context: Context, before: InputProfile, others: Interventions) -> InputProfile:
     first, *rest = (replace(part, effect=others.effects.get(part.part)) for part in before.each)
     return replace(first, others=tuple(rest))
+
+
+def weights(
+    context: Context, first: FirstPass, base: BaseTraining, signal: SignalProfile, training: TrainingProfile
+) -> WeightProfile:
+    """The variances of the weights; where symptoms could come from them, with those that they need tried out."""
+    found = symptoms(signal, training, context.limits)
+    profile = WeightProfile(layers=weight_variances(first.trace), symptoms=found)
+    if base.plan is not FULL:
+        return profile
+    return with_needed_variance(
+        _short_training(context, base), profile, signal, training, context.limits, traced=base.plan.traced
+    )
 
 
 # --- labels and custom backward passes
@@ -806,6 +833,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     _line(Interventions, (TrainingProfile, ObjectiveProfile, BaseTraining, FirstPass), interventions, uses=(InputProfile,)),
     _line(TrainingProfile, (TrainingProfile, Interventions), training_compared),
     _line(InputProfile, (InputProfile, Interventions), inputs_compared),
+    _line(WeightProfile, (FirstPass, BaseTraining, SignalProfile, TrainingProfile), weights),
     _line(LabelProfile, (ObjectiveProfile,), labels, uses=(InputProfile, TrainingProfile)),
     _line(CustomBackwards, (UsableLoss,), custom_backwards),
     _line(PrecisionProfile, (FirstPass,), precision, uses=(UsableLoss,)),

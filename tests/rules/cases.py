@@ -44,7 +44,7 @@ from .problems import (
     with_middle,
 )
 
-CONSEQUENCES = {"WP002", "WP206", "WP207"}
+CONSEQUENCES = {"WP002", "WP201", "WP202", "WP205", "WP206", "WP207"}
 """Rules that name a symptom: in their sick case a cause stands before them."""
 
 Builder = Callable[[], Problem]
@@ -393,6 +393,7 @@ SICK: dict[str, Builder] = {
     "WP213": lambda: in_bfloat16(rate=1e-7),
     "WP301": lambda: problem(mlp(draw=constant(0.05))),
     "WP302": lambda: problem(mlp(draw=normal(2.0)), optimizer=sgd(1e-3)),
+    "WP303": lambda: problem(deep_tanh(draw=normal(0.02))),
     "WP401": lambda: problem(applying(lambda x: Cubed.apply(x, 0.5))),
     "WP402": lambda: problem(applying(lambda x: Rounded.apply(4 * x))),
     "WP403": lambda: problem(applying(needing_its_layer)),
@@ -519,6 +520,7 @@ HEALTHY: dict[str, Builder] = {
     "WP213": lambda: in_bfloat16(rate=1e-2),
     "WP301": zero_head,
     "WP302": narrow_rectified,
+    "WP303": orthogonal_tanh,
     "WP401": custom_backward,
     "WP402": custom_backward,
     "WP403": custom_backward,
