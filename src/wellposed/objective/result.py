@@ -239,6 +239,10 @@ class WiringProfile:
     """The same of entries of a dict that the model takes whole: row numbers and names may stand there for nobody."""
     future_leak: float | None = None
     """Largest change of outputs, over their std, when later inputs are replaced, where the targets are the inputs one step on; None elsewhere."""
+    order_effect: float | None = None
+    """Change of later outputs when earlier inputs change places, over that when others stand there; None as of `future_leak`."""
+    attends: bool = False
+    """Whether the model weighs positions by products of what stands there; not asked where `order_effect` is None."""
     padding_effect: float | None = None
     """Rms change of the outputs, over their std, when shorter sequences lose padding; None where no input says what is padding."""
     unused_slices: tuple[UnusedSlice, ...] = ()
