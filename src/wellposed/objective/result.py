@@ -154,6 +154,8 @@ class ObjectiveProfile:
     """The same of each other output that the loss compares with a tensor of the targets; `output_at` names it, as ``outputs[1]``."""
     unexamined: tuple[str, ...] = ()
     """Other outputs whose part of the loss depends on targets and could not be probed by itself."""
+    endless: tuple[str, ...] = ()
+    """Outputs, among several for the same targets, by which the loss falls without end though every sample is given the same."""
     directions: DirectionFloors | None = None
     """None where the loss reads outputs of several lengths."""
     unread: tuple[UnreadTarget, ...] | None = None
