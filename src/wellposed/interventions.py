@@ -248,7 +248,6 @@ def symptoms(signal: SignalProfile, training: TrainingProfile, limits: Limits) -
 def with_needed_variance(
     short: ShortTraining,
     profile: WeightProfile,
-    signal: SignalProfile,
     training: TrainingProfile,
     limits: Limits,
     *,

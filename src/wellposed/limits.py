@@ -302,6 +302,11 @@ class Limits:
         unit="change over std",
         source="causal models show exactly 0; a mask that is wrong by one position changes outputs by more than their std",
     )
+    order_effect: float = _limit(
+        1e-4,
+        unit="share of the change by other inputs",
+        source="without positions rounding, below 1e-5; positions of a hundredth of the tokens' size, and two causal layers without any, above 5e-3",
+    )
     axes_gain: float = _limit(
         0.05,
         unit="share of the loss at the start",

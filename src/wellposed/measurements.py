@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from .objective import torch_loss_probes as loss_probes
     from .objective import torch_masked_entries as masked_entries
     from .objective import torch_padding as padding
+    from .objective import torch_positions as positions
     from .objective import torch_targets
     from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
@@ -78,6 +79,7 @@ else:
     loss_probes = lazy("wellposed.objective.torch_loss_probes")
     masked_entries = lazy("wellposed.objective.torch_masked_entries")
     padding = lazy("wellposed.objective.torch_padding")
+    positions = lazy("wellposed.objective.torch_positions")
     torch_targets = lazy("wellposed.objective.torch_targets")
     torch_batches = lazy("wellposed.runtime.torch.batches")
     trace = lazy("wellposed.runtime.torch.trace")
@@ -650,7 +652,9 @@ def wiring(
         lambda: batch_leaks.batch_leak(runner, batch, rows_first=rows_first, seed=seed),
         (None, "the model refuses a batch with one sample replaced"),
     )
-    future = answer(lambda: connections.future_leak(runner, batch, seed=seed), None)
+    future = answer(lambda: positions.future_leak(runner, batch, seed=seed), None)
+    order = answer(lambda: positions.order_effect(runner, batch, seed=seed), None)
+    attends = order is not None and positions.attends(runner, batch, seed=seed)
     padded = answer(lambda: padding.padding_effect(runner, batch, seed=seed), None)
     inverted: PaddingReader | None = answer(
         lambda: inverted_masks.inverted_mask(runner, batch, seed=seed), None
@@ -671,7 +675,7 @@ def wiring(
         leak=leak, leak_reason=leak_reason,
         ignored=tuple(name for name in ignored if name not in entries),
         ignored_entries=tuple(name for name in ignored if name in entries),
-        constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future,
+        constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future, order_effect=order, attends=attends,
         padding_effect=padded, inverted_mask=inverted, choosing=choosing, **modes,
     )  # fmt: skip
 
@@ -743,7 +747,7 @@ def weights(
     if base.plan is not FULL:
         return profile
     return with_needed_variance(
-        _short_training(context, base), profile, signal, training, context.limits, traced=base.plan.traced
+        _short_training(context, base), profile, training, context.limits, traced=base.plan.traced
     )
 
 
