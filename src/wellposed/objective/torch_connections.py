@@ -19,7 +19,6 @@ from ..runtime.torch.session import (
     clear_gradients,
     losses_of,
     mean_loss,
-    outputs_without_gradients,
     seed_everything,
 )
 from .result import Unreached, UnusedSlice
