@@ -297,6 +297,11 @@ class Limits:
         unit="change over std",
         source="causal models show exactly 0; a mask that is wrong by one position changes outputs by more than their std",
     )
+    axes_gain: float = _limit(
+        0.05,
+        unit="share of the loss at the start",
+        source="beyond the scatter over three orders of the batches",
+    )
     eval_gap: float = _limit(
         1.0, unit="share of the train-mode loss", source="statistics of a few batches differ by less"
     )

@@ -16,13 +16,22 @@ from .gradcheck.result import CustomBackwards
 from .inputs.duplicates import count_duplicates
 from .inputs.profile import profile_inputs
 from .inputs.result import InputEffect, InputProfile
-from .interventions import ShortTraining, answer, has_suspects, input_effects, of_scales, of_the_optimizer
+from .interventions import (
+    ShortTraining,
+    answer,
+    has_suspects,
+    input_effects,
+    of_axes,
+    of_scales,
+    of_the_optimizer,
+)
 from .lazy import lazy
 from .limits import Limits
 from .objective.label_probes import probe_labels, profile_targets
 from .objective.result import (
     LabelProfile,
     ObjectiveProfile,
+    PaddingReader,
     TargetProfile,
     TrainableProfile,
     UnusedSlice,
@@ -33,29 +42,36 @@ from .report import Unmeasured
 from .rules import RESULTS
 from .rules.updates import diverged
 from .signals._measure import STEPS, signal_profile
-from .signals.result import Intervention, PrecisionProfile, SignalProfile, TrainingProfile
+from .signals.result import Intervention, PrecisionProfile, RegroupedAxes, SignalProfile, TrainingProfile
 
 if TYPE_CHECKING:
+    from .objective import torch_batch_leak as batch_leaks
     from .objective import torch_connections as connections
+    from .objective import torch_inverted_masks as inverted_masks
+    from .objective import torch_jumps as jumps
     from .objective import torch_loss_probes as loss_probes
     from .objective import torch_masked_entries as masked_entries
     from .objective import torch_padding as padding
     from .objective import torch_targets
     from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
-    from .runtime.torch import problem_forms, restore, trace
+    from .runtime.torch import problem_forms, regrouped, restore, trace
     from .runtime.torch import session as sessions
     from .runtime.torch import training as training_runs
     from .runtime.torch.batch import Batch
     from .signals import torch_precision
 else:
+    batch_leaks = lazy("wellposed.objective.torch_batch_leak")
     connections = lazy("wellposed.objective.torch_connections")
+    inverted_masks = lazy("wellposed.objective.torch_inverted_masks")
+    jumps = lazy("wellposed.objective.torch_jumps")
     loss_probes = lazy("wellposed.objective.torch_loss_probes")
     masked_entries = lazy("wellposed.objective.torch_masked_entries")
     padding = lazy("wellposed.objective.torch_padding")
     torch_targets = lazy("wellposed.objective.torch_targets")
     torch_batches = lazy("wellposed.runtime.torch.batches")
     trace = lazy("wellposed.runtime.torch.trace")
+    regrouped = lazy("wellposed.runtime.torch.regrouped")
     problem_forms = lazy("wellposed.runtime.torch.problem_forms")
     restore = lazy("wellposed.runtime.torch.restore")
     sessions = lazy("wellposed.runtime.torch.session")
@@ -111,17 +127,17 @@ class Context:
     choose: Callable[[StepCost], Plan]
     """How much to measure, once a step is known."""
 
-    def probe_batch(self, first: FirstPass, loss: InitialLoss) -> Batch:
+    def probe_batch(self, first: FirstPass) -> Batch:
         """Rows from all batches at hand: one batch may hold a single class, whose best constant prediction is perfect."""
         if self.whole is None:
             return self.batches[0]
-        rows = min(_PROBE_ROWS, self.most_rows(first, loss))
+        rows = min(_PROBE_ROWS, self.most_rows(first))
         return torch_batches.some_rows(self.whole, rows, seed=self.seed).to(self.runner.device)
 
-    def most_rows(self, first: FirstPass, loss: InitialLoss) -> int:
+    def most_rows(self, first: FirstPass) -> int:
         """Rows that the model and the loss may be run on at once: no more memory than a batch takes, or little."""
         by_model = max(_PROBE_NUMBERS // max(first.numbers, 1), self.batches[0].rows)
-        by_loss = max(_PROBE_OUTPUTS // max(loss.outputs, 1), _LEAST_PROBE_ROWS)
+        by_loss = max(_PROBE_OUTPUTS // max(first.trace.outputs, 1), _LEAST_PROBE_ROWS)
         return min(by_model, by_loss)
 
 
@@ -378,34 +394,12 @@ def _signals(
 # --- the loss
 
 
-@dataclass(frozen=True, kw_only=True)
-class InitialLoss:
-    """The loss of the first batch before any training."""
-
-    given: bool
-    connected: bool | None
-    """Whether it has a path to a parameter; None without a loss."""
-    outputs: int
-    """Numbers that the model puts out for one row."""
-
-
-def initial_loss(context: Context, usable: UsableInputs) -> InitialLoss:
-    batch = context.batches[0]
-    evaluation = context.runner.evaluate(batch)
-    loss, outputs = evaluation.loss, evaluation.tensor
-    return InitialLoss(
-        given=loss is not None,
-        connected=None if loss is None else bool(loss.requires_grad),
-        outputs=0 if outputs is None else outputs.numel() // max(batch.rows, 1),
-    )
-
-
-def trainable(context: Context, loss: InitialLoss) -> TrainableProfile | Unmeasured:
+def trainable(context: Context, first: FirstPass) -> TrainableProfile | Unmeasured:
     runner = context.runner
     if not runner.parameters:
         return _NO_PARAMETERS
     return TrainableProfile(
-        parameters=len(runner.parameters), trainable=len(runner.trainable), connected=loss.connected
+        parameters=len(runner.parameters), trainable=len(runner.trainable), connected=first.trace.connected
     )
 
 
@@ -414,8 +408,8 @@ class UsableLoss:
     """There is a loss, and targets that it counts."""
 
 
-def usable_loss(context: Context, loss: InitialLoss, first: FirstPass) -> UsableLoss | Unmeasured:
-    if not loss.given:
+def usable_loss(context: Context, first: FirstPass) -> UsableLoss | Unmeasured:
+    if first.trace.connected is None:
         pairs = "" if context.batches[0].labels is not None else " and data of pairs (inputs, targets)"
         return Unmeasured(
             reason="no loss was given, and the model returns none", needs=f"pass loss=...{pairs}"
@@ -425,10 +419,10 @@ def usable_loss(context: Context, loss: InitialLoss, first: FirstPass) -> Usable
     return UsableLoss()
 
 
-def objective(context: Context, usable: UsableLoss, first: FirstPass, loss: InitialLoss) -> ObjectiveProfile:
+def objective(context: Context, usable: UsableLoss, first: FirstPass) -> ObjectiveProfile:
     """The loss and its targets, as the probe batch shows them."""
     context.progress("probing the loss")
-    runner, seed, batch = context.runner, context.seed, context.probe_batch(first, loss)
+    runner, seed, batch = context.runner, context.seed, context.probe_batch(first)
     profile = answer(lambda: loss_probes.profile_objective(runner, batch, seed=seed), None)
     profile = profile or loss_probes.profile_objective(runner, context.batches[0], seed=seed)
     profile = loss_probes.still_unread(runner, context.batches, profile, seed=seed)
@@ -497,9 +491,7 @@ class BaseTraining:
         return training_runs.at_base_rate if self.optimizer.warming_up else None
 
 
-def base_training(
-    context: Context, probed: ObjectiveProfile, first: FirstPass, loss: InitialLoss
-) -> BaseTraining | Unmeasured:
+def base_training(context: Context, probed: ObjectiveProfile, first: FirstPass) -> BaseTraining | Unmeasured:
     runner, optimizer = context.runner, context.problem.optimizer
     if not runner.parameters:
         return _NO_PARAMETERS
@@ -513,30 +505,27 @@ def base_training(
     facts = training_runs.REFERENCE if optimizer is None else training_runs.optimizer_facts(optimizer)
     trained: list[TrainedCopy] = []
     plan = first.plan
-    ignored, same_outputs = _ignored(context), _gives_same_outputs(context, batches=plan.compared)
+    ignored = _ignored(context)
     run = training_runs.short_training(
         runner, context.trained_on, context.held_out[: plan.held_out], steps=plan.steps, seed=context.seed,
         before=first.trace, traced=plan.traced, searched=plan.searched,
         change=training_runs.at_base_rate if facts.warming_up else None,
-        and_then=lambda later: trained.append(_on_the_trained_copy(context, first, loss, later)),
+        and_then=lambda later: trained.append(_on_the_trained_copy(context, first, later)),
     )  # fmt: skip
     return BaseTraining(
         plan=plan,
         run=run,
         optimizer=facts,
         ignored_at_start=ignored,
-        same_outputs_at_start=same_outputs,
+        same_outputs_at_start=first.trace.same_outputs,
         trained=trained[0],
     )
 
 
-def _on_the_trained_copy(
-    context: Context, first: FirstPass, initial: InitialLoss, later: ModelTrace | None
-) -> TrainedCopy:
+def _on_the_trained_copy(context: Context, first: FirstPass, later: ModelTrace | None) -> TrainedCopy:
     runner, seed = context.runner, context.seed
     runner.train_mode()
-    loss = answer(lambda: sessions.mean_loss(runner, [context.probe_batch(first, initial)], seed=seed), None)
-    same_outputs = _gives_same_outputs(context, batches=first.plan.compared)
+    loss = answer(lambda: sessions.mean_loss(runner, [context.probe_batch(first)], seed=seed), None)
     ignored = _ignored(context)
     runner.train_mode()
     # On the trained copy: a head that starts at zero has no signal yet.
@@ -552,15 +541,9 @@ def _on_the_trained_copy(
         runner, context.trained_on[: plan.settling_batches], passes=plan.settling_passes, seed=seed
     )  # fmt: skip
     return TrainedCopy(
-        trace=later, loss=loss, same_outputs=same_outputs, ignored=ignored, noise=noise, noisiest=noisiest,
+        trace=later, loss=loss, same_outputs=later is not None and later.same_outputs, ignored=ignored, noise=noise, noisiest=noisiest,
         unused=unused, modes=modes,
     )  # fmt: skip
-
-
-def _gives_same_outputs(context: Context, *, batches: int) -> bool:
-    return all(
-        sessions.outputs_equal(context.runner, b, seed=context.seed) for b in context.batches[:batches]
-    )
 
 
 def _ignored(context: Context) -> tuple[str, ...]:
@@ -569,10 +552,10 @@ def _ignored(context: Context) -> tuple[str, ...]:
 
 
 def training(
-    context: Context, base: BaseTraining, probed: ObjectiveProfile, first: FirstPass, loss: InitialLoss
+    context: Context, base: BaseTraining, probed: ObjectiveProfile, first: FirstPass
 ) -> TrainingProfile:
     held_out = context.held_out[: base.plan.held_out]
-    most_rows = context.most_rows(first, loss)
+    most_rows = context.most_rows(first)
     facts = base.optimizer
     return TrainingProfile(
         outcome=base.run.outcome, steps=base.plan.steps, optimizer=facts.name, learning_rate=facts.rate,
@@ -654,11 +637,15 @@ def wiring(
     )
     rows_first = torch_batches.rows_first(train)
     leak, leak_reason = answer(
-        lambda: connections.batch_leak(runner, batch, rows_first=rows_first, seed=seed),
+        lambda: batch_leaks.batch_leak(runner, batch, rows_first=rows_first, seed=seed),
         (None, "the model refuses a batch with one sample replaced"),
     )
     future = answer(lambda: connections.future_leak(runner, batch, seed=seed), None)
     padded = answer(lambda: padding.padding_effect(runner, batch, seed=seed), None)
+    inverted: PaddingReader | None = answer(
+        lambda: inverted_masks.inverted_mask(runner, batch, seed=seed), None
+    )
+    choosing: tuple[str, ...] = answer(lambda: jumps.choosing_parameters(runner, batch, seed=seed), ())
     ignored = [name for name in base.trained.ignored if name in base.ignored_at_start]
     entries = connections.entries_of_an_argument(runner, batch)
     runner.train_mode()
@@ -673,7 +660,7 @@ def wiring(
         ignored=tuple(name for name in ignored if name not in entries),
         ignored_entries=tuple(name for name in ignored if name in entries),
         constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future,
-        padding_effect=padded, **modes,
+        padding_effect=padded, inverted_mask=inverted, choosing=choosing, **modes,
     )  # fmt: skip
 
 
@@ -687,6 +674,9 @@ class Interventions:
     tried: tuple[Intervention, ...]
     effects: Mapping[str, InputEffect]
     """By the input that was standardised."""
+    views_followed: bool = False
+    axes: RegroupedAxes | None = None
+    """None where no view regroups numbers."""
     postponed: bool = False
     """Whether they were called for and left to a plan that takes all steps."""
 
@@ -698,9 +688,12 @@ def interventions(
     base: BaseTraining,
     inputs: InputProfile | None,
 ) -> Interventions:
+    views: Sequence[regrouped.RegroupingView] | None = answer(
+        lambda: regrouped.regrouping_views(context.runner, context.batches[0], seed=context.seed), None
+    )
     if base.plan is not FULL:
-        suspects = has_suspects(training, probed, inputs, context.limits)
-        return Interventions(tried=(), effects={}, postponed=suspects)
+        suspects = bool(views) or has_suspects(training, probed, inputs, context.limits)
+        return Interventions(tried=(), effects={}, postponed=suspects, views_followed=views is not None)
     short = ShortTraining(
         runner=context.runner,
         batches=context.trained_on,
@@ -712,11 +705,14 @@ def interventions(
     scales = tuple(of_scales(short, probed, inputs, context.progress))
     effects = {} if inputs is None else input_effects(short, training, inputs, scales)
     others = of_the_optimizer(short, training, context.limits, context.progress)
-    return Interventions(tried=(*scales, *others), effects=effects)
+    axes = of_axes(short, training, views or (), context.progress)
+    return Interventions(
+        tried=(*scales, *others), effects=effects, views_followed=views is not None, axes=axes
+    )
 
 
 def training_compared(context: Context, before: TrainingProfile, others: Interventions) -> TrainingProfile:
-    return replace(before, what_if=others.tried)
+    return replace(before, what_if=others.tried, views_followed=others.views_followed, regrouped=others.axes)
 
 
 def inputs_compared(context: Context, before: InputProfile, others: Interventions) -> InputProfile:
@@ -797,14 +793,13 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     _line(InputProfile, (InputProfile, UsableInputs), inputs_masked),
     _line(FirstPass, (UsableInputs,), first_pass),
     _line(SignalProfile, (FirstPass,), signals),
-    _line(InitialLoss, (UsableInputs,), initial_loss),
-    _line(TrainableProfile, (InitialLoss,), trainable),
-    _line(UsableLoss, (InitialLoss, FirstPass), usable_loss),
-    _line(ObjectiveProfile, (UsableLoss, FirstPass, InitialLoss), objective),
+    _line(TrainableProfile, (FirstPass,), trainable),
+    _line(UsableLoss, (FirstPass,), usable_loss),
+    _line(ObjectiveProfile, (UsableLoss, FirstPass), objective),
     _line(TargetProfile, (ObjectiveProfile,), targets),
     _line(ObjectiveProfile, (ObjectiveProfile,), objective_of_all_rows),
-    _line(BaseTraining, (ObjectiveProfile, FirstPass, InitialLoss), base_training),
-    _line(TrainingProfile, (BaseTraining, ObjectiveProfile, FirstPass, InitialLoss), training),
+    _line(BaseTraining, (ObjectiveProfile, FirstPass), base_training),
+    _line(TrainingProfile, (BaseTraining, ObjectiveProfile, FirstPass), training),
     _line(ObjectiveProfile, (ObjectiveProfile, BaseTraining), objective_after_training),
     _line(SignalProfile, (SignalProfile, FirstPass, BaseTraining, TrainingProfile), signals_after_training),
     _line(WiringProfile, (FirstPass, BaseTraining, TrainingProfile), wiring),

@@ -246,6 +246,49 @@ def padded(*, masked: bool) -> Problem:
     )
 
 
+class AttendsToTokens(nn.Module):
+    """The first token looks at those that the mask keeps, or at all others."""
+
+    def __init__(self, *, inverted: bool) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(12, 32, padding_idx=0), nn.Linear(32, 3)
+        self.attend = nn.MultiheadAttention(32, 4, batch_first=True)
+        self.inverted = inverted
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.embed(ids)
+        hidden = ids != 0 if self.inverted else ids == 0
+        hidden[:, -1] &= not self.inverted  # a row must see something
+        return self.head(x[:, 0] + self.attend(x[:, :1], x, x, key_padding_mask=hidden)[0][:, 0])
+
+
+def padded_behind(*, inverted: bool) -> Problem:
+    (inputs, targets) = padded(masked=True).train
+    return problem(
+        lambda: AttendsToTokens(inverted=inverted), data=(inputs["ids"], targets), optimizer=adam()
+    )
+
+
+class MeansOfChannels(nn.Module):
+    """Sequences of channels, brought to channels of sequences and averaged over time."""
+
+    def __init__(self, *, viewed: bool) -> None:
+        super().__init__()
+        self.mix, self.head = nn.Conv1d(CLASSES, 32, 3, padding=1), nn.Linear(32, CLASSES)
+        self.viewed = viewed
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.view(len(x), CLASSES, 12) if self.viewed else x.transpose(1, 2)
+        return self.head(self.mix(x).relu().mean(2))
+
+
+def channels_last(*, viewed: bool) -> Problem:
+    levels = torch.randn(256, 1, CLASSES, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(256, 12, CLASSES, generator=torch.Generator().manual_seed(1))
+    data = levels + 0.5 * noise, levels[:, 0].argmax(1)
+    return problem(lambda: MeansOfChannels(viewed=viewed), data=data, optimizer=adam())
+
+
 class FusedProjection(nn.Module):
     """Three projections in one layer, each a slice of its output."""
 
@@ -379,6 +422,8 @@ SICK: dict[str, Builder] = {
     "WP610": lambda: problem(changed(mlp(), lambda model: model.requires_grad_(False))),
     "WP611": lambda: problem(lambda: FusedProjection(taken=(0, 1, 1))),
     "WP612": lambda: padded(masked=False),
+    "WP613": lambda: padded_behind(inverted=True),
+    "WP614": lambda: channels_last(viewed=True),
 }
 
 
@@ -499,4 +544,6 @@ HEALTHY: dict[str, Builder] = {
     "WP610": frozen_backbone,
     "WP611": lambda: problem(lambda: FusedProjection(taken=(0, 1, 2))),
     "WP612": lambda: padded(masked=True),
+    "WP613": lambda: padded_behind(inverted=False),
+    "WP614": lambda: channels_last(viewed=False),
 }

@@ -191,6 +191,9 @@ class Unreached:
     """Whether it is used through a softmax over an axis of length 1, which is always 1."""
 
 
+PaddingReader = Literal["attention", "outputs"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class UnusedSlice:
     """Neighbouring rows of a weight (the weights into some units) that the loss does not depend on."""
@@ -240,6 +243,10 @@ class WiringProfile:
     """Rms change of the outputs, over their std, when shorter sequences lose padding; None where no input says what is padding."""
     unused_slices: tuple[UnusedSlice, ...] = ()
     """After the steps."""
+    choosing: tuple[str, ...] = ()
+    """Parameters that decide outputs by choices alone, and whose gradient is the same whatever the targets are."""
+    inverted_mask: PaddingReader | None = None
+    """Where padding is read and what is real is hidden."""
 
 
 @dataclass(frozen=True, kw_only=True)

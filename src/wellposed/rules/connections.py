@@ -1,4 +1,4 @@
-"""WP601 to WP605, WP610: is every parameter reached, held and used, and does nothing mix that should not?"""
+"""WP601 to WP606, WP610 to WP613: is every parameter reached, held and used, and does nothing mix that should not?"""
 
 from __future__ import annotations
 
@@ -12,6 +12,20 @@ from .table import NO_OPTIMIZER, Defect, Judgement, NoVerdict
 
 
 def disconnected_parameter(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.choosing:
+        others = len(profile.choosing) - 1
+        yield Defect(
+            where=profile.choosing[0],
+            summary="its gradient is the same whatever the targets are, though outputs that are compared with them depend on it, by jumps alone"
+            + (f"; {others} more alike" if others else ""),
+            quantity="parameters that choose outputs and that the targets teach nothing",
+            measured=float(len(profile.choosing)),
+            limit=0.0,
+            why="what it computes is turned into a choice (argmin, argmax, round) on the way to the outputs, and no gradient passes that",
+            fix="pass the gradient straight through: z + (chosen - z).detach() in place of chosen; or a soft choice",
+            severity=Severity.WARNING,
+            confidence="confirmed",
+        )
     cut = [u for u in profile.unreached if u.loss_depends]
     alone = [u for u in profile.unreached if u.softmax_of_one and not u.loss_depends]
     unused = [u for u in profile.unreached if not u.loss_depends and not u.softmax_of_one]
@@ -202,6 +216,23 @@ def padding_matters(profile: WiringProfile, limits: Limits) -> Iterator[Judgemen
             limit=limits.padding_effect,
             why="what a sample gets depends on how long the longest of its batch is: alone, or in other company, it gets another answer",
             fix="use the mask wherever positions meet: attention (key_padding_mask), means and maxima over positions, the last state of a recurrent layer (pack_padded_sequence)",
+            confidence="confirmed",
+        )
+
+
+def inverted_mask(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.inverted_mask is not None:
+        attends = profile.inverted_mask == "attention"
+        yield Defect(
+            where="attention" if attends else "model",
+            summary="an attention gives all its weight to padding, and none to what is real, in every padded row"
+            if attends
+            else "outputs depend on the padding, and stay to the bit when what is real behind the first position changes places",
+            quantity="weight of what is real" if attends else "change of the outputs",
+            measured=0.0,
+            limit=0.0,
+            why="the mask says the opposite of what it should: what is to be read is hidden, and what is to be hidden is read",
+            fix="turn the mask round: key_padding_mask is True at padding, the attn_mask of scaled_dot_product_attention is True at what is read",
             confidence="confirmed",
         )
 

@@ -7,7 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from ..limits import Limits
 from ..report import Severity
-from ..signals.result import LayerSignal, NonFiniteOrigin, SignalProfile, TrainingProfile
+from ..signals.result import (
+    LayerSignal,
+    NonFiniteOrigin,
+    ParameterUpdate,
+    SignalProfile,
+    TrainingProfile,
+)
 from .table import NO_OPTIMIZER, Defect, Judgement, NoVerdict
 
 _FEW_ATTENTION_ROWS = 20
@@ -310,10 +316,9 @@ def vanishing_updates(profile: TrainingProfile, limits: Limits) -> Iterator[Judg
     ]
     if slow:
         worst = min(slow, key=lambda u: u.movement)
-        needed = 0.01 * profile.steps / worst.movement
         yield Defect(
             where=worst.name,
-            summary=f"needs about {needed:.1e} steps to move by 1 %; moved {worst.movement:.1e} in {profile.steps} steps (limit {limits.slow_movement:g})"
+            summary=f"{steps_to_move(worst, profile)} at this rate; moved {worst.movement:.1e} in {profile.steps} steps (limit {limits.slow_movement:g})"
             + (f"; {len(slow)} weights alike" if len(slow) > 1 else ""),
             quantity="relative movement of the weight",
             measured=worst.movement,
@@ -322,6 +327,15 @@ def vanishing_updates(profile: TrainingProfile, limits: Limits) -> Iterator[Judg
             fix=_REDRAW + "; or use an optimizer that rescales each gradient (Adam)",
             command="fix",
         )
+
+
+def steps_to_move(update: ParameterUpdate, profile: TrainingProfile) -> str:
+    """How many steps a weight needs to move by 1 %, in words."""
+    needed = update.steps_to_move
+    if needed is None or not math.isfinite(needed):  # saved before it was measured, or the steps broke off
+        needed = 0.01 * profile.steps / update.movement
+    rounded = float(f"{needed:.2g}")
+    return f"needs about {f'{rounded:,.0f}' if rounded < 1e7 else f'{rounded:.1e}'} steps to move by 1 %"
 
 
 def _end(layers: Sequence[LayerSignal]) -> LayerSignal | None:

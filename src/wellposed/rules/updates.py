@@ -10,6 +10,7 @@ from statistics import median as _median
 from ..limits import Limits
 from ..report import Severity
 from ..signals.result import TrainingChange, TrainingOutcome, TrainingProfile
+from .signals import steps_to_move
 from .table import NO_OPTIMIZER, Defect, Judgement, NoVerdict
 
 _SMOOTHED = 5  # steps over which a loss is averaged, so that one batch tells little
@@ -43,6 +44,47 @@ def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement
             confidence="confirmed",
             severity=None if blown else Severity.WARNING,
         )
+
+
+def scrambled_axes(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
+    axes = profile.regrouped
+    if axes is None:
+        if not profile.views_followed:
+            yield NoVerdict(reason="the views of the model were not looked at")
+        return
+    if not all(map(math.isfinite, (*axes.ends, *axes.exchanged))):
+        yield NoVerdict(
+            reason="the steps do not stay finite, with a view or with axes exchanged in its place"
+        )
+        return
+    better = _clearly_below(axes.exchanged, axes.ends, profile, limits)
+    if not better and _clearly_below(axes.ends, axes.exchanged, profile, limits):
+        return  # numbers lie in memory in another order than their shape said
+    now, then = mean(axes.ends), mean(axes.exchanged)
+    yield Defect(
+        where=axes.where,
+        summary=f"a view makes {_shape(axes.before)} into {_shape(axes.after)}; with axes exchanged instead, the loss after {profile.steps} steps is {then:.3g} rather than {now:.3g}",
+        quantity="held-out loss after the steps",
+        measured=now,
+        limit=then,
+        why="view and reshape keep numbers in the order in which they lie in memory: entries of other rows, channels or positions stand side by side",
+        fix="use permute or transpose to exchange axes, and view before it only to split or merge neighbouring ones",
+        confidence="confirmed" if better else "measured",
+        severity=None if better else Severity.NOTE,
+    )
+
+
+def _clearly_below(
+    ones: Iterable[float], others: Iterable[float], profile: TrainingProfile, limits: Limits
+) -> bool:
+    """Whether the worst of some losses lies below the best of others by more than these scatter, and a share of the start."""
+    worst, best = max(ones), min(others)
+    scatter = max(others) - best
+    return best - worst > scatter + limits.axes_gain * abs(profile.outcome.start)
+
+
+def _shape(sizes: tuple[int, ...]) -> str:
+    return f"(N, {', '.join(map(str, sizes[1:]))})"
 
 
 def _closed_share(profile: TrainingProfile) -> float:
@@ -145,12 +187,14 @@ def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
         for i in profile.under(TrainingChange.LARGER_RATE)
         if math.isfinite(i.outcome.end)
     ]
-    moved = [u.movement for u in profile.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
+    moved = [u for u in profile.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
     if not moved:
         yield NoVerdict(reason="no weight moved by a finite amount")
-    if not moved or max(moved) >= limits.small_movement:
         return
-    largest = max(moved)
+    fastest = max(moved, key=lambda u: u.movement)
+    largest = fastest.movement
+    if largest >= limits.small_movement:
+        return
     if largest == 0 and any(u.gradient_rms > 0 for u in profile.updates if u.dimensions >= 2):
         yield Defect(
             where="optimizer",
@@ -172,7 +216,7 @@ def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
     if gained > limits.small_gain * abs(faster.start) and gained_now < 0.01 * gained:
         yield Defect(
             where="optimizer",
-            summary=f"no weight moves by more than {largest:.1e} in {profile.steps} steps at rate {profile.learning_rate:g} (limit {limits.small_movement:g})",
+            summary=f"no weight moves by more than {largest:.1e} in {profile.steps} steps at rate {profile.learning_rate:g} (limit {limits.small_movement:g}); {fastest.name}, the fastest, {steps_to_move(fastest, profile)}",
             quantity="largest relative movement of a weight",
             measured=largest,
             limit=limits.small_movement,

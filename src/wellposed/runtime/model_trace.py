@@ -198,6 +198,12 @@ class ModelTrace:
     """By parameter: the mean square of its gradient in each batch; NaN where it is not finite, -1 where it is absent."""
     awake_rows: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     """By parameter with two axes or more: which of its rows had a gradient in any batch."""
+    connected: bool | None = None
+    """Whether the loss has a path to a parameter; None without a loss."""
+    outputs: int = 0
+    """Numbers that the model puts out for one row."""
+    same_outputs: bool = False
+    """Whether all samples of a batch got the same outputs, in every batch, though the inputs differ."""
 
     def __or__(self, other: ModelTrace) -> ModelTrace:
         order = {key: i for i, key in enumerate({**self.operations, **other.operations})}
@@ -219,6 +225,9 @@ class ModelTrace:
             gradient_squares=squares,
             awake_rows=self.awake_rows
             | {n: self.awake_rows[n] | a if n in self.awake_rows else a for n, a in other.awake_rows.items()},
+            connected=self.connected,
+            outputs=self.outputs,
+            same_outputs=self.same_outputs and other.same_outputs,
         )
 
 

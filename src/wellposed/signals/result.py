@@ -267,6 +267,9 @@ class ParameterUpdate:
     rows_equal: bool = False
     """Whether all rows (the weights into each unit) are the same, before and after the steps."""
     fan_in: int = 0
+    steps_to_move: float | None = None
+    """Steps at this rate until it has moved by 1 % of its size, about; inf when it stands still, None when it starts at zero, and where
+    the steps broke off."""
     rate: float = 0.0
     """Learning rate of its parameter group; 0 when the optimizer does not hold it."""
 
@@ -323,6 +326,23 @@ class Intervention:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RegroupedAxes:
+    """A view that regroups numbers where axes could have changed places, and the same steps with these exchanged."""
+
+    where: str
+    """The line of the user's code, or the model."""
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    """Shapes of one batch."""
+    views: int
+    """How many there are; all are exchanged together."""
+    ends: tuple[float, ...]
+    """Held-out loss after the steps, for each of several orders of the batches."""
+    exchanged: tuple[float, ...]
+    """The same with axes exchanged, in the same orders."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingProfile:
     """A few steps of the user's optimizer on a copy, and what changes under an intervention."""
 
@@ -343,6 +363,10 @@ class TrainingProfile:
     """The same steps under one change each."""
     lost: LostUpdates | None = None
     """None where no weight is in half precision."""
+    views_followed: bool = False
+    """Whether the views of the model were looked at."""
+    regrouped: RegroupedAxes | None = None
+    """None where none of them regroups numbers."""
 
     @property
     def given(self) -> bool:

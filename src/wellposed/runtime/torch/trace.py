@@ -39,7 +39,15 @@ from .recorder import (
     listening,
     unwrapped,
 )
-from .session import Runner, clear_gradients, main_tensor, outputs_without_gradients, seed_everything
+from .session import (
+    ForwardPass,
+    Runner,
+    are_equal,
+    clear_gradients,
+    main_tensor,
+    outputs_without_gradients,
+    seed_everything,
+)
 
 _PASSIVE = (
     nn.Dropout,
@@ -78,7 +86,7 @@ def trace(runner: Runner, batches: Sequence[Batch], *, seed: int, start: int = 0
         with tracer.recording(batch):
             evaluation = runner.evaluate(batch)
         runner.refuse_new_parameters(known)
-        tracer.note_output(evaluation.outputs)
+        tracer.note_output(evaluation, batch)
         if evaluation.loss is not None and evaluation.loss.requires_grad:
             tracer.read_graph(evaluation.loss)
             tracer.backward(evaluation.loss)
@@ -134,20 +142,26 @@ def dropout_noise(
 # --- sums of one tensor
 
 
+_Vector = torch.Tensor | list[float]
+"""Sums of one tensor: of one on an accelerator left there, which need not be waited for; of others read at once, since small
+tensors that stay would keep the memory around them from being given back."""
+
+
 @dataclass
 class _Sums:
-    """`TensorStats` in the making: vectors on the device, read at the end."""
+    """`TensorStats` in the making."""
 
-    parts: list[torch.Tensor] = field(default_factory=list)
+    parts: list[_Vector] = field(default_factory=list)
 
-    def add(self, values: torch.Tensor, *, scale: float = 1.0) -> torch.Tensor:
-        self.parts.append(_sums(values, scale))
+    def add(self, values: torch.Tensor, *, scale: float = 1.0) -> _Vector:
+        sums = _sums(values, scale)
+        self.parts.append(sums.tolist() if sums.device.type == "cpu" else sums)
         return self.parts[-1]
 
     def stats(self) -> TensorStats:
         if not self.parts:
             return TensorStats()
-        stacked = torch.stack([p.to(self.parts[0].device) for p in self.parts])
+        stacked = _stacked(self.parts)
         sums = stacked[:, :-1].sum(0).tolist()
         return TensorStats(**dict(zip(SUMS, sums, strict=True)), largest=float(stacked[:, -1].max()))
 
@@ -180,6 +194,14 @@ def _sums(values: torch.Tensor, scale: float) -> torch.Tensor:
     return sums if type(sums) is torch.Tensor else torch.tensor(_numbers(sums), dtype=torch.float64)
 
 
+def _stacked(vectors: Sequence[_Vector]) -> torch.Tensor:
+    """On the CPU, with one transfer where they are on one accelerator."""
+    if all(isinstance(v, list) for v in vectors):
+        return torch.tensor(vectors, dtype=torch.float64)
+    tensors = [torch.as_tensor(v, dtype=torch.float64) for v in vectors]
+    return torch.stack([t.to(tensors[0].device) for t in tensors]).cpu()
+
+
 def _numbers(vector: torch.Tensor) -> list[Any]:
     """Its entries; those of a subclass one by one."""
     return vector.tolist() if type(vector) is torch.Tensor else [entry.item() for entry in vector]
@@ -204,7 +226,7 @@ class _Made:
     """One tensor that an operation made, and the modules whose output it is."""
 
     tensor: weakref.ref[torch.Tensor]
-    sums: torch.Tensor
+    sums: _Vector
     modules: list[tuple[_Module, int]] = field(default_factory=list)
     """Each with the axis of its units."""
 
@@ -229,7 +251,7 @@ class _Call(NamedTuple):
     """One call of a module whose output is followed."""
 
     module: nn.Module
-    sums: torch.Tensor
+    sums: _Vector
     """Of its output."""
     position: int | None
     """Of the operation that made it."""
@@ -260,6 +282,9 @@ class _Tracer(Recorder):
         self._awake: dict[str, torch.Tensor] = {}
         self._output: str | None = None
         self._output_nodes: set[Any] = set()
+        self._connected: bool | None = None
+        self._outputs = 0
+        self._same_outputs = True
         self._goes_backward = False
 
     @contextmanager
@@ -367,9 +392,12 @@ class _Tracer(Recorder):
         finally:
             self._goes_backward = False
 
-    def note_output(self, outputs: Any) -> None:
-        """Remember which module made the model's output: the last that ran, when the output is its very own."""
-        tensor = main_tensor(outputs)
+    def note_output(self, evaluation: ForwardPass, batch: Batch) -> None:
+        """Remember what the outputs and the loss are, and which module made the outputs: the last that ran, when they are its very own."""
+        tensor, loss = main_tensor(evaluation.outputs), evaluation.loss
+        self._connected = None if loss is None else bool(loss.requires_grad)
+        self._outputs = 0 if tensor is None else tensor.numel() // self.rows
+        self._same_outputs &= tensor is not None and are_equal(tensor, batch)
         node: Any = None if tensor is None else tensor.grad_fn
         self._output_nodes = set()
         for _ in range(_OUTPUT_OPERATIONS):
@@ -453,6 +481,9 @@ class _Tracer(Recorder):
             nonfinite=nonfinite,
             gradient_squares=gradient_squares,
             awake_rows={name: np.array(_numbers(awake), dtype=bool) for name, awake in self._awake.items()},
+            connected=self._connected,
+            outputs=self._outputs,
+            same_outputs=self._same_outputs,
         )  # fmt: skip
 
     def _module_output(self, seen: _Module) -> ModuleOutput:
