@@ -25,14 +25,17 @@ _MOST_KEPT = 8
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Losses:
-    """What an emulated step loses of each module's gradient."""
+    """What an emulated step loses of each module's gradient; no tensor, since those of many steps are kept."""
 
-    step: Step
+    loss: float
+    is_finite: bool
+    overall: float
+    """Norm of what is wrong over the norm of the gradient."""
     error: Mapping[str, float]
     vanished: Mapping[str, float]
 
     def survives(self, limit: float) -> bool:
-        return self.step.is_finite and all(share <= limit for share in self.vanished.values())
+        return self.is_finite and all(share <= limit for share in self.vanished.values())
 
 
 class _Emulation:
@@ -44,7 +47,7 @@ class _Emulation:
             runner, batch, precision, seed=seed, **how
         )
         self.reference, self.counts = counted_step(runner, batch, precision, seed=seed)
-        self.lossless = cache(self._losses)
+        self.losses = cache(self._losses)
 
     def _losses(self, scale: int = 0, exempt: frozenset[str] = frozenset()) -> _Losses:
         """With the loss scaled by a power of two, and some modules kept in float32."""
@@ -59,10 +62,16 @@ class _Emulation:
                 gone = sum(_squares(g if low is None else g[low == 0]) for g, low in pairs)
                 error[module] = math.sqrt(wrong / whole) if math.isfinite(wrong) else math.inf
                 vanished[module] = gone / whole
-        return _Losses(step=step, error=error, vanished=vanished)
+        return _Losses(
+            loss=step.loss,
+            is_finite=step.is_finite,
+            overall=_overall(self.reference, step),
+            error=error,
+            vanished=vanished,
+        )
 
     def survives(self, scale: int = 0, exempt: frozenset[str] = frozenset()) -> bool:
-        return self.lossless(scale, exempt).survives(self.limit)
+        return self.losses(scale, exempt).survives(self.limit)
 
     def largest_scale(self, exempt: Collection[str] = ()) -> int:
         """The largest power of two that keeps every gradient within the format."""
@@ -123,21 +132,21 @@ def profile_precision(
     emulation = _Emulation(runner, batch, precision, limit=limit, seed=seed)
     if not emulation.reference.gradients or not emulation.reference.is_finite:
         return None
-    plain = emulation.lossless(0, frozenset())
+    plain = emulation.losses(0, frozenset())
     can_scale = not emulation.recipe.scaled and emulation.recipe.forward.name == "fp16"
     working = least = None
     if can_scale and not plain.survives(limit):
         working = emulation.working_scale()
         least = None if working is None else emulation.least_scale(working)
     at = working or 0
-    losses = emulation.lossless(at, frozenset())
+    losses = emulation.losses(at, frozenset())
     survives = losses.survives(limit)
     worst = max(plain.vanished, key=lambda name: plain.vanished[name], default=None)
     return PrecisionProfile(
         precision=precision.removesuffix("-scaled"),
         layers=_layers(runner, emulation, losses),
-        finite=losses.step.is_finite,
-        gradient_error=_overall(emulation.reference, losses.step),
+        finite=losses.is_finite,
+        gradient_error=losses.overall,
         survives=survives,
         largest=emulation.recipe.forward.largest,
         flushed_up_to=None if emulation.recipe.scaled else emulation.recipe.backward.flushed_up_to,
@@ -147,7 +156,7 @@ def profile_precision(
         worst=worst if worst is None else worst or runner.title,
         worst_vanished=0.0 if worst is None else plain.vanished[worst],
         lost_layers=_share(sum(v > limit for v in plain.vanished.values()), len(plain.vanished)),
-        overflows=None if math.isfinite(losses.step.loss) else _overflowing(emulation.counts),
+        overflows=None if math.isfinite(losses.loss) else _overflowing(emulation.counts),
         keep=() if survives else emulation.kept(may_scale=can_scale),
     )
 
