@@ -19,6 +19,8 @@ _LARGEST_SCALE = 24
 """As a power of two: GradScaler starts at 16 and doubles every 2,000 steps."""
 _BACK_OFFS = 3
 """Halvings of the largest loss scale that the gradients seem to allow."""
+_WRONG = 0.3
+"""Error of a gradient over its norm: of 371 healthy problems the median is 0.06 in fp8."""
 _MOST_KEPT = 8
 """Layers that are kept in float32 before the search for them ends."""
 
@@ -34,8 +36,10 @@ class _Losses:
     error: Mapping[str, float]
     vanished: Mapping[str, float]
 
-    def survives(self, limit: float) -> bool:
-        return self.is_finite and all(share <= limit for share in self.vanished.values())
+    @property
+    def worst_error(self) -> float:
+        """Of the gradient of a module."""
+        return max(self.error.values(), default=0.0)
 
 
 class _Emulation:
@@ -71,7 +75,17 @@ class _Emulation:
         )
 
     def survives(self, scale: int = 0, exempt: frozenset[str] = frozenset()) -> bool:
-        return self.losses(scale, exempt).survives(self.limit)
+        losses = self.losses(scale, exempt)
+        lost = any(share > self.limit for share in losses.vanished.values())
+        return losses.is_finite and not lost and self.starved(losses, exempt) is None
+
+    def starved(self, losses: _Losses, exempt: Collection[str] = ()) -> str | None:
+        """The module most of whose activations or weights a scale takes to zero, where a gradient is wrong with it."""
+        if not self.recipe.scaled or losses.worst_error < _WRONG:
+            return None
+        shares = {name: _starved(c) for name, c in self.counts.items() if name not in exempt}
+        worst = max(shares, key=lambda name: shares[name], default=None)
+        return worst if worst is not None and shares[worst] > self.limit else None
 
     def largest_scale(self, exempt: Collection[str] = ()) -> int:
         """The largest power of two that keeps every gradient within the format."""
@@ -135,12 +149,12 @@ def profile_precision(
     plain = emulation.losses(0, frozenset())
     can_scale = not emulation.recipe.scaled and emulation.recipe.forward.name == "fp16"
     working = least = None
-    if can_scale and not plain.survives(limit):
+    if can_scale and not emulation.survives():
         working = emulation.working_scale()
         least = None if working is None else emulation.least_scale(working)
     at = working or 0
     losses = emulation.losses(at, frozenset())
-    survives = losses.survives(limit)
+    survives = emulation.survives(at)
     worst = max(plain.vanished, key=lambda name: plain.vanished[name], default=None)
     return PrecisionProfile(
         precision=precision.removesuffix("-scaled"),
@@ -156,7 +170,8 @@ def profile_precision(
         worst=worst if worst is None else worst or runner.title,
         worst_vanished=0.0 if worst is None else plain.vanished[worst],
         lost_layers=_share(sum(v > limit for v in plain.vanished.values()), len(plain.vanished)),
-        overflows=None if math.isfinite(losses.loss) else _overflowing(emulation.counts),
+        overflows=None if survives else _overflowing(emulation.counts),
+        starved=emulation.starved(losses),
         keep=() if survives else emulation.kept(may_scale=can_scale),
     )
 
@@ -193,6 +208,11 @@ def _told(counts: Counts, to: Format, *, is_scaled: bool) -> RoundedNumbers | No
 def _overflowing(counts: Mapping[str, LayerCounts]) -> str | None:
     """The first module in which a value is too large."""
     return next((name or "loss" for name, c in counts.items() if c.forward.beyond or c.weights.beyond), None)
+
+
+def _starved(counts: LayerCounts) -> float:
+    """Share of the nonzero activations or weights of a module that become zero, the larger of both."""
+    return max(_share(c.vanished, c.nonzero) for c in (counts.forward, counts.weights))
 
 
 def _worst(counts: LayerCounts) -> float:

@@ -11,6 +11,11 @@ import torch.nn.functional as F
 from torch import nn
 
 import wellposed as wp
+from benchmarks.cases.low_precision import CASES, Unfit
+from benchmarks.low_precision import measured
+from wellposed.limits import Limits
+from wellposed.rules.precision import precision_overflow, precision_underflow
+from wellposed.rules.table import Defect
 from wellposed.runtime.torch.batch import Batch
 from wellposed.runtime.torch.restore import preserved
 from wellposed.runtime.torch.session import Runner
@@ -150,3 +155,12 @@ def test_a_step_leaves_running_statistics_as_they_were() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     wp.check(model, F.mse_loss, (X, X[:, :1]), precision="fp8")
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp16-scaled", "bf16", "fp8", "mxfp8"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_an_unfit_model_is_accused_where_it_is_unfit_alone(case: Unfit, precision: str) -> None:
+    profile = measured(case.build(), precision)
+    assert profile is not None
+    judged = [*precision_underflow(profile, Limits()), *precision_overflow(profile, Limits())]
+    assert any(isinstance(j, Defect) for j in judged) is (precision in case.dies_in)
