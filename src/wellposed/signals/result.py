@@ -238,7 +238,9 @@ class PrecisionProfile:
     lost_layers: float = 0.0
     """Share of the layers that lose most of their gradient, with the loss as it is."""
     overflows: str | None = None
-    """The layer whose values are too large, where the loss itself is no longer finite."""
+    """The first layer with values that are too large, where the step does not survive."""
+    starved: str | None = None
+    """The layer most of whose activations or weights become zero beside much larger ones, where gradients are wrong with it."""
     keep: tuple[str, ...] | None = ()
     """The layers to keep in float32 so that the rest survives, found one by one, none of which can be left out; None where not found."""
 
@@ -246,7 +248,7 @@ class PrecisionProfile:
     def in_words(self) -> str:
         """What became of the step, in a sentence."""
         if self.overflows is not None:
-            return f"the loss is not finite: values at {printable(self.overflows)} are too large"
+            return f"does not survive: values at {printable(self.overflows)} are too large"
         if not self.survives:
             return "the gradient does not survive" + (
                 ", with no loss scale" if self.precision == "fp16" else ""
