@@ -42,7 +42,7 @@ from .report import Unmeasured
 from .rules import RESULTS
 from .rules.updates import diverged
 from .signals._measure import STEPS, signal_profile
-from .signals.result import Intervention, SignalProfile, TrainingProfile, WeightProfile
+from .signals.result import Intervention, RecurrentSignal, SignalProfile, TrainingProfile, WeightProfile
 from .signals.variances import weight_variances
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
     from .runtime.torch import problem_forms, restore, trace
+    from .runtime.torch import recurrence as recurrences
     from .runtime.torch import session as sessions
     from .runtime.torch import training as training_runs
     from .runtime.torch.batch import Batch
@@ -65,6 +66,7 @@ else:
     torch_targets = lazy("wellposed.objective.torch_targets")
     torch_batches = lazy("wellposed.runtime.torch.batches")
     trace = lazy("wellposed.runtime.torch.trace")
+    recurrences = lazy("wellposed.runtime.torch.recurrence")
     problem_forms = lazy("wellposed.runtime.torch.problem_forms")
     restore = lazy("wellposed.runtime.torch.restore")
     sessions = lazy("wellposed.runtime.torch.session")
@@ -339,6 +341,7 @@ class FirstPass:
     numbers: int
     """That the operations of the model write for one row."""
     plan: Plan
+    recurrence: tuple[RecurrentSignal, ...] = ()
 
     @property
     def gradient_squares(self) -> list[float]:
@@ -365,7 +368,8 @@ def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
     if plan.traced > 1:
         others = context.batches[1 : plan.traced]
         traced |= trace.trace(runner, others, seed=seed + 1, precision=precision)
-    return FirstPass(trace=traced, numbers=numbers, plan=plan)
+    recurrence = recurrences.recurrent_signals(runner, context.batches[0], traced, seed=seed)
+    return FirstPass(trace=traced, numbers=numbers, plan=plan, recurrence=recurrence)
 
 
 def signals(context: Context, first: FirstPass) -> SignalProfile:
@@ -382,7 +386,7 @@ def _signals(
         batches=context.batches,
         precision=context.problem.precision or "fp32",
     )
-    return replace(profile, **({"learned": 0.0} | more))
+    return replace(profile, recurrence=first.recurrence, **({"learned": 0.0} | more))
 
 
 # --- the loss
