@@ -16,6 +16,7 @@ from ..runtime.model_trace import ModelTrace
 from ..runtime.scope import exclusive
 from .layer_signals import attention_signals, flushed_shares, layer_signals, nonfinite_origin
 from .mean_field import predicted_signals
+from .residuals import residual_sums
 from .result import SignalProfile
 
 torch_batches = lazy("wellposed.runtime.torch.batches")
@@ -124,6 +125,7 @@ def signal_profile(
         later=after,
         attention=attention_signals(first),
         mean_field=predicted_signals(first),
+        residuals=residual_sums(first),
         attention_later=() if later is None else attention_signals(later),
         steps=steps if after else 0,
         input_std=_input_std(batches[0]),

@@ -494,7 +494,7 @@ def _add(case: _Case) -> _Passed | None:
         return _scaled(sources[0], 1.0 + alpha)
     if len(sources) != 2:
         return None
-    sign = -1 if case.operation.key.name.rstrip("_") in ("sub", "isub", "__sub__", "__isub__") else 1
+    sign = -1 if case.operation.key.name in _DIFFERENCES else 1
     return _summed(sources[0], sources[1], sign * alpha)
 
 
@@ -559,7 +559,8 @@ def _drop(case: _Case) -> _Passed | None:
     return _Passed(signal=replace(source, square=source.square * kept), backs=(lambda g: g * kept,))
 
 
-_SUMS = ("add", "__add__", "__iadd__", "__radd__", "sub", "__sub__", "__isub__")
+SUMS = ("add", "add_", "__add__", "__iadd__", "__radd__")
+_DIFFERENCES = ("sub", "sub_", "__sub__", "__isub__")
 _PRODUCTS = ("mul", "__mul__", "__imul__", "__rmul__", "div", "__truediv__", "__itruediv__")
 LINEAR: dict[str, Callable[[_Case], _Passed | None]] = {
     **dict.fromkeys(("linear", "matmul", "mm", "addmm", "__matmul__"), _dense),
@@ -569,7 +570,7 @@ LINEAR: dict[str, Callable[[_Case], _Passed | None]] = {
 _HANDLERS: dict[str, Callable[[_Case], _Passed | None]] = {
     **LINEAR,
     **dict.fromkeys(("layer_norm", "rms_norm", "group_norm", "instance_norm", "batch_norm"), _normalise),
-    **dict.fromkeys(_SUMS, _add),
+    **dict.fromkeys((*SUMS, *_DIFFERENCES), _add),
     **dict.fromkeys(_PRODUCTS, _multiply),
     **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d"), _drop),
 }

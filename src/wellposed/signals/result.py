@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -93,6 +94,26 @@ class PredictedSignal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResidualSum:
+    """How large a residual branch is beside the trunk that it is added to, before training.
+
+    A measurement and no verdict: branches that start at zero open later, and some models are meant to be led by their branches.
+    """
+
+    where: str
+    """Dotted name of the module in which they are added."""
+    trunk_rms: float
+    branch_rms: float
+    line: str | None = None
+    """The user's code that adds them, as ``"net.py:41"``."""
+
+    @property
+    def ratio(self) -> float:
+        """Branch over trunk: far above 1 it drowns the trunk, far below it adds nothing."""
+        return self.branch_rms / self.trunk_rms if self.trunk_rms > 0 else math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecurrentSignal:
     """How much of the first step is left in the last output of a recurrent part, before training.
 
@@ -155,6 +176,8 @@ class SignalProfile:
     """The same after `steps` steps."""
     mean_field: tuple[PredictedSignal, ...] = ()
     """Before training, in the order in which they run, wherever mean-field theory reaches."""
+    residuals: tuple[ResidualSum, ...] = ()
+    """Before training, in the order in which they run: each sum of a tensor and of what was made from it."""
     recurrence: tuple[RecurrentSignal, ...] = ()
     """Before training: the recurrent layers, and the modules that are called in a loop."""
     steps: int = 0
@@ -189,6 +212,12 @@ class SignalProfile:
         if self.attention:
             lines += ["", f"{'attention':<34} {'keys':>6}   entropy of its weights, 1 for even ones"]
         lines += [f"{_short(x.name):<34} {x.keys:6}   {x.entropy:.2f}" for x in self.attention]
+        if self.residuals:
+            lines += ["", f"{'residual sum':<34} {'trunk':>9} {'branch':>9} {'ratio':>9}"]
+        lines += [
+            f"{_short(x.where or x.line or '+'):<34} {x.trunk_rms:9.2e} {x.branch_rms:9.2e} {x.ratio:9.2g}"
+            for x in self.residuals
+        ]
         if self.recurrence:
             lines += ["", f"{'recurrence':<34} {'steps':>6} {'gain a step':>12}   first step over last"]
         lines += [
