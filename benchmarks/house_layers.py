@@ -11,6 +11,7 @@ LAYERS = {
         "arguments.py",
         "choices.py",
         "errors.py",
+        "formats.py",
         "lazy.py",
         "limits.py",
         "own_files.py",

@@ -16,9 +16,11 @@ from .objective.result import ObjectiveProfile, Targets
 from .rules import RULES
 from .rules.table import apply
 from .rules.updates import diverged
+from .runtime.model_trace import RegroupingView
 from .signals._measure import STEPS, signal_profile
 from .signals.result import (
     Intervention,
+    RegroupedAxes,
     SignalProfile,
     TrainingChange,
     TrainingOutcome,
@@ -29,11 +31,13 @@ from .signals.result import (
 
 if TYPE_CHECKING:
     from .runtime.torch import changed_problem as transforms
+    from .runtime.torch import regrouped
     from .runtime.torch import training as training_runs
     from .runtime.torch.batch import Batch
     from .runtime.torch.session import Runner
 else:
     transforms = lazy("wellposed.runtime.torch.changed_problem")
+    regrouped = lazy("wellposed.runtime.torch.regrouped")
     training_runs = lazy("wellposed.runtime.torch.training")
 
 # Whether standardising could matter at all; wider than the rules' limits, so that a near miss is measured too.
@@ -41,6 +45,7 @@ _SUSPECT_RMS = (0.2, 5.0)
 _SUSPECT_SPREAD = 10.0
 _SUSPECT_TARGET_STD = (0.2, 5.0)
 
+_ORDERS = 3  # of the batches, in which a change of the model itself is tried
 _SMALLER_RATES = (10, 100, 1000, 10**5, 10**7, 10**9)
 _LARGER_RATES = (100, 10**4, 10**6, 10**8)
 
@@ -72,14 +77,21 @@ class ShortTraining:
         *,
         transform: transforms.Transform | None = None,
         change: training_runs.ChangeOptimizer | None = None,
+        runner: Runner | None = None,
+        order: int = 0,
     ) -> TrainingOutcome:
-        """How the steps go on transformed batches, or with a changed optimizer; NaN where the model refuses the batches."""
-        runner = self.runner if transform is None else self.runner.with_transform(transform)
+        """How the steps go on transformed batches, with a changed optimizer or another runner; NaN where the model refuses the batches.
+
+        Of each `order` the batches start elsewhere, and what is random is drawn anew.
+        """
+        runner = runner or (self.runner if transform is None else self.runner.with_transform(transform))
+        first = order * len(self.batches) // _ORDERS
+        batches = [*self.batches[first:], *self.batches[:first]]
         refused = TrainingOutcome(losses=(), start=math.nan, end=math.nan)
 
         def run() -> TrainingOutcome:
             return training_runs.short_training(
-                runner, self.batches, self.held_out, steps=self.steps, seed=self.seed,
+                runner, batches, self.held_out, steps=self.steps, seed=self.seed + order,
                 change=change or self.at_base_rate,
             ).outcome  # fmt: skip
 
@@ -150,6 +162,30 @@ def of_scales(
         )
 
 
+def of_axes(
+    short: ShortTraining,
+    training: TrainingProfile,
+    views: Sequence[RegroupingView],
+    progress: Callable[[str], None],
+) -> RegroupedAxes | None:
+    """The steps with axes exchanged wherever a view regroups numbers, beside those with the views as they are."""
+    if not views:
+        return None
+    progress("trying permuted axes")
+    exchanging = regrouped.Exchanging(short.runner.problem)
+    others = tuple(short.outcome(order=order).end for order in range(1, _ORDERS))
+    exchanged = tuple(short.outcome(order=order, runner=exchanging).end for order in range(_ORDERS))
+    view = views[0]
+    return RegroupedAxes(
+        where="model" if view.line is None else str(view.line),
+        before=view.before,
+        after=view.after,
+        views=len(views),
+        ends=(training.outcome.end, *others),
+        exchanged=exchanged,
+    )
+
+
 def input_effects(
     short: ShortTraining, training: TrainingProfile, inputs: InputProfile, tried: Sequence[Intervention]
 ) -> dict[str, InputEffect]:
@@ -212,7 +248,6 @@ def symptoms(signal: SignalProfile, training: TrainingProfile, limits: Limits) -
 def with_needed_variance(
     short: ShortTraining,
     profile: WeightProfile,
-    signal: SignalProfile,
     training: TrainingProfile,
     limits: Limits,
     *,
@@ -226,7 +261,7 @@ def with_needed_variance(
     def run() -> WeightProfile:
         first, again = training_runs.redrawn_training(
             short.runner, short.batches, short.held_out, variances=off, steps=short.steps, seed=short.seed,
-            change=short.at_base_rate, traced=traced, precision=signal.precision,
+            change=short.at_base_rate, traced=traced,
         )  # fmt: skip
         if first.nonfinite is not None:
             return profile
@@ -238,7 +273,6 @@ def with_needed_variance(
             later=again.later or first,
             steps=short.steps,
             batches=short.batches,
-            precision=signal.precision,
         )
         learned = None if blown else _learned(again.outcome, training.constant_loss)
         trained = training if blown else replace(training, updates=again.updates, outcome=again.outcome)

@@ -223,9 +223,14 @@ class Limits:
         unit="ratio",
         source="healthy problems of the benchmark stay below 2.8; deep nets that train may reach hundreds",
     )
-    flushed_share: float = _limit(0.5, unit="share of entries", source="half of the gradient is lost")
+    flushed_share: float = _limit(
+        0.5, unit="share of the squared gradient", source="half of the gradient of a layer is lost"
+    )
     noise: float = _limit(
         30.0, unit="variance ratio", source="seven healthy problems with dropout stay below 0.6"
+    )
+    lost_updates: float = _limit(
+        0.5, unit="share of weights", source="most weights stay where their float32 copies move"
     )
     slow_movement: float = _limit(
         1e-4,
@@ -296,6 +301,16 @@ class Limits:
         1e-3,
         unit="change over std",
         source="causal models show exactly 0; a mask that is wrong by one position changes outputs by more than their std",
+    )
+    order_effect: float = _limit(
+        1e-4,
+        unit="share of the change by other inputs",
+        source="without positions rounding, below 1e-5; positions of a hundredth of the tokens' size, and two causal layers without any, above 5e-3",
+    )
+    axes_gain: float = _limit(
+        0.05,
+        unit="share of the loss at the start",
+        source="beyond the scatter over three orders of the batches",
     )
     eval_gap: float = _limit(
         1.0, unit="share of the train-mode loss", source="statistics of a few batches differ by less"

@@ -44,7 +44,7 @@ from .problems import (
     with_middle,
 )
 
-CONSEQUENCES = {"WP201", "WP202", "WP205", "WP206", "WP207"}
+CONSEQUENCES = {"WP002", "WP201", "WP202", "WP205", "WP206", "WP207"}
 """Rules that name a symptom: in their sick case a cause stands before them."""
 
 Builder = Callable[[], Problem]
@@ -189,23 +189,23 @@ def normalised_by_batch(*, of: int) -> Problem:
 
 
 class NextToken(nn.Module):
-    """Mean of the tokens so far, or of all of them."""
+    """Looks at the tokens so far, or at all of them; with or without positions."""
 
-    def __init__(self, *, causal: bool) -> None:
+    def __init__(self, *, causal: bool, placed: bool) -> None:
         super().__init__()
         self.embed, self.hidden, self.head = nn.Embedding(8, 32), nn.Linear(32, 32), nn.Linear(32, 8)
+        self.look = nn.Linear(32, 96)
+        self.place = nn.Parameter(0.5 * torch.randn(12, 32)) if placed else None
         self.causal = causal
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.embed(tokens)
-        length = tokens.shape[1]
-        weights = torch.ones(length, length)
-        weights = weights.tril() if self.causal else weights
-        x = x + (weights / weights.sum(1, keepdim=True)) @ x
+        x = self.embed(tokens) if self.place is None else self.embed(tokens) + self.place
+        q, k, v = self.look(x).chunk(3, -1)
+        x = x + F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         return self.head(torch.relu(self.hidden(x)))
 
 
-def next_token(*, causal: bool) -> Problem:
+def next_token(*, causal: bool, placed: bool = True) -> Problem:
     draw = torch.Generator().manual_seed(0)
     start, step = (torch.randint(8, (96, 1), generator=draw) for _ in range(2))
     text = (start + step.clamp(min=1) * torch.arange(13)) % 8
@@ -213,7 +213,9 @@ def next_token(*, causal: bool) -> Problem:
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
-    return problem(lambda: NextToken(causal=causal), loss, (text[:, :-1], text[:, 1:]), optimizer=adam())
+    return problem(
+        lambda: NextToken(causal=causal, placed=placed), loss, (text[:, :-1], text[:, 1:]), optimizer=adam()
+    )
 
 
 class MeanOfTokens(nn.Module):
@@ -246,6 +248,49 @@ def padded(*, masked: bool) -> Problem:
     )
 
 
+class AttendsToTokens(nn.Module):
+    """The first token looks at those that the mask keeps, or at all others."""
+
+    def __init__(self, *, inverted: bool) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(12, 32, padding_idx=0), nn.Linear(32, 3)
+        self.attend = nn.MultiheadAttention(32, 4, batch_first=True)
+        self.inverted = inverted
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.embed(ids)
+        hidden = ids != 0 if self.inverted else ids == 0
+        hidden[:, -1] &= not self.inverted  # a row must see something
+        return self.head(x[:, 0] + self.attend(x[:, :1], x, x, key_padding_mask=hidden)[0][:, 0])
+
+
+def padded_behind(*, inverted: bool) -> Problem:
+    (inputs, targets) = padded(masked=True).train
+    return problem(
+        lambda: AttendsToTokens(inverted=inverted), data=(inputs["ids"], targets), optimizer=adam()
+    )
+
+
+class MeansOfChannels(nn.Module):
+    """Sequences of channels, brought to channels of sequences and averaged over time."""
+
+    def __init__(self, *, viewed: bool) -> None:
+        super().__init__()
+        self.mix, self.head = nn.Conv1d(CLASSES, 32, 3, padding=1), nn.Linear(32, CLASSES)
+        self.viewed = viewed
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.view(len(x), CLASSES, 12) if self.viewed else x.transpose(1, 2)
+        return self.head(self.mix(x).relu().mean(2))
+
+
+def channels_last(*, viewed: bool) -> Problem:
+    levels = torch.randn(256, 1, CLASSES, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(256, 12, CLASSES, generator=torch.Generator().manual_seed(1))
+    data = levels + 0.5 * noise, levels[:, 0].argmax(1)
+    return problem(lambda: MeansOfChannels(viewed=viewed), data=data, optimizer=adam())
+
+
 class FusedProjection(nn.Module):
     """Three projections in one layer, each a slice of its output."""
 
@@ -268,6 +313,17 @@ def rooted(eps: float) -> Callable[[Tensor], Tensor]:
 
 
 # --- the cases
+
+
+def magnified(by: float) -> Problem:
+    """Values that are made larger and smaller again."""
+    return problem(applying(lambda hidden: (hidden * by) / by), precision="fp16")
+
+
+def in_bfloat16(rate: float) -> Problem:
+    """Weights, inputs and all in bfloat16, without float32 master weights."""
+    x = inputs()
+    return problem(lambda: mlp()().bfloat16(), data=(x.bfloat16(), classes_of(x)), optimizer=adam(rate))
 
 
 def two_views(weight: float) -> Problem:
@@ -335,6 +391,8 @@ SICK: dict[str, Builder] = {
     "WP209": lambda: problem(applying(rooted(0.0))),
     "WP210": lambda: problem(with_middle(lambda: nn.Dropout(0.99))),
     "WP211": lambda: normalised_by_batch(of=2),
+    "WP212": lambda: magnified(by=1e7),
+    "WP213": lambda: in_bfloat16(rate=1e-7),
     "WP301": lambda: problem(mlp(draw=constant(0.05))),
     "WP302": lambda: problem(mlp(draw=normal(2.0)), optimizer=sgd(1e-3)),
     "WP303": lambda: problem(deep_tanh(draw=normal(0.02))),
@@ -367,6 +425,9 @@ SICK: dict[str, Builder] = {
     "WP610": lambda: problem(changed(mlp(), lambda model: model.requires_grad_(False))),
     "WP611": lambda: problem(lambda: FusedProjection(taken=(0, 1, 1))),
     "WP612": lambda: padded(masked=False),
+    "WP613": lambda: padded_behind(inverted=True),
+    "WP614": lambda: channels_last(viewed=True),
+    "WP615": lambda: next_token(causal=True, placed=False),
 }
 
 
@@ -458,6 +519,8 @@ HEALTHY: dict[str, Builder] = {
     "WP209": lambda: problem(applying(rooted(1e-6))),
     "WP210": with_dropout,
     "WP211": lambda: normalised_by_batch(of=16),
+    "WP212": lambda: magnified(by=100.0),
+    "WP213": lambda: in_bfloat16(rate=1e-2),
     "WP301": zero_head,
     "WP302": narrow_rectified,
     "WP303": orthogonal_tanh,
@@ -486,4 +549,7 @@ HEALTHY: dict[str, Builder] = {
     "WP610": frozen_backbone,
     "WP611": lambda: problem(lambda: FusedProjection(taken=(0, 1, 2))),
     "WP612": lambda: padded(masked=True),
+    "WP613": lambda: padded_behind(inverted=False),
+    "WP614": lambda: channels_last(viewed=False),
+    "WP615": lambda: next_token(causal=True),
 }

@@ -14,10 +14,11 @@ import wellposed as wp
 from wellposed.limits import Limits
 from wellposed.report import Severity
 from wellposed.rules import updates
-from wellposed.rules.table import NO_OPTIMIZER, Defect
+from wellposed.rules.table import NO_OPTIMIZER, Defect, NoVerdict
 from wellposed.signals.result import (
     Intervention,
     ParameterUpdate,
+    RegroupedAxes,
     TrainingChange,
     TrainingOutcome,
     TrainingProfile,
@@ -300,3 +301,41 @@ def test_lbfgs_over_one_pair_is_not_too_fast(line_search: str | None) -> None:
 def test_lbfgs_at_a_rate_that_blows_up_is_still_found() -> None:
     made = problem(optimizer=lambda model: torch.optim.LBFGS(model.parameters(), lr=1e6))
     assert "WP607" in wp.check(made).codes
+
+
+# views that regroup numbers
+
+
+def exchanged(ends: tuple[float, ...], others: tuple[float, ...]) -> list[Any]:
+    axes = RegroupedAxes(
+        where="net.py:7", before=(64, 16, 16, 3), after=(64, 3, 16, 16), views=1, ends=ends, exchanged=others
+    )
+    profile = training(outcome(2.3, ends[0]), views=1, regrouped=axes)
+    return list(updates.scrambled_axes(profile, LIMITS))
+
+
+def test_axes_that_help_in_every_order_are_an_error() -> None:
+    (fault,) = exchanged((2.2, 2.25, 2.22), (1.7, 1.4, 1.6))
+    assert (fault.where, fault.severity, fault.confidence) == ("net.py:7", None, "confirmed")
+    assert "(N, 16, 16, 3) into (N, 3, 16, 16)" in fault.summary
+
+
+@pytest.mark.parametrize("others", [(2.1, 2.3, 2.2), (1.7, 1.4, 2.2), (2.1, 2.12, 2.1)])
+def test_axes_that_help_within_the_scatter_are_a_note(others: tuple[float, ...]) -> None:
+    (fault,) = exchanged((2.2, 2.25, 2.22), others)
+    assert fault.severity is Severity.NOTE
+
+
+def test_axes_that_cannot_be_exchanged_have_no_verdict() -> None:
+    (unsure,) = exchanged((2.2, 2.25, 2.22), (1.5, NAN, 1.5))
+    assert isinstance(unsure, NoVerdict)
+
+
+def test_a_view_that_puts_the_order_right_is_no_fault() -> None:
+    assert exchanged((1.7, 1.4, 1.6), (2.2, 2.25, 2.22)) == []
+
+
+def test_views_that_regroup_have_not_passed_until_axes_are_exchanged() -> None:
+    (unsure,) = updates.scrambled_axes(training(outcome(2.3, 2.2), views=1), LIMITS)
+    assert "not tried" in unsure.reason
+    assert list(updates.scrambled_axes(training(outcome(2.3, 2.2)), LIMITS)) == []

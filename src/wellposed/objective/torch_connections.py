@@ -1,4 +1,4 @@
-"""Who is connected to whom: gradients that never come, samples that mix, running statistics that stand still."""
+"""Who is connected to whom: gradients that never come, running statistics that stand still."""
 
 from __future__ import annotations
 
@@ -10,23 +10,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import UserCodeError
 from ..runtime.model_trace import ModelTrace
-from ..runtime.torch.batch import Batch, is_dense, take, tensors_in
+from ..runtime.torch.batch import Batch, is_dense, tensors_in
+from ..runtime.torch.graph_nodes import graph_nodes
+from ..runtime.torch.norms import BATCH_NORMS
 from ..runtime.torch.session import (
     Runner,
     clear_gradients,
     losses_of,
     mean_loss,
-    outputs_without_gradients,
     seed_everything,
 )
-from ..runtime.torch.trace import graph_nodes
 from .result import Unreached, UnusedSlice
 
-_BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 _ROUNDINGS = 100  # of the loss: what is cancelled later leaves its own rounding behind
-_MOSTLY = 0.9  # of the targets: ends of texts and unknown words may differ
 _PRODUCTS = ("linear", "addmm", "matmul", "mm", "conv1d", "conv2d", "conv3d")
 _LEAST_ROWS = 4
 _STANDING_STILL = 1e-3  # such a momentum needs thousands of steps to come near the statistics of the data
@@ -153,84 +150,17 @@ def _passed_through(runner: Runner, held: set[int], order: Sequence[str]) -> set
     return found
 
 
-def batch_leak(runner: Runner, batch: Batch, *, rows_first: bool, seed: int) -> tuple[float | None, str]:
-    """Largest relative change of other samples' outputs, in eval mode, when one sample is replaced by another.
-
-    Without `rows_first` the samples may stand on the second axis: if those do not mix, they are the samples.
-    """
-    tensors = batch.tensors
-    rows = batch.rows
-    if not tensors:
-        return None, "the inputs are no dense tensors, whose rows could be replaced"
-    if rows < 3:
-        return None, "needs three samples in a batch"
-    if any(t.ndim == 0 or len(t) != rows for t in tensors):
-        return None, "not every input has one row a sample"
-    if any(t.ndim == 2 and t.shape[0] == t.shape[1] for t in tensors) and len(tensors) > 1:
-        return None, "an input relates the rows to each other"
-    if isinstance(batch.targets, torch.Tensor) and batch.targets.ndim and len(batch.targets) != rows:
-        return None, "the first axis of the inputs is not the batch"
-    runner.train_mode(False)
-    for module in runner.modules:  # statistics of the batch mix samples on purpose; look beyond them
-        if isinstance(module, _BATCH_NORMS):
-            module.train(False)
-    plain, again = (_eval_outputs(runner, batch, seed) for _ in range(2))
-    if plain is None or again is None or plain.ndim == 0 or len(plain) != rows:
-        return None, "the outputs have not one row a sample"
-    if not torch.equal(plain, again):
-        return None, "two evaluations with the same random state differ"
-    if not _takes_fewer_rows(runner, batch, plain, seed):
-        return (
-            None,
-            "the model takes all rows together: they are related, as the nodes of a graph or pairs are",
-        )
-    leak = _mixing(runner, batch, plain, axis=0, seed=seed)
-    second = all(t.ndim >= 2 and t.shape[1] >= 2 for t in tensors) and plain.ndim >= 2
-    first = next(iter(tensors))
-    ambiguous = leak > 0 and not rows_first and second and plain.shape[1:2] == first.shape[1:2]
-    if ambiguous and _mixing(runner, batch, plain, axis=1, seed=seed) == 0:
-        return None, "the samples may stand on the second axis, whose entries do not mix"
-    return leak, ""
-
-
-def _eval_outputs(runner: Runner, batch: Batch, seed: int) -> torch.Tensor | None:
-    return outputs_without_gradients(runner, batch, seed=seed)
-
-
-def _mixing(runner: Runner, batch: Batch, plain: torch.Tensor, *, axis: int, seed: int) -> float:
-    """ChangeOptimizer of the other outputs along an axis, over their std, when its first entry is replaced by the second."""
-
-    def swap(t: torch.Tensor) -> torch.Tensor:
-        return torch.cat([t.narrow(axis, 1, 1), t.narrow(axis, 1, t.shape[axis] - 1)], axis)
-
-    other = _eval_outputs(runner, batch.with_inputs(*map(swap, batch.tensors)), seed)
-    if other is None or other.shape != plain.shape:
-        return 0.0
-    rest = plain.shape[axis] - 1
-    kept, changed = (o.narrow(axis, 1, rest).double() for o in (plain, other))
-    return float((changed - kept).abs().max()) / (float(kept.std()) + 1e-12)
-
-
-def _takes_fewer_rows(runner: Runner, batch: Batch, plain: torch.Tensor, seed: int) -> bool:
-    """Whether the model takes any number of rows, and a row's output has the same shape whatever their number."""
-    try:
-        fewer = _eval_outputs(runner, take(batch, torch.arange(batch.rows - 1)), seed)
-    except UserCodeError:
-        return False
-    return fewer is not None and fewer.shape[1:] == plain.shape[1:]
-
-
 def train_eval_gap(runner: Runner, batches: Sequence[Batch], *, passes: int, seed: int) -> dict[str, Any]:
     """Loss in train and eval mode on the same batches, once running statistics had that many passes to settle.
 
     It resets those statistics: use inside `restore.preserved`.
     """
     clear_gradients(runner)
-    if _modes_agree(runner, batches[0], seed=seed):
-        same = float(np.mean(losses_of(runner, batches, seed=seed)))
+    same = _loss_in_both_modes(runner, batches[0], seed=seed)
+    if same is not None:
         return {"train_loss": same, "eval_loss": same, "gap_error": 0.0}
     tracked = [
-        m for m in runner.modules if isinstance(m, _BATCH_NORMS) and m.track_running_stats and m.training
+        m for m in runner.modules if isinstance(m, BATCH_NORMS) and m.track_running_stats and m.training
     ]
     still = _standing_still(runner, tracked, batches[0], seed=seed)
     for module in tracked:
@@ -271,82 +201,15 @@ def _standing_still(runner: Runner, tracked: Sequence[Any], batch: Batch, *, see
     return still
 
 
-def _modes_agree(runner: Runner, batch: Batch, *, seed: int) -> bool:
-    """Whether the model does the same in eval mode, to the bit."""
-    train = outputs_without_gradients(runner, batch, seed=seed)
+def _loss_in_both_modes(runner: Runner, batch: Batch, *, seed: int) -> float | None:
+    """The loss of a batch, where the model does the same in train and in eval mode, to the bit; else None."""
+    train, trained = _outputs_and_loss(runner, batch, seed)
     runner.train_mode(False)
-    evaluated = outputs_without_gradients(runner, batch, seed=seed)
+    evaluated, loss = _outputs_and_loss(runner, batch, seed)
     runner.train_mode()
-    return train is not None and evaluated is not None and torch.equal(train, evaluated)
-
-
-def future_leak(runner: Runner, batch: Batch, *, seed: int) -> float | None:
-    """Largest change of outputs, over their std, when the inputs of later positions are replaced, in eval mode.
-
-    None unless the targets are the inputs one position on: only then may no output see what comes after it.
-    """
-    shifted = _shifted_input(batch)
-    if shifted is None:
+    if train is None or evaluated is None or trained != loss or not torch.equal(train, evaluated):
         return None
-    index, axis = shifted
-    tensors = list(batch.tensors)
-    x = tensors[index].movedim(axis, 1)
-    middle = x.shape[1] // 2
-    others = torch.cat([x[:, :middle], x.roll(1, 0)[:, middle:]], 1)
-    if torch.equal(others[:, middle], x[:, middle]):
-        return None
-    tensors[index] = others.movedim(1, axis)
-    runner.train_mode(False)
-    plain, again, changed = (
-        outputs_without_gradients(runner, b, seed=seed) for b in (batch, batch, batch.with_inputs(*tensors))
-    )
-    runner.train_mode()
-    if plain is None or again is None or changed is None or not torch.equal(plain, again):
-        return None
-    by_position = [_by_position(o, x.shape[:2], axis) for o in (plain, changed)]
-    if by_position[0] is None or by_position[1] is None:
-        return None
-    counted = _counted(batch.targets.reshape(tensors[index].shape).movedim(axis, 1))[:, :middle]
-    before, after = (o[:, :middle][counted].double() for o in by_position if o is not None)
-    return float((after - before).abs().max()) / (float(before.std()) + 1e-12) if before.numel() > 1 else None
-
-
-def _shifted_input(batch: Batch) -> tuple[int, int] | None:
-    """The position of the input whose next entries the targets are, and the axis along which they are."""
-    y = batch.targets
-    if not isinstance(y, torch.Tensor) or batch.rows < 2:
-        return None
-    for index, x in enumerate(batch.tensors):
-        if x.ndim < 2 or x.numel() != y.numel() or x.dtype != y.dtype:
-            continue
-        for axis in (1, 0):
-            inputs, targets = (t.reshape(x.shape).movedim(axis, 1) for t in (x, y))
-            counted = _counted(targets)[:, :-1]
-            if inputs.shape[1] < 4 or int(counted.sum()) < 8:
-                continue
-            next_one = (inputs[:, 1:] == targets[:, :-1])[counted].double().mean()
-            same_one = (inputs[:, :-1] == targets[:, :-1])[counted].double().mean()
-            if next_one > _MOSTLY and same_one < _MOSTLY:
-                return index, axis
-    return None
-
-
-def _counted(targets: torch.Tensor) -> torch.Tensor:
-    """Which targets the loss does not leave out, as it does negative codes."""
-    return torch.ones_like(targets, dtype=torch.bool) if targets.is_floating_point() else targets >= 0
-
-
-def _by_position(outputs: torch.Tensor, shape: torch.Size, axis: int) -> torch.Tensor | None:
-    """Outputs with the samples first and the positions second; None where their shape does not tell which these are."""
-    samples, positions = shape
-    if outputs.ndim >= 2 and outputs.movedim(axis, 1).shape[:2] == shape:
-        return outputs.movedim(axis, 1)
-    if outputs.ndim == 3 and axis == 1 and (outputs.shape[0], outputs.shape[2]) == shape:
-        return outputs.movedim(2, 1)
-    if outputs.ndim == 2 and len(outputs) == samples * positions:
-        split = outputs.reshape(*((samples, positions) if axis == 1 else (positions, samples)), -1)
-        return split.movedim(axis, 1)
-    return None
+    return loss
 
 
 def unused_slices(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -17,14 +17,24 @@ _LEAST_POSITIONS = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Padded:
-    """Sequences that an input says are padded behind."""
+class Padded:
+    """Sequences that are padded behind."""
 
     lengths: torch.Tensor
     """Real positions of each row, of shape (rows,)."""
     positions: int
     sequences: frozenset[str]
     """Names of the inputs with that many positions on their second axis."""
+    contents: frozenset[str]
+    """Those in which the same stands at all padding, and something else at what is real."""
+
+    @property
+    def real(self) -> torch.Tensor:
+        """Of shape (rows, positions)."""
+        return torch.arange(self.positions, device=self.lengths.device) < self.lengths[:, None]
+
+    def of_rows(self, rows: torch.Tensor) -> Padded:
+        return replace(self, lengths=self.lengths[rows])
 
 
 def padding_effect(runner: Runner, batch: Batch, *, seed: int) -> float | None:
@@ -32,7 +42,7 @@ def padding_effect(runner: Runner, batch: Batch, *, seed: int) -> float | None:
 
     None unless a mask or lengths among the inputs say which positions are padding, and what stands there is all the same.
     """
-    padded = _padded(named_inputs(batch))
+    padded = padded_by_mask(named_inputs(batch))
     if padded is None:
         return None
     shortest = padded.lengths.argsort(stable=True)[: max(batch.rows // 2, _LEAST_ROWS)]
@@ -58,7 +68,8 @@ def padding_effect(runner: Runner, batch: Batch, *, seed: int) -> float | None:
     return change / spread if spread > 0 and math.isfinite(change) else None
 
 
-def _padded(inputs: Mapping[str, torch.Tensor]) -> _Padded | None:
+def padded_by_mask(inputs: Mapping[str, torch.Tensor]) -> Padded | None:
+    """Sequences of which a mask or lengths among the inputs say what is padding."""
     for name, tensor in inputs.items():
         for positions in {t.shape[1] for t in inputs.values() if t.ndim >= 2}:
             lengths = _lengths(tensor, positions)
@@ -66,9 +77,14 @@ def _padded(inputs: Mapping[str, torch.Tensor]) -> _Padded | None:
                 continue
             sequences = {n for n, t in inputs.items() if t.ndim >= 2 and t.shape[1] == positions}
             others = [t for n, t in inputs.items() if n not in sequences and positions in t.shape[1:]]
-            told = [inputs[n] for n in sequences if n != name]
-            if not others and told and any(_is_padded(t, lengths) for t in told):
-                return _Padded(lengths=lengths, positions=positions, sequences=frozenset(sequences))
+            contents = {n for n in sequences if n != name and _is_padded(inputs[n], lengths)}
+            if not others and contents:
+                return Padded(
+                    lengths=lengths,
+                    positions=positions,
+                    sequences=frozenset(sequences),
+                    contents=frozenset(contents),
+                )
     return None
 
 

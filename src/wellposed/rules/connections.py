@@ -1,4 +1,4 @@
-"""WP601 to WP605, WP610: is every parameter reached, held and used, and does nothing mix that should not?"""
+"""WP601 to WP606, WP610 to WP613, WP615: is every parameter reached, held and used, and does nothing mix that should not?"""
 
 from __future__ import annotations
 
@@ -12,6 +12,20 @@ from .table import NO_OPTIMIZER, Defect, Judgement, NoVerdict
 
 
 def disconnected_parameter(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.choosing:
+        others = len(profile.choosing) - 1
+        yield Defect(
+            where=profile.choosing[0],
+            summary="its gradient is the same whatever the targets are, though outputs that are compared with them depend on it, by jumps alone"
+            + (f"; {others} more alike" if others else ""),
+            quantity="parameters that choose outputs and that the targets teach nothing",
+            measured=float(len(profile.choosing)),
+            limit=0.0,
+            why="what it computes is turned into a choice (argmin, argmax, round) on the way to the outputs, and no gradient passes that",
+            fix="pass the gradient straight through: z + (chosen - z).detach() in place of chosen; or a soft choice",
+            severity=Severity.WARNING,
+            confidence="confirmed",
+        )
     cut = [u for u in profile.unreached if u.loss_depends]
     alone = [u for u in profile.unreached if u.softmax_of_one and not u.loss_depends]
     unused = [u for u in profile.unreached if not u.loss_depends and not u.softmax_of_one]
@@ -188,6 +202,28 @@ def future_leak(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
         )
 
 
+def ignored_order(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.order_effect is None:
+        yield NoVerdict(
+            reason="the targets are not the inputs one position on, or earlier inputs hardly matter",
+            outcome="not applicable",
+        )
+    elif profile.order_effect <= limits.order_effect:
+        yield Defect(
+            where="model",
+            summary=f"the targets are the inputs one position on, and earlier inputs can change places: later outputs change by {profile.order_effect:.2g} of what other inputs there do (limit {limits.order_effect:g})",
+            quantity="change of later outputs by the order of earlier inputs, over that by what they are",
+            measured=profile.order_effect,
+            limit=limits.order_effect,
+            why="what comes before is a bag to the model: it cannot tell 'a b' from 'b a' beyond the last position",
+            fix="add positions: an embedding of arange(length), sinusoids or rotary ones; look whether those that are there are used",
+            confidence="confirmed",
+            severity=None
+            if profile.attends
+            else Severity.NOTE,  # a mean of what came before is one by choice
+        )
+
+
 def padding_matters(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.padding_effect is None:
         yield NoVerdict(
@@ -202,6 +238,23 @@ def padding_matters(profile: WiringProfile, limits: Limits) -> Iterator[Judgemen
             limit=limits.padding_effect,
             why="what a sample gets depends on how long the longest of its batch is: alone, or in other company, it gets another answer",
             fix="use the mask wherever positions meet: attention (key_padding_mask), means and maxima over positions, the last state of a recurrent layer (pack_padded_sequence)",
+            confidence="confirmed",
+        )
+
+
+def inverted_mask(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.inverted_mask is not None:
+        attends = profile.inverted_mask == "attention"
+        yield Defect(
+            where="attention" if attends else "model",
+            summary="an attention gives all its weight to padding, and none to what is real, in every padded row"
+            if attends
+            else "outputs depend on the padding, and stay to the bit when what is real behind the first position changes places",
+            quantity="weight of what is real" if attends else "change of the outputs",
+            measured=0.0,
+            limit=0.0,
+            why="the mask says the opposite of what it should: what is to be read is hidden, and what is to be hidden is read",
+            fix="turn the mask round: key_padding_mask is True at padding, the attn_mask of scaled_dot_product_attention is True at what is read",
             confidence="confirmed",
         )
 

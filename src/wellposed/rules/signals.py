@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from ..limits import Limits
 from ..report import Severity
 from ..signals.result import (
-    FLUSH_BELOW,
     LayerSignal,
+    NonFiniteOrigin,
     ParameterUpdate,
     SignalProfile,
     TrainingProfile,
@@ -196,44 +196,49 @@ def exploding_gradients(profile: SignalProfile, limits: Limits) -> Iterator[Judg
         )
 
 
-def precision_underflow(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
-    if profile.precision == "fp32":
-        yield NoVerdict(reason="training runs in fp32", outcome="not applicable")
-        return
-    worst = max(profile.flushed.items(), key=lambda item: item[1], default=None)
-    if worst is not None and worst[1] > limits.flushed_share:
-        yield Defect(
-            where=worst[0],
-            summary=f"{worst[1]:.0%} of the gradient entries at {worst[0]} are zero in {profile.precision} (limit {limits.flushed_share:.0%})",
-            quantity="share of nonzero gradient entries that flush to zero",
-            measured=worst[1],
-            limit=limits.flushed_share,
-            why=f"gradients below {FLUSH_BELOW[profile.precision]:.1g} do not exist in {profile.precision}: those weights never move, silently",
-            fix="scale the loss (torch.amp.GradScaler), or train in bf16",
-        )
-
-
 def non_finite_origin(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
     origin = profile.nonfinite
-    if origin is not None:
-        direction = "output" if origin.direction == "forward" else "gradient"
+    if origin is None:
+        return
+    if origin.operation == "parameter":
+        summary = f"{origin.where} holds a NaN or infinity before any training"
+        why = "whatever reads it is lost from there on, and no update of a NaN recovers"
+        fix = "draw it anew; a tensor from torch.empty, or a checkpoint that broke, holds whatever lay there"
+    else:
+        said = "output" if origin.direction == "forward" else "gradient"
         line = f" ({origin.line})" if origin.line else ""
-        yield Defect(
-            where=origin.where,
-            summary=f"the first NaN or infinite {direction} comes from {origin.operation} at {origin.where}{line}",
-            quantity="training step at which it appears",
-            measured=float(origin.step),
-            why="finite values go in and non-finite ones come out; everything downstream is lost"
-            + (
-                ": the derivative is infinite there, as that of sqrt, norm or pow at 0"
-                if origin.direction == "backward"
-                else ""
-            ),
-            fix="add a small constant under the root or the logarithm"
-            if origin.direction == "backward"
-            else "keep the input of that operation in range: scale weights and inputs, or use a bounded activation",
-            confidence="confirmed",
-        )
+        summary = f"the first NaN or infinite {said} comes from {origin.operation} at {origin.where}{line}{_of_rows(origin)}"
+        why, fix = _WHY_NOT_FINITE[origin.direction], _MEND_NOT_FINITE[origin.direction]
+    yield Defect(
+        where=origin.where,
+        summary=summary,
+        quantity="training step at which it appears",
+        measured=float(origin.step),
+        why=why,
+        fix=fix,
+        confidence="confirmed",
+    )
+
+
+_WHY_NOT_FINITE = {
+    "forward": "finite values go in and non-finite ones come out; everything downstream is lost",
+    "backward": "finite values go in and non-finite ones come out; everything downstream is lost: the derivative is infinite there, as "
+    "that of sqrt, norm or pow at 0",
+}
+_MEND_NOT_FINITE = {
+    "forward": "keep the input of that operation in range: scale weights and inputs, or use a bounded activation",
+    "backward": "add a small constant under the root or the logarithm",
+}
+_ROWS_TOLD = 4
+
+
+def _of_rows(origin: NonFiniteOrigin) -> str:
+    """Which rows of the batch make it, where some do."""
+    if not origin.rows:
+        return ""
+    told = ", ".join(map(str, origin.rows[:_ROWS_TOLD])) + (", …" if len(origin.rows) > _ROWS_TOLD else "")
+    rows = f"{len(origin.rows)} rows ({told})" if len(origin.rows) > 1 else f"row {told}"
+    return f", with {rows} of batch {origin.batch}, and not without"
 
 
 def noise_dominates(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:

@@ -46,6 +46,49 @@ def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement
         )
 
 
+def scrambled_axes(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
+    axes = profile.regrouped
+    if axes is None:
+        if profile.views:
+            yield NoVerdict(
+                reason="a view regroups numbers, and axes exchanged in its place were not tried in this budget"
+            )
+        return
+    if not all(map(math.isfinite, (*axes.ends, *axes.exchanged))):
+        yield NoVerdict(
+            reason="the steps do not stay finite, with a view or with axes exchanged in its place"
+        )
+        return
+    better = _clearly_below(axes.exchanged, axes.ends, profile, limits)
+    if not better and _clearly_below(axes.ends, axes.exchanged, profile, limits):
+        return  # numbers lie in memory in another order than their shape said
+    now, then = mean(axes.ends), mean(axes.exchanged)
+    yield Defect(
+        where=axes.where,
+        summary=f"a view makes {_shape(axes.before)} into {_shape(axes.after)}; with axes exchanged instead, the loss after {profile.steps} steps is {then:.3g} rather than {now:.3g}",
+        quantity="held-out loss after the steps",
+        measured=now,
+        limit=then,
+        why="view and reshape keep numbers in the order in which they lie in memory: entries of other rows, channels or positions stand side by side",
+        fix="use permute or transpose to exchange axes, and view before it only to split or merge neighbouring ones",
+        confidence="confirmed" if better else "measured",
+        severity=None if better else Severity.NOTE,
+    )
+
+
+def _clearly_below(
+    ones: Iterable[float], others: Iterable[float], profile: TrainingProfile, limits: Limits
+) -> bool:
+    """Whether the worst of some losses lies below the best of others by more than these scatter, and a share of the start."""
+    worst, best = max(ones), min(others)
+    scatter = max(others) - best
+    return best - worst > scatter + limits.axes_gain * abs(profile.outcome.start)
+
+
+def _shape(sizes: tuple[int, ...]) -> str:
+    return f"(N, {', '.join(map(str, sizes[1:]))})"
+
+
 def _closed_share(profile: TrainingProfile) -> float:
     """Share of the distance from the start to a constant prediction that the steps close on the targets as they are."""
     gap = profile.outcome.start - (profile.constant_loss or 0.0)

@@ -14,7 +14,7 @@ from ..problem import Problem, problem_from
 from ..runtime.isolation import isolated
 from ..runtime.model_trace import ModelTrace
 from ..runtime.scope import exclusive
-from .layer_signals import attention_signals, flushed_shares, layer_signals, nonfinite_origin
+from .layer_signals import attention_signals, layer_signals, nonfinite_origin
 from .mean_field import predicted_signals
 from .residuals import residual_sums
 from .result import SignalProfile
@@ -111,12 +111,12 @@ def _measured_alone(given: Problem, seed: int) -> SignalProfile:
             if goes_backward
             else None
         )
-    profile = signal_profile(first, later=later, steps=STEPS, batches=drawn, precision="fp32")
+    profile = signal_profile(first, later=later, steps=STEPS, batches=drawn)
     return replace(profile, recurrence=recurrence)
 
 
 def signal_profile(
-    first: ModelTrace, *, later: ModelTrace | None, steps: int, batches: Sequence[Any], precision: str
+    first: ModelTrace, *, later: ModelTrace | None, steps: int, batches: Sequence[Any]
 ) -> SignalProfile:
     """Put together what the traces before and after the steps show."""
     after = () if later is None else layer_signals(later)
@@ -131,8 +131,6 @@ def signal_profile(
         input_std=_input_std(batches[0]),
         output=first.output,
         nonfinite=nonfinite_origin(first, step=0),
-        flushed=flushed_shares(first) if precision in ("fp16", "bf16") else {},
-        precision=precision,
     )
 
 

@@ -23,12 +23,18 @@ _LEAST_KEYS = 4  # that are not masked
 
 def attention_rows(node: Any) -> AttentionRows | None:
     """How the rows of the weights that a node made spread over the keys; None for a node that is no attention."""
-    name = type(node).__name__
     with torch.no_grad():
-        if name.startswith(_FUSED) and hasattr(node, "_saved_query"):
-            return _counted(_weights_of_fused(node))
-        if name.startswith(_SOFTMAX) and _is_of_products(node):
-            return _counted(node._saved_result.detach().movedim(_axis_of(node), -1))
+        weights = attention_weights(node)
+        return None if weights is None else _counted(weights)
+
+
+def attention_weights(node: Any) -> torch.Tensor | None:
+    """Weights of shape (samples, ..., queries, keys) that a node made, of its first samples at least; None for one that is no attention."""
+    name = type(node).__name__
+    if name.startswith(_FUSED) and hasattr(node, "_saved_query"):
+        return _weights_of_fused(node)
+    if name.startswith(_SOFTMAX) and _is_of_products(node):
+        return node._saved_result.detach().movedim(_axis_of(node), -1)
     return None
 
 

@@ -7,10 +7,12 @@ import math
 import torch
 from torch import nn
 
+BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+
 
 def values_per_statistic(module: nn.Module, output: torch.Tensor) -> int:
     """As of an output of this shape; 0 for a layer that does not normalise by what it is given."""
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+    if isinstance(module, BATCH_NORMS):
         of_batch = module.training or module.running_mean is None
         return output.numel() // output.shape[1] if of_batch else 0
     if isinstance(module, nn.modules.instancenorm._InstanceNorm):

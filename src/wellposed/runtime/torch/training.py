@@ -11,16 +11,18 @@ import torch
 from torch import nn
 
 from ...errors import UserCodeError
-from ...signals.result import ParameterUpdate, TrainingOutcome
+from ...signals.result import LostUpdates, ParameterUpdate, TrainingOutcome
 from ..line_search import stable_multiple
 from ..model_trace import ModelTrace
 from ..steps_to_move import Path, steps_to_move
 from .batch import Batch
+from .lost_updates import Float32Twin
 from .problem_forms import Optimizers
 from .restore import preserved
 from .session import Runner, mean_loss, reference_optimizer, seed_everything, take_steps
 from .trace import trace
 
+_ENTRIES = 1 << 16
 _NOTICEABLE = 0.1  # of the size of a weight: about where steps begin to raise the loss
 
 ChangeOptimizer = Callable[[torch.optim.Optimizer], None]
@@ -34,6 +36,7 @@ class TrainingRun:
     """Traced at the end; None where the training blew up, or no first trace was given."""
     stable: float | None = None
     """By how much the first update can be multiplied before it raises the loss of its own batch; None where that was not found."""
+    lost: LostUpdates | None = None
 
 
 def short_training(
@@ -64,16 +67,21 @@ def short_training(
     and_then
         Called at the end inside the scope, with the later trace: for what must be measured on the trained copy.
     """
-    with preserved(runner.problem.model, runner.problem.loss, runner.problem.optimizer):
-        optimizer = runner.problem.optimizer or reference_optimizer(runner)
+    problem = runner.problem
+    with preserved(problem.model, problem.loss, problem.optimizer, in_place=True) as scope:
+        original = {name: scope.values_before(p) for name, p in runner.trainable.items()}
+        optimizer = problem.optimizer or reference_optimizer(runner)
         if change is not None:
             change(optimizer)
         runner.train_mode()
         start = held_out_loss(runner, held_out, seed=seed)
-        movement = _Movement(runner, optimizer, steps) if before is not None else None
+        movement = _Movement(runner, optimizer, original, steps) if before is not None else None
+        twin = None if before is None else Float32Twin.of(runner.trainable, optimizer)
         stable: list[float | None] = [None]
 
         def after_step(step: int, loss: float) -> None:
+            if twin is not None:
+                twin.after_step(step)
             if movement is not None:
                 movement.after_step(step)
                 if step == 0 and searched:
@@ -89,6 +97,7 @@ def short_training(
         )
         end = held_out_loss(runner, held_out, seed=seed)
         updates = movement.updates(before) if movement and before else ()
+        lost = None if twin is None else twin.found()
         later = None
         if before is not None and all(map(_is_finite, (losses[-1], end))):
             runner.train_mode()
@@ -100,6 +109,7 @@ def short_training(
         updates=updates,
         later=later,
         stable=stable[0],
+        lost=lost,
     )
 
 
@@ -113,10 +123,10 @@ def redrawn_training(
     seed: int,
     change: ChangeOptimizer | None,
     traced: int,
-    precision: str,
 ) -> tuple[ModelTrace, TrainingRun]:
     """Draw some weights again from normal distributions of these variances, by name; trace the model, and take the steps."""
-    with preserved(runner.problem.model, runner.problem.loss, runner.problem.optimizer):
+    problem = runner.problem
+    with preserved(problem.model, problem.loss, problem.optimizer, in_place=True):
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for name, variance in variances.items():
@@ -124,7 +134,7 @@ def redrawn_training(
                 drawn = torch.randn(parameter.shape, generator=generator) * variance**0.5
                 parameter.copy_(drawn)
         runner.train_mode()
-        first = trace(runner, batches[:traced], seed=seed, precision=precision)
+        first = trace(runner, batches[:traced], seed=seed)
         run = short_training(
             runner, batches, held_out, steps=steps, seed=seed, change=change, before=first, traced=traced
         )
@@ -141,8 +151,9 @@ def held_out_curve(
     change: ChangeOptimizer | None = None,
 ) -> list[float]:
     """Held-out loss in eval mode after each of the steps `at`; inf from where training blows up."""
-    with preserved(runner.problem.model, runner.problem.loss, runner.problem.optimizer):
-        optimizer = runner.problem.optimizer or reference_optimizer(runner)
+    problem = runner.problem
+    with preserved(problem.model, problem.loss, problem.optimizer, in_place=True):
+        optimizer = problem.optimizer or reference_optimizer(runner)
         if change is not None:
             change(optimizer)
         runner.train_mode()
@@ -162,7 +173,7 @@ def held_out_curve(
 def held_out_loss(runner: Runner, batches: Sequence[Batch], *, seed: int) -> float:
     """Held-out loss in train mode with fixed random states: running statistics have not settled after a few steps."""
     seed_everything(seed)
-    with preserved(*runner.all_modules):
+    with preserved(*runner.all_modules, in_place=True):
         return mean_loss(runner, batches, seed=seed)
 
 
@@ -173,13 +184,15 @@ def _is_finite(value: float) -> bool:
 class _Movement:
     """Follows how far each trainable parameter goes from where it started."""
 
-    def __init__(self, runner: Runner, optimizer: torch.optim.Optimizer, steps: int) -> None:
+    def __init__(
+        self, runner: Runner, optimizer: torch.optim.Optimizer, start: dict[str, torch.Tensor], steps: int
+    ) -> None:
         self.runner = runner
         self.parameters = runner.trainable
-        self.start = self._copies()
+        self.start = start
         self.half, self.steps = steps // 2, steps
         self.middle: dict[str, torch.Tensor] = {}
-        """After half of the steps."""
+        """Some entries of each after half of the steps: it is not worth another copy of all parameters."""
         self.first: dict[str, float] = {}
         self.rate = {id(p): float(g.get("lr", 0.0)) for g in optimizer.param_groups for p in g["params"]}
         self.decay = {
@@ -194,14 +207,11 @@ class _Movement:
             if not _has_stepped(optimizer, p)  # else its momentum has built up
         }
 
-    def _copies(self) -> dict[str, torch.Tensor]:
-        return {name: p.detach().clone() for name, p in self.parameters.items()}
-
     def after_step(self, step: int) -> None:
         if step == 0:
             self.first = {name: self._relative(name) for name in self.parameters}
         if step + 1 == self.half:
-            self.middle = self._copies()
+            self.middle = {name: _some_entries(p).clone() for name, p in self.parameters.items()}
 
     def stable(self, batch: Batch, initial: float, *, passes: int, seed: int) -> float | None:
         """By how much the update so far can be multiplied before it raises a batch's loss above `initial`."""
@@ -241,13 +251,17 @@ class _Movement:
         """Steps until it has moved by 1 %; None where it starts at zero, and where the steps broke off."""
         if name not in self.middle:
             return None
-        start, middle, now = self.start[name], self.middle[name], self.parameters[name].detach()
+        start, now = self.start[name], self.parameters[name].detach()
+        moves = now != start
         if start.ndim >= 2:  # as in `_relative`: all entries of the rows that move at all
-            moving = ((now != start) | (middle != start)).flatten(1).any(1)
-            if not bool(moving.any()):
+            if not bool(moves.any()):
                 return math.inf if bool(start.any()) else None
-            start, middle, now = start[moving], middle[moving], now[moving]
-        start, middle, now = start.double(), middle.double(), now.double()
+            rows = moves.flatten(1).any(1)
+            moves = rows.reshape(-1, *[1] * (start.ndim - 1)).expand_as(start)
+        kept = _some_entries(moves) if start.ndim >= 2 else slice(None)
+        start, middle, now = (
+            x[kept].double() for x in (_some_entries(start), self.middle[name], _some_entries(now))
+        )
         size = float(start.norm())
         if size == 0:
             return None
@@ -295,6 +309,12 @@ def _has_stepped(optimizer: Any, parameter: nn.Parameter) -> bool:
     """Whether an optimizer holds a state of a parameter, as after its first step."""
     parts = optimizer.parts if isinstance(optimizer, Optimizers) else [optimizer]
     return any(parameter in getattr(part, "state", {}) for part in parts)
+
+
+def _some_entries(tensor: torch.Tensor) -> torch.Tensor:
+    """Its entries, of a large tensor some that are spread evenly, in one axis."""
+    every = max(1, tensor.numel() // _ENTRIES) | 1  # odd, so that no column is left out
+    return tensor.detach().reshape(-1)[::every]
 
 
 def _settled(momentum: float, half: int, steps: int) -> float:
