@@ -595,7 +595,7 @@ def _held_out_constant(
     if batch.rows > most_rows:
         batch = torch_batches.some_rows(batch, most_rows, seed=seed)
     constant = answer(lambda: loss_probes.constant_loss(runner, batch, seed=seed), constant)
-    if held_out is None or constant is None:
+    if held_out is None or constant is None or all(part.rows == batch.rows for part in batches):
         return constant
     return constant / _loss_of_joined(context, batch, batches)
 
