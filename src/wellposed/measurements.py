@@ -47,6 +47,7 @@ from .signals._measure import STEPS, signal_profile
 from .signals.result import (
     Intervention,
     PrecisionProfile,
+    RecurrentSignal,
     RegroupedAxes,
     SignalProfile,
     TrainingProfile,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
     from .runtime.torch import problem_forms, regrouped, restore, trace
+    from .runtime.torch import recurrence as recurrences
     from .runtime.torch import session as sessions
     from .runtime.torch import training as training_runs
     from .runtime.torch.batch import Batch
@@ -83,6 +85,7 @@ else:
     torch_targets = lazy("wellposed.objective.torch_targets")
     torch_batches = lazy("wellposed.runtime.torch.batches")
     trace = lazy("wellposed.runtime.torch.trace")
+    recurrences = lazy("wellposed.runtime.torch.recurrence")
     regrouped = lazy("wellposed.runtime.torch.regrouped")
     problem_forms = lazy("wellposed.runtime.torch.problem_forms")
     restore = lazy("wellposed.runtime.torch.restore")
@@ -359,6 +362,7 @@ class FirstPass:
     numbers: int
     """That the operations of the model write for one row."""
     plan: Plan
+    recurrence: tuple[RecurrentSignal, ...] = ()
 
     @property
     def gradient_squares(self) -> list[float]:
@@ -384,7 +388,8 @@ def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
     if plan.traced > 1:
         others = context.batches[1 : plan.traced]
         traced |= trace.trace(runner, others, seed=seed, start=1)
-    return FirstPass(trace=traced, numbers=numbers, plan=plan)
+    recurrence = recurrences.recurrent_signals(runner, context.batches[0], traced, seed=seed)
+    return FirstPass(trace=traced, numbers=numbers, plan=plan, recurrence=recurrence)
 
 
 def signals(context: Context, first: FirstPass) -> SignalProfile:
@@ -400,7 +405,7 @@ def _signals(
         steps=first.plan.steps,
         batches=context.batches,
     )
-    return replace(profile, **({"learned": 0.0} | more))
+    return replace(profile, recurrence=first.recurrence, **({"learned": 0.0} | more))
 
 
 # --- the loss
