@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 LAYERS = {
     1: {
+        "activations.py",
         "arguments.py",
         "choices.py",
         "errors.py",
+        "formats.py",
         "lazy.py",
         "limits.py",
         "own_files.py",

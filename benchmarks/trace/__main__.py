@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.trace [--kinds a] [--problems 300] [--calls check,signals] [--interrupts 500] [--seed 0]
+    python -m benchmarks.trace [--kinds a] [--problems 300] [--doors 100] [--calls check,signals] [--interrupts 500] [--seed 0]
 
 Every run is a process of its own, forked from one that has loaded the libraries, and is compared to a twin in which no call was
 made: all state right after the call, and the bits of three training steps that follow. Cells: clean; refused (an error of
@@ -22,6 +22,7 @@ import torch
 from . import controls, kinds_a, kinds_b
 from .calls import CALLS
 from .campaigns import errors_table, interrupts_table, kinds_table, threads_table
+from .doors import drawn_door
 from .problems import drawn_problem
 from .warm import warm_up
 
@@ -38,6 +39,9 @@ SETS = {
 @click.option("--kinds", "which", type=click.Choice(tuple(SETS)), default="none", show_default=True)
 @click.option("--only", default="", help="Kinds whose names contain this.")
 @click.option("--problems", default=0, show_default=True, help="Number of random problems.")
+@click.option(
+    "--doors", default=0, show_default=True, help="Number of random problems in the forms people bring."
+)
 @click.option("--calls", "names", default=",".join(CALLS), show_default=True)
 @click.option("--interrupts", default=0, show_default=True, help="Number of interrupts.")
 @click.option("--errors", default=0, show_default=True, help="Number of errors of the user's code.")
@@ -48,6 +52,7 @@ def main(
     which: str,
     only: str,
     problems: int,
+    doors: int,
     names: str,
     interrupts: int,
     errors: int,
@@ -60,9 +65,11 @@ def main(
     calls = _listed(names)
     kinds = [kind for name, kind in SETS[which].items() if only in name]
     drawn = [drawn_problem(seed * 100_000 + i) for i in range(problems)]
+    formed = [drawn_door(seed * 100_000 + i) for i in range(doors)]
     tables = {
         "kinds": lambda: kinds_table(kinds, calls, details=details) if kinds else Counter(),
         "problems": lambda: kinds_table(drawn, calls, details=details) if drawn else Counter(),
+        "doors": lambda: kinds_table(formed, calls, details=details) if formed else Counter(),
         "interrupts": lambda: interrupts_table(interrupts, calls, seed),
         "errors": lambda: errors_table(errors, calls, seed),
         "threads": lambda: threads_table(threads, calls, seed),

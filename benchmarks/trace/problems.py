@@ -64,6 +64,21 @@ def drawn_problem(seed: int) -> Kind:
 
 def _build(seed: int) -> Case:
     program = Program(random.Random(seed))
+    inputs = draw_into(program)
+    held, whole = program.held, everything(program)
+    problem = wp.Problem(
+        model=held["model"], loss=held["loss"], train=held["data"], optimizer=held["optimizer"]
+    )
+    return Case(
+        problem=problem,
+        probe=whole,
+        after_step=lambda: [action() for action in program.after_step],
+        inputs=(inputs,),
+    )
+
+
+def draw_into(program: Program) -> torch.Tensor:
+    """Draw the parts of a program; returns all inputs."""
     rng = program.rng
     _reset_globals()
     core, inputs, targets = rng.choice(NETWORKS)(rng)
@@ -77,8 +92,12 @@ def _build(seed: int) -> Case:
         program.after_step.append(scheduler.step)
     for extra in rng.sample(EXTRAS, rng.randint(0, 4)):
         extra(program)
-    program.held["data"] = train = rng.choice(DATA)(program, inputs, targets)
-    problem = wp.Problem(model=model, loss=loss, train=train, optimizer=optimizer)
+    program.held["data"] = rng.choice(DATA)(program, inputs, targets)
+    return inputs
+
+
+def everything(program: Program) -> Callable[[], Any]:
+    """What reads all state of a program."""
     whole = {
         "program": program.held,
         "NOISE": NOISE,
@@ -87,15 +106,7 @@ def _build(seed: int) -> Case:
         "state_module": [state_module.GENERATOR, state_module.CALLS, state_module.SCALE],
     }
 
-    def probe() -> Any:
-        return whole | {"passes": Model.passes, "steps": state_module.Settings.steps}
-
-    return Case(
-        problem=problem,
-        probe=probe,
-        after_step=lambda: [action() for action in program.after_step],
-        inputs=(inputs,),
-    )
+    return lambda: whole | {"passes": Model.passes, "steps": state_module.Settings.steps}
 
 
 def _width(core: nn.Module, inputs: torch.Tensor) -> int:

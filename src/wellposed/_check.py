@@ -67,7 +67,9 @@ def check(
     optimizer
         The optimizer that training will use, its scheduler, or a list of them; rules about updates need it.
     precision
-        What training will run in: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+        What training will run in: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"fp16-scaled"`` with a loss scale, as ``torch.amp.GradScaler``
+        gives it; ``"fp8"`` in linear layers, forward in E4M3 and backward in E5M2, or in one of them (``"fp8-e4m3"``, ``"fp8-e5m2"``), with
+        a scale for each tensor; ``"mxfp8"`` with a scale for each 32 values. A step in it is emulated.
     select, ignore
         Codes, names or prefixes of rules (``"WP101"``, ``"input-scale"``, ``"WP2"``), one or several.
     limits

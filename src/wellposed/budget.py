@@ -26,8 +26,6 @@ class Plan:
     """Batches that the model is traced on, before and after the steps."""
     held_out: int
     """Batches that the short trainings are judged by."""
-    compared: int
-    """Batches whose samples are compared for outputs that are all the same."""
     dropout_draws: int
     settling_passes: int
     """Passes in which running statistics settle, before train and eval mode are compared."""
@@ -40,16 +38,16 @@ class Plan:
 
 
 FULL = Plan(
-    name="thorough", steps=STEPS, traced=TRACED_BATCHES, held_out=4, compared=2, dropout_draws=8, settling_passes=10, settling_batches=8, searched=8,
+    name="thorough", steps=STEPS, traced=TRACED_BATCHES, held_out=4, dropout_draws=8, settling_passes=10, settling_batches=8, searched=8,
     cost=75,
 )  # fmt: skip
 """What the limits of the rules are calibrated with."""
 LEAN = Plan(
-    name="normal", steps=10, traced=1, held_out=2, compared=1, dropout_draws=3, settling_passes=2, settling_batches=2, searched=6,
+    name="normal", steps=10, traced=1, held_out=2, dropout_draws=3, settling_passes=2, settling_batches=2, searched=6,
     cost=30,
 )  # fmt: skip
 QUICK = Plan(
-    name="quick", steps=3, traced=1, held_out=1, compared=1, dropout_draws=3, settling_passes=1, settling_batches=2, searched=0,
+    name="quick", steps=3, traced=1, held_out=1, dropout_draws=3, settling_passes=1, settling_batches=1, searched=0,
     cost=20,
 )  # fmt: skip
 

@@ -181,6 +181,11 @@ class Limits:
     label_resolution: float = _limit(
         0.25, unit="correlation", source="a test that only sees more than this is not worth a verdict"
     )
+    variance_ratio: float = _limit(
+        2.0,
+        unit="ratio of variances",
+        source="the usual rules for one layer, 1/n, 2/(n + m) and 2/n, lie within 2 of each other; PyTorch's default is 6 times below what ReLU needs",
+    )
     vanished: float = _limit(
         1e-4,
         unit="share of the input's std",
@@ -218,9 +223,14 @@ class Limits:
         unit="ratio",
         source="healthy problems of the benchmark stay below 2.8; deep nets that train may reach hundreds",
     )
-    flushed_share: float = _limit(0.5, unit="share of entries", source="half of the gradient is lost")
+    flushed_share: float = _limit(
+        0.5, unit="share of the squared gradient", source="half of the gradient of a layer is lost"
+    )
     noise: float = _limit(
         30.0, unit="variance ratio", source="seven healthy problems with dropout stay below 0.6"
+    )
+    lost_updates: float = _limit(
+        0.5, unit="share of weights", source="most weights stay where their float32 copies move"
     )
     slow_movement: float = _limit(
         1e-4,

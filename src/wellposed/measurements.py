@@ -24,6 +24,8 @@ from .interventions import (
     of_axes,
     of_scales,
     of_the_optimizer,
+    symptoms,
+    with_needed_variance,
 )
 from .lazy import lazy
 from .limits import Limits
@@ -43,7 +45,15 @@ from .report import Unmeasured
 from .rules import RESULTS
 from .rules.updates import diverged
 from .signals._measure import STEPS, signal_profile
-from .signals.result import Intervention, RegroupedAxes, SignalProfile, TrainingProfile
+from .signals.result import (
+    Intervention,
+    PrecisionProfile,
+    RegroupedAxes,
+    SignalProfile,
+    TrainingProfile,
+    WeightProfile,
+)
+from .signals.variances import weight_variances
 
 if TYPE_CHECKING:
     from .objective import torch_batch_leak as batch_leaks
@@ -62,6 +72,7 @@ if TYPE_CHECKING:
     from .runtime.torch import session as sessions
     from .runtime.torch import training as training_runs
     from .runtime.torch.batch import Batch
+    from .signals import torch_precision
 else:
     batch_leaks = lazy("wellposed.objective.torch_batch_leak")
     connections = lazy("wellposed.objective.torch_connections")
@@ -80,6 +91,7 @@ else:
     restore = lazy("wellposed.runtime.torch.restore")
     sessions = lazy("wellposed.runtime.torch.session")
     training_runs = lazy("wellposed.runtime.torch.training")
+    torch_precision = lazy("wellposed.signals.torch_precision")
 
 _WORTH_TELLING = 5.0  # seconds that a check is expected to take
 _PROBE_ROWS = 256
@@ -130,17 +142,17 @@ class Context:
     choose: Callable[[StepCost], Plan]
     """How much to measure, once a step is known."""
 
-    def probe_batch(self, first: FirstPass, loss: InitialLoss) -> Batch:
+    def probe_batch(self, first: FirstPass) -> Batch:
         """Rows from all batches at hand: one batch may hold a single class, whose best constant prediction is perfect."""
         if self.whole is None:
             return self.batches[0]
-        rows = min(_PROBE_ROWS, self.most_rows(first, loss))
+        rows = min(_PROBE_ROWS, self.most_rows(first))
         return torch_batches.some_rows(self.whole, rows, seed=self.seed).to(self.runner.device)
 
-    def most_rows(self, first: FirstPass, loss: InitialLoss) -> int:
+    def most_rows(self, first: FirstPass) -> int:
         """Rows that the model and the loss may be run on at once: no more memory than a batch takes, or little."""
         by_model = max(_PROBE_NUMBERS // max(first.numbers, 1), self.batches[0].rows)
-        by_loss = max(_PROBE_OUTPUTS // max(loss.outputs, 1), _LEAST_PROBE_ROWS)
+        by_loss = max(_PROBE_OUTPUTS // max(first.trace.outputs, 1), _LEAST_PROBE_ROWS)
         return min(by_model, by_loss)
 
 
@@ -360,9 +372,8 @@ def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
     context.progress("tracing the layers")
     runner, seed = context.runner, context.seed
     runner.train_mode()
-    precision = context.problem.precision or "fp32"
     started = time.perf_counter()
-    traced = trace.trace(runner, context.batches[:1], seed=seed, precision=precision)
+    traced = trace.trace(runner, context.batches[:1], seed=seed)
     shapes = {name: tuple(p.shape) for name, p in runner.parameters.items()}
     nominal = nominal_seconds(traced, shapes)
     step = StepCost(nominal=nominal, measured=time.perf_counter() - started)
@@ -375,7 +386,7 @@ def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
     context.progress.expect(plan.cost * step.measured)
     if plan.traced > 1:
         others = context.batches[1 : plan.traced]
-        traced |= trace.trace(runner, others, seed=seed + 1, precision=precision)
+        traced |= trace.trace(runner, others, seed=seed, start=1)
     return FirstPass(trace=traced, numbers=numbers, plan=plan)
 
 
@@ -391,7 +402,6 @@ def _signals(
         later=later,
         steps=first.plan.steps,
         batches=context.batches,
-        precision=context.problem.precision or "fp32",
     )
     return replace(profile, **({"learned": 0.0} | more))
 
@@ -399,34 +409,12 @@ def _signals(
 # --- the loss
 
 
-@dataclass(frozen=True, kw_only=True)
-class InitialLoss:
-    """The loss of the first batch before any training."""
-
-    given: bool
-    connected: bool | None
-    """Whether it has a path to a parameter; None without a loss."""
-    outputs: int
-    """Numbers that the model puts out for one row."""
-
-
-def initial_loss(context: Context, usable: UsableInputs) -> InitialLoss:
-    batch = context.batches[0]
-    evaluation = context.runner.evaluate(batch)
-    loss, outputs = evaluation.loss, evaluation.tensor
-    return InitialLoss(
-        given=loss is not None,
-        connected=None if loss is None else bool(loss.requires_grad),
-        outputs=0 if outputs is None else outputs.numel() // max(batch.rows, 1),
-    )
-
-
-def trainable(context: Context, loss: InitialLoss) -> TrainableProfile | Unmeasured:
+def trainable(context: Context, first: FirstPass) -> TrainableProfile | Unmeasured:
     runner = context.runner
     if not runner.parameters:
         return _NO_PARAMETERS
     return TrainableProfile(
-        parameters=len(runner.parameters), trainable=len(runner.trainable), connected=loss.connected
+        parameters=len(runner.parameters), trainable=len(runner.trainable), connected=first.trace.connected
     )
 
 
@@ -435,8 +423,8 @@ class UsableLoss:
     """There is a loss, and targets that it counts."""
 
 
-def usable_loss(context: Context, loss: InitialLoss, first: FirstPass) -> UsableLoss | Unmeasured:
-    if not loss.given:
+def usable_loss(context: Context, first: FirstPass) -> UsableLoss | Unmeasured:
+    if first.trace.connected is None:
         pairs = "" if context.batches[0].labels is not None else " and data of pairs (inputs, targets)"
         return Unmeasured(
             reason="no loss was given, and the model returns none", needs=f"pass loss=...{pairs}"
@@ -446,10 +434,10 @@ def usable_loss(context: Context, loss: InitialLoss, first: FirstPass) -> Usable
     return UsableLoss()
 
 
-def objective(context: Context, usable: UsableLoss, first: FirstPass, loss: InitialLoss) -> ObjectiveProfile:
+def objective(context: Context, usable: UsableLoss, first: FirstPass) -> ObjectiveProfile:
     """The loss and its targets, as the probe batch shows them."""
     context.progress("probing the loss")
-    runner, seed, batch = context.runner, context.seed, context.probe_batch(first, loss)
+    runner, seed, batch = context.runner, context.seed, context.probe_batch(first)
     profile = answer(lambda: loss_probes.profile_objective(runner, batch, seed=seed), None)
     profile = profile or loss_probes.profile_objective(runner, context.batches[0], seed=seed)
     profile = loss_probes.still_unread(runner, context.batches, profile, seed=seed)
@@ -518,9 +506,7 @@ class BaseTraining:
         return training_runs.at_base_rate if self.optimizer.warming_up else None
 
 
-def base_training(
-    context: Context, probed: ObjectiveProfile, first: FirstPass, loss: InitialLoss
-) -> BaseTraining | Unmeasured:
+def base_training(context: Context, probed: ObjectiveProfile, first: FirstPass) -> BaseTraining | Unmeasured:
     runner, optimizer = context.runner, context.problem.optimizer
     if not runner.parameters:
         return _NO_PARAMETERS
@@ -534,30 +520,27 @@ def base_training(
     facts = training_runs.REFERENCE if optimizer is None else training_runs.optimizer_facts(optimizer)
     trained: list[TrainedCopy] = []
     plan = first.plan
-    ignored, same_outputs = _ignored(context), _gives_same_outputs(context, batches=plan.compared)
+    ignored = _ignored(context)
     run = training_runs.short_training(
         runner, context.trained_on, context.held_out[: plan.held_out], steps=plan.steps, seed=context.seed,
         before=first.trace, traced=plan.traced, searched=plan.searched,
         change=training_runs.at_base_rate if facts.warming_up else None,
-        and_then=lambda later: trained.append(_on_the_trained_copy(context, first, loss, later)),
+        and_then=lambda later: trained.append(_on_the_trained_copy(context, first, later)),
     )  # fmt: skip
     return BaseTraining(
         plan=plan,
         run=run,
         optimizer=facts,
         ignored_at_start=ignored,
-        same_outputs_at_start=same_outputs,
+        same_outputs_at_start=first.trace.same_outputs,
         trained=trained[0],
     )
 
 
-def _on_the_trained_copy(
-    context: Context, first: FirstPass, initial: InitialLoss, later: ModelTrace | None
-) -> TrainedCopy:
+def _on_the_trained_copy(context: Context, first: FirstPass, later: ModelTrace | None) -> TrainedCopy:
     runner, seed = context.runner, context.seed
     runner.train_mode()
-    loss = answer(lambda: sessions.mean_loss(runner, [context.probe_batch(first, initial)], seed=seed), None)
-    same_outputs = _gives_same_outputs(context, batches=first.plan.compared)
+    loss = answer(lambda: sessions.mean_loss(runner, [context.probe_batch(first)], seed=seed), None)
     ignored = _ignored(context)
     runner.train_mode()
     # On the trained copy: a head that starts at zero has no signal yet.
@@ -573,15 +556,9 @@ def _on_the_trained_copy(
         runner, context.trained_on[: plan.settling_batches], passes=plan.settling_passes, seed=seed
     )  # fmt: skip
     return TrainedCopy(
-        trace=later, loss=loss, same_outputs=same_outputs, ignored=ignored, noise=noise, noisiest=noisiest,
+        trace=later, loss=loss, same_outputs=later is not None and later.same_outputs, ignored=ignored, noise=noise, noisiest=noisiest,
         unused=unused, modes=modes,
     )  # fmt: skip
-
-
-def _gives_same_outputs(context: Context, *, batches: int) -> bool:
-    return all(
-        sessions.outputs_equal(context.runner, b, seed=context.seed) for b in context.batches[:batches]
-    )
 
 
 def _ignored(context: Context) -> tuple[str, ...]:
@@ -590,16 +567,16 @@ def _ignored(context: Context) -> tuple[str, ...]:
 
 
 def training(
-    context: Context, base: BaseTraining, probed: ObjectiveProfile, first: FirstPass, loss: InitialLoss
+    context: Context, base: BaseTraining, probed: ObjectiveProfile, first: FirstPass
 ) -> TrainingProfile:
     held_out = context.held_out[: base.plan.held_out]
-    most_rows = context.most_rows(first, loss)
+    most_rows = context.most_rows(first)
     facts = base.optimizer
     return TrainingProfile(
         outcome=base.run.outcome, steps=base.plan.steps, optimizer=facts.name, learning_rate=facts.rate,
         weight_decay=facts.weight_decay, warming_up=facts.warming_up, updates=base.run.updates,
         stable_rate=None if base.run.stable is None or facts.warming_up else base.run.stable * facts.rate,
-        constant_loss=_held_out_constant(context, probed.constant, held_out, most_rows),
+        constant_loss=_held_out_constant(context, probed.constant, held_out, most_rows), lost=base.run.lost,
     )  # fmt: skip
 
 
@@ -686,7 +663,9 @@ def wiring(
         lambda: inverted_masks.inverted_mask(runner, batch, seed=seed), None
     )
     noise: SharedNoise | None = answer(lambda: shared_noises.shared_noise(runner, batch, seed=seed), None)
-    choosing: tuple[str, ...] = answer(lambda: jumps.choosing_parameters(runner, batch, seed=seed), ())
+    choosing: tuple[str, ...] = ()
+    if first.trace.chooses:
+        choosing = answer(lambda: jumps.choosing_parameters(runner, batch, seed=seed), ())
     ignored = [name for name in base.trained.ignored if name in base.ignored_at_start]
     entries = connections.entries_of_an_argument(runner, batch)
     runner.train_mode()
@@ -715,7 +694,8 @@ class Interventions:
     tried: tuple[Intervention, ...]
     effects: Mapping[str, InputEffect]
     """By the input that was standardised."""
-    views_followed: bool = False
+    views: int = 0
+    """Those that regroup numbers."""
     axes: RegroupedAxes | None = None
     """None where no view regroups numbers."""
     postponed: bool = False
@@ -727,15 +707,23 @@ def interventions(
     training: TrainingProfile,
     probed: ObjectiveProfile,
     base: BaseTraining,
+    first: FirstPass,
     inputs: InputProfile | None,
 ) -> Interventions:
-    views: Sequence[regrouped.RegroupingView] | None = answer(
-        lambda: regrouped.regrouping_views(context.runner, context.batches[0], seed=context.seed), None
-    )
+    views = first.trace.regrouping
     if base.plan is not FULL:
         suspects = bool(views) or has_suspects(training, probed, inputs, context.limits)
-        return Interventions(tried=(), effects={}, postponed=suspects, views_followed=views is not None)
-    short = ShortTraining(
+        return Interventions(tried=(), effects={}, views=len(views), postponed=suspects)
+    short = _short_training(context, base)
+    scales = tuple(of_scales(short, probed, inputs, context.progress))
+    effects = {} if inputs is None else input_effects(short, training, inputs, scales)
+    others = of_the_optimizer(short, training, context.limits, context.progress)
+    axes = of_axes(short, training, views, context.progress)
+    return Interventions(tried=(*scales, *others), effects=effects, views=len(views), axes=axes)
+
+
+def _short_training(context: Context, base: BaseTraining) -> ShortTraining:
+    return ShortTraining(
         runner=context.runner,
         batches=context.trained_on,
         held_out=context.held_out[: base.plan.held_out],
@@ -743,22 +731,28 @@ def interventions(
         seed=context.seed,
         steps=base.plan.steps,
     )
-    scales = tuple(of_scales(short, probed, inputs, context.progress))
-    effects = {} if inputs is None else input_effects(short, training, inputs, scales)
-    others = of_the_optimizer(short, training, context.limits, context.progress)
-    axes = of_axes(short, training, views or (), context.progress)
-    return Interventions(
-        tried=(*scales, *others), effects=effects, views_followed=views is not None, axes=axes
-    )
 
 
 def training_compared(context: Context, before: TrainingProfile, others: Interventions) -> TrainingProfile:
-    return replace(before, what_if=others.tried, views_followed=others.views_followed, regrouped=others.axes)
+    return replace(before, what_if=others.tried, views=others.views, regrouped=others.axes)
 
 
 def inputs_compared(context: Context, before: InputProfile, others: Interventions) -> InputProfile:
     first, *rest = (replace(part, effect=others.effects.get(part.part)) for part in before.each)
     return replace(first, others=tuple(rest))
+
+
+def weights(
+    context: Context, first: FirstPass, base: BaseTraining, signal: SignalProfile, training: TrainingProfile
+) -> WeightProfile:
+    """The variances of the weights; where symptoms could come from them, with those that they need tried out."""
+    found = symptoms(signal, training, context.limits)
+    profile = WeightProfile(layers=weight_variances(first.trace), symptoms=found)
+    if base.plan is not FULL:
+        return profile
+    return with_needed_variance(
+        _short_training(context, base), profile, training, context.limits, traced=base.plan.traced
+    )
 
 
 # --- labels and custom backward passes
@@ -791,6 +785,37 @@ def custom_backwards(context: Context, usable: UsableLoss) -> CustomBackwards:
     )
 
 
+# --- a lower precision
+
+
+def precision(context: Context, first: FirstPass, loss: UsableLoss | None) -> PrecisionProfile | Unmeasured:
+    """A step of the first batch in the precision that was named."""
+    asked, runner = context.problem.precision or "fp32", context.runner
+    if asked == "fp32":
+        return Unmeasured(reason="training runs in fp32", outcome="not applicable")
+    if loss is None or first.trace.nonfinite is not None or not runner.trainable:
+        return Unmeasured(reason="there is no finite gradient in float32 to compare with")
+    context.progress(f"emulating steps in {asked}")
+    runner.train_mode()
+    with restore.preserved(*runner.all_modules):
+        found = answer(
+            lambda: torch_precision.profile_precision(
+                runner, context.batches[0], asked, limit=context.limits.flushed_share, seed=context.seed
+            ),
+            None,
+        )
+    if found is None:
+        return Unmeasured(reason=f"a step in {asked} could not be emulated")
+    if not found.layers:
+        why = (
+            "no linear layer, which alone would run in it"
+            if "fp8" in asked
+            else "nothing is computed in float32"
+        )
+        return Unmeasured(reason=f"{asked} changes nothing: {why}", outcome="not applicable")
+    return found
+
+
 def _line(
     result: type, needs: tuple[type, ...], measure: Callable[..., Any], *, uses: tuple[type, ...] = ()
 ) -> Measurement:
@@ -803,21 +828,22 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     _line(InputProfile, (InputProfile, UsableInputs), inputs_masked),
     _line(FirstPass, (UsableInputs,), first_pass),
     _line(SignalProfile, (FirstPass,), signals),
-    _line(InitialLoss, (UsableInputs,), initial_loss),
-    _line(TrainableProfile, (InitialLoss,), trainable),
-    _line(UsableLoss, (InitialLoss, FirstPass), usable_loss),
-    _line(ObjectiveProfile, (UsableLoss, FirstPass, InitialLoss), objective),
+    _line(TrainableProfile, (FirstPass,), trainable),
+    _line(UsableLoss, (FirstPass,), usable_loss),
+    _line(ObjectiveProfile, (UsableLoss, FirstPass), objective),
     _line(TargetProfile, (ObjectiveProfile,), targets),
     _line(ObjectiveProfile, (ObjectiveProfile,), objective_of_all_rows),
-    _line(BaseTraining, (ObjectiveProfile, FirstPass, InitialLoss), base_training),
-    _line(TrainingProfile, (BaseTraining, ObjectiveProfile, FirstPass, InitialLoss), training),
+    _line(BaseTraining, (ObjectiveProfile, FirstPass), base_training),
+    _line(TrainingProfile, (BaseTraining, ObjectiveProfile, FirstPass), training),
     _line(ObjectiveProfile, (ObjectiveProfile, BaseTraining), objective_after_training),
     _line(SignalProfile, (SignalProfile, FirstPass, BaseTraining, TrainingProfile), signals_after_training),
     _line(WiringProfile, (FirstPass, BaseTraining, TrainingProfile), wiring),
-    _line(Interventions, (TrainingProfile, ObjectiveProfile, BaseTraining), interventions, uses=(InputProfile,)),
+    _line(Interventions, (TrainingProfile, ObjectiveProfile, BaseTraining, FirstPass), interventions, uses=(InputProfile,)),
     _line(TrainingProfile, (TrainingProfile, Interventions), training_compared),
     _line(InputProfile, (InputProfile, Interventions), inputs_compared),
+    _line(WeightProfile, (FirstPass, BaseTraining, SignalProfile, TrainingProfile), weights),
     _line(LabelProfile, (ObjectiveProfile,), labels, uses=(InputProfile, TrainingProfile)),
     _line(CustomBackwards, (UsableLoss,), custom_backwards),
+    _line(PrecisionProfile, (FirstPass,), precision, uses=(UsableLoss,)),
 )  # fmt: skip
 """In the order in which they are taken: it decides what the random streams give, and what a failure of the model keeps from running."""

@@ -16,7 +16,7 @@ from .arguments import choice, refused, several, takes_nothing, text, told
 from .errors import ArgumentError, ProblemError, UserCodeError
 from .own_files import what_it_is
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "fp16-scaled", "fp8", "fp8-e4m3", "fp8-e5m2", "mxfp8"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +40,9 @@ class Problem:
     optimizer
         The optimizer that training will use, or its scheduler, or a list of those that step one after the other; rules about updates need it.
     precision
-        What training will run in: ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+        What training will run in: ``"fp32"``, ``"bf16"``, ``"fp16"``, or ``"fp16-scaled"`` with a loss scale, as ``torch.amp.GradScaler``
+        gives it; ``"fp8"`` in linear layers, forward in E4M3 and backward in E5M2, or in one of them (``"fp8-e4m3"``, ``"fp8-e5m2"``), with
+        a scale for each tensor; ``"mxfp8"`` with a scale for each 32 values. A step in it is emulated.
     name
         What reports call this problem.
     feature_names

@@ -44,7 +44,7 @@ from .problems import (
     with_middle,
 )
 
-CONSEQUENCES = {"WP206", "WP207"}
+CONSEQUENCES = {"WP002", "WP201", "WP202", "WP205", "WP206", "WP207"}
 """Rules that name a symptom: in their sick case a cause stands before them."""
 
 Builder = Callable[[], Problem]
@@ -332,6 +332,17 @@ def rooted(eps: float) -> Callable[[Tensor], Tensor]:
 # --- the cases
 
 
+def magnified(by: float) -> Problem:
+    """Values that are made larger and smaller again."""
+    return problem(applying(lambda hidden: (hidden * by) / by), precision="fp16")
+
+
+def in_bfloat16(rate: float) -> Problem:
+    """Weights, inputs and all in bfloat16, without float32 master weights."""
+    x = inputs()
+    return problem(lambda: mlp()().bfloat16(), data=(x.bfloat16(), classes_of(x)), optimizer=adam(rate))
+
+
 def two_views(weight: float) -> Problem:
     """A classifier whose features of two views are to be alike, or apart with a negative weight."""
 
@@ -397,8 +408,11 @@ SICK: dict[str, Builder] = {
     "WP209": lambda: problem(applying(rooted(0.0))),
     "WP210": lambda: problem(with_middle(lambda: nn.Dropout(0.99))),
     "WP211": lambda: normalised_by_batch(of=2),
+    "WP212": lambda: magnified(by=1e7),
+    "WP213": lambda: in_bfloat16(rate=1e-7),
     "WP301": lambda: problem(mlp(draw=constant(0.05))),
     "WP302": lambda: problem(mlp(draw=normal(2.0)), optimizer=sgd(1e-3)),
+    "WP303": lambda: problem(deep_tanh(draw=normal(0.02))),
     "WP401": lambda: problem(applying(lambda x: Cubed.apply(x, 0.5))),
     "WP402": lambda: problem(applying(lambda x: Rounded.apply(4 * x))),
     "WP403": lambda: problem(applying(needing_its_layer)),
@@ -523,8 +537,11 @@ HEALTHY: dict[str, Builder] = {
     "WP209": lambda: problem(applying(rooted(1e-6))),
     "WP210": with_dropout,
     "WP211": lambda: normalised_by_batch(of=16),
+    "WP212": lambda: magnified(by=100.0),
+    "WP213": lambda: in_bfloat16(rate=1e-2),
     "WP301": zero_head,
     "WP302": narrow_rectified,
+    "WP303": orthogonal_tanh,
     "WP401": custom_backward,
     "WP402": custom_backward,
     "WP403": custom_backward,

@@ -32,7 +32,7 @@ NAN = math.nan
 Rule = Callable[..., Iterator[Any]]
 FORWARD: list[Rule] = [rules.vanishing_activations, rules.exploding_activations, rules.signal_collapse]
 ALL: list[Rule] = [
-    *FORWARD, rules.dead_units, rules.saturated_units, rules.exploding_gradients, rules.precision_underflow,
+    *FORWARD, rules.dead_units, rules.saturated_units, rules.exploding_gradients,
     rules.non_finite_origin, rules.noise_dominates,
 ]  # fmt: skip
 
@@ -233,21 +233,7 @@ def test_too_few_layers_with_a_gradient_give_no_verdict() -> None:
     assert [type(j) for j in judged(rules.exploding_gradients, layers=flowing(1.0, None, 1.0))] == [NoVerdict]
 
 
-# WP208 to WP210
-
-
-@pytest.mark.parametrize(("precision", "share", "count"), [("fp16", 0.9, 1), ("bf16", 0.9, 1), ("fp16", 0.5, 0), ("fp16", NAN, 0)])  # fmt: skip
-def test_gradients_that_flush_to_zero_are_a_fault_beyond_the_limit(
-    precision: str, share: float, count: int
-) -> None:
-    found = faults(rules.precision_underflow, precision=precision, flushed={"fc0": 0.0, "fc1": share})
-    assert [f.where for f in found] == ["fc1"] * count
-
-
-def test_full_precision_gives_no_verdict_on_flushing() -> None:
-    assert judged(rules.precision_underflow) == [
-        NoVerdict(reason="training runs in fp32", outcome="not applicable")
-    ]
+# WP209 and WP210
 
 
 @pytest.mark.parametrize(("direction", "said"), [("forward", "output"), ("backward", "gradient")])
@@ -256,6 +242,20 @@ def test_the_origin_of_a_nan_names_operation_and_place(direction: str, said: str
     (fault,) = faults(rules.non_finite_origin, nonfinite=origin)
     assert fault.where == "fc1"
     assert f"infinite {said} comes from SqrtBackward" in fault.summary
+
+
+def test_the_rows_that_make_a_nan_are_told_a_few_of_them_by_number() -> None:
+    origin = NonFiniteOrigin(
+        where="fc1", operation="log", direction="forward", step=0, batch=2, rows=(1, 3, 4, 5, 6)
+    )
+    (fault,) = faults(rules.non_finite_origin, nonfinite=origin)
+    assert "with 5 rows (1, 3, 4, 5, …) of batch 2" in fault.summary
+
+
+def test_a_parameter_that_is_nan_is_named_itself() -> None:
+    origin = NonFiniteOrigin(where="table.weight", operation="parameter", direction="forward", step=0)
+    (fault,) = faults(rules.non_finite_origin, nonfinite=origin)
+    assert fault.summary.startswith("table.weight holds a NaN")
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ import io
 import sys
 import tomllib
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from ..choices import BUDGETS
+from ..choices import BUDGETS, PRECISIONS
 from ..errors import ArgumentError, ArtifactError, WellposedError
 from ..lazy import lazy
 from ..own_files import read_bounded, save
@@ -49,7 +49,7 @@ torch_problem_forms = lazy("wellposed.runtime.torch.problem_forms")
 torch_session = lazy("wellposed.runtime.torch.session")
 
 if TYPE_CHECKING:
-    from ..problem import Problem
+    from ..problem import Precision, Problem
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -167,6 +167,11 @@ def _limit(text: str, known: set[str]) -> tuple[str, float]:
 @click.option("--ignore", multiple=True, callback=_codes, help="Not these rules.")
 @click.option("--isolate", is_flag=True, help="Check in a process of its own: a crash there is reported.")
 @click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    help="What training will run in, whatever the problem says: a step in it is emulated.",
+)
+@click.option(
     "--budget",
     default="normal",
     show_default=True,
@@ -179,7 +184,15 @@ def _limit(text: str, known: set[str]) -> tuple[str, float]:
 @arguments.output("Save the report here too, as JSON for `wellposed report`.")
 @arguments.force
 @arguments.verbose
-def check(spec: str, form: str, output: Path | None, force: bool, verbose: bool, **options: Any) -> int:
+def check(
+    spec: str,
+    form: str,
+    output: Path | None,
+    force: bool,
+    verbose: bool,
+    precision: Precision | None,
+    **options: Any,
+) -> int:
     """Say what is wrong, where, why, and the fix.
 
     Exit code 0: ready. 1: an error or a warning. 4: neither, but something that matters could not be
@@ -189,6 +202,7 @@ def check(spec: str, form: str, output: Path | None, force: bool, verbose: bool,
     arguments.refuse_replacing(output, force=force, result=arguments.REPORT)
     with printing.users_code(spec, machine=form == "json"):
         problem = _load(spec)
+        problem = problem if precision is None else replace(problem, precision=precision)
         refuse_overwriting_code(output, spec)
         try:
             with printing.progress() as tell:

@@ -12,16 +12,15 @@ from torch import nn
 
 from ..runtime.model_trace import ModelTrace
 from ..runtime.torch.batch import Batch, is_dense, tensors_in
+from ..runtime.torch.graph_nodes import graph_nodes
 from ..runtime.torch.norms import BATCH_NORMS
 from ..runtime.torch.session import (
     Runner,
     clear_gradients,
     losses_of,
     mean_loss,
-    outputs_without_gradients,
     seed_everything,
 )
-from ..runtime.torch.trace import graph_nodes
 from .result import Unreached, UnusedSlice
 
 _ROUNDINGS = 100  # of the loss: what is cancelled later leaves its own rounding behind
@@ -157,8 +156,8 @@ def train_eval_gap(runner: Runner, batches: Sequence[Batch], *, passes: int, see
     It resets those statistics: use inside `restore.preserved`.
     """
     clear_gradients(runner)
-    if _modes_agree(runner, batches[0], seed=seed):
-        same = float(np.mean(losses_of(runner, batches, seed=seed)))
+    same = _loss_in_both_modes(runner, batches[0], seed=seed)
+    if same is not None:
         return {"train_loss": same, "eval_loss": same, "gap_error": 0.0}
     tracked = [
         m for m in runner.modules if isinstance(m, BATCH_NORMS) and m.track_running_stats and m.training
@@ -202,13 +201,15 @@ def _standing_still(runner: Runner, tracked: Sequence[Any], batch: Batch, *, see
     return still
 
 
-def _modes_agree(runner: Runner, batch: Batch, *, seed: int) -> bool:
-    """Whether the model does the same in eval mode, to the bit."""
-    train = outputs_without_gradients(runner, batch, seed=seed)
+def _loss_in_both_modes(runner: Runner, batch: Batch, *, seed: int) -> float | None:
+    """The loss of a batch, where the model does the same in train and in eval mode, to the bit; else None."""
+    train, trained = _outputs_and_loss(runner, batch, seed)
     runner.train_mode(False)
-    evaluated = outputs_without_gradients(runner, batch, seed=seed)
+    evaluated, loss = _outputs_and_loss(runner, batch, seed)
     runner.train_mode()
-    return train is not None and evaluated is not None and torch.equal(train, evaluated)
+    if train is None or evaluated is None or trained != loss or not torch.equal(train, evaluated):
+        return None
+    return loss
 
 
 def unused_slices(

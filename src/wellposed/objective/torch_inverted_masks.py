@@ -8,9 +8,9 @@ import torch
 
 from ..runtime.torch.attention import attention_weights
 from ..runtime.torch.batch import Batch, take
+from ..runtime.torch.graph_nodes import graph_nodes
 from ..runtime.torch.named_inputs import named_inputs, with_changed_inputs
 from ..runtime.torch.session import Runner, outputs_without_gradients, seed_everything
-from ..runtime.torch.trace import graph_nodes
 from .result import PaddingReader
 from .torch_padding import Padded, padded_by_mask
 

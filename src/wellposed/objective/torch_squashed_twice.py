@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..runtime.torch.trace import graph_nodes
+from ..runtime.torch.graph_nodes import graph_nodes
 from .torch_outputs import before_rearranging
 
 _SOFTMAX, _SIGMOID = (

@@ -1,4 +1,4 @@
-"""WP2xx and WP301: does the signal reach every layer, and does every layer move?"""
+"""WP2xx, WP301 and WP303: does the signal reach every layer, and does every layer move?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from ..limits import Limits
 from ..report import Severity
-from ..signals.result import FLUSH_BELOW, LayerSignal, SignalProfile, TrainingProfile
+from ..signals.result import (
+    LayerSignal,
+    NonFiniteOrigin,
+    ParameterUpdate,
+    SignalProfile,
+    TrainingProfile,
+    WeightProfile,
+)
 from .table import NO_OPTIMIZER, Defect, Judgement, NoVerdict
 
 _FEW_ATTENTION_ROWS = 20
@@ -189,44 +196,49 @@ def exploding_gradients(profile: SignalProfile, limits: Limits) -> Iterator[Judg
         )
 
 
-def precision_underflow(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
-    if profile.precision == "fp32":
-        yield NoVerdict(reason="training runs in fp32", outcome="not applicable")
-        return
-    worst = max(profile.flushed.items(), key=lambda item: item[1], default=None)
-    if worst is not None and worst[1] > limits.flushed_share:
-        yield Defect(
-            where=worst[0],
-            summary=f"{worst[1]:.0%} of the gradient entries at {worst[0]} are zero in {profile.precision} (limit {limits.flushed_share:.0%})",
-            quantity="share of nonzero gradient entries that flush to zero",
-            measured=worst[1],
-            limit=limits.flushed_share,
-            why=f"gradients below {FLUSH_BELOW[profile.precision]:.1g} do not exist in {profile.precision}: those weights never move, silently",
-            fix="scale the loss (torch.amp.GradScaler), or train in bf16",
-        )
-
-
 def non_finite_origin(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
     origin = profile.nonfinite
-    if origin is not None:
-        direction = "output" if origin.direction == "forward" else "gradient"
+    if origin is None:
+        return
+    if origin.operation == "parameter":
+        summary = f"{origin.where} holds a NaN or infinity before any training"
+        why = "whatever reads it is lost from there on, and no update of a NaN recovers"
+        fix = "draw it anew; a tensor from torch.empty, or a checkpoint that broke, holds whatever lay there"
+    else:
+        said = "output" if origin.direction == "forward" else "gradient"
         line = f" ({origin.line})" if origin.line else ""
-        yield Defect(
-            where=origin.where,
-            summary=f"the first NaN or infinite {direction} comes from {origin.operation} at {origin.where}{line}",
-            quantity="training step at which it appears",
-            measured=float(origin.step),
-            why="finite values go in and non-finite ones come out; everything downstream is lost"
-            + (
-                ": the derivative is infinite there, as that of sqrt, norm or pow at 0"
-                if origin.direction == "backward"
-                else ""
-            ),
-            fix="add a small constant under the root or the logarithm"
-            if origin.direction == "backward"
-            else "keep the input of that operation in range: scale weights and inputs, or use a bounded activation",
-            confidence="confirmed",
-        )
+        summary = f"the first NaN or infinite {said} comes from {origin.operation} at {origin.where}{line}{_of_rows(origin)}"
+        why, fix = _WHY_NOT_FINITE[origin.direction], _MEND_NOT_FINITE[origin.direction]
+    yield Defect(
+        where=origin.where,
+        summary=summary,
+        quantity="training step at which it appears",
+        measured=float(origin.step),
+        why=why,
+        fix=fix,
+        confidence="confirmed",
+    )
+
+
+_WHY_NOT_FINITE = {
+    "forward": "finite values go in and non-finite ones come out; everything downstream is lost",
+    "backward": "finite values go in and non-finite ones come out; everything downstream is lost: the derivative is infinite there, as "
+    "that of sqrt, norm or pow at 0",
+}
+_MEND_NOT_FINITE = {
+    "forward": "keep the input of that operation in range: scale weights and inputs, or use a bounded activation",
+    "backward": "add a small constant under the root or the logarithm",
+}
+_ROWS_TOLD = 4
+
+
+def _of_rows(origin: NonFiniteOrigin) -> str:
+    """Which rows of the batch make it, where some do."""
+    if not origin.rows:
+        return ""
+    told = ", ".join(map(str, origin.rows[:_ROWS_TOLD])) + (", …" if len(origin.rows) > _ROWS_TOLD else "")
+    rows = f"{len(origin.rows)} rows ({told})" if len(origin.rows) > 1 else f"row {told}"
+    return f", with {rows} of batch {origin.batch}, and not without"
 
 
 def noise_dominates(profile: SignalProfile, limits: Limits) -> Iterator[Judgement]:
@@ -282,6 +294,31 @@ def symmetric_weights(profile: TrainingProfile, limits: Limits) -> Iterator[Judg
         )
 
 
+def weight_variance(profile: WeightProfile, limits: Limits) -> Iterator[Judgement]:
+    if not profile.layers:
+        yield NoVerdict(reason="no layer that an activation reads", outcome="not applicable")
+        return
+    drawn = [v for v in profile.layers if v.name in profile.redrawn]
+    if not profile.cured or not drawn:
+        return
+    worst = max(drawn, key=lambda v: abs(math.log(v.has / v.needs)))
+    others = f"; {len(drawn)} layers alike" if len(drawn) > 1 else ""
+    around = f" around a mean of {worst.mean:.2g}" if abs(worst.mean) > 0.5 * math.sqrt(worst.has) else ""
+    many = len(profile.cured) > 1
+    yield Defect(
+        where=worst.name,
+        summary=f"drawn with std {math.sqrt(worst.has):.2g}{around}: variance {worst.has:.2g}, before {worst.activation} it needs {worst.needs:.2g}{others}",
+        quantity="mean square of the weights over gain squared / fan-in",
+        measured=worst.has / worst.needs,
+        limit=limits.variance_ratio,
+        why=f"it is what {' and '.join(profile.cured)} {'come' if many else 'comes'} from: drawn with the variance needed, {'they are' if many else 'it is'} gone",
+        fix=f"draw these weights with std {math.sqrt(worst.needs):.2g}, the gain of the activation over the root of the fan-in of {worst.fan_in}; {_REDRAW}",
+        command="fix",
+        confidence="confirmed",
+        severity=None if set(profile.cured) - {"WP207"} else Severity.WARNING,
+    )
+
+
 def vanishing_updates(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
     weights = [
         u
@@ -305,10 +342,9 @@ def vanishing_updates(profile: TrainingProfile, limits: Limits) -> Iterator[Judg
     ]
     if slow:
         worst = min(slow, key=lambda u: u.movement)
-        needed = 0.01 * profile.steps / worst.movement
         yield Defect(
             where=worst.name,
-            summary=f"needs about {needed:.1e} steps to move by 1 %; moved {worst.movement:.1e} in {profile.steps} steps (limit {limits.slow_movement:g})"
+            summary=f"{steps_to_move(worst, profile)} at this rate; moved {worst.movement:.1e} in {profile.steps} steps (limit {limits.slow_movement:g})"
             + (f"; {len(slow)} weights alike" if len(slow) > 1 else ""),
             quantity="relative movement of the weight",
             measured=worst.movement,
@@ -317,6 +353,15 @@ def vanishing_updates(profile: TrainingProfile, limits: Limits) -> Iterator[Judg
             fix=_REDRAW + "; or use an optimizer that rescales each gradient (Adam)",
             command="fix",
         )
+
+
+def steps_to_move(update: ParameterUpdate, profile: TrainingProfile) -> str:
+    """How many steps a weight needs to move by 1 %, in words."""
+    needed = update.steps_to_move
+    if needed is None or not math.isfinite(needed):  # saved before it was measured, or the steps broke off
+        needed = 0.01 * profile.steps / update.movement
+    rounded = float(f"{needed:.2g}")
+    return f"needs about {f'{rounded:,.0f}' if rounded < 1e7 else f'{rounded:.1e}'} steps to move by 1 %"
 
 
 def _end(layers: Sequence[LayerSignal]) -> LayerSignal | None:

@@ -10,6 +10,7 @@ from statistics import median as _median
 from ..limits import Limits
 from ..report import Severity
 from ..signals.result import TrainingChange, TrainingOutcome, TrainingProfile
+from .signals import steps_to_move
 from .table import NO_OPTIMIZER, Defect, Judgement, NoVerdict
 
 _SMOOTHED = 5  # steps over which a loss is averaged, so that one batch tells little
@@ -48,8 +49,10 @@ def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement
 def scrambled_axes(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
     axes = profile.regrouped
     if axes is None:
-        if not profile.views_followed:
-            yield NoVerdict(reason="the views of the model were not looked at")
+        if profile.views:
+            yield NoVerdict(
+                reason="a view regroups numbers, and axes exchanged in its place were not tried in this budget"
+            )
         return
     if not all(map(math.isfinite, (*axes.ends, *axes.exchanged))):
         yield NoVerdict(
@@ -186,12 +189,14 @@ def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
         for i in profile.under(TrainingChange.LARGER_RATE)
         if math.isfinite(i.outcome.end)
     ]
-    moved = [u.movement for u in profile.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
+    moved = [u for u in profile.updates if u.dimensions >= 2 and math.isfinite(u.movement)]
     if not moved:
         yield NoVerdict(reason="no weight moved by a finite amount")
-    if not moved or max(moved) >= limits.small_movement:
         return
-    largest = max(moved)
+    fastest = max(moved, key=lambda u: u.movement)
+    largest = fastest.movement
+    if largest >= limits.small_movement:
+        return
     if largest == 0 and any(u.gradient_rms > 0 for u in profile.updates if u.dimensions >= 2):
         yield Defect(
             where="optimizer",
@@ -213,7 +218,7 @@ def update_too_small(profile: TrainingProfile, limits: Limits) -> Iterator[Judge
     if gained > limits.small_gain * abs(faster.start) and gained_now < 0.01 * gained:
         yield Defect(
             where="optimizer",
-            summary=f"no weight moves by more than {largest:.1e} in {profile.steps} steps at rate {profile.learning_rate:g} (limit {limits.small_movement:g})",
+            summary=f"no weight moves by more than {largest:.1e} in {profile.steps} steps at rate {profile.learning_rate:g} (limit {limits.small_movement:g}); {fastest.name}, the fastest, {steps_to_move(fastest, profile)}",
             quantity="largest relative movement of a weight",
             measured=largest,
             limit=limits.small_movement,

@@ -8,11 +8,17 @@ from collections.abc import Callable
 _APART = 4.0  # factor between the first two multiples; its square between the next two, until one is stable and one is not
 
 
-def stable_multiple(loss_at: Callable[[float], float], initial: float, *, passes: int) -> float | None:
+_ROUNDING = 1e-6  # of a loss, relative: what is less above `initial` does not count
+
+
+def stable_multiple(
+    loss_at: Callable[[float], float], initial: float, *, passes: int, first: float = 1.0
+) -> float | None:
     """By how much an update can be multiplied before the loss is above `initial`, its value without the update.
 
     For a quadratic loss with curvature λ along a plain gradient step of rate η that is 2/(λη): beyond it such steps
     overshoot further and further. None where `passes` evaluations find no multiple that is stable, or none that is not.
+    They begin at the multiple `first`.
 
     References
     ----------
@@ -23,9 +29,9 @@ def stable_multiple(loss_at: Callable[[float], float], initial: float, *, passes
     >>> round(stable_multiple(lambda s: (1 - s / 5) ** 2, 1.0, passes=16), 2)
     10.0
     """
-    stable, unstable, multiple, apart = 0.0, math.inf, 1.0, _APART
+    stable, unstable, multiple, apart = 0.0, math.inf, first, _APART
     for _ in range(passes):
-        if loss_at(multiple) <= initial:
+        if loss_at(multiple) <= initial + _ROUNDING * abs(initial):
             stable = multiple
         else:
             unstable = multiple

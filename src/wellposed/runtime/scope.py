@@ -292,6 +292,11 @@ class Scope:
         self._undo.append(self._snapshot.restore)
         self._snapshot.lend_iterators()
 
+    @property
+    def outermost(self) -> Scope:
+        """The first scope that is open in this thread."""
+        return _process.scopes[0]
+
     def _switches(self) -> tuple[Any, ...]:
         return SWITCHES
 

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from ..report import FAMILIES, Coverage, Finding, Report, Severity, Skipped
+from ..signals.result import PrecisionProfile
 from .lines import STYLES, clean, head, labelled, to_text, wrap
 from .rule_counts import RuleCounts, not_examined, reason_of, verdict, verdict_line
 
@@ -44,6 +45,7 @@ def renderables(report: Report, width: int = 80, *, verbose: bool = False) -> It
     yield from _findings(report, width, verbose=verbose)
     yield Text()
     yield from _families(report, width)
+    yield from _in_lower_precision(report, width, verbose=verbose)
     yield from _without_verdict(report, width, verbose=verbose)
     if verbose and report.passed:
         yield from labelled("passed", ", ".join(report.passed), width=width, indent=0, column=_COLUMN)
@@ -180,6 +182,17 @@ def _by_reason(skipped: list[Skipped]) -> dict[str, list[str]]:
     ordered = sorted(skipped, key=reason_of)
     groups = {reason: [s.code for s in group] for reason, group in groupby(ordered, key=reason_of)}
     return dict(sorted(groups.items(), key=lambda item: item[1]))
+
+
+def _in_lower_precision(report: Report, width: int, *, verbose: bool) -> Iterator[Text]:
+    """What became of a step in the precision that was named; its layers too, where all is shown."""
+    profile = report.measurements.get("precision")
+    if not isinstance(profile, PrecisionProfile):
+        return
+    yield Text()
+    yield from labelled(profile.precision, profile.in_words, width=width, indent=0, column=_COLUMN)
+    if verbose:
+        yield from (Text(line, style="dim") for line in str(profile).splitlines())
 
 
 def _reasons(label: str, groups: dict[str, list[str]], width: int) -> Iterator[Text]:

@@ -13,7 +13,8 @@ from ..problem import Problem, problem_from
 from ..runtime.isolation import isolated
 from ..runtime.model_trace import ModelTrace
 from ..runtime.scope import exclusive
-from .layer_signals import attention_signals, flushed_shares, layer_signals, nonfinite_origin
+from .layer_signals import attention_signals, layer_signals, nonfinite_origin
+from .mean_field import predicted_signals
 from .result import SignalProfile
 
 torch_batches = lazy("wellposed.runtime.torch.batches")
@@ -106,11 +107,11 @@ def _measured_alone(given: Problem, seed: int) -> SignalProfile:
             if goes_backward
             else None
         )
-    return signal_profile(first, later=later, steps=STEPS, batches=drawn, precision="fp32")
+    return signal_profile(first, later=later, steps=STEPS, batches=drawn)
 
 
 def signal_profile(
-    first: ModelTrace, *, later: ModelTrace | None, steps: int, batches: Sequence[Any], precision: str
+    first: ModelTrace, *, later: ModelTrace | None, steps: int, batches: Sequence[Any]
 ) -> SignalProfile:
     """Put together what the traces before and after the steps show."""
     after = () if later is None else layer_signals(later)
@@ -118,13 +119,12 @@ def signal_profile(
         layers=layer_signals(first),
         later=after,
         attention=attention_signals(first),
+        mean_field=predicted_signals(first),
         attention_later=() if later is None else attention_signals(later),
         steps=steps if after else 0,
         input_std=_input_std(batches[0]),
         output=first.output,
         nonfinite=nonfinite_origin(first, step=0),
-        flushed=flushed_shares(first) if precision in ("fp16", "bf16") else {},
-        precision=precision,
     )
 
 

@@ -46,12 +46,6 @@ def _attention(name: str, rows: AttentionRows) -> AttentionSignal:
     )
 
 
-def flushed_shares(trace: ModelTrace) -> dict[str, float]:
-    """By layer: the share of nonzero entries of its gradient that the precision in force rounds to zero."""
-    gradients = {name: layer.gradient for name, layer in trace.modules.items() if layer.gradient is not None}
-    return {name: g.flushed / (g.count - g.zeros) for name, g in gradients.items() if g.count > g.zeros}
-
-
 def nonfinite_origin(trace: ModelTrace, *, step: int) -> NonFiniteOrigin | None:
     """Where the first NaN or infinity came from, seen at a training step."""
     origin = trace.nonfinite
@@ -63,6 +57,8 @@ def nonfinite_origin(trace: ModelTrace, *, step: int) -> NonFiniteOrigin | None:
         direction=origin.direction,
         step=step,
         line=_text(origin.line),
+        batch=origin.batch,
+        rows=origin.rows,
     )
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass
 from enum import StrEnum
 
 from ..arguments import several
 from ..safe_text import printable
 
 _NAME = 40  # characters of a layer's name that may be shown
-FLUSH_BELOW = {"fp16": 2.0**-25, "bf16": 2.0**-134}
-"""Rounding to nearest sends what is below half the smallest subnormal to zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +69,29 @@ class AttentionSignal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PredictedSignal:
+    """What mean-field theory predicts at one operation before training, beside what was measured there.
+
+    The prediction is for wide layers with independent weights. Weights that were trained, or drawn in another way, need not follow it.
+    """
+
+    where: str
+    """Dotted name of the module in which it runs."""
+    operation: str
+    """Name of the torch function."""
+    depth: int
+    """Layers with weights since the value that the prediction starts from: the input, or what was measured last."""
+    rms: float
+    measured_rms: float
+    band: float
+    """Factor by which the rms may differ, up or down, by chance in layers of these widths: four standard deviations."""
+    gradient_rms: float | None = None
+    """Of the gradient per sample, from what was measured at the end; None where the theory does not reach from there."""
+    measured_gradient_rms: float | None = None
+    gradient_band: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class NonFiniteOrigin:
     """Where the first NaN or infinity came from."""
 
@@ -82,7 +104,11 @@ class NonFiniteOrigin:
     step: int
     """Training step at which it was seen; 0 is before any update."""
     line: str | None = None
-    """The user's code at the operation, as ``"net.py:41"``; None going backward, and where torch's own modules alone call it."""
+    """The user's code at the operation, as ``"net.py:41"``; None where torch's own modules alone call it."""
+    batch: int = 0
+    """In which batch it was seen first."""
+    rows: tuple[int, ...] = ()
+    """Rows of that batch without which it does not happen, where that was tried; empty where no rows alone make it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,15 +125,14 @@ class SignalProfile:
     """In the order in which they run."""
     attention_later: tuple[AttentionSignal, ...] = ()
     """The same after `steps` steps."""
+    mean_field: tuple[PredictedSignal, ...] = ()
+    """Before training, in the order in which they run, wherever mean-field theory reaches."""
     steps: int = 0
     input_std: float | None = None
     """Across-sample std of the model's first floating-point input."""
     output: str | None = None
     """Name of the layer whose output is the model's output."""
     nonfinite: NonFiniteOrigin | None = None
-    flushed: dict[str, float] = field(default_factory=dict)
-    """By parameter: share of nonzero gradient entries that the half precision in force would flush to zero."""
-    precision: str = "fp32"
     learned: float | None = None
     """Share of a constant prediction's loss that the steps got rid of; None where it is not known."""
     noise: float | None = None
@@ -131,13 +156,127 @@ class SignalProfile:
         if self.attention:
             lines += ["", f"{'attention':<34} {'keys':>6}   entropy of its weights, 1 for even ones"]
         lines += [f"{_short(x.name):<34} {x.keys:6}   {x.entropy:.2f}" for x in self.attention]
+        lines += _in_lines(self.mean_field)
         return "\n".join(lines)
 
 
-def _short(name: str) -> str:
+def _in_lines(mean_field: tuple[PredictedSignal, ...]) -> list[str]:
+    if not mean_field:
+        return []
+    return ["", f"{'mean field':<34} {'predicted':>9} {'measured':>9} {'chance':>8}"] + [
+        f"{_short(x.where or x.operation):<34} {x.rms:9.2e} {x.measured_rms:9.2e} {'x/' + format(x.band, '.3g'):>8}"
+        for x in mean_field
+    ]
+
+
+def _short(name: str, width: int = 34) -> str:
     """A layer's name as wide as its column at most."""
     name = printable(name[-_NAME:])
-    return name if len(name) <= 34 else "…" + name[-33:]
+    return name if len(name) <= width else "…" + name[1 - width :]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundedNumbers:
+    """What rounding to a format does to the numbers in one place of a layer, over one batch."""
+
+    largest: float
+    """The largest magnitude."""
+    beyond: float
+    """Share of the entries that are too large for the format."""
+    vanished: float
+    """Share of the nonzero entries that round to zero."""
+    headroom: float | None = None
+    """Bits between the largest magnitude and the largest number of the format; None where tensors are scaled to fill it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerPrecision:
+    """One layer in a lower precision."""
+
+    name: str
+    kind: str
+    """Class name; ``"loss"`` for what runs outside of all modules."""
+    line: str | None
+    forward: RoundedNumbers | None
+    """Its activations; None where none would be held in the lower precision."""
+    weights: RoundedNumbers | None
+    backward: RoundedNumbers | None
+    """The gradients by its outputs, with the loss as it is."""
+    gradient_error: float | None
+    """Of the gradient by its parameters, as the emulated step has it: the norm of what is wrong over its norm. None where it has none."""
+    gradient_vanished: float | None
+    """Share of the squared norm of that gradient in entries that became zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionProfile:
+    """A training step in a lower precision, emulated, beside the same step in float32."""
+
+    precision: str
+    layers: tuple[LayerPrecision, ...]
+    """In the order in which they run; with the loss scale `scale`."""
+    finite: bool
+    """Whether the loss and all gradients stay finite."""
+    gradient_error: float
+    """Over all parameters: norm of what is wrong over the norm of the gradient in float32; inf where not finite."""
+    survives: bool
+    """Whether it stays finite, and no layer loses most of its gradient."""
+    largest: float = math.inf
+    """The largest number of the format going forward."""
+    flushed_up_to: float | None = None
+    """The largest gradient that rounds to zero; None where tensors are scaled to fill the format."""
+    scale: float = 1.0
+    """What the loss was multiplied by on the way back."""
+    scaled: bool = False
+    """Whether training scales the loss, as ``precision="fp16-scaled"`` says."""
+    scales: tuple[float, float] | None = None
+    """The least and the largest power of two, as loss scales, with which it survives; None where none was needed, or none works."""
+    worst: str | None = None
+    """The layer that loses most of its gradient, with the loss as it is."""
+    worst_vanished: float = 0.0
+    """Share of the squared norm of its gradient that it loses."""
+    lost_layers: float = 0.0
+    """Share of the layers that lose most of their gradient, with the loss as it is."""
+    overflows: str | None = None
+    """The layer whose values are too large, where the loss itself is no longer finite."""
+    keep: tuple[str, ...] | None = ()
+    """The layers to keep in float32 so that the rest survives, found one by one, none of which can be left out; None where not found."""
+
+    @property
+    def in_words(self) -> str:
+        """What became of the step, in a sentence."""
+        if self.overflows is not None:
+            return f"the loss is not finite: values at {printable(self.overflows)} are too large"
+        if not self.survives:
+            return "the gradient does not survive" + (
+                ", with no loss scale" if self.precision == "fp16" else ""
+            )
+        scales = (
+            ""
+            if self.scales is None
+            else " with a loss scale of 2^{:.0f} to 2^{:.0f}".format(*map(math.log2, self.scales))
+        )
+        return f"survives{scales}; the gradient is {self.gradient_error:.1%} from that in float32"
+
+    def __str__(self) -> str:
+        header = f"{'layer':<26} {'largest':>8} {'beyond':>7} {'to zero':>7}   {'gradient to zero':>16} {'error':>7}"
+        return "\n".join([header, *map(_precision_row, self.layers)])
+
+
+def _precision_row(layer: LayerPrecision) -> str:
+    there, back = layer.forward, layer.backward
+    return (
+        f"{_short(layer.name, 26):<26} {_number(there and there.largest):>8} {_percent(there and there.beyond):>7} "
+        f"{_percent(there and there.vanished):>7}   {_percent(back and back.vanished):>16} {_percent(layer.gradient_error):>7}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,8 +302,69 @@ class ParameterUpdate:
     rows_equal: bool = False
     """Whether all rows (the weights into each unit) are the same, before and after the steps."""
     fan_in: int = 0
+    steps_to_move: float | None = None
+    """Steps at this rate until it has moved by 1 % of its size, about; inf when it stands still, None when it starts at zero, and where
+    the steps broke off."""
     rate: float = 0.0
     """Learning rate of its parameter group; 0 when the optimizer does not hold it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LostUpdates:
+    """What rounding takes from the updates of half-precision weights: they stay, where float32 copies given the same gradients move."""
+
+    dtype: str
+    weights: int
+    """Those that move in float32 in the steps."""
+    first_step: float
+    """Share of them that stay in the first step."""
+    all_steps: float
+    """Share of them that have not moved after all steps."""
+    worst: str
+    """The parameter that most of those belong to."""
+    worst_share: float
+    kept_for_later: bool
+    """Whether many equal steps move them after all: the optimizer keeps what rounding leaves over, or rounds at random."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightVariance:
+    """How large the weights of a plain layer are drawn, and how large its place in the model asks for."""
+
+    name: str
+    """Dotted name of the parameter."""
+    has: float
+    """Mean square of its entries."""
+    needs: float
+    """That which gives outputs of mean square 1 for inputs of the size that the activation before makes of such: gain squared over fan-in."""
+    mean: float
+    """Mean of its entries."""
+    fan_in: int
+    activation: str
+    """The activation that reads the layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightProfile:
+    """The variances of the weights of plain layers, and whether they are what symptoms in the signal come from.
+
+    Where there are symptoms, the layers whose variance is off are drawn again with the one that they need, on a copy that takes the same steps.
+    """
+
+    layers: tuple[WeightVariance, ...]
+    """The dense and convolutional layers that an activation reads, in the order in which they run."""
+    redrawn: tuple[str, ...] = ()
+    """Names of those that were drawn again."""
+    symptoms: tuple[str, ...] = ()
+    """Codes of the rules that find something in the signal or the updates."""
+    left: tuple[str, ...] = ()
+    """Codes of those that find something with the weights drawn again."""
+
+    @property
+    def cured(self) -> tuple[str, ...]:
+        """The symptoms that went away, if none took their place."""
+        replaced = set(self.left) - set(self.symptoms)
+        return () if replaced or not self.redrawn else tuple(c for c in self.symptoms if c not in self.left)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,10 +436,12 @@ class TrainingProfile:
     """Largest rate at which the first step does not raise the loss of its own batch; None where that was not found."""
     what_if: tuple[Intervention, ...] = ()
     """The same steps under one change each."""
-    views_followed: bool = False
-    """Whether the views of the model were looked at."""
+    views: int = 0
+    """Those that regroup numbers where axes could have changed places."""
     regrouped: RegroupedAxes | None = None
     """None where none of them regroups numbers."""
+    lost: LostUpdates | None = None
+    """None where no weight is in half precision."""
 
     @property
     def given(self) -> bool:

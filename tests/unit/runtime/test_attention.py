@@ -13,7 +13,7 @@ from torch import nn
 import wellposed as wp
 from wellposed.runtime.model_trace import AttentionRows
 from wellposed.runtime.torch.attention import attention_rows
-from wellposed.runtime.torch.trace import graph_nodes
+from wellposed.runtime.torch.graph_nodes import graph_nodes
 
 
 def drawn(*shape: int, scale: float = 1.0, seed: int = 0) -> torch.Tensor:

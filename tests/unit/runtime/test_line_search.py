@@ -22,6 +22,17 @@ def test_the_bound_of_a_parabola_is_found(bound: float) -> None:
     assert bound / 1.5 < found < 1.5 * bound
 
 
+@pytest.mark.parametrize("bound", [0.03, 900.0])
+def test_the_search_may_begin_near_the_bound(bound: float) -> None:
+    found = stable_multiple(lambda s: s * (s - bound), 0.0, passes=6, first=bound * 1.7)
+    assert found == pytest.approx(bound, rel=0.1)
+
+
+def test_a_loss_that_only_rounding_raises_is_not_above_its_start() -> None:
+    found = stable_multiple(lambda s: 1 + 1e-7 + s * (s - 8) / 1e3, 1.0, passes=8, first=1e-5)
+    assert found == pytest.approx(8, rel=0.5)
+
+
 @pytest.mark.parametrize("curve", [lambda s: s, lambda s: -s, lambda s: math.nan])
 def test_what_always_rises_or_falls_has_no_bound(curve: Any) -> None:
     assert stable_multiple(curve, 0.0, passes=8) is None
@@ -48,7 +59,7 @@ def raises_the_loss(model: nn.Module, make: Any, rate: float, x: torch.Tensor, y
 
 
 @pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
-@pytest.mark.parametrize("given", [1e-3, 0.3])
+@pytest.mark.parametrize("given", [1e-6, 1e-3, 0.3])
 def test_the_stable_rate_is_that_at_which_real_steps_begin_to_rise(make: Any, given: float) -> None:
     x = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
     y, model = x[:, :3].argmax(1), net()

@@ -184,7 +184,7 @@ def test_the_first_value_that_is_not_finite_is_told_with_its_line() -> None:
     origin = traced(Logs()).nonfinite
     _, start = inspect.getsourcelines(Logs.forward)
     assert origin is not None
-    assert (origin.where, origin.direction) == ("head", "forward")
+    assert (origin.where, origin.direction) == ("Logs", "forward")
     assert origin.line is not None
     assert origin.line.line == start + 2
 

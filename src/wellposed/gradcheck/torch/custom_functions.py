@@ -82,12 +82,13 @@ class _Run:
 
 def _run(run: Callable[[], Any], names: Mapping[nn.Module, str], *, keep: Collection[Key]) -> _Run:
     """One recorded forward and backward pass of the loss."""
-    with preserved(run), _eager(), recording_calls(names, keep) as recorder:
+    with preserved(run, in_place=True), _eager(), recording_calls(names, keep) as recorder:
         with watching_hooks(run, names, recorder.place) as hooks:
             loss = run()
             graph = _graph(loss)
-            failure = _backward(loss, graph)
-        return _Run(calls=recorder.calls, graph=_kinds_in(graph), failure=failure, hooks=tuple(hooks))
+            kinds = _kinds_in(graph)
+            failure = _backward(loss, graph) if recorder.calls or kinds or hooks else ""
+        return _Run(calls=recorder.calls, graph=kinds, failure=failure, hooks=tuple(hooks))
 
 
 def _chosen(survey: _Run) -> tuple[list[WatchedCall], dict[str, int]]:

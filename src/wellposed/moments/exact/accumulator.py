@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ _ROW_BYTES = 256  # rows of lanes of about this size are read fastest
 _COLUMNS = 2048  # taken together: the wide integers of more columns would not stay in the cache
 _ROWS = 1 << 25  # of a column, between carries
 _OPEN = 8  # sets of lanes kept open: some, for tables; not one for each of a thousand columns
+_PLAIN_ENTRIES = 1 << 17  # that NumPy is given at once: few calls, and their arrays stay in the cache
 _seen = 0
 
 
@@ -42,6 +43,18 @@ class ColumnSums:
     infinite: Digits
     minimum: Floats
     maximum: Floats
+
+    def folded(self, columns: int) -> ColumnSums:
+        """Of columns that stand several times side by side, summed to one each."""
+        shape = (-1, columns)
+        return ColumnSums(
+            values=self.values.folded(columns),
+            squares=self.squares.folded(columns),
+            missing=self.missing.reshape(shape).sum(axis=0),
+            infinite=self.infinite.reshape(shape).sum(axis=0),
+            minimum=self.minimum.reshape(shape).min(axis=0),
+            maximum=self.maximum.reshape(shape).max(axis=0),
+        )
 
 
 class Accumulator:
@@ -165,19 +178,32 @@ class Accumulator:
         self._maximum[to] = np.maximum(self._maximum[to], maximum)
 
     def _add_plain(self, rows: NDArray[np.floating], column: int | None = None) -> None:
-        for start in range(0, len(rows), numpy_sums.ROWS):
-            block = rows[start : start + numpy_sums.ROWS].astype(np.float64)
-            finite = np.isfinite(block)
-            digits = numpy_sums.split(np.where(finite, block, 0.0))
-            sums = ColumnSums(
-                values=numpy_sums.sum_values(digits, block.shape[1]),
-                squares=numpy_sums.sum_squares(digits, block.shape[1]),
-                missing=np.isnan(block).sum(axis=0),
-                infinite=np.isinf(block).sum(axis=0),
-                minimum=np.where(finite, block, np.inf).min(axis=0, initial=np.inf),
-                maximum=np.where(finite, block, -np.inf).max(axis=0, initial=-np.inf),
-            )
+        for block in _blocks(rows):
+            sums = _plain_sums(block.astype(np.float64)).folded(rows.shape[1])
             self.add_sums(sums, None if column is None else [column])
+
+
+def _blocks(rows: NDArray[np.floating]) -> Iterator[NDArray[np.floating]]:
+    """Rows in blocks of at most `numpy_sums.ROWS`; where there are many, several of them side by side in one row of the block."""
+    most = max(1, _PLAIN_ENTRIES // (numpy_sums.ROWS * rows.shape[1]))
+    while len(rows):
+        fold = min(max(1, len(rows) // numpy_sums.ROWS), most)
+        taken = fold * min(len(rows), numpy_sums.ROWS)
+        yield rows[:taken].reshape(-1, fold * rows.shape[1])
+        rows = rows[taken:]
+
+
+def _plain_sums(block: Floats) -> ColumnSums:
+    finite = np.isfinite(block)
+    digits = numpy_sums.split(np.where(finite, block, 0.0))
+    return ColumnSums(
+        values=numpy_sums.sum_values(digits, block.shape[1]),
+        squares=numpy_sums.sum_squares(digits, block.shape[1]),
+        missing=np.isnan(block).sum(axis=0),
+        infinite=np.isinf(block).sum(axis=0),
+        minimum=np.where(finite, block, np.inf).min(axis=0, initial=np.inf),
+        maximum=np.where(finite, block, -np.inf).max(axis=0, initial=-np.inf),
+    )
 
 
 def cores() -> int:

@@ -79,6 +79,11 @@ class ExactSums:
         digits[places] = self.digits
         return ExactSums(digits=digits, start=self.start, bias=self.bias)
 
+    def folded(self, columns: int) -> ExactSums:
+        """Of sums of `columns` columns that stand several times one after another: the totals, one a column."""
+        digits = self.digits.reshape(-1, columns, self.digits.shape[1]).sum(axis=0)
+        return _canonical(digits, self.start, self.bias)
+
     def integers(self) -> list[int]:
         """Each sum times 2**bias, as a whole number."""
         lower = np.ascontiguousarray(self.digits[:, :-1]).astype("<u4").tobytes()

@@ -195,7 +195,7 @@ def _trainer(problem: Problem) -> Problem:
     if problem.optimizer is None:
         with _asking(f"{name}.create_optimizer", "pass optimizer=..."):
             problem = replace(problem, optimizer=_optimizer_of(trainer, problem.train))
-    precision = "bf16" if trainer.args.bf16 else "fp16" if trainer.args.fp16 else None
+    precision = "bf16" if trainer.args.bf16 else "fp16-scaled" if trainer.args.fp16 else None
     problem = replace(problem, model=model, precision=problem.precision or precision)
     own = type(trainer).compute_loss.__module__ != "transformers.trainer"
     if given.loss is not None or not (own or trainer.compute_loss_func or trainer.label_smoother):

@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -34,7 +35,9 @@ MOST_DATA_BYTES = 1 << 28
 """Of tensors found in the data alone: more are not copied, but watched by their version."""
 
 
-def preserved(*roots: Any, data: Mapping[str, Any] | None = None, cast: Cast | None = None) -> TorchScope:
+def preserved(
+    *roots: Any, data: Mapping[str, Any] | None = None, cast: Cast | None = None, in_place: bool = False
+) -> TorchScope:
     """A scope that restores everything that the roots reach, and every random state, on the way out.
 
     Parameters
@@ -46,9 +49,12 @@ def preserved(*roots: Any, data: Mapping[str, Any] | None = None, cast: Cast | N
         Data sets and loaders by name.
     cast
         What the tensors hold meanwhile, made of what they held; None for copies.
+    in_place
+        Inside another scope: tensors that hold what the user's own do are written where they are, and read back from those, which
+        saves a copy. No graph that was built before may be differentiated inside.
     """
     named = {f"{type(root).__name__}{i or ''}": root for i, root in enumerate(roots)}
-    return TorchScope(named, data=data, cast=cast)
+    return TorchScope(named, data=data, cast=cast, in_place=in_place)
 
 
 def preserved_problem(problem: Problem, *, says: bool = True) -> TorchScope:
@@ -76,9 +82,15 @@ def refuse_sharded(*roots: Any) -> None:
 class TorchScope(Scope):
     """As `preserved` says."""
 
-    def __init__(self, roots: Mapping[str, Any], *, cast: Cast | None = None, **options: Any) -> None:
+    def __init__(
+        self, roots: Mapping[str, Any], *, cast: Cast | None = None, in_place: bool = False, **options: Any
+    ) -> None:
         super().__init__({**roots, "torch": _GLOBAL_HOOKS}, **options)
-        self._cast = cast
+        self._cast, self._in_place = cast, in_place
+        self._copies: dict[int, _Copy] = {}
+        """By the storage that was copied."""
+        self._sources: dict[int, torch.Tensor] = {}
+        """By tensor: what it held, in storage that is not written."""
         self._cut: list[torch.Tensor] = []
         self._watched: list[tuple[torch.Tensor, int]] = []
         self.own: list[torch.Tensor] = []
@@ -127,10 +139,16 @@ class TorchScope(Scope):
             )
         return [*super()._changes(), *changes]
 
+    def values_before(self, tensor: torch.Tensor) -> torch.Tensor:
+        """What a tensor held when the scope was opened, to be read; to be asked for before anything is changed."""
+        source = self._sources.get(id(tensor))
+        return tensor.detach().clone() if source is None else source
+
     def _lend_storage(self, tensors: list[torch.Tensor]) -> None:
         """Point every tensor at a copy of its storage; tensors that share a storage go on sharing the copy, unless they are cast."""
-        copies: dict[int, torch.UntypedStorage] = {}
         budget = MOST_DATA_BYTES
+        outermost = self.outermost
+        lent_before = outermost._lent() if self._in_place and isinstance(outermost, TorchScope) else {}
         for i, tensor in enumerate(tensors):
             self.own.append(tensor.data)
             if i >= self.found.n_own_tensors:
@@ -155,10 +173,45 @@ class TorchScope(Scope):
                         f"the model holds a {type(tensor).__name__}, which cannot be cast to another type: give plain tensors"
                     )
                 continue  # its parts are lent
+            if self._cast is None and (copy := _unchanged_copy(tensor, lent_before)) is not None:
+                self._undo.append(copy.read_back)
+                self._sources[id(tensor)] = _view_of(copy.own, tensor)
+                continue
             lent = tensor.data if self._cast is None else self._cast(tensor.data)
             if lent.dtype != tensor.dtype and tensor.requires_grad and tensor.is_leaf and _is_held(tensor):
                 self._cut.append(tensor)  # torch gives a leaf of another type another node in graphs
-            tensor.data = lent if lent.dtype != tensor.dtype else _scratch(tensor, copies)
+            if self._cast is None and _is_plain(tensor):
+                self._sources[id(tensor)] = tensor.data
+            tensor.data = lent if lent.dtype != tensor.dtype else _scratch(tensor, self._copies)
+
+    def _lent(self) -> dict[int, _Copy]:
+        return {copy.lent.data_ptr(): copy for copy in self._copies.values()}
+
+
+@dataclass(frozen=True, eq=False)
+class _Copy:
+    """A storage, and the copy that its tensors point at meanwhile."""
+
+    own: torch.UntypedStorage
+    lent: torch.UntypedStorage
+
+    def is_unchanged(self) -> bool:
+        return self.own.nbytes() == self.lent.nbytes() and torch.equal(_bytes(self.own), _bytes(self.lent))
+
+    def read_back(self) -> None:
+        self.lent.copy_(self.own)
+
+
+def _bytes(storage: torch.UntypedStorage) -> torch.Tensor:
+    return torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
+
+
+def _unchanged_copy(tensor: torch.Tensor, lent: Mapping[int, _Copy]) -> _Copy | None:
+    """The copy that a tensor points at, where that still holds what the user's own storage does."""
+    if not lent or not _is_plain(tensor):
+        return None
+    copy = lent.get(tensor.untyped_storage().data_ptr())
+    return copy if copy is not None and copy.is_unchanged() else None
 
 
 @contextmanager
@@ -237,14 +290,24 @@ def _refuse_unusable(found: Reached) -> None:
             )
 
 
-def _scratch(tensor: torch.Tensor, copies: dict[int, torch.UntypedStorage]) -> torch.Tensor:
-    if tensor.layout is not torch.strided or type(tensor.data) is not torch.Tensor or tensor.is_meta:
+def _scratch(tensor: torch.Tensor, copies: dict[int, _Copy]) -> torch.Tensor:
+    if not _is_plain(tensor):
         return tensor.data.clone()
     storage = tensor.untyped_storage()
     if storage.data_ptr() not in copies:
-        copies[storage.data_ptr()] = storage.clone()
-    scratch = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-    return scratch.set_(copies[storage.data_ptr()], tensor.storage_offset(), tensor.size(), tensor.stride())
+        copies[storage.data_ptr()] = _Copy(storage, storage.clone())
+    return _view_of(copies[storage.data_ptr()].lent, tensor)
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether it is numbers in one storage."""
+    return tensor.layout is torch.strided and type(tensor.data) is torch.Tensor and not tensor.is_meta
+
+
+def _view_of(storage: torch.UntypedStorage, tensor: torch.Tensor) -> torch.Tensor:
+    """What a tensor would be with its numbers in another storage."""
+    view = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return view.set_(storage, tensor.storage_offset(), tensor.size(), tensor.stride())
 
 
 def _version(tensor: torch.Tensor) -> int:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.modules import module as torch_modules
 
-from ...signals.result import FLUSH_BELOW
 from ..model_trace import (
     SUMS,
     AttentionRows,
@@ -25,14 +20,37 @@ from ..model_trace import (
     NonFinite,
     Operation,
     OperationKey,
+    RegroupingView,
     SourceLine,
     TensorStats,
+    Weight,
 )
 from .attention import attention_rows
-from .batch import Batch, is_dense, tensors_in
+from .batch import Batch, tensors_in
+from .graph_nodes import GRAPH_NODES, graph_nodes
 from .norms import values_per_statistic
-from .recorder import INPUT, Recorder, function_name
-from .session import Runner, clear_gradients, main_tensor, outputs_without_gradients, seed_everything
+from .origins import is_finite, origin
+from .recorder import (
+    INPUT,
+    Recorder,
+    function_name,
+    has_numbers,
+    is_new,
+    is_wrapped,
+    line_of_user,
+    listening,
+    unwrapped,
+)
+from .regrouped import VIEWS, permuted_instead
+from .session import (
+    ForwardPass,
+    Runner,
+    are_equal,
+    clear_gradients,
+    main_tensor,
+    outputs_without_gradients,
+    seed_everything,
+)
 
 _PASSIVE = (
     nn.Dropout,
@@ -47,42 +65,56 @@ _PASSIVE = (
 _SQUASHING = {"TanhBackward0": "tanh", "SigmoidBackward0": "sigmoid"}
 _RECTIFYING = ("ReluBackward0", "ThresholdBackward0", "HardtanhBackward0", "ClampMinBackward0")
 _FLAT = 0.01  # a slope below this share of the steepest counts as flat
-_GRAPH_NODES = 200_000
 _OUTPUT_OPERATIONS = (
     6  # a functional sigmoid, a view, a squeeze: what may stand between a layer and the output
 )
 _SAMPLED = 1 << 18  # entries of a tensor that are summed up
 _OCCURRENCES = 1 << 10  # of one line in one run; later ones are added to the last
-_OWN = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(__file__))), "")
-_TORCH_OR_GENERATED = os.path.join(os.path.dirname(torch.__file__), ""), "<"
 
 
-def trace(runner: Runner, batches: Sequence[Batch], *, seed: int, precision: str = "fp32") -> ModelTrace:
-    """Run forward and backward on each batch, with the random state of `seed`, `seed` + 1, … Use inside `restore.preserved`."""
-    tracer = _Tracer(runner, FLUSH_BELOW.get(precision, 0.0))
+def trace(runner: Runner, batches: Sequence[Batch], *, seed: int, start: int = 0) -> ModelTrace:
+    """Run forward and backward on each batch, of which the first has the number `start`. Use inside `restore.preserved`.
+
+    Batch i runs with the random state of `seed` + i.
+    """
+    tracer = _Tracer(runner)
+    weights = {name: _weight(p) for name, p in runner.parameters.items() if has_numbers(p)}
     trainable = runner.trainable  # as it is before a forward pass that freezes or unfreezes
     squares: dict[str, list[torch.Tensor | float]] = {name: [] for name in trainable}
     known = set(runner.parameters)
-    for i, batch in enumerate(batches):
+    spoilt: list[int] = []
+    for i, batch in enumerate(batches, start):
         seed_everything(seed + i)
         clear_gradients(runner)
         tracer.rows = max(batch.rows, 1)
         with tracer.recording(batch):
             evaluation = runner.evaluate(batch)
         runner.refuse_new_parameters(known)
-        tracer.note_output(evaluation.outputs)
+        tracer.note_output(evaluation, batch)
         if evaluation.loss is not None and evaluation.loss.requires_grad:
             tracer.read_graph(evaluation.loss)
             tracer.backward(evaluation.loss)
         for name, parameter in trainable.items():
             squares[name].append(_mean_square(parameter.grad))
             tracer.note_rows(name, parameter.grad)
+        if not spoilt and not is_finite(evaluation):
+            spoilt.append(i)
     gradient_squares = {name: [float(s) for s in values] for name, values in squares.items()}
-    nonfinite = tracer.nonfinite
-    if nonfinite is None and not all(_finite(s) for values in gradient_squares.values() for s in values):
-        nonfinite = _backward_origin(runner, batches, seed=seed)
+    spoilt += [
+        start + i for i in range(len(batches)) if not all(_finite(v[i]) for v in gradient_squares.values())
+    ]
+    nonfinite = (
+        origin(runner, batches[min(spoilt) - start], number=min(spoilt), seed=seed + min(spoilt))
+        if spoilt
+        else None
+    )
     clear_gradients(runner)
-    return tracer.trace(nonfinite, gradient_squares)
+    return tracer.trace(nonfinite, gradient_squares, weights)
+
+
+def _weight(parameter: torch.Tensor) -> Weight:
+    sums = dict(zip(SUMS, _sums(parameter, 1.0).tolist(), strict=False))
+    return Weight(tuple(parameter.shape), sums["total"] / sums["count"], sums["squares"] / sums["count"])
 
 
 def _mean_square(gradient: torch.Tensor | None) -> torch.Tensor | float:
@@ -119,25 +151,31 @@ def dropout_noise(
 # --- sums of one tensor
 
 
+_Vector = torch.Tensor | list[float]
+"""Sums of one tensor: of one on an accelerator left there, which need not be waited for; of others read at once, since small
+tensors that stay would keep the memory around them from being given back."""
+
+
 @dataclass
 class _Sums:
-    """`TensorStats` in the making: vectors on the device, read at the end."""
+    """`TensorStats` in the making."""
 
-    parts: list[torch.Tensor] = field(default_factory=list)
+    parts: list[_Vector] = field(default_factory=list)
 
-    def add(self, values: torch.Tensor, *, scale: float = 1.0, flush_below: float = 0.0) -> torch.Tensor:
-        self.parts.append(_sums(values, scale, flush_below))
+    def add(self, values: torch.Tensor, *, scale: float = 1.0) -> _Vector:
+        sums = _sums(values, scale)
+        self.parts.append(sums.tolist() if sums.device.type == "cpu" else sums)
         return self.parts[-1]
 
     def stats(self) -> TensorStats:
         if not self.parts:
             return TensorStats()
-        stacked = torch.stack([p.to(self.parts[0].device) for p in self.parts])
+        stacked = _stacked(self.parts)
         sums = stacked[:, :-1].sum(0).tolist()
         return TensorStats(**dict(zip(SUMS, sums, strict=True)), largest=float(stacked[:, -1].max()))
 
 
-def _sums(values: torch.Tensor, scale: float, flush_below: float) -> torch.Tensor:
+def _sums(values: torch.Tensor, scale: float) -> torch.Tensor:
     """The fields of `TensorStats`, in double precision; of a large tensor from entries of every sample, spread evenly.
 
     What is not finite is looked for in all of them.
@@ -154,10 +192,8 @@ def _sums(values: torch.Tensor, scale: float, flush_below: float) -> torch.Tenso
     several = len(x) > 1
     deviations = (d.square().sum() - d.sum(0).square().sum() / len(x)).clamp(min=0) * several
     sizes = x.abs()
-    flushed = (sizes > 0) & (sizes < flush_below)
     of_sample = torch.stack([
         torch.full_like(deviations, x.numel()), x.sum() * scale, x.square().sum() * scale**2, (x == 0).sum(),
-        flushed.sum(),
     ])  # fmt: skip
     of_all = torch.stack([values.isnan().sum(), values.isinf().sum()]).double()
     of_samples = torch.stack([of_sample[0] * several, deviations * scale**2])
@@ -165,6 +201,14 @@ def _sums(values: torch.Tensor, scale: float, flush_below: float) -> torch.Tenso
     largest = sizes.max() * abs(scale)
     sums = torch.cat([of_sample * weight, of_all, of_samples * weight, largest[None]])
     return sums if type(sums) is torch.Tensor else torch.tensor(_numbers(sums), dtype=torch.float64)
+
+
+def _stacked(vectors: Sequence[_Vector]) -> torch.Tensor:
+    """On the CPU, with one transfer where they are on one accelerator."""
+    if all(isinstance(v, list) for v in vectors):
+        return torch.tensor(vectors, dtype=torch.float64)
+    tensors = [torch.as_tensor(v, dtype=torch.float64) for v in vectors]
+    return torch.stack([t.to(tensors[0].device) for t in tensors]).cpu()
 
 
 def _numbers(vector: torch.Tensor) -> list[Any]:
@@ -181,6 +225,8 @@ class _Operation:
     position: int
     inputs: tuple[int, ...]
     parameters: tuple[str, ...]
+    shape: tuple[int, ...]
+    settings: tuple[tuple[str, Any], ...]
     output: _Sums = field(default_factory=_Sums)
     gradient: _Sums = field(default_factory=_Sums)
     latest: _Made | None = None
@@ -191,7 +237,7 @@ class _Made:
     """One tensor that an operation made, and the modules whose output it is."""
 
     tensor: weakref.ref[torch.Tensor]
-    sums: torch.Tensor
+    sums: _Vector
     modules: list[tuple[_Module, int]] = field(default_factory=list)
     """Each with the axis of its units."""
 
@@ -216,7 +262,7 @@ class _Call(NamedTuple):
     """One call of a module whose output is followed."""
 
     module: nn.Module
-    sums: torch.Tensor
+    sums: _Vector
     """Of its output."""
     position: int | None
     """Of the operation that made it."""
@@ -229,7 +275,7 @@ class _Call(NamedTuple):
 class _Tracer(Recorder):
     """Sums up what each operation and each module gives, forward and backward."""
 
-    def __init__(self, runner: Runner, flush_below: float) -> None:
+    def __init__(self, runner: Runner) -> None:
         super().__init__()
         self.names = runner.names()
         self.rows = 1
@@ -237,20 +283,22 @@ class _Tracer(Recorder):
         """Those of the latest run."""
         self.made: dict[Any, nn.Module] = {}
         """By autograd node: the module whose output it made."""
-        self._flush_below = flush_below
         self._parameters = {id(p): name for name, p in runner.parameters.items()}
         self._operations: dict[OperationKey, _Operation] = {}
         self._ordered: list[_Operation] = []
         self._modules: dict[nn.Module, _Module] = {}
-        self._run: list[tuple[int, torch.Tensor]] = []
-        """Of the latest run: the position of each operation and the sums of its output."""
         self._occurrences: dict[tuple[Any, ...], int] = {}
         self._stack: list[nn.Module] = []
         self._attention: dict[nn.Module, AttentionRows] = {}
         self._awake: dict[str, torch.Tensor] = {}
+        self._input = _Sums()
         self._output: str | None = None
         self._output_nodes: set[Any] = set()
-        self.nonfinite: NonFinite | None = None
+        self._regrouping: list[RegroupingView] = []
+        self._chooses = False
+        self._connected: bool | None = None
+        self._outputs = 0
+        self._same_outputs = True
         self._goes_backward = False
 
     @contextmanager
@@ -259,66 +307,85 @@ class _Tracer(Recorder):
         self._occurrences.clear()
         self._stack.clear()
         self.calls.clear()
-        self._run.clear()
         self.remember((batch.args, batch.kwargs or {}), INPUT)
-        with ExitStack() as stack:
-            for hook in (
-                torch_modules.register_module_forward_pre_hook(self._enter),
-                torch_modules.register_module_forward_hook(self._leave),
-            ):
-                stack.callback(hook.remove)
-            if any(getattr(m, "_compiled_call_impl", None) is not None for m in self.names):
-                # What a compiled module runs must not be traced into the recording.
-                stack.enter_context(torch.compiler.set_stance("force_eager"))
-            stack.enter_context(self)
+        inputs = list(tensors_in((batch.args, batch.kwargs or {}), objects=False))
+        if len(inputs) == 1 and has_numbers(inputs[0]):
+            self._input.add(inputs[0])
+        with listening(self.names, self._enter, self._leave), self:
             yield
-        self.nonfinite = self.nonfinite or self._origin_forward()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
-        made = [t for t in tensors_in(output, objects=False) if _has_numbers(t)]
-        if made:
+        if func in VIEWS:
+            self._note_view(args, output)
+        made = [t for t in tensors_in(output, objects=False) if has_numbers(t)]
+        if not made:
+            self._chooses = self._chooses or _is_choice(output, (args, kwargs))
+        else:
             read = list(tensors_in((args, kwargs), objects=False))
             name = function_name(func)
-            if name != "__get__" and _is_new(made[0], read, name):
-                self._record(name, read, made)
+            if name != "__get__" and is_new(made[0], read, name, kwargs):
+                self._record(name, read, made, _settings(args, kwargs))
             elif sources := self.positions_of(read):
                 self.remember(made, sources[0])  # the same numbers
         return output
 
-    def _record(self, name: str, read: list[torch.Tensor], made: list[torch.Tensor]) -> None:
+    def _note_view(self, args: tuple[Any, ...], output: Any) -> None:
+        with torch._C.DisableTorchFunction():
+            if (
+                not args
+                or not isinstance(output, torch.Tensor)
+                or permuted_instead(args[0], output.shape) is None
+            ):
+                return
+        view = RegroupingView(before=tuple(args[0].shape), after=tuple(output.shape), line=line_of_user())
+        self._regrouping.append(view)
+
+    def _record(
+        self,
+        name: str,
+        read: list[torch.Tensor],
+        made: list[torch.Tensor],
+        settings: tuple[tuple[str, Any], ...],
+    ) -> None:
         inputs = self.positions_of(read)
         parameters = tuple(dict.fromkeys(n for t in read if (n := self._parameters.get(id(t))) is not None))
         if not inputs and not parameters:
             return  # a constant: a mask, positions, a draw
-        operation = self._operation(name, inputs, parameters)
+        operation = self._operation(name, inputs, parameters, tuple(unwrapped(made[0]).shape), settings)
         self.remember(made, operation.position)
         self._follow(made[0], operation)
-        self._run.append((operation.position, operation.output.parts[-1]))
 
     def _follow(self, tensor: torch.Tensor, operation: _Operation | _Module) -> _Made:
         """Sum up a tensor now, and its gradient when that comes."""
-        made = _Made(weakref.ref(tensor), operation.output.add(_unwrapped(tensor)))
+        made = _Made(weakref.ref(tensor), operation.output.add(unwrapped(tensor)))
         operation.latest = made
-        if tensor.requires_grad and not _is_wrapped(tensor):
+        if tensor.requires_grad and not is_wrapped(tensor):
             tensor.register_hook(lambda g: self._on_gradient(operation.gradient, made, g))
         return made
 
-    def _operation(self, name: str, inputs: tuple[int, ...], parameters: tuple[str, ...]) -> _Operation:
+    def _operation(
+        self,
+        name: str,
+        inputs: tuple[int, ...],
+        parameters: tuple[str, ...],
+        shape: tuple[int, ...],
+        settings: tuple[tuple[str, Any], ...],
+    ) -> _Operation:
         place = self.names.get(self._stack[-1], "") if self._stack else "", name, line_of_user()
         nth = self._occurrences.get(place, 0)
         self._occurrences[place] = nth + 1
         key = OperationKey(*place, nth=min(nth, _OCCURRENCES - 1))
         if key not in self._operations:
-            self._operations[key] = _Operation(key, len(self._ordered), inputs, parameters)
+            self._operations[key] = _Operation(key, len(self._ordered), inputs, parameters, shape, settings)
             self._ordered.append(self._operations[key])
         return self._operations[key]
 
     def _on_gradient(self, gradients: _Sums, made: _Made, gradient: torch.Tensor) -> None:
-        if not self._goes_backward or gradient.is_sparse:
+        if not self._goes_backward or gradient is None or gradient.is_sparse:
             return
-        sums = gradients.add(gradient, scale=self.rows, flush_below=self._flush_below)
+        sums = gradients.add(gradient, scale=self.rows)
         for module, axis in made.modules:
             if module.gradient is not gradients:
                 module.gradient.parts.append(sums)
@@ -337,7 +404,7 @@ class _Tracer(Recorder):
             pass  # a module that raised inside it, whose error was caught
         tensor = first_float(output)
         followed = module in self.names and _is_followed(module)
-        if followed and tensor is not None and tensor.ndim and _has_numbers(tensor):
+        if followed and tensor is not None and tensor.ndim and has_numbers(tensor):
             with torch._C.DisableTorchFunction():
                 self._add_output(module, inputs, tensor)
 
@@ -357,7 +424,7 @@ class _Tracer(Recorder):
         nodes = (t.grad_fn for t in inputs if isinstance(t, torch.Tensor))
         entered = frozenset(n for n in nodes if n is not None)
         self.calls.append(_Call(module, made.sums, position, tensor.grad_fn, entered))
-        if tensor.grad_fn is not None and not _is_wrapped(tensor):
+        if tensor.grad_fn is not None and not is_wrapped(tensor):
             self.made.setdefault(tensor.grad_fn, module)
 
     # --- the autograd graph
@@ -370,9 +437,12 @@ class _Tracer(Recorder):
         finally:
             self._goes_backward = False
 
-    def note_output(self, outputs: Any) -> None:
-        """Remember which module made the model's output: the last that ran, when the output is its very own."""
-        tensor = main_tensor(outputs)
+    def note_output(self, evaluation: ForwardPass, batch: Batch) -> None:
+        """Remember what the outputs and the loss are, and which module made the outputs: the last that ran, when they are its very own."""
+        tensor, loss = main_tensor(evaluation.outputs), evaluation.loss
+        self._connected = None if loss is None else bool(loss.requires_grad)
+        self._outputs = 0 if tensor is None else tensor.numel() // self.rows
+        self._same_outputs &= tensor is not None and are_equal(tensor, batch)
         node: Any = None if tensor is None else tensor.grad_fn
         self._output_nodes = set()
         for _ in range(_OUTPUT_OPERATIONS):
@@ -398,11 +468,6 @@ class _Tracer(Recorder):
                     _add_squashing(layer, _SQUASHING[name], node._saved_result)
                 else:
                     layer.rectified = True
-
-    def origin_of(self, node: Any) -> str:
-        """The module in whose forward a node was made, or else the nearest whose output feeds it."""
-        module = _made_in(node, self) or self.nearest(node)
-        return "inputs" if module is None else self.names[module]
 
     def nearest(self, node: Any) -> nn.Module | None:
         """The module whose output feeds a node, nearest first."""
@@ -446,39 +511,18 @@ class _Tracer(Recorder):
 
     # --- what came of it
 
-    def _origin_forward(self) -> NonFinite | None:
-        """Where the first output of a module that is not finite in this run came from."""
-        if not self.calls:
-            return None
-        spoilt = _not_finite([call.sums for call in self.calls])
-        first = next((call for call, bad in zip(self.calls, spoilt, strict=True) if bad), None)
-        if first is None:
-            return None
-        where, origin = self.names[first.module], self._first_spoilt_before(first.position)
-        if origin is None or origin.module == where:
-            return NonFinite(where, type(first.module).__name__, "forward", self._modules[first.module].line)
-        return NonFinite(where, origin.name, "forward", origin.line)
-
-    def _first_spoilt_before(self, position: int | None) -> OperationKey | None:
-        """The first operation of this run that was not finite, of those that the operation at a position reads."""
-        if position is None or position == INPUT:
-            return None
-        spoilt = _not_finite([sums for _, sums in self._run])
-        bad = {p for (p, _), is_bad in zip(self._run, spoilt, strict=True) if is_bad}
-        behind, waiting = set[int](), [position]
-        while waiting:
-            at = waiting.pop()
-            if at in bad and at not in behind:
-                behind.add(at)
-                waiting += self._ordered[at].inputs
-        return self._ordered[min(behind)].key if behind else None
-
-    def trace(self, nonfinite: NonFinite | None, gradient_squares: dict[str, list[float]]) -> ModelTrace:
+    def trace(
+        self,
+        nonfinite: NonFinite | None,
+        gradient_squares: dict[str, list[float]],
+        weights: dict[str, Weight],
+    ) -> ModelTrace:
         return ModelTrace(
             operations={
                 o.key: Operation(
                     key=o.key, inputs=o.inputs, parameters=o.parameters,
                     output=o.output.stats(), gradient=o.gradient.stats() if o.gradient.parts else None,
+                    shape=o.shape, settings=o.settings,
                 )
                 for o in self._ordered
             },
@@ -487,7 +531,14 @@ class _Tracer(Recorder):
             output=self._output,
             nonfinite=nonfinite,
             gradient_squares=gradient_squares,
+            weights=weights,
+            input=self._input.stats() if self._input.parts else None,
             awake_rows={name: np.array(_numbers(awake), dtype=bool) for name, awake in self._awake.items()},
+            connected=self._connected,
+            outputs=self._outputs,
+            regrouping=tuple(self._regrouping),
+            chooses=self._chooses,
+            same_outputs=self._same_outputs,
         )  # fmt: skip
 
     def _module_output(self, seen: _Module) -> ModuleOutput:
@@ -511,52 +562,23 @@ class _Tracer(Recorder):
         )
 
 
-def _not_finite(sums: list[torch.Tensor]) -> list[bool]:
-    """Of the sums of several tensors: whether an entry was NaN or infinite."""
-    nans, infinities = SUMS.index("nans"), SUMS.index("infinities")
-    return (torch.stack([s.to(sums[0].device) for s in sums])[:, [nans, infinities]].sum(1) > 0).tolist()
-
-
-def line_of_user() -> SourceLine | None:
-    """The innermost line that is neither torch's nor ours; None where we call torch's modules ourselves."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.startswith((*_TORCH_OR_GENERATED, __file__)):
-        frame = frame.f_back
-    if frame is None or frame.f_code.co_filename.startswith(_OWN):
-        return None
-    return SourceLine(frame.f_code.co_filename, frame.f_lineno)
-
-
-def _has_numbers(tensor: torch.Tensor) -> bool:
-    """Whether it is a dense tensor of floating-point numbers, at least one."""
-    return tensor.is_floating_point() and is_dense(tensor) and not tensor.is_meta and tensor.numel() > 0
-
-
-def _is_new(made: torch.Tensor, read: Sequence[torch.Tensor], name: str) -> bool:
-    """Whether a function gave numbers of its own: neither a view nor a copy of what it read."""
-    if name == "clone":
+def _is_choice(output: Any, read: Any) -> bool:
+    """Whether a function made whole numbers or truth values of what has a gradient."""
+    if not any(not t.is_floating_point() for t in tensors_in(output, objects=False)):
         return False
-    if any(made is t for t in read):
-        return name.endswith("_")  # it wrote in place
-    if _is_wrapped(made):
-        return True
-    return not any(is_dense(t) and not _is_wrapped(t) and _is_alias_of(made, t) for t in read)
+    return any(t.requires_grad for t in tensors_in(read, objects=False))
 
 
-# Not by the address of the storage: a tensor whose parts are tensors has none.
-_is_alias_of: Any = torch._C._is_alias_of  # pyright: ignore[reportAttributeAccessIssue]
+def _settings(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """The arguments that are plain values."""
+    given = [(str(i), a) for i, a in enumerate(args)] + list(kwargs.items())
+    return tuple((key, tuple(a) if isinstance(a, list) else a) for key, a in given if _is_plain(a))
 
 
-def _is_wrapped(tensor: torch.Tensor) -> bool:
-    """Whether a transform of ``torch.func`` is at work on it: its values cannot be asked for."""
-    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _unwrapped(tensor: torch.Tensor) -> torch.Tensor:
-    """The plain tensor below the transforms of ``torch.func``, with the samples that vmap spread along its axes."""
-    while _is_wrapped(tensor):
-        tensor = torch._C._functorch.get_unwrapped(tensor)  # pyright: ignore[reportAttributeAccessIssue]
-    return tensor
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return isinstance(value, bool | int | float | str) and type(value).__module__ == "builtins"
 
 
 def _has_parameters(module: nn.Module) -> bool:
@@ -596,19 +618,6 @@ def unit_axis(module: nn.Module, out: torch.Tensor) -> int:
     )
 
 
-def graph_nodes(loss: torch.Tensor) -> Iterator[Any]:
-    """Every autograd node behind a loss, each once."""
-    seen: set[Any] = set()
-    stack = [loss.grad_fn]
-    while stack and len(seen) < _GRAPH_NODES:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        yield node
-        stack.extend(n for n, _ in node.next_functions)
-
-
 def _add_squashing(layer: _Module, kind: str, result: torch.Tensor) -> None:
     y = result.detach()
     slope = 1 - y * y if kind == "tanh" else 4 * y * (1 - y)
@@ -617,48 +626,13 @@ def _add_squashing(layer: _Module, kind: str, result: torch.Tensor) -> None:
     layer.squashed += y.numel()
 
 
-# --- a gradient that is not finite
-
-
-def _backward_origin(runner: Runner, batches: Sequence[Batch], *, seed: int) -> NonFinite | None:
-    """Run again with a hook on every autograd node: the origin takes finite gradients in and gives others out."""
-    for i, batch in enumerate(batches):
-        seed_everything(seed + i)
-        clear_gradients(runner)
-        tracer = _Tracer(runner, 0.0)
-        with tracer.recording(batch):
-            loss = runner.evaluate(batch).loss
-        if loss is None or not loss.requires_grad:
-            continue
-        origins: list[Any] = []
-        for node in list(graph_nodes(loss)):
-            node.register_hook(_origin_hook(node, origins))
-        loss.backward()
-        if origins:
-            node = origins[0]
-            return NonFinite(tracer.origin_of(node), type(node).__name__.removesuffix("0"), "backward")
-    return None
-
-
-def _origin_hook(node: Any, origins: list[Any]) -> Any:
-    def hook(grad_inputs: tuple[Any, ...], grad_outputs: tuple[Any, ...]) -> None:
-        if _all_finite(grad_outputs) and not _all_finite(grad_inputs):
-            origins.append(node)
-
-    return hook
-
-
-def _all_finite(tensors: tuple[Any, ...]) -> bool:
-    return all(t is None or t.is_sparse or bool(torch.isfinite(t).all()) for t in tensors)
-
-
 def _made_in(node: Any, tracer: _Tracer) -> nn.Module | None:
     """The module in whose forward a node was made: between the node of its output and those of its inputs."""
     for call in tracer.calls:
         if call.end is None:
             continue
         front, visited = [call.end], {call.end}
-        while front and len(visited) < _GRAPH_NODES:
+        while front and len(visited) < GRAPH_NODES:
             current = front.pop()
             if current is node:
                 return call.module
