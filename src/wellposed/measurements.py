@@ -34,6 +34,7 @@ from .objective.result import (
     LabelProfile,
     ObjectiveProfile,
     PaddingReader,
+    SharedNoise,
     TargetProfile,
     TrainableProfile,
     UnusedSlice,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from .objective import torch_masked_entries as masked_entries
     from .objective import torch_padding as padding
     from .objective import torch_positions as positions
+    from .objective import torch_shared_noise as shared_noises
     from .objective import torch_targets
     from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
@@ -82,6 +84,7 @@ else:
     masked_entries = lazy("wellposed.objective.torch_masked_entries")
     padding = lazy("wellposed.objective.torch_padding")
     positions = lazy("wellposed.objective.torch_positions")
+    shared_noises = lazy("wellposed.objective.torch_shared_noise")
     torch_targets = lazy("wellposed.objective.torch_targets")
     torch_batches = lazy("wellposed.runtime.torch.batches")
     trace = lazy("wellposed.runtime.torch.trace")
@@ -664,6 +667,7 @@ def wiring(
     inverted: PaddingReader | None = answer(
         lambda: inverted_masks.inverted_mask(runner, batch, seed=seed), None
     )
+    noise: SharedNoise | None = answer(lambda: shared_noises.shared_noise(runner, batch, seed=seed), None)
     choosing: tuple[str, ...] = ()
     if first.trace.chooses:
         choosing = answer(lambda: jumps.choosing_parameters(runner, batch, seed=seed), ())
@@ -681,7 +685,7 @@ def wiring(
         ignored=tuple(name for name in ignored if name not in entries),
         ignored_entries=tuple(name for name in ignored if name in entries),
         constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future, order_effect=order, attends=attends,
-        padding_effect=padded, inverted_mask=inverted, choosing=choosing, **modes,
+        padding_effect=padded, inverted_mask=inverted, choosing=choosing, shared_noise=noise, **modes,
     )  # fmt: skip
 
 
