@@ -227,7 +227,7 @@ class ModelTrace:
     regrouping: tuple[RegroupingView, ...] = ()
     """In the order in which they ran, in the first batch."""
     chooses: bool = False
-    """Whether whole numbers or truth values were made of what has a gradient, as by an argmin: choices through which none passes."""
+    """Whether whole numbers or truth values were made of what the model made, as by an argmin: choices through which no gradient passes."""
     same_outputs: bool = False
     """Whether all samples of a batch got the same outputs, in every batch, though the inputs differ."""
     weights: dict[str, Weight] = field(default_factory=dict)

@@ -321,7 +321,7 @@ class _Tracer(Recorder):
             self._note_view(args, output)
         made = [t for t in tensors_in(output, objects=False) if has_numbers(t)]
         if not made:
-            self._chooses = self._chooses or _is_choice(output, (args, kwargs))
+            self._chooses = self._chooses or self._is_choice(output, (args, kwargs))
         else:
             read = list(tensors_in((args, kwargs), objects=False))
             name = function_name(func)
@@ -341,6 +341,13 @@ class _Tracer(Recorder):
                 return
         view = RegroupingView(before=tuple(args[0].shape), after=tuple(output.shape), line=line_of_user())
         self._regrouping.append(view)
+
+    def _is_choice(self, output: Any, read: Any) -> bool:
+        """Whether a function made whole numbers or truth values of what the model has made."""
+        if not any(not t.is_floating_point() for t in tensors_in(output, objects=False)):
+            return False
+        numbers = [t for t in tensors_in(read, objects=False) if t.is_floating_point()]
+        return any(position != INPUT for position in self.positions_of(numbers))
 
     def _record(
         self,
@@ -560,13 +567,6 @@ class _Tracer(Recorder):
             rectified=seen.rectified,
             normalised_over=seen.normalised_over,
         )
-
-
-def _is_choice(output: Any, read: Any) -> bool:
-    """Whether a function made whole numbers or truth values of what has a gradient."""
-    if not any(not t.is_floating_point() for t in tensors_in(output, objects=False)):
-        return False
-    return any(t.requires_grad for t in tensors_in(read, objects=False))
 
 
 def _settings(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
