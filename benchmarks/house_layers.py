@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 LAYERS = {
     1: {
+        "activations.py",
         "arguments.py",
         "choices.py",
         "errors.py",

@@ -264,7 +264,21 @@ _REMEDIES: tuple[tuple[frozenset[str], Propose], ...] = (
     (frozenset({"WP101", "WP102"}), _normalise_inputs),
     (frozenset({"WP505"}), _normalise_targets),
     (
-        frozenset({"WP201", "WP202", "WP203", "WP204", "WP205", "WP206", "WP207", "WP301", "WP302", "WP502"}),
+        frozenset(
+            {
+                "WP201",
+                "WP202",
+                "WP203",
+                "WP204",
+                "WP205",
+                "WP206",
+                "WP207",
+                "WP301",
+                "WP302",
+                "WP303",
+                "WP502",
+            }
+        ),
         _redraw_weights,
     ),
 )

@@ -47,7 +47,7 @@ LEAN = Plan(
     cost=30,
 )  # fmt: skip
 QUICK = Plan(
-    name="quick", steps=3, traced=1, held_out=1, dropout_draws=3, settling_passes=1, settling_batches=2, searched=0,
+    name="quick", steps=3, traced=1, held_out=1, dropout_draws=3, settling_passes=1, settling_batches=1, searched=0,
     cost=20,
 )  # fmt: skip
 

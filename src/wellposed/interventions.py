@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,9 +13,21 @@ from .inputs.result import InputEffect, InputProfile
 from .lazy import lazy
 from .limits import Limits
 from .objective.result import ObjectiveProfile, Targets
+from .rules import RULES
+from .rules.table import apply
 from .rules.updates import diverged
-from .signals._measure import STEPS
-from .signals.result import Intervention, RegroupedAxes, TrainingChange, TrainingOutcome, TrainingProfile
+from .runtime.model_trace import RegroupingView
+from .signals._measure import STEPS, signal_profile
+from .signals.result import (
+    Intervention,
+    RegroupedAxes,
+    SignalProfile,
+    TrainingChange,
+    TrainingOutcome,
+    TrainingProfile,
+    WeightProfile,
+    WeightVariance,
+)
 
 if TYPE_CHECKING:
     from .runtime.torch import changed_problem as transforms
@@ -153,7 +165,7 @@ def of_scales(
 def of_axes(
     short: ShortTraining,
     training: TrainingProfile,
-    views: Sequence[regrouped.RegroupingView],
+    views: Sequence[RegroupingView],
     progress: Callable[[str], None],
 ) -> RegroupedAxes | None:
     """The steps with axes exchanged wherever a view regroups numbers, beside those with the views as they are."""
@@ -220,6 +232,62 @@ def of_the_optimizer(
     if _decays(training, limits):
         outcome = short.outcome(change=training_runs.without_decay)
         yield Intervention(change=TrainingChange.NO_WEIGHT_DECAY, outcome=outcome)
+
+
+SYMPTOMS = tuple(
+    rule for rule in RULES if rule.code in ("WP201", "WP202", "WP203", "WP205", "WP206", "WP207")
+)
+"""Rules on the signal and the updates whose findings weights of a wrong size can cause."""
+
+
+def symptoms(signal: SignalProfile, training: TrainingProfile, limits: Limits) -> tuple[str, ...]:
+    found = apply(SYMPTOMS, {SignalProfile: signal, TrainingProfile: training}, limits).findings
+    return tuple(dict.fromkeys(f.code for f in found))
+
+
+def with_needed_variance(
+    short: ShortTraining,
+    profile: WeightProfile,
+    training: TrainingProfile,
+    limits: Limits,
+    *,
+    traced: int,
+) -> WeightProfile:
+    """Draw the weights whose variance is off with the one that they need: which symptoms are left?"""
+    off = {v.name: v.needs for v in profile.layers if _is_off(v, limits)}
+    if not off or not profile.symptoms:
+        return profile
+
+    def run() -> WeightProfile:
+        first, again = training_runs.redrawn_training(
+            short.runner, short.batches, short.held_out, variances=off, steps=short.steps, seed=short.seed,
+            change=short.at_base_rate, traced=traced,
+        )  # fmt: skip
+        if first.nonfinite is not None:
+            return profile
+        blown = (
+            again.later is None
+        )  # at this rate: what the weights do is seen before the steps, the updates are not
+        there = signal_profile(
+            first,
+            later=again.later or first,
+            steps=short.steps,
+            batches=short.batches,
+        )
+        learned = None if blown else _learned(again.outcome, training.constant_loss)
+        trained = training if blown else replace(training, updates=again.updates, outcome=again.outcome)
+        left = symptoms(replace(there, learned=learned), trained, limits)
+        return replace(profile, redrawn=tuple(off), left=left)
+
+    return answer(run, profile)
+
+
+def _is_off(layer: WeightVariance, limits: Limits) -> bool:
+    return not 1 / limits.variance_ratio <= layer.has / layer.needs <= limits.variance_ratio
+
+
+def _learned(outcome: TrainingOutcome, constant: float | None) -> float | None:
+    return 1 - outcome.end / constant if constant else None
 
 
 def _until_it_learns(

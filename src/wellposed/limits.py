@@ -181,6 +181,11 @@ class Limits:
     label_resolution: float = _limit(
         0.25, unit="correlation", source="a test that only sees more than this is not worth a verdict"
     )
+    variance_ratio: float = _limit(
+        2.0,
+        unit="ratio of variances",
+        source="the usual rules for one layer, 1/n, 2/(n + m) and 2/n, lie within 2 of each other; PyTorch's default is 6 times below what ReLU needs",
+    )
     vanished: float = _limit(
         1e-4,
         unit="share of the input's std",
@@ -296,6 +301,11 @@ class Limits:
         1e-3,
         unit="change over std",
         source="causal models show exactly 0; a mask that is wrong by one position changes outputs by more than their std",
+    )
+    order_effect: float = _limit(
+        1e-4,
+        unit="share of the change by other inputs",
+        source="without positions rounding, below 1e-5; positions of a hundredth of the tokens' size, and two causal layers without any, above 5e-3",
     )
     axes_gain: float = _limit(
         0.05,

@@ -24,6 +24,8 @@ from .interventions import (
     of_axes,
     of_scales,
     of_the_optimizer,
+    symptoms,
+    with_needed_variance,
 )
 from .lazy import lazy
 from .limits import Limits
@@ -42,7 +44,15 @@ from .report import Unmeasured
 from .rules import RESULTS
 from .rules.updates import diverged
 from .signals._measure import STEPS, signal_profile
-from .signals.result import Intervention, PrecisionProfile, RegroupedAxes, SignalProfile, TrainingProfile
+from .signals.result import (
+    Intervention,
+    PrecisionProfile,
+    RegroupedAxes,
+    SignalProfile,
+    TrainingProfile,
+    WeightProfile,
+)
+from .signals.variances import weight_variances
 
 if TYPE_CHECKING:
     from .objective import torch_batch_leak as batch_leaks
@@ -52,6 +62,7 @@ if TYPE_CHECKING:
     from .objective import torch_loss_probes as loss_probes
     from .objective import torch_masked_entries as masked_entries
     from .objective import torch_padding as padding
+    from .objective import torch_positions as positions
     from .objective import torch_targets
     from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
@@ -68,6 +79,7 @@ else:
     loss_probes = lazy("wellposed.objective.torch_loss_probes")
     masked_entries = lazy("wellposed.objective.torch_masked_entries")
     padding = lazy("wellposed.objective.torch_padding")
+    positions = lazy("wellposed.objective.torch_positions")
     torch_targets = lazy("wellposed.objective.torch_targets")
     torch_batches = lazy("wellposed.runtime.torch.batches")
     trace = lazy("wellposed.runtime.torch.trace")
@@ -578,7 +590,7 @@ def _held_out_constant(
     if batch.rows > most_rows:
         batch = torch_batches.some_rows(batch, most_rows, seed=seed)
     constant = answer(lambda: loss_probes.constant_loss(runner, batch, seed=seed), constant)
-    if held_out is None or constant is None:
+    if held_out is None or constant is None or all(part.rows == batch.rows for part in batches):
         return constant
     return constant / _loss_of_joined(context, batch, batches)
 
@@ -640,12 +652,16 @@ def wiring(
         lambda: batch_leaks.batch_leak(runner, batch, rows_first=rows_first, seed=seed),
         (None, "the model refuses a batch with one sample replaced"),
     )
-    future = answer(lambda: connections.future_leak(runner, batch, seed=seed), None)
+    future = answer(lambda: positions.future_leak(runner, batch, seed=seed), None)
+    order = answer(lambda: positions.order_effect(runner, batch, seed=seed), None)
+    attends = order is not None and positions.attends(runner, batch, seed=seed)
     padded = answer(lambda: padding.padding_effect(runner, batch, seed=seed), None)
     inverted: PaddingReader | None = answer(
         lambda: inverted_masks.inverted_mask(runner, batch, seed=seed), None
     )
-    choosing: tuple[str, ...] = answer(lambda: jumps.choosing_parameters(runner, batch, seed=seed), ())
+    choosing: tuple[str, ...] = ()
+    if first.trace.chooses:
+        choosing = answer(lambda: jumps.choosing_parameters(runner, batch, seed=seed), ())
     ignored = [name for name in base.trained.ignored if name in base.ignored_at_start]
     entries = connections.entries_of_an_argument(runner, batch)
     runner.train_mode()
@@ -659,7 +675,7 @@ def wiring(
         leak=leak, leak_reason=leak_reason,
         ignored=tuple(name for name in ignored if name not in entries),
         ignored_entries=tuple(name for name in ignored if name in entries),
-        constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future,
+        constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future, order_effect=order, attends=attends,
         padding_effect=padded, inverted_mask=inverted, choosing=choosing, **modes,
     )  # fmt: skip
 
@@ -674,7 +690,8 @@ class Interventions:
     tried: tuple[Intervention, ...]
     effects: Mapping[str, InputEffect]
     """By the input that was standardised."""
-    views_followed: bool = False
+    views: int = 0
+    """Those that regroup numbers."""
     axes: RegroupedAxes | None = None
     """None where no view regroups numbers."""
     postponed: bool = False
@@ -686,15 +703,23 @@ def interventions(
     training: TrainingProfile,
     probed: ObjectiveProfile,
     base: BaseTraining,
+    first: FirstPass,
     inputs: InputProfile | None,
 ) -> Interventions:
-    views: Sequence[regrouped.RegroupingView] | None = answer(
-        lambda: regrouped.regrouping_views(context.runner, context.batches[0], seed=context.seed), None
-    )
+    views = first.trace.regrouping
     if base.plan is not FULL:
         suspects = bool(views) or has_suspects(training, probed, inputs, context.limits)
-        return Interventions(tried=(), effects={}, postponed=suspects, views_followed=views is not None)
-    short = ShortTraining(
+        return Interventions(tried=(), effects={}, views=len(views), postponed=suspects)
+    short = _short_training(context, base)
+    scales = tuple(of_scales(short, probed, inputs, context.progress))
+    effects = {} if inputs is None else input_effects(short, training, inputs, scales)
+    others = of_the_optimizer(short, training, context.limits, context.progress)
+    axes = of_axes(short, training, views, context.progress)
+    return Interventions(tried=(*scales, *others), effects=effects, views=len(views), axes=axes)
+
+
+def _short_training(context: Context, base: BaseTraining) -> ShortTraining:
+    return ShortTraining(
         runner=context.runner,
         batches=context.trained_on,
         held_out=context.held_out[: base.plan.held_out],
@@ -702,22 +727,28 @@ def interventions(
         seed=context.seed,
         steps=base.plan.steps,
     )
-    scales = tuple(of_scales(short, probed, inputs, context.progress))
-    effects = {} if inputs is None else input_effects(short, training, inputs, scales)
-    others = of_the_optimizer(short, training, context.limits, context.progress)
-    axes = of_axes(short, training, views or (), context.progress)
-    return Interventions(
-        tried=(*scales, *others), effects=effects, views_followed=views is not None, axes=axes
-    )
 
 
 def training_compared(context: Context, before: TrainingProfile, others: Interventions) -> TrainingProfile:
-    return replace(before, what_if=others.tried, views_followed=others.views_followed, regrouped=others.axes)
+    return replace(before, what_if=others.tried, views=others.views, regrouped=others.axes)
 
 
 def inputs_compared(context: Context, before: InputProfile, others: Interventions) -> InputProfile:
     first, *rest = (replace(part, effect=others.effects.get(part.part)) for part in before.each)
     return replace(first, others=tuple(rest))
+
+
+def weights(
+    context: Context, first: FirstPass, base: BaseTraining, signal: SignalProfile, training: TrainingProfile
+) -> WeightProfile:
+    """The variances of the weights; where symptoms could come from them, with those that they need tried out."""
+    found = symptoms(signal, training, context.limits)
+    profile = WeightProfile(layers=weight_variances(first.trace), symptoms=found)
+    if base.plan is not FULL:
+        return profile
+    return with_needed_variance(
+        _short_training(context, base), profile, training, context.limits, traced=base.plan.traced
+    )
 
 
 # --- labels and custom backward passes
@@ -803,9 +834,10 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     _line(ObjectiveProfile, (ObjectiveProfile, BaseTraining), objective_after_training),
     _line(SignalProfile, (SignalProfile, FirstPass, BaseTraining, TrainingProfile), signals_after_training),
     _line(WiringProfile, (FirstPass, BaseTraining, TrainingProfile), wiring),
-    _line(Interventions, (TrainingProfile, ObjectiveProfile, BaseTraining), interventions, uses=(InputProfile,)),
+    _line(Interventions, (TrainingProfile, ObjectiveProfile, BaseTraining, FirstPass), interventions, uses=(InputProfile,)),
     _line(TrainingProfile, (TrainingProfile, Interventions), training_compared),
     _line(InputProfile, (InputProfile, Interventions), inputs_compared),
+    _line(WeightProfile, (FirstPass, BaseTraining, SignalProfile, TrainingProfile), weights),
     _line(LabelProfile, (ObjectiveProfile,), labels, uses=(InputProfile, TrainingProfile)),
     _line(CustomBackwards, (UsableLoss,), custom_backwards),
     _line(PrecisionProfile, (FirstPass,), precision, uses=(UsableLoss,)),

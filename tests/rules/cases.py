@@ -44,7 +44,7 @@ from .problems import (
     with_middle,
 )
 
-CONSEQUENCES = {"WP002", "WP206", "WP207"}
+CONSEQUENCES = {"WP002", "WP201", "WP202", "WP205", "WP206", "WP207"}
 """Rules that name a symptom: in their sick case a cause stands before them."""
 
 Builder = Callable[[], Problem]
@@ -189,23 +189,23 @@ def normalised_by_batch(*, of: int) -> Problem:
 
 
 class NextToken(nn.Module):
-    """Mean of the tokens so far, or of all of them."""
+    """Looks at the tokens so far, or at all of them; with or without positions."""
 
-    def __init__(self, *, causal: bool) -> None:
+    def __init__(self, *, causal: bool, placed: bool) -> None:
         super().__init__()
         self.embed, self.hidden, self.head = nn.Embedding(8, 32), nn.Linear(32, 32), nn.Linear(32, 8)
+        self.look = nn.Linear(32, 96)
+        self.place = nn.Parameter(0.5 * torch.randn(12, 32)) if placed else None
         self.causal = causal
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.embed(tokens)
-        length = tokens.shape[1]
-        weights = torch.ones(length, length)
-        weights = weights.tril() if self.causal else weights
-        x = x + (weights / weights.sum(1, keepdim=True)) @ x
+        x = self.embed(tokens) if self.place is None else self.embed(tokens) + self.place
+        q, k, v = self.look(x).chunk(3, -1)
+        x = x + F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         return self.head(torch.relu(self.hidden(x)))
 
 
-def next_token(*, causal: bool) -> Problem:
+def next_token(*, causal: bool, placed: bool = True) -> Problem:
     draw = torch.Generator().manual_seed(0)
     start, step = (torch.randint(8, (96, 1), generator=draw) for _ in range(2))
     text = (start + step.clamp(min=1) * torch.arange(13)) % 8
@@ -213,7 +213,9 @@ def next_token(*, causal: bool) -> Problem:
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
-    return problem(lambda: NextToken(causal=causal), loss, (text[:, :-1], text[:, 1:]), optimizer=adam())
+    return problem(
+        lambda: NextToken(causal=causal, placed=placed), loss, (text[:, :-1], text[:, 1:]), optimizer=adam()
+    )
 
 
 class MeanOfTokens(nn.Module):
@@ -393,6 +395,7 @@ SICK: dict[str, Builder] = {
     "WP213": lambda: in_bfloat16(rate=1e-7),
     "WP301": lambda: problem(mlp(draw=constant(0.05))),
     "WP302": lambda: problem(mlp(draw=normal(2.0)), optimizer=sgd(1e-3)),
+    "WP303": lambda: problem(deep_tanh(draw=normal(0.02))),
     "WP401": lambda: problem(applying(lambda x: Cubed.apply(x, 0.5))),
     "WP402": lambda: problem(applying(lambda x: Rounded.apply(4 * x))),
     "WP403": lambda: problem(applying(needing_its_layer)),
@@ -424,6 +427,7 @@ SICK: dict[str, Builder] = {
     "WP612": lambda: padded(masked=False),
     "WP613": lambda: padded_behind(inverted=True),
     "WP614": lambda: channels_last(viewed=True),
+    "WP615": lambda: next_token(causal=True, placed=False),
 }
 
 
@@ -519,6 +523,7 @@ HEALTHY: dict[str, Builder] = {
     "WP213": lambda: in_bfloat16(rate=1e-2),
     "WP301": zero_head,
     "WP302": narrow_rectified,
+    "WP303": orthogonal_tanh,
     "WP401": custom_backward,
     "WP402": custom_backward,
     "WP403": custom_backward,
@@ -546,4 +551,5 @@ HEALTHY: dict[str, Builder] = {
     "WP612": lambda: padded(masked=True),
     "WP613": lambda: padded_behind(inverted=False),
     "WP614": lambda: channels_last(viewed=False),
+    "WP615": lambda: next_token(causal=True),
 }

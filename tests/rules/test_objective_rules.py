@@ -647,3 +647,8 @@ def test_a_squashing_inside_the_loss_is_found(loss: Any) -> None:
 )
 def test_one_squashing_or_another_is_no_second_one(loss: Any) -> None:
     assert "WP501" not in wp.check(problem(loss=loss)).codes
+
+
+def test_a_loss_without_end_is_told_of_its_output() -> None:
+    (found,) = judged(rules.loss_sign, endless=("outputs[1]", "outputs[0]"), reason="of 2 outputs together")
+    assert (found.where, found.measured) == ("outputs[1]", 2.0)

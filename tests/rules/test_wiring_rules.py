@@ -150,6 +150,13 @@ def test_a_gap_that_was_not_measured_gives_its_reason() -> None:
     assert judged(connections.train_eval_gap, gap_reason="it diverged") == [NoVerdict(reason="it diverged")]
 
 
+@pytest.mark.parametrize(("attends", "severity"), [(True, None), (False, Severity.NOTE)])
+def test_a_mean_of_what_came_before_is_a_note(attends: bool, severity: Severity | None) -> None:
+    (fault,) = judged(connections.ignored_order, order_effect=1e-6, attends=attends)
+    assert fault.severity is severity
+    assert judged(connections.ignored_order, order_effect=1e-2, attends=attends) == []
+
+
 def test_parameters_that_choose_are_a_warning() -> None:
     (fault,) = judged(connections.disconnected_parameter, choosing=("encoder.weight", "encoder.bias"))
     assert (fault.where, fault.severity) == ("encoder.weight", Severity.WARNING)

@@ -154,6 +154,8 @@ class ObjectiveProfile:
     """The same of each other output that the loss compares with a tensor of the targets; `output_at` names it, as ``outputs[1]``."""
     unexamined: tuple[str, ...] = ()
     """Other outputs whose part of the loss depends on targets and could not be probed by itself."""
+    endless: tuple[str, ...] = ()
+    """Outputs, among several for the same targets, by which the loss falls without end though every sample is given the same."""
     directions: DirectionFloors | None = None
     """None where the loss reads outputs of several lengths."""
     unread: tuple[UnreadTarget, ...] | None = None
@@ -239,6 +241,10 @@ class WiringProfile:
     """The same of entries of a dict that the model takes whole: row numbers and names may stand there for nobody."""
     future_leak: float | None = None
     """Largest change of outputs, over their std, when later inputs are replaced, where the targets are the inputs one step on; None elsewhere."""
+    order_effect: float | None = None
+    """Change of later outputs when earlier inputs change places, over that when others stand there; None as of `future_leak`."""
+    attends: bool = False
+    """Whether the model weighs positions by products of what stands there; not asked where `order_effect` is None."""
     padding_effect: float | None = None
     """Rms change of the outputs, over their std, when shorter sequences lose padding; None where no input says what is padding."""
     unused_slices: tuple[UnusedSlice, ...] = ()

@@ -19,13 +19,11 @@ from ..runtime.torch.session import (
     clear_gradients,
     losses_of,
     mean_loss,
-    outputs_without_gradients,
     seed_everything,
 )
 from .result import Unreached, UnusedSlice
 
 _ROUNDINGS = 100  # of the loss: what is cancelled later leaves its own rounding behind
-_MOSTLY = 0.9  # of the targets: ends of texts and unknown words may differ
 _PRODUCTS = ("linear", "addmm", "matmul", "mm", "conv1d", "conv2d", "conv3d")
 _LEAST_ROWS = 4
 _STANDING_STILL = 1e-3  # such a momentum needs thousands of steps to come near the statistics of the data
@@ -158,12 +156,12 @@ def train_eval_gap(runner: Runner, batches: Sequence[Batch], *, passes: int, see
     It resets those statistics: use inside `restore.preserved`.
     """
     clear_gradients(runner)
-    same = _loss_in_both_modes(runner, batches[0], seed=seed)
-    if same is not None:
-        return {"train_loss": same, "eval_loss": same, "gap_error": 0.0}
     tracked = [
         m for m in runner.modules if isinstance(m, BATCH_NORMS) and m.track_running_stats and m.training
     ]
+    same = None if tracked else _loss_in_both_modes(runner, batches[0], seed=seed)
+    if same is not None:
+        return {"train_loss": same, "eval_loss": same, "gap_error": 0.0}
     still = _standing_still(runner, tracked, batches[0], seed=seed)
     for module in tracked:
         if module not in still:
@@ -212,75 +210,6 @@ def _loss_in_both_modes(runner: Runner, batch: Batch, *, seed: int) -> float | N
     if train is None or evaluated is None or trained != loss or not torch.equal(train, evaluated):
         return None
     return loss
-
-
-def future_leak(runner: Runner, batch: Batch, *, seed: int) -> float | None:
-    """Largest change of outputs, over their std, when the inputs of later positions are replaced, in eval mode.
-
-    None unless the targets are the inputs one position on: only then may no output see what comes after it.
-    """
-    shifted = _shifted_input(batch)
-    if shifted is None:
-        return None
-    index, axis = shifted
-    tensors = list(batch.tensors)
-    x = tensors[index].movedim(axis, 1)
-    middle = x.shape[1] // 2
-    others = torch.cat([x[:, :middle], x.roll(1, 0)[:, middle:]], 1)
-    if torch.equal(others[:, middle], x[:, middle]):
-        return None
-    tensors[index] = others.movedim(1, axis)
-    runner.train_mode(False)
-    plain, again, changed = (
-        outputs_without_gradients(runner, b, seed=seed) for b in (batch, batch, batch.with_inputs(*tensors))
-    )
-    runner.train_mode()
-    if plain is None or again is None or changed is None or not torch.equal(plain, again):
-        return None
-    by_position = [_by_position(o, x.shape[:2], axis) for o in (plain, changed)]
-    if by_position[0] is None or by_position[1] is None:
-        return None
-    counted = _counted(batch.targets.reshape(tensors[index].shape).movedim(axis, 1))[:, :middle]
-    before, after = (o[:, :middle][counted].double() for o in by_position if o is not None)
-    return float((after - before).abs().max()) / (float(before.std()) + 1e-12) if before.numel() > 1 else None
-
-
-def _shifted_input(batch: Batch) -> tuple[int, int] | None:
-    """The position of the input whose next entries the targets are, and the axis along which they are."""
-    y = batch.targets
-    if not isinstance(y, torch.Tensor) or batch.rows < 2:
-        return None
-    for index, x in enumerate(batch.tensors):
-        if x.ndim < 2 or x.numel() != y.numel() or x.dtype != y.dtype:
-            continue
-        for axis in (1, 0):
-            inputs, targets = (t.reshape(x.shape).movedim(axis, 1) for t in (x, y))
-            counted = _counted(targets)[:, :-1]
-            if inputs.shape[1] < 4 or int(counted.sum()) < 8:
-                continue
-            next_one = (inputs[:, 1:] == targets[:, :-1])[counted].double().mean()
-            same_one = (inputs[:, :-1] == targets[:, :-1])[counted].double().mean()
-            if next_one > _MOSTLY and same_one < _MOSTLY:
-                return index, axis
-    return None
-
-
-def _counted(targets: torch.Tensor) -> torch.Tensor:
-    """Which targets the loss does not leave out, as it does negative codes."""
-    return torch.ones_like(targets, dtype=torch.bool) if targets.is_floating_point() else targets >= 0
-
-
-def _by_position(outputs: torch.Tensor, shape: torch.Size, axis: int) -> torch.Tensor | None:
-    """Outputs with the samples first and the positions second; None where their shape does not tell which these are."""
-    samples, positions = shape
-    if outputs.ndim >= 2 and outputs.movedim(axis, 1).shape[:2] == shape:
-        return outputs.movedim(axis, 1)
-    if outputs.ndim == 3 and axis == 1 and (outputs.shape[0], outputs.shape[2]) == shape:
-        return outputs.movedim(2, 1)
-    if outputs.ndim == 2 and len(outputs) == samples * positions:
-        split = outputs.reshape(*((samples, positions) if axis == 1 else (positions, samples)), -1)
-        return split.movedim(axis, 1)
-    return None
 
 
 def unused_slices(

@@ -25,6 +25,7 @@ from .torch_components import (
 )
 from .torch_descent import finite_value, floor_of, value_of
 from .torch_directions import direction_floors
+from .torch_endless import endless_outputs
 from .torch_outputs import FreeOutputs, Loss, free_outputs, is_real, parts_of, ramp, range_of
 from .torch_squashed_twice import squashed_twice
 from .torch_summed_terms import summed_term
@@ -69,9 +70,11 @@ def profile_objective(runner: Runner, batch: Batch, *, seed: int) -> ObjectivePr
     else:
         more = tuple(_broadcasting(seen, i, j, initial=initial) for i, j in pairs)
         profile = replace(profile, components=profile.components + more)
+    asked = (free.reason is not None or len(free.parts) == 1) and not goes_up(runner)
+    endless = endless_outputs(seen) if asked else ()
     return replace(
         profile, subtracted=subtracted_terms(runner, seen), summed=summed_term(runner, seen),
-        directions=direction_floors(seen),
+        directions=direction_floors(seen), endless=endless,
     )  # fmt: skip
 
 

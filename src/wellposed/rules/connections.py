@@ -1,4 +1,4 @@
-"""WP601 to WP606, WP610 to WP613: is every parameter reached, held and used, and does nothing mix that should not?"""
+"""WP601 to WP606, WP610 to WP613, WP615: is every parameter reached, held and used, and does nothing mix that should not?"""
 
 from __future__ import annotations
 
@@ -199,6 +199,28 @@ def future_leak(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
             why="the answer stands among what the model sees: the loss falls to nearly nothing, and nothing is learned that helps to predict",
             fix="mask what comes after each position (is_causal=True, or a mask from tril with diagonal=0); no bidirectional layer, no norm or mean over the positions",
             confidence="confirmed",
+        )
+
+
+def ignored_order(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.order_effect is None:
+        yield NoVerdict(
+            reason="the targets are not the inputs one position on, or earlier inputs hardly matter",
+            outcome="not applicable",
+        )
+    elif profile.order_effect <= limits.order_effect:
+        yield Defect(
+            where="model",
+            summary=f"the targets are the inputs one position on, and earlier inputs can change places: later outputs change by {profile.order_effect:.2g} of what other inputs there do (limit {limits.order_effect:g})",
+            quantity="change of later outputs by the order of earlier inputs, over that by what they are",
+            measured=profile.order_effect,
+            limit=limits.order_effect,
+            why="what comes before is a bag to the model: it cannot tell 'a b' from 'b a' beyond the last position",
+            fix="add positions: an embedding of arange(length), sinusoids or rotary ones; look whether those that are there are used",
+            confidence="confirmed",
+            severity=None
+            if profile.attends
+            else Severity.NOTE,  # a mean of what came before is one by choice
         )
 
 

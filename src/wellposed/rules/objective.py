@@ -271,6 +271,18 @@ def constant_output(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judge
 @of_every_output
 def loss_sign(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judgement]:
     right, wrong = profile.at_targets, profile.away
+    if profile.endless:
+        yield Defect(
+            where=profile.endless[0],
+            summary="the loss falls without end as this output goes one way, the same for every sample: what the targets are does not hold it",
+            quantity="outputs by which the loss has no floor",
+            measured=float(len(profile.endless)),
+            limit=0.0,
+            why="a likelihood of targets that differ is largest at some mean and some spread; here a sign or an exponent is turned round",
+            fix="check the signs: 0.5 * log_var + 0.5 * (y - mean)**2 * exp(-log_var), and the loss is minus the log-likelihood",
+            confidence="confirmed",
+        )
+        return
     if right is None or wrong is None or not math.isfinite(right + wrong):
         yield NoVerdict(
             reason=profile.reason or "outputs that agree with the targets cannot be made up for this loss",

@@ -1,4 +1,4 @@
-"""WP2xx and WP301: does the signal reach every layer, and does every layer move?"""
+"""WP2xx, WP301 and WP303: does the signal reach every layer, and does every layer move?"""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..signals.result import (
     ParameterUpdate,
     SignalProfile,
     TrainingProfile,
+    WeightProfile,
 )
 from .table import NO_OPTIMIZER, Defect, Judgement, NoVerdict
 
@@ -291,6 +292,31 @@ def symmetric_weights(profile: TrainingProfile, limits: Limits) -> Iterator[Judg
             command="fix",
             confidence="confirmed",
         )
+
+
+def weight_variance(profile: WeightProfile, limits: Limits) -> Iterator[Judgement]:
+    if not profile.layers:
+        yield NoVerdict(reason="no layer that an activation reads", outcome="not applicable")
+        return
+    drawn = [v for v in profile.layers if v.name in profile.redrawn]
+    if not profile.cured or not drawn:
+        return
+    worst = max(drawn, key=lambda v: abs(math.log(v.has / v.needs)))
+    others = f"; {len(drawn)} layers alike" if len(drawn) > 1 else ""
+    around = f" around a mean of {worst.mean:.2g}" if abs(worst.mean) > 0.5 * math.sqrt(worst.has) else ""
+    many = len(profile.cured) > 1
+    yield Defect(
+        where=worst.name,
+        summary=f"drawn with std {math.sqrt(worst.has):.2g}{around}: variance {worst.has:.2g}, before {worst.activation} it needs {worst.needs:.2g}{others}",
+        quantity="mean square of the weights over gain squared / fan-in",
+        measured=worst.has / worst.needs,
+        limit=limits.variance_ratio,
+        why=f"it is what {' and '.join(profile.cured)} {'come' if many else 'comes'} from: drawn with the variance needed, {'they are' if many else 'it is'} gone",
+        fix=f"draw these weights with std {math.sqrt(worst.needs):.2g}, the gain of the activation over the root of the fan-in of {worst.fan_in}; {_REDRAW}",
+        command="fix",
+        confidence="confirmed",
+        severity=None if set(profile.cured) - {"WP207"} else Severity.WARNING,
+    )
 
 
 def vanishing_updates(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:

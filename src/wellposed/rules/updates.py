@@ -49,8 +49,10 @@ def target_scale(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement
 def scrambled_axes(profile: TrainingProfile, limits: Limits) -> Iterator[Judgement]:
     axes = profile.regrouped
     if axes is None:
-        if not profile.views_followed:
-            yield NoVerdict(reason="the views of the model were not looked at")
+        if profile.views:
+            yield NoVerdict(
+                reason="a view regroups numbers, and axes exchanged in its place were not tried in this budget"
+            )
         return
     if not all(map(math.isfinite, (*axes.ends, *axes.exchanged))):
         yield NoVerdict(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +91,10 @@ class Operation:
     output: TensorStats
     gradient: TensorStats | None
     """Of the gradient of the loss by its output, times the number of rows (so: per sample); None where none arrived."""
+    shape: tuple[int, ...] = ()
+    """Of its output, the first time."""
+    settings: tuple[tuple[str, Any], ...] = ()
+    """Its arguments that are no tensors, by name or, as text, by place."""
 
     def __or__(self, other: Operation) -> Operation:
         return replace(
@@ -166,6 +170,24 @@ class AttentionRows:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class RegroupingView:
+    """A view that regroups numbers where axes could have changed places, and where it stands in the user's code."""
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    line: SourceLine | None
+
+
+class Weight(NamedTuple):
+    """How the entries of a parameter are spread before any training."""
+
+    shape: tuple[int, ...]
+    mean: float
+    square: float
+    """Mean of the squares."""
+
+
 class NonFinite(NamedTuple):
     """The operation from which the first NaN or infinity came."""
 
@@ -202,8 +224,16 @@ class ModelTrace:
     """Whether the loss has a path to a parameter; None without a loss."""
     outputs: int = 0
     """Numbers that the model puts out for one row."""
+    regrouping: tuple[RegroupingView, ...] = ()
+    """In the order in which they ran, in the first batch."""
+    chooses: bool = False
+    """Whether whole numbers or truth values were made of what has a gradient, as by an argmin: choices through which none passes."""
     same_outputs: bool = False
     """Whether all samples of a batch got the same outputs, in every batch, though the inputs differ."""
+    weights: dict[str, Weight] = field(default_factory=dict)
+    """By parameter."""
+    input: TensorStats | None = None
+    """Of the model's input, where that is one tensor of floating-point numbers."""
 
     def __or__(self, other: ModelTrace) -> ModelTrace:
         order = {key: i for i, key in enumerate({**self.operations, **other.operations})}
@@ -223,10 +253,14 @@ class ModelTrace:
             output=self.output or other.output,
             nonfinite=self.nonfinite or other.nonfinite,
             gradient_squares=squares,
+            weights=other.weights | self.weights,
+            input=merged(self.input, other.input),
             awake_rows=self.awake_rows
             | {n: self.awake_rows[n] | a if n in self.awake_rows else a for n, a in other.awake_rows.items()},
             connected=self.connected,
             outputs=self.outputs,
+            regrouping=self.regrouping,
+            chooses=self.chooses or other.chooses,
             same_outputs=self.same_outputs and other.same_outputs,
         )
 

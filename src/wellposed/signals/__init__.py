@@ -9,17 +9,23 @@ from .result import (
     LayerSignal,
     NonFiniteOrigin,
     ParameterUpdate,
+    PredictedSignal,
     SignalProfile,
     TrainingOutcome,
     TrainingProfile,
+    WeightProfile,
+    WeightVariance,
 )
 
 __all__ = [
     "LayerSignal",
     "NonFiniteOrigin",
     "ParameterUpdate",
+    "PredictedSignal",
     "SignalProfile",
     "TrainingOutcome",
     "TrainingProfile",
+    "WeightProfile",
+    "WeightVariance",
     "measure_signals",
 ]

@@ -14,6 +14,7 @@ from ..runtime.isolation import isolated
 from ..runtime.model_trace import ModelTrace
 from ..runtime.scope import exclusive
 from .layer_signals import attention_signals, layer_signals, nonfinite_origin
+from .mean_field import predicted_signals
 from .result import SignalProfile
 
 torch_batches = lazy("wellposed.runtime.torch.batches")
@@ -118,6 +119,7 @@ def signal_profile(
         layers=layer_signals(first),
         later=after,
         attention=attention_signals(first),
+        mean_field=predicted_signals(first),
         attention_later=() if later is None else attention_signals(later),
         steps=steps if after else 0,
         input_std=_input_std(batches[0]),

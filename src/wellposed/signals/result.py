@@ -69,6 +69,29 @@ class AttentionSignal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PredictedSignal:
+    """What mean-field theory predicts at one operation before training, beside what was measured there.
+
+    The prediction is for wide layers with independent weights. Weights that were trained, or drawn in another way, need not follow it.
+    """
+
+    where: str
+    """Dotted name of the module in which it runs."""
+    operation: str
+    """Name of the torch function."""
+    depth: int
+    """Layers with weights since the value that the prediction starts from: the input, or what was measured last."""
+    rms: float
+    measured_rms: float
+    band: float
+    """Factor by which the rms may differ, up or down, by chance in layers of these widths: four standard deviations."""
+    gradient_rms: float | None = None
+    """Of the gradient per sample, from what was measured at the end; None where the theory does not reach from there."""
+    measured_gradient_rms: float | None = None
+    gradient_band: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class NonFiniteOrigin:
     """Where the first NaN or infinity came from."""
 
@@ -102,6 +125,8 @@ class SignalProfile:
     """In the order in which they run."""
     attention_later: tuple[AttentionSignal, ...] = ()
     """The same after `steps` steps."""
+    mean_field: tuple[PredictedSignal, ...] = ()
+    """Before training, in the order in which they run, wherever mean-field theory reaches."""
     steps: int = 0
     input_std: float | None = None
     """Across-sample std of the model's first floating-point input."""
@@ -131,7 +156,17 @@ class SignalProfile:
         if self.attention:
             lines += ["", f"{'attention':<34} {'keys':>6}   entropy of its weights, 1 for even ones"]
         lines += [f"{_short(x.name):<34} {x.keys:6}   {x.entropy:.2f}" for x in self.attention]
+        lines += _in_lines(self.mean_field)
         return "\n".join(lines)
+
+
+def _in_lines(mean_field: tuple[PredictedSignal, ...]) -> list[str]:
+    if not mean_field:
+        return []
+    return ["", f"{'mean field':<34} {'predicted':>9} {'measured':>9} {'chance':>8}"] + [
+        f"{_short(x.where or x.operation):<34} {x.rms:9.2e} {x.measured_rms:9.2e} {'x/' + format(x.band, '.3g'):>8}"
+        for x in mean_field
+    ]
 
 
 def _short(name: str, width: int = 34) -> str:
@@ -295,6 +330,46 @@ class LostUpdates:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightVariance:
+    """How large the weights of a plain layer are drawn, and how large its place in the model asks for."""
+
+    name: str
+    """Dotted name of the parameter."""
+    has: float
+    """Mean square of its entries."""
+    needs: float
+    """That which gives outputs of mean square 1 for inputs of the size that the activation before makes of such: gain squared over fan-in."""
+    mean: float
+    """Mean of its entries."""
+    fan_in: int
+    activation: str
+    """The activation that reads the layer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightProfile:
+    """The variances of the weights of plain layers, and whether they are what symptoms in the signal come from.
+
+    Where there are symptoms, the layers whose variance is off are drawn again with the one that they need, on a copy that takes the same steps.
+    """
+
+    layers: tuple[WeightVariance, ...]
+    """The dense and convolutional layers that an activation reads, in the order in which they run."""
+    redrawn: tuple[str, ...] = ()
+    """Names of those that were drawn again."""
+    symptoms: tuple[str, ...] = ()
+    """Codes of the rules that find something in the signal or the updates."""
+    left: tuple[str, ...] = ()
+    """Codes of those that find something with the weights drawn again."""
+
+    @property
+    def cured(self) -> tuple[str, ...]:
+        """The symptoms that went away, if none took their place."""
+        replaced = set(self.left) - set(self.symptoms)
+        return () if replaced or not self.redrawn else tuple(c for c in self.symptoms if c not in self.left)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingOutcome:
     """How a short training on a copy went."""
 
@@ -363,12 +438,12 @@ class TrainingProfile:
     """Largest rate at which the first step does not raise the loss of its own batch; None where that was not found."""
     what_if: tuple[Intervention, ...] = ()
     """The same steps under one change each."""
-    lost: LostUpdates | None = None
-    """None where no weight is in half precision."""
-    views_followed: bool = False
-    """Whether the views of the model were looked at."""
+    views: int = 0
+    """Those that regroup numbers where axes could have changed places."""
     regrouped: RegroupedAxes | None = None
     """None where none of them regroups numbers."""
+    lost: LostUpdates | None = None
+    """None where no weight is in half precision."""
 
     @property
     def given(self) -> bool:

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import wellposed as wp
-from wellposed.objective.torch_connections import future_leak, train_eval_gap, unused_slices
+from wellposed.objective.torch_connections import train_eval_gap, unused_slices
+from wellposed.objective.torch_positions import future_leak, order_effect
 from wellposed.runtime.torch.batch import Batch
 from wellposed.runtime.torch.restore import preserved
 from wellposed.runtime.torch.session import Runner
@@ -62,6 +63,80 @@ def test_a_mask_that_lets_later_tokens_through_is_seen(ahead: int) -> None:
 )
 def test_a_causal_model_is_exact(model: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
     assert leak(model, change(TEXT[:, :-1]), change(TEXT[:, 1:])) == 0
+
+
+class Reads(nn.Module):
+    """Tokens, in one of several ways; `place` holds positions, if there are any."""
+
+    def __init__(self, read: str, *, place: Tensor | None = None, layers: int = 1) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.head = nn.Embedding(9, 24), nn.Linear(24, 9)
+        self.place = None if place is None else nn.Parameter(place)
+        layer = nn.TransformerEncoderLayer(24, 2, 48, 0.1, batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.cell, self.conv = nn.GRU(24, 24, batch_first=True), nn.Conv1d(24, 24, 3)
+        self.read = read
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embed(tokens)
+        x = x if self.place is None else x + self.place
+        return self.head(getattr(self, self.read)(x))
+
+    def attended(self, x: Tensor) -> Tensor:
+        return self.layers(x, mask=nn.Transformer.generate_square_subsequent_mask(x.shape[1]), is_causal=True)
+
+    def averaged(self, x: Tensor) -> Tensor:
+        return x.cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None]
+
+    def recurrent(self, x: Tensor) -> Tensor:
+        return self.cell(x)[0]
+
+    def convolved(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x.mT, (2, 0))).mT
+
+    def decayed(self, x: Tensor) -> Tensor:
+        far = torch.arange(x.shape[1])[:, None] - torch.arange(x.shape[1])
+        return (0.8 ** far.clamp(min=0)).tril() @ x
+
+    def alone(self, x: Tensor) -> Tensor:
+        return x
+
+
+def effect_of_order(model: nn.Module) -> float | None:
+    runner = Runner(wp.Problem(model=model, loss=F.cross_entropy))
+    return order_effect(runner, Batch(args=(TEXT[:, :-1],), targets=TEXT[:, 1:]), seed=0)
+
+
+@pytest.mark.parametrize("read", ["attended", "averaged"])
+def test_order_that_no_output_sees_is_found(read: str) -> None:
+    found = effect_of_order(Reads(read))
+    assert found is not None
+    assert found < wp.Limits().order_effect / 10
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Reads("attended", place=torch.randn(12, 24)),
+        Reads("attended", place=0.01 * torch.randn(12, 24)),
+        Reads("attended", place=torch.zeros(12, 24)),
+        Reads("attended", layers=2),  # the mask tells later layers how far they are
+        Reads("recurrent"),
+        Reads("convolved"),
+        Reads("decayed"),
+    ],
+)
+def test_order_that_outputs_see_is_no_fault(model: nn.Module) -> None:
+    before = [p.detach().clone() for p in model.parameters()]
+    found = effect_of_order(model)
+    assert found is not None
+    assert found > 50 * wp.Limits().order_effect
+    assert all(map(torch.equal, before, model.parameters()))
+
+
+def test_a_model_of_pairs_is_not_asked() -> None:
+    assert effect_of_order(Reads("alone")) is None
 
 
 def test_time_first_leaks_are_seen_and_flat_targets_are_read() -> None:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from wellposed.problem import Problem
 from wellposed.runtime.torch.batch import Batch
-from wellposed.runtime.torch.regrouped import Exchanging, regrouping_views
-from wellposed.runtime.torch.session import Runner
+from wellposed.runtime.torch.regrouped import Exchanging
+from wellposed.runtime.torch.session import Runner, main_tensor
+from wellposed.runtime.torch.trace import trace
 
 N, T, C, H, W, HEADS = 5, 6, 8, 4, 4, 2
 
@@ -28,8 +29,9 @@ class Rearranges(nn.Module):
 
 
 def views(rearranged: Callable[[Tensor], Any], *shape: int) -> int:
-    runner = Runner(Problem(model=Rearranges(rearranged), loss=F.mse_loss))
-    return len(regrouping_views(runner, Batch(args=(torch.randn(shape),), targets=torch.zeros(N)), seed=0))
+    runner = Runner(Problem(model=Rearranges(rearranged), loss=lambda outputs, _: main_tensor(outputs).sum()))
+    batch = Batch(args=(torch.randn(shape),), targets=torch.zeros(N))
+    return len(trace(runner, [batch], seed=0).regrouping)
 
 
 def exchanged(rearranged: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -288,6 +288,13 @@ def test_a_loss_that_leaves_gradients_switched_off_is_named() -> None:
     assert torch.is_grad_enabled()
 
 
+def test_an_embedding_that_has_no_row_for_an_id_is_named() -> None:
+    model = nn.Sequential(nn.Embedding(10, 4), nn.Flatten())
+    ids = torch.tensor([[0, 3], [11, 9], [2, 2]])
+    with pytest.raises(UserCodeError, match=r"0\.weight has 10 rows and is given ids from 0 to 11"):
+        Runner(Problem(model=model)).outputs(Batch(args=(ids,)))
+
+
 def test_what_a_hook_raises_in_the_backward_pass_is_the_users() -> None:
     model = nn.Linear(6, 3)
 

@@ -111,7 +111,7 @@ class _Steps(Recorder):
         made = [t for t in made if has_numbers(t)]
         if made and name != "__get__":
             with torch._C.DisableTorchFunction():
-                if name == "__setitem__" or is_new(made[0], read, name):
+                if name == "__setitem__" or is_new(made[0], read, name, kwargs):
                     self._note(name, read, states, (args, kwargs), made)
                 elif sources := self.positions_of(read):
                     self.remember(made, sources[0])

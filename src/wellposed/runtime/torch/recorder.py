@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
@@ -103,12 +103,14 @@ def has_numbers(tensor: torch.Tensor) -> bool:
     return tensor.is_floating_point() and is_dense(tensor) and not tensor.is_meta and tensor.numel() > 0
 
 
-def is_new(made: torch.Tensor, read: Sequence[torch.Tensor], name: str) -> bool:
+def is_new(
+    made: torch.Tensor, read: Sequence[torch.Tensor], name: str, keywords: Mapping[str, Any] | None = None
+) -> bool:
     """Whether a function gave numbers of its own: neither a view nor a copy of what it read."""
     if name == "clone":
         return False
     if any(made is t for t in read):
-        return name.endswith("_")  # it wrote in place
+        return name.endswith("_") or (keywords or {}).get("inplace") is True
     if is_wrapped(made):
         return True
     return not any(is_dense(t) and not is_wrapped(t) and _is_alias_of(made, t) for t in read)

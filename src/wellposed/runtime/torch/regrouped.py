@@ -6,35 +6,19 @@ across its rows and columns; `permute` was meant, unless numbers lie in memory i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-from ..model_trace import SourceLine
 from .batch import Batch
-from .recorder import line_of_user
-from .session import Runner, seed_everything
+from .session import Runner
 
-_VIEWS = (
-    torch.Tensor.view,
-    torch.Tensor.reshape,
-    torch.reshape,
-    torch.Tensor.view_as,
-    torch.Tensor.reshape_as,
-)
+VIEWS: frozenset[Any] = frozenset({
+    torch.Tensor.view, torch.Tensor.reshape, torch.reshape, torch.Tensor.view_as, torch.Tensor.reshape_as,
+})  # fmt: skip
 _JOINING = ("CatBackward", "ConstantPad", "Pad")
 """What makes the tensors that are shifted by a view on purpose, as scores of relative positions are."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RegroupingView:
-    """A view that regroups numbers, and where it stands in the user's code."""
-
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    line: SourceLine | None
 
 
 def permuted_instead(x: torch.Tensor, shape: torch.Size) -> torch.Tensor | None:
@@ -100,38 +84,20 @@ def _merged(x: torch.Tensor, before: tuple[int, int, int], after: tuple[int, int
     return None
 
 
-class _Views(TorchFunctionMode):
-    """Notes the views that regroup numbers, and exchanges axes in their place if that is wanted."""
-
-    def __init__(self, *, exchange: bool) -> None:
-        super().__init__()
-        self.exchange = exchange
-        self.found: list[RegroupingView] = []
+class _Exchanged(TorchFunctionMode):
+    """Exchanges axes in place of views that regroup numbers."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = func(*args, **(kwargs or {}))
-        if func not in _VIEWS or not isinstance(given, torch.Tensor) or not args:
+        if func not in VIEWS or not isinstance(given, torch.Tensor) or not args:
             return given
         instead = permuted_instead(args[0], given.shape)
-        if instead is None:
-            return given
-        view = RegroupingView(before=tuple(args[0].shape), after=tuple(given.shape), line=line_of_user())
-        self.found.append(view)
-        return instead.contiguous() if self.exchange else given
+        return given if instead is None else instead.contiguous()
 
 
 class Exchanging(Runner):
     """The same problem, whose model exchanges axes wherever a view regroups numbers."""
 
     def outputs(self, batch: Batch) -> Any:
-        with _Views(exchange=True):
+        with _Exchanged():
             return super().outputs(batch)
-
-
-def regrouping_views(runner: Runner, batch: Batch, *, seed: int) -> tuple[RegroupingView, ...]:
-    """Each view that regroups numbers in one pass of the model."""
-    runner.train_mode()
-    seed_everything(seed)
-    with _Views(exchange=False) as views:
-        runner.outputs(batch)
-    return tuple(views.found)

@@ -345,6 +345,14 @@ class Runner:
                 f"a batch of one row (inputs {_shapes(batch)}), and a norm over the batch needs two in train mode: "
                 "give batches of at least two rows; drop_last=True leaves out a last batch that is too short"
             )
+        beyond = _beyond_its_embedding(error)
+        if beyond is not None:
+            weight, ids = beyond
+            named = next((n for n, p in self.parameters.items() if p is weight), "of the model")
+            return UserCodeError(
+                f"the embedding {named} has {len(weight)} rows and is given ids from {int(ids.min())} to {int(ids.max())}: "
+                f"ids must be 0 to {len(weight) - 1}; make it larger (num_embeddings), or look at what makes the ids"
+            )
         return UserCodeError(
             f"{what} raised {type(error).__name__} on a batch with inputs {_shapes(batch)}: {error}{self._how_else(batch, what)}"
         )
@@ -356,6 +364,18 @@ class Runner:
             return ""
         names = list(inspect.signature(getattr(self.model, "forward", self.model)).parameters)
         return f"; give a function that takes the object apart: lambda data: model({', '.join(f'data.{n}' for n in names)})"
+
+
+def _beyond_its_embedding(error: BaseException) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The weight of an embedding and the ids that it has no rows for, from the call that raised."""
+    frames = error.__traceback__
+    while isinstance(error, IndexError) and frames is not None:
+        called, held = frames.tb_frame.f_code, frames.tb_frame.f_locals
+        if called is torch.nn.functional.embedding.__code__:
+            weight, ids = held["weight"], held["input"]
+            return weight, ids.detach()
+        frames = frames.tb_next
+    return None
 
 
 def _binds(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:

@@ -20,8 +20,10 @@ from ..model_trace import (
     NonFinite,
     Operation,
     OperationKey,
+    RegroupingView,
     SourceLine,
     TensorStats,
+    Weight,
 )
 from .attention import attention_rows
 from .batch import Batch, tensors_in
@@ -39,6 +41,7 @@ from .recorder import (
     listening,
     unwrapped,
 )
+from .regrouped import VIEWS, permuted_instead
 from .session import (
     ForwardPass,
     Runner,
@@ -75,6 +78,7 @@ def trace(runner: Runner, batches: Sequence[Batch], *, seed: int, start: int = 0
     Batch i runs with the random state of `seed` + i.
     """
     tracer = _Tracer(runner)
+    weights = {name: _weight(p) for name, p in runner.parameters.items() if has_numbers(p)}
     trainable = runner.trainable  # as it is before a forward pass that freezes or unfreezes
     squares: dict[str, list[torch.Tensor | float]] = {name: [] for name in trainable}
     known = set(runner.parameters)
@@ -105,7 +109,12 @@ def trace(runner: Runner, batches: Sequence[Batch], *, seed: int, start: int = 0
         else None
     )
     clear_gradients(runner)
-    return tracer.trace(nonfinite, gradient_squares)
+    return tracer.trace(nonfinite, gradient_squares, weights)
+
+
+def _weight(parameter: torch.Tensor) -> Weight:
+    sums = dict(zip(SUMS, _sums(parameter, 1.0).tolist(), strict=False))
+    return Weight(tuple(parameter.shape), sums["total"] / sums["count"], sums["squares"] / sums["count"])
 
 
 def _mean_square(gradient: torch.Tensor | None) -> torch.Tensor | float:
@@ -216,6 +225,8 @@ class _Operation:
     position: int
     inputs: tuple[int, ...]
     parameters: tuple[str, ...]
+    shape: tuple[int, ...]
+    settings: tuple[tuple[str, Any], ...]
     output: _Sums = field(default_factory=_Sums)
     gradient: _Sums = field(default_factory=_Sums)
     latest: _Made | None = None
@@ -280,8 +291,11 @@ class _Tracer(Recorder):
         self._stack: list[nn.Module] = []
         self._attention: dict[nn.Module, AttentionRows] = {}
         self._awake: dict[str, torch.Tensor] = {}
+        self._input = _Sums()
         self._output: str | None = None
         self._output_nodes: set[Any] = set()
+        self._regrouping: list[RegroupingView] = []
+        self._chooses = False
         self._connected: bool | None = None
         self._outputs = 0
         self._same_outputs = True
@@ -294,28 +308,52 @@ class _Tracer(Recorder):
         self._stack.clear()
         self.calls.clear()
         self.remember((batch.args, batch.kwargs or {}), INPUT)
+        inputs = list(tensors_in((batch.args, batch.kwargs or {}), objects=False))
+        if len(inputs) == 1 and has_numbers(inputs[0]):
+            self._input.add(inputs[0])
         with listening(self.names, self._enter, self._leave), self:
             yield
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
+        if func in VIEWS:
+            self._note_view(args, output)
         made = [t for t in tensors_in(output, objects=False) if has_numbers(t)]
-        if made:
+        if not made:
+            self._chooses = self._chooses or _is_choice(output, (args, kwargs))
+        else:
             read = list(tensors_in((args, kwargs), objects=False))
             name = function_name(func)
-            if name != "__get__" and is_new(made[0], read, name):
-                self._record(name, read, made)
+            if name != "__get__" and is_new(made[0], read, name, kwargs):
+                self._record(name, read, made, _settings(args, kwargs))
             elif sources := self.positions_of(read):
                 self.remember(made, sources[0])  # the same numbers
         return output
 
-    def _record(self, name: str, read: list[torch.Tensor], made: list[torch.Tensor]) -> None:
+    def _note_view(self, args: tuple[Any, ...], output: Any) -> None:
+        with torch._C.DisableTorchFunction():
+            if (
+                not args
+                or not isinstance(output, torch.Tensor)
+                or permuted_instead(args[0], output.shape) is None
+            ):
+                return
+        view = RegroupingView(before=tuple(args[0].shape), after=tuple(output.shape), line=line_of_user())
+        self._regrouping.append(view)
+
+    def _record(
+        self,
+        name: str,
+        read: list[torch.Tensor],
+        made: list[torch.Tensor],
+        settings: tuple[tuple[str, Any], ...],
+    ) -> None:
         inputs = self.positions_of(read)
         parameters = tuple(dict.fromkeys(n for t in read if (n := self._parameters.get(id(t))) is not None))
         if not inputs and not parameters:
             return  # a constant: a mask, positions, a draw
-        operation = self._operation(name, inputs, parameters)
+        operation = self._operation(name, inputs, parameters, tuple(unwrapped(made[0]).shape), settings)
         self.remember(made, operation.position)
         self._follow(made[0], operation)
 
@@ -327,13 +365,20 @@ class _Tracer(Recorder):
             tensor.register_hook(lambda g: self._on_gradient(operation.gradient, made, g))
         return made
 
-    def _operation(self, name: str, inputs: tuple[int, ...], parameters: tuple[str, ...]) -> _Operation:
+    def _operation(
+        self,
+        name: str,
+        inputs: tuple[int, ...],
+        parameters: tuple[str, ...],
+        shape: tuple[int, ...],
+        settings: tuple[tuple[str, Any], ...],
+    ) -> _Operation:
         place = self.names.get(self._stack[-1], "") if self._stack else "", name, line_of_user()
         nth = self._occurrences.get(place, 0)
         self._occurrences[place] = nth + 1
         key = OperationKey(*place, nth=min(nth, _OCCURRENCES - 1))
         if key not in self._operations:
-            self._operations[key] = _Operation(key, len(self._ordered), inputs, parameters)
+            self._operations[key] = _Operation(key, len(self._ordered), inputs, parameters, shape, settings)
             self._ordered.append(self._operations[key])
         return self._operations[key]
 
@@ -466,12 +511,18 @@ class _Tracer(Recorder):
 
     # --- what came of it
 
-    def trace(self, nonfinite: NonFinite | None, gradient_squares: dict[str, list[float]]) -> ModelTrace:
+    def trace(
+        self,
+        nonfinite: NonFinite | None,
+        gradient_squares: dict[str, list[float]],
+        weights: dict[str, Weight],
+    ) -> ModelTrace:
         return ModelTrace(
             operations={
                 o.key: Operation(
                     key=o.key, inputs=o.inputs, parameters=o.parameters,
                     output=o.output.stats(), gradient=o.gradient.stats() if o.gradient.parts else None,
+                    shape=o.shape, settings=o.settings,
                 )
                 for o in self._ordered
             },
@@ -480,9 +531,13 @@ class _Tracer(Recorder):
             output=self._output,
             nonfinite=nonfinite,
             gradient_squares=gradient_squares,
+            weights=weights,
+            input=self._input.stats() if self._input.parts else None,
             awake_rows={name: np.array(_numbers(awake), dtype=bool) for name, awake in self._awake.items()},
             connected=self._connected,
             outputs=self._outputs,
+            regrouping=tuple(self._regrouping),
+            chooses=self._chooses,
             same_outputs=self._same_outputs,
         )  # fmt: skip
 
@@ -505,6 +560,25 @@ class _Tracer(Recorder):
             rectified=seen.rectified,
             normalised_over=seen.normalised_over,
         )
+
+
+def _is_choice(output: Any, read: Any) -> bool:
+    """Whether a function made whole numbers or truth values of what has a gradient."""
+    if not any(not t.is_floating_point() for t in tensors_in(output, objects=False)):
+        return False
+    return any(t.requires_grad for t in tensors_in(read, objects=False))
+
+
+def _settings(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """The arguments that are plain values."""
+    given = [(str(i), a) for i, a in enumerate(args)] + list(kwargs.items())
+    return tuple((key, tuple(a) if isinstance(a, list) else a) for key, a in given if _is_plain(a))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return isinstance(value, bool | int | float | str) and type(value).__module__ == "builtins"
 
 
 def _has_parameters(module: nn.Module) -> bool:

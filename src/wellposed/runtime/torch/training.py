@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -111,6 +111,34 @@ def short_training(
         stable=stable[0],
         lost=lost,
     )
+
+
+def redrawn_training(
+    runner: Runner,
+    batches: Sequence[Batch],
+    held_out: Sequence[Batch],
+    *,
+    variances: Mapping[str, float],
+    steps: int,
+    seed: int,
+    change: ChangeOptimizer | None,
+    traced: int,
+) -> tuple[ModelTrace, TrainingRun]:
+    """Draw some weights again from normal distributions of these variances, by name; trace the model, and take the steps."""
+    problem = runner.problem
+    with preserved(problem.model, problem.loss, problem.optimizer, in_place=True):
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, variance in variances.items():
+                parameter = runner.parameters[name]
+                drawn = torch.randn(parameter.shape, generator=generator) * variance**0.5
+                parameter.copy_(drawn)
+        runner.train_mode()
+        first = trace(runner, batches[:traced], seed=seed)
+        run = short_training(
+            runner, batches, held_out, steps=steps, seed=seed, change=change, before=first, traced=traced
+        )
+    return first, run
 
 
 def held_out_curve(
