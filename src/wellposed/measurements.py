@@ -34,6 +34,7 @@ from .objective.result import (
     LabelProfile,
     ObjectiveProfile,
     PaddingReader,
+    SharedNoise,
     TargetProfile,
     TrainableProfile,
     UnusedSlice,
@@ -47,6 +48,7 @@ from .signals._measure import STEPS, signal_profile
 from .signals.result import (
     Intervention,
     PrecisionProfile,
+    RecurrentSignal,
     RegroupedAxes,
     SignalProfile,
     TrainingProfile,
@@ -63,10 +65,12 @@ if TYPE_CHECKING:
     from .objective import torch_masked_entries as masked_entries
     from .objective import torch_padding as padding
     from .objective import torch_positions as positions
+    from .objective import torch_shared_noise as shared_noises
     from .objective import torch_targets
     from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
     from .runtime.torch import problem_forms, regrouped, restore, trace
+    from .runtime.torch import recurrence as recurrences
     from .runtime.torch import session as sessions
     from .runtime.torch import training as training_runs
     from .runtime.torch.batch import Batch
@@ -80,9 +84,11 @@ else:
     masked_entries = lazy("wellposed.objective.torch_masked_entries")
     padding = lazy("wellposed.objective.torch_padding")
     positions = lazy("wellposed.objective.torch_positions")
+    shared_noises = lazy("wellposed.objective.torch_shared_noise")
     torch_targets = lazy("wellposed.objective.torch_targets")
     torch_batches = lazy("wellposed.runtime.torch.batches")
     trace = lazy("wellposed.runtime.torch.trace")
+    recurrences = lazy("wellposed.runtime.torch.recurrence")
     regrouped = lazy("wellposed.runtime.torch.regrouped")
     problem_forms = lazy("wellposed.runtime.torch.problem_forms")
     restore = lazy("wellposed.runtime.torch.restore")
@@ -359,6 +365,7 @@ class FirstPass:
     numbers: int
     """That the operations of the model write for one row."""
     plan: Plan
+    recurrence: tuple[RecurrentSignal, ...] = ()
 
     @property
     def gradient_squares(self) -> list[float]:
@@ -384,7 +391,8 @@ def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
     if plan.traced > 1:
         others = context.batches[1 : plan.traced]
         traced |= trace.trace(runner, others, seed=seed, start=1)
-    return FirstPass(trace=traced, numbers=numbers, plan=plan)
+    recurrence = recurrences.recurrent_signals(runner, context.batches[0], traced, seed=seed)
+    return FirstPass(trace=traced, numbers=numbers, plan=plan, recurrence=recurrence)
 
 
 def signals(context: Context, first: FirstPass) -> SignalProfile:
@@ -400,7 +408,7 @@ def _signals(
         steps=first.plan.steps,
         batches=context.batches,
     )
-    return replace(profile, **({"learned": 0.0} | more))
+    return replace(profile, recurrence=first.recurrence, **({"learned": 0.0} | more))
 
 
 # --- the loss
@@ -659,6 +667,7 @@ def wiring(
     inverted: PaddingReader | None = answer(
         lambda: inverted_masks.inverted_mask(runner, batch, seed=seed), None
     )
+    noise: SharedNoise | None = answer(lambda: shared_noises.shared_noise(runner, batch, seed=seed), None)
     choosing: tuple[str, ...] = ()
     if first.trace.chooses:
         choosing = answer(lambda: jumps.choosing_parameters(runner, batch, seed=seed), ())
@@ -676,7 +685,7 @@ def wiring(
         ignored=tuple(name for name in ignored if name not in entries),
         ignored_entries=tuple(name for name in ignored if name in entries),
         constant_loss=training.constant_loss, unused_slices=base.trained.unused, future_leak=future, order_effect=order, attends=attends,
-        padding_effect=padded, inverted_mask=inverted, choosing=choosing, **modes,
+        padding_effect=padded, inverted_mask=inverted, choosing=choosing, shared_noise=noise, **modes,
     )  # fmt: skip
 
 

@@ -291,6 +291,23 @@ def channels_last(*, viewed: bool) -> Problem:
     return problem(lambda: MeansOfChannels(viewed=viewed), data=data, optimizer=adam())
 
 
+class Denoiser(nn.Module):
+    """Predicts samples and what was added to them together, and takes that off again."""
+
+    def __init__(self, *, shared: bool) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(FEATURES, 64), nn.ReLU(), nn.Linear(64, FEATURES))
+        self.shared = shared
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = torch.randn(1, FEATURES).expand_as(x) if self.shared else torch.randn_like(x)
+        return self.net(0.8 * x + 0.6 * noise) - noise
+
+
+def denoising(*, shared: bool) -> Problem:
+    return problem(lambda: Denoiser(shared=shared), F.mse_loss, (inputs(), inputs()), optimizer=adam())
+
+
 class FusedProjection(nn.Module):
     """Three projections in one layer, each a slice of its output."""
 
@@ -428,6 +445,7 @@ SICK: dict[str, Builder] = {
     "WP613": lambda: padded_behind(inverted=True),
     "WP614": lambda: channels_last(viewed=True),
     "WP615": lambda: next_token(causal=True, placed=False),
+    "WP616": lambda: denoising(shared=True),
 }
 
 
@@ -552,4 +570,5 @@ HEALTHY: dict[str, Builder] = {
     "WP613": lambda: padded_behind(inverted=False),
     "WP614": lambda: channels_last(viewed=False),
     "WP615": lambda: next_token(causal=True),
+    "WP616": lambda: denoising(shared=False),
 }

@@ -194,6 +194,8 @@ class Unreached:
 
 
 PaddingReader = Literal["attention", "outputs"]
+SharedNoise = Literal["used", "predicted"]
+"""What is done with random numbers that all samples of a batch share."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +253,8 @@ class WiringProfile:
     """After the steps."""
     choosing: tuple[str, ...] = ()
     """Parameters that decide outputs by choices alone, and whose gradient is the same whatever the targets are."""
+    shared_noise: SharedNoise | None = None
+    """In train mode; None where each sample has its own random numbers, or none are drawn."""
     inverted_mask: PaddingReader | None = None
     """Where padding is read and what is real is hidden."""
 

@@ -305,6 +305,7 @@ RULES: tuple[Rule, ...] = (
     _rule("WP613", "inverted-mask", WiringProfile, _E, connections.inverted_mask),
     _rule("WP614", "scrambled-axes", TrainingProfile, _E, updates.scrambled_axes, limits=("axes_gain",)),
     _rule("WP615", "ignored-order", WiringProfile, _W, connections.ignored_order, limits=("order_effect",)),
+    _rule("WP616", "shared-noise", WiringProfile, _W, connections.shared_noise),
 )
 
 RESULTS: tuple[type, ...] = tuple(dict.fromkeys(rule.judges for rule in RULES))
@@ -314,7 +315,7 @@ CAUSAL_ORDER: tuple[str, ...] = (
     # what goes in, what is asked for, what the weights are, what flows, what the optimizer does: each can cause what stands after it
     "WP106", "WP610", "WP103", "WP112", "WP114", "WP115", "WP506", "WP504", "WP508", "WP510", "WP501", "WP503", "WP509", "WP101", "WP102", "WP505",
     "WP301", "WP303", "WP401", "WP211", "WP209", "WP210", "WP204", "WP202", "WP205", "WP201", "WP203", "WP502", "WP302", "WP212", "WP208", "WP213", "WP606", "WP613", "WP614", "WP615", "WP603", "WP604",
-    "WP601", "WP611", "WP602", "WP605", "WP612",
+    "WP601", "WP611", "WP602", "WP605", "WP612", "WP616",
     "WP609", "WP607", "WP206", "WP207", "WP608", "WP002", "WP109", "WP113", "WP507", "WP111", "WP108", "WP105", "WP001", "WP402", "WP403",
     "WP107", "WP104",
 )  # fmt: skip

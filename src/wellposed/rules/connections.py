@@ -1,4 +1,4 @@
-"""WP601 to WP606, WP610 to WP613, WP615: is every parameter reached, held and used, and does nothing mix that should not?"""
+"""WP601 to WP606, WP610 to WP613, WP615, WP616: is every parameter reached, held and used, and does nothing mix that should not?"""
 
 from __future__ import annotations
 
@@ -221,6 +221,25 @@ def ignored_order(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]
             severity=None
             if profile.attends
             else Severity.NOTE,  # a mean of what came before is one by choice
+        )
+
+
+def shared_noise(profile: WiringProfile, limits: Limits) -> Iterator[Judgement]:
+    if profile.shared_noise is not None:
+        predicted = profile.shared_noise == "predicted"
+        yield Defect(
+            where="model",
+            summary="the outputs are compared with random numbers that are the same for all samples of a batch"
+            if predicted
+            else "all samples of a batch get the same random numbers, in train mode",
+            quantity="draws for a batch",
+            measured=1.0,
+            why="one draw is spread over the batch: a step sees one noise where it could see one a sample, and follows it"
+            if predicted
+            else "one draw is spread over the batch; right where that is meant, as of noise on weights",
+            fix="draw as many as there are samples: torch.randn_like(x), or torch.randn(len(x), ...)",
+            confidence="confirmed",
+            severity=None if predicted else Severity.NOTE,
         )
 
 
