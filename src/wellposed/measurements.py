@@ -800,6 +800,8 @@ def precision(context: Context, first: FirstPass, loss: UsableLoss | None) -> Pr
         return Unmeasured(reason="training runs in fp32", outcome="not applicable")
     if loss is None or first.trace.nonfinite is not None or not runner.trainable:
         return Unmeasured(reason="there is no finite gradient in float32 to compare with")
+    if asked == "fp16" and torch_precision.has_loss_scaler(context.problem.model, context.problem.loss):
+        asked = "fp16-scaled"
     context.progress(f"emulating steps in {asked}")
     runner.train_mode()
     with restore.preserved(*runner.all_modules):
