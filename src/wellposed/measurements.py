@@ -798,8 +798,12 @@ def precision(context: Context, first: FirstPass, loss: UsableLoss | None) -> Pr
     asked, runner = context.problem.precision or "fp32", context.runner
     if asked == "fp32":
         return Unmeasured(reason="training runs in fp32", outcome="not applicable")
-    if loss is None or first.trace.nonfinite is not None or not runner.trainable:
+    if loss is None:
+        return Unmeasured(reason="there is no usable loss, whose gradients would be compared")
+    if first.trace.nonfinite is not None or not runner.trainable:
         return Unmeasured(reason="there is no finite gradient in float32 to compare with")
+    if asked == "fp16" and torch_precision.has_loss_scaler(context.problem.model, context.problem.loss):
+        asked = "fp16-scaled"
     context.progress(f"emulating steps in {asked}")
     runner.train_mode()
     with restore.preserved(*runner.all_modules):
@@ -815,7 +819,7 @@ def precision(context: Context, first: FirstPass, loss: UsableLoss | None) -> Pr
         why = (
             "no linear layer, which alone would run in it"
             if "fp8" in asked
-            else "nothing is computed in float32"
+            else "no product in float32 was seen, transforms of torch.func apart"
         )
         return Unmeasured(reason=f"{asked} changes nothing: {why}", outcome="not applicable")
     return found

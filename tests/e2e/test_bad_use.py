@@ -35,7 +35,7 @@ def reasons(report: wp.Report) -> dict[str, str]:
 # --- arguments
 
 
-@pytest.mark.parametrize("precision", ["float16", "fp8", "mixed", "", 16])
+@pytest.mark.parametrize("precision", ["float16", "fp4", "mixed", "", 16])
 def test_a_precision_that_is_unknown_is_refused_with_those_that_are(precision: Any) -> None:
     with pytest.raises(ArgumentError, match=r"precision is .*: expected one of fp32, bf16, fp16"):
         check(precision=precision)

@@ -103,7 +103,7 @@ DOORS: dict[str, tuple[Callable[..., Any], dict[str, list[Any]]]] = {
     "Problem": (
         lambda **o: wp.Problem(model=None, **o),
         {
-            "precision": ["", "fp8", 16, True],
+            "precision": ["", "fp4", 16, True],
             "name": ["", 5, ["a"]],
             "feature_names": ["abcd", 4, ("a", 5), ("a", None), b"ab"],
         },

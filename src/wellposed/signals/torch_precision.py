@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 
 from ..formats import RECIPES, Format
+from ..runtime.reachable import reach
 from ..runtime.torch.batch import Batch
 from ..runtime.torch.low_precision import Counts, LayerCounts, Step, counted_step, emulated_step
 from ..runtime.torch.session import Runner
@@ -174,6 +176,12 @@ def profile_precision(
         starved=emulation.starved(losses),
         keep=() if survives else emulation.kept(may_scale=can_scale),
     )
+
+
+def has_loss_scaler(*parts: Any) -> bool:
+    """Whether what a problem is made of reaches a ``torch.amp.GradScaler`` that is switched on."""
+    scalers = reach([part for part in parts if part is not None], wide=False).of(torch.amp.GradScaler)
+    return any(scaler.is_enabled() for scaler in scalers)
 
 
 def _layers(runner: Runner, emulation: _Emulation, losses: _Losses) -> tuple[LayerPrecision, ...]:

@@ -134,3 +134,18 @@ def test_an_optimizer_that_takes_no_float32_gives_no_answer() -> None:
                 raise TypeError("half precision alone")
 
     assert lost(lambda parameters: Halves(parameters, lr=0.1)) is None
+
+
+def test_of_many_weights_some_parameters_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wellposed.runtime.torch.lost_updates._MOST_COPIED", 200)
+    weights = {f"w{i}": nn.Parameter(torch.randn(8, 8).bfloat16()) for i in range(10)}
+    optimizer = torch.optim.Adam(weights.values(), lr=1e-5)
+    twin = Float32Twin.of(weights, optimizer)
+    assert twin is not None
+    for weight in weights.values():
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    twin.after_step(0)
+    found = twin.found()
+    assert found is not None
+    assert 0 < found.weights <= 200

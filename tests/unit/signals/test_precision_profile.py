@@ -146,7 +146,7 @@ def test_a_model_in_half_precision_itself_has_nothing_to_emulate() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1)).bfloat16()
     report = wp.check(model, F.mse_loss, (X.bfloat16(), X[:, :1].bfloat16()), precision="bf16")
-    assert "nothing is computed in float32" in next(s.reason for s in report.skipped if s.code == "WP208")
+    assert "no product in float32 was seen" in next(s.reason for s in report.skipped if s.code == "WP208")
 
 
 def test_a_step_leaves_running_statistics_as_they_were() -> None:
@@ -164,3 +164,17 @@ def test_an_unfit_model_is_accused_where_it_is_unfit_alone(case: Unfit, precisio
     assert profile is not None
     judged = [*precision_underflow(profile, Limits()), *precision_overflow(profile, Limits())]
     assert any(isinstance(j, Defect) for j in judged) is (precision in case.dies_in)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_step_that_names_a_grad_scaler_scales_its_loss(enabled: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
+    scaler = torch.amp.GradScaler("cpu", enabled=enabled)
+
+    def step(batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        assert scaler.get_scale() >= 1
+        return 1e-6 * F.mse_loss(model(batch[0]), batch[1])
+
+    report = wp.check(step, train=[(X, X[:, :1])] * 4, precision="fp16")
+    assert ("WP208" in report.passed) is enabled

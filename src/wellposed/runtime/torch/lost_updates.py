@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import random
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +20,8 @@ _SPACINGS = 4.0
 """That these steps are to make together, at least, where a weight is looked at: the rounding of a few is not enough to tell."""
 _MOST_REPEATED = 1 << 22
 """Weights that are stepped so."""
+_MOST_COPIED = 1 << 25
+"""Weights that are copied, about."""
 _MOVES_AFTER_ALL = 0.1
 """Share of them that moves, where what rounding leaves over is kept."""
 
@@ -27,7 +31,7 @@ class Float32Twin:
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
         self._optimizer = optimizer
-        self._parameters = {name: p for name, p in parameters.items() if p.dtype in _HALF}
+        self._parameters = _some(parameters)
         self._twin, self._copies = _copied(optimizer, self._parameters)
         for twin in self._copies.values():
             twin.data = twin.data.float()
@@ -124,6 +128,17 @@ class Float32Twin:
         return bool(seen) and int((looked_at & (again.detach() != start)).sum()) > _MOVES_AFTER_ALL * seen
 
 
+def _some(parameters: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """Those in half precision; of many weights some, drawn without regard to their size, so that copies of them are worth their memory."""
+    half = [(name, p) for name, p in parameters.items() if p.dtype in _HALF]
+    drawn, total = set[str](), 0
+    for name, p in random.Random(0).sample(half, len(half)):
+        if not drawn or total + p.numel() <= _MOST_COPIED:
+            drawn.add(name)
+            total += p.numel()
+    return {name: p for name, p in half if name in drawn}
+
+
 def _copied(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
 ) -> tuple[torch.optim.Optimizer, dict[str, nn.Parameter]]:
@@ -132,8 +147,12 @@ def _copied(
     twin: torch.optim.Optimizer = type(optimizer).__new__(type(optimizer))
     # In one go, so that whatever refers to a parameter refers to its copy. Hooks, and a `step` that a scheduler has wrapped, are the original's.
     own = {k: v for k, v in vars(optimizer).items() if not k.startswith("_optimizer_") and not callable(v)}
-    twin.__setstate__(copy.deepcopy(own))
-    groups = zip(optimizer.param_groups, twin.param_groups, strict=True)
+    kept = [
+        group | {"params": [p for p in group["params"] if id(p) in names]} for group in optimizer.param_groups
+    ]
+    state = defaultdict(dict, {p: s for p, s in optimizer.state.items() if id(p) in names})
+    twin.__setstate__(copy.deepcopy(own | {"param_groups": kept, "state": state}))
+    groups = zip(kept, twin.param_groups, strict=True)
     pairs = [pair for a, b in groups for pair in zip(a["params"], b["params"], strict=True)]
     return twin, {names[id(p)]: q for p, q in pairs if id(p) in names}
 
