@@ -2,9 +2,10 @@
 
 ::
 
-    python -m benchmarks.low_precision [--set training|field|all] [--precision fp16 ...] [--only NAME ...]
+    python -m benchmarks.low_precision [--set training|field|all|unfit] [--precision fp16 ...] [--only NAME ...]
 
-The healthy problems of `benchmarks.training_problems` and those of `benchmarks.healthy`, half a. One row a problem that is accused in a
+With ``--set unfit`` the models of `benchmarks.cases.low_precision`, each of which is to be accused in the precisions that it does not
+survive in, and in no other. Else the healthy problems of `benchmarks.training_problems` and those of `benchmarks.healthy`, half a. One row a problem that is accused in a
 precision, that raises, or whose gradient in it lies further than ``--error`` from that in float32; at the end how many of each. Two are
 accused rightly: outputs of a million do not exist in fp16, and without a loss scale 70 % of the layers of a ConvNeXt get no gradient there.
 """
@@ -28,6 +29,7 @@ from wellposed.runtime.torch import batches, doors, problem_forms, restore, sess
 from wellposed.signals.result import PrecisionProfile
 from wellposed.signals.torch_precision import profile_precision
 
+from .cases.low_precision import CASES
 from .healthy import cases as healthy_cases
 from .training_problems import SETS
 from .training_problems import problems as training_cases
@@ -38,11 +40,13 @@ LIMITS = Limits()
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--set", choices=["training", "field", "all"], default="all")
+    parser.add_argument("--set", choices=["training", "field", "all", "unfit"], default="all")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     parser.add_argument("--error", type=float, default=0.5)
     parser.add_argument("--only", nargs="+")
     asked = parser.parse_args(arguments)
+    if asked.set == "unfit":
+        return _unfit(asked.only)
     outcomes = {p: Counter[str]() for p in asked.precision}
     errors: dict[str, list[float]] = {p: [] for p in asked.precision}
     for name, build in problems(asked.set):
@@ -58,6 +62,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         middle = median(errors[precision]) if errors[precision] else 0.0
         print(f"{precision:<12} {told}; median error of the gradient {middle:.2g}")
     return int(any(counts["accused"] for counts in outcomes.values()))
+
+
+def _unfit(only: Sequence[str] | None) -> int:
+    """Each unfit model in each precision: whether what is said of it is right."""
+    right = Counter[bool]()
+    for case in CASES:
+        for precision in PRECISIONS if only is None or case.name in only else ():
+            outcome, error, said = _looked_at(case.build, precision)
+            is_right = outcome == ("accused" if precision in case.dies_in else "silent")
+            right[is_right] += 1
+            print(
+                f"{'.' if is_right else '!'} {precision:<12} {case.name:<44} {error or 0:.2g} {said}",
+                flush=True,
+            )
+    print(f"{right[True]} of {right.total()} right")
+    return int(right[False] > 0)
 
 
 def problems(which: str) -> Iterator[tuple[str, Callable[[], Problem]]]:

@@ -302,7 +302,7 @@ def oversampled_before_split(bad):
     "vgg-without-batchnorm",
     "kuangliu/pytorch-cifar issue 28, VGG16 Model and Performace on Cifar-10",
     "thirteen plain convolutions with torch's default weights and no batch norm stay at chance; He weights train",
-    "WP201 WP203 WP206",
+    "WP303 WP201 WP203 WP206",
 )
 def vgg_without_batchnorm(bad):
     x, y = grey()

@@ -48,6 +48,7 @@ from .signals._measure import STEPS, signal_profile
 from .signals.result import (
     Intervention,
     PrecisionProfile,
+    RecurrentSignal,
     RegroupedAxes,
     SignalProfile,
     TrainingProfile,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from .runtime.model_trace import ModelTrace
     from .runtime.torch import batches as torch_batches
     from .runtime.torch import problem_forms, regrouped, restore, trace
+    from .runtime.torch import recurrence as recurrences
     from .runtime.torch import session as sessions
     from .runtime.torch import training as training_runs
     from .runtime.torch.batch import Batch
@@ -86,6 +88,7 @@ else:
     torch_targets = lazy("wellposed.objective.torch_targets")
     torch_batches = lazy("wellposed.runtime.torch.batches")
     trace = lazy("wellposed.runtime.torch.trace")
+    recurrences = lazy("wellposed.runtime.torch.recurrence")
     regrouped = lazy("wellposed.runtime.torch.regrouped")
     problem_forms = lazy("wellposed.runtime.torch.problem_forms")
     restore = lazy("wellposed.runtime.torch.restore")
@@ -362,6 +365,7 @@ class FirstPass:
     numbers: int
     """That the operations of the model write for one row."""
     plan: Plan
+    recurrence: tuple[RecurrentSignal, ...] = ()
 
     @property
     def gradient_squares(self) -> list[float]:
@@ -387,7 +391,8 @@ def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
     if plan.traced > 1:
         others = context.batches[1 : plan.traced]
         traced |= trace.trace(runner, others, seed=seed, start=1)
-    return FirstPass(trace=traced, numbers=numbers, plan=plan)
+    recurrence = recurrences.recurrent_signals(runner, context.batches[0], traced, seed=seed)
+    return FirstPass(trace=traced, numbers=numbers, plan=plan, recurrence=recurrence)
 
 
 def signals(context: Context, first: FirstPass) -> SignalProfile:
@@ -403,7 +408,7 @@ def _signals(
         steps=first.plan.steps,
         batches=context.batches,
     )
-    return replace(profile, **({"learned": 0.0} | more))
+    return replace(profile, recurrence=first.recurrence, **({"learned": 0.0} | more))
 
 
 # --- the loss
@@ -593,7 +598,7 @@ def _held_out_constant(
     if batch.rows > most_rows:
         batch = torch_batches.some_rows(batch, most_rows, seed=seed)
     constant = answer(lambda: loss_probes.constant_loss(runner, batch, seed=seed), constant)
-    if held_out is None or constant is None:
+    if held_out is None or constant is None or all(part.rows == batch.rows for part in batches):
         return constant
     return constant / _loss_of_joined(context, batch, batches)
 

@@ -47,7 +47,7 @@ def _deep_stacks() -> Iterator[Case]:
         "own-tanh50-small",
         source="own",
         fault="50 tanh, N(0,.01)",
-        codes="WP206 WP201 WP202 WP203",
+        codes="WP303 WP206 WP201 WP202 WP203",
         sick=standardized(
             model=mlp([64, *[64] * 50, 10], nn.Tanh, initialize=normal(0.01)), optimizer=sgd(0.1)
         ),
@@ -57,7 +57,7 @@ def _deep_stacks() -> Iterator[Case]:
         "own-tanh20-sat",
         source="own",
         fault="20 tanh N(0,1)",
-        codes="WP205 WP207",
+        codes="WP303 WP205 WP207",
         sick=standardized(
             model=mlp([64, *[64] * 20, 10], nn.Tanh, initialize=normal(1.0)), optimizer=sgd(0.01)
         ),
@@ -67,7 +67,7 @@ def _deep_stacks() -> Iterator[Case]:
         "own-relu30-explode",
         source="own",
         fault="30 ReLU N(0,1)",
-        codes="WP201 WP202 WP209 WP302 WP207",
+        codes="WP303 WP201 WP202 WP209 WP302 WP207",
         sick=standardized(model=mlp([64, *[128] * 30, 10], initialize=normal(1.0)), optimizer=adam()),
         healthy=standardized(model=mlp([64, *[64] * 8, 10], initialize=he_normal), optimizer=adam()),
     )

@@ -195,7 +195,7 @@ def _deep_nets() -> Iterator[Case]:
         "AT-mnist-relu34",
         source="AutoTrainer Motivation/DyingReLU",
         fault="34-layer ReLU, N(0,.05)",
-        codes="WP203 WP206 WP201 WP202 WP601",
+        codes="WP303 WP203 WP206 WP201 WP202 WP601",
         sick=digits(model=mlp([64, *[32] * 34, 10], initialize=normal(0.05))),
         healthy=digits(model=mlp([64, *[64] * 6, 10], initialize=he_normal)),
     )

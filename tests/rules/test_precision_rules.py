@@ -69,3 +69,12 @@ def test_values_that_are_too_large_are_told_with_their_line_and_leave_no_verdict
     assert isinstance(fault, Defect)
     assert "fc1 (net.py:3)" in fault.summary
     assert [type(j) for j in judged(rules.precision_underflow, profile)] == [NoVerdict]
+
+
+def test_activations_that_become_zero_beside_one_that_dwarfs_them_are_told() -> None:
+    starved = replace(NUMBERS, vanished=0.98, headroom=None)
+    layer = replace(LAYER, forward=starved, gradient_error=0.8)
+    (fault,) = judged(
+        rules.precision_underflow, replace(LOST, precision="fp8", layers=(layer,), starved="fc1")
+    )
+    assert fault.summary.startswith("98% of the activations at fc1 round to zero in fp8")

@@ -156,12 +156,12 @@ def train_eval_gap(runner: Runner, batches: Sequence[Batch], *, passes: int, see
     It resets those statistics: use inside `restore.preserved`.
     """
     clear_gradients(runner)
-    same = _loss_in_both_modes(runner, batches[0], seed=seed)
-    if same is not None:
-        return {"train_loss": same, "eval_loss": same, "gap_error": 0.0}
     tracked = [
         m for m in runner.modules if isinstance(m, BATCH_NORMS) and m.track_running_stats and m.training
     ]
+    same = None if tracked else _loss_in_both_modes(runner, batches[0], seed=seed)
+    if same is not None:
+        return {"train_loss": same, "eval_loss": same, "gap_error": 0.0}
     still = _standing_still(runner, tracked, batches[0], seed=seed)
     for module in tracked:
         if module not in still:

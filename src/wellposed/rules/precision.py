@@ -16,9 +16,12 @@ _MOST = 0.5
 
 def precision_underflow(profile: PrecisionProfile, limits: Limits) -> Iterator[Judgement]:
     if profile.overflows is not None:
-        yield NoVerdict(reason=f"the loss is not finite in {profile.precision} (WP212)")
+        yield NoVerdict(reason=f"values are too large for {profile.precision} (WP212)")
         return
     if profile.survives and (profile.scales is None or profile.scaled):
+        return
+    if profile.starved is not None:
+        yield _starved(profile, limits)
         return
     where, format = profile.worst or "model", profile.precision
     said = f"{profile.worst_vanished:.0%} of the gradient at {where} rounds to zero in {format} (limit {limits.flushed_share:.0%})"
@@ -48,6 +51,25 @@ def precision_underflow(profile: PrecisionProfile, limits: Limits) -> Iterator[J
     )
 
 
+def _starved(profile: PrecisionProfile, limits: Limits) -> Defect:
+    layer = next(x for x in profile.layers if x.name == profile.starved)
+    shares = {
+        what: n.vanished for what, n in (("activations", layer.forward), ("weights", layer.weights)) if n
+    }
+    what = max(shares, key=lambda w: shares[w])
+    return Defect(
+        where=layer.name,
+        summary=f"{shares[what]:.0%} of the {what} at {layer.name} round to zero in {profile.precision} (limit {limits.flushed_share:.0%}), and "
+        f"gradients are wrong by up to {max(x.gradient_error or 0.0 for x in profile.layers):.0%}",
+        quantity="share of the activations or weights of a layer that round to zero",
+        measured=shares[what],
+        limit=limits.flushed_share,
+        why="one value that dwarfs the others takes the scale that they share: beside it they do not exist",
+        fix=f"scale the inputs or normalise before the layer; or {_keep(profile)}",
+        confidence="confirmed",
+    )
+
+
 def _severity(profile: PrecisionProfile) -> Severity | None:
     """A loss scale mends it, and training in fp16 mostly has one: of a layer or two a remark, of most a warning."""
     if not profile.survives:
@@ -61,9 +83,11 @@ def precision_overflow(profile: PrecisionProfile, limits: Limits) -> Iterator[Ju
         return
     yield Defect(
         where=profile.overflows,
-        summary=f"the loss is not finite in {profile.precision}: {_too_large(layer, profile)}",
+        summary=_too_large(layer, profile),
         quantity="largest value",
-        measured=layer.forward.largest if layer is not None and layer.forward is not None else None,
+        measured=max((n.largest for n in (layer.forward, layer.weights) if n is not None), default=None)
+        if layer
+        else None,
         limit=profile.largest,
         why="what is too large becomes infinite, and the loss and every gradient are lost with it; a loss scale does not help going forward",
         fix=_keep(profile),
@@ -72,10 +96,11 @@ def precision_overflow(profile: PrecisionProfile, limits: Limits) -> Iterator[Ju
 
 
 def _too_large(layer: LayerPrecision | None, profile: PrecisionProfile) -> str:
-    if layer is None or layer.forward is None or not layer.forward.beyond:
-        return f"something is beyond {profile.largest:g}"
-    line = f" ({layer.line})" if layer.line else ""
-    return f"{layer.forward.beyond:.2g} of the values at {layer.name}{line} are beyond {profile.largest:g}, up to {layer.forward.largest:.2g}"
+    lost = "the gradient does not survive" if profile.finite else "the loss or its gradient is not finite"
+    beyond = [n for n in (layer.forward, layer.weights) if n is not None and n.beyond] if layer else []
+    line = f" ({layer.line})" if layer and layer.line else ""
+    values = f"values up to {beyond[0].largest:.2g} at {profile.overflows}{line}" if beyond else "values"
+    return f"{lost} in {profile.precision}: {values} are beyond {profile.largest:g}"
 
 
 def _keep(profile: PrecisionProfile) -> str:

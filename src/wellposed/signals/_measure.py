@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..arguments import flag
@@ -15,11 +16,13 @@ from ..runtime.model_trace import ModelTrace
 from ..runtime.scope import exclusive
 from .layer_signals import attention_signals, layer_signals, nonfinite_origin
 from .mean_field import predicted_signals
+from .residuals import residual_sums
 from .result import SignalProfile
 
 torch_batches = lazy("wellposed.runtime.torch.batches")
 torch_doors = lazy("wellposed.runtime.torch.doors")
 torch_problem_forms = lazy("wellposed.runtime.torch.problem_forms")
+torch_recurrence = lazy("wellposed.runtime.torch.recurrence")
 torch_restore = lazy("wellposed.runtime.torch.restore")
 torch_session = lazy("wellposed.runtime.torch.session")
 torch_trace = lazy("wellposed.runtime.torch.trace")
@@ -94,6 +97,7 @@ def _measured_alone(given: Problem, seed: int) -> SignalProfile:
         drawn = [b.to(runner.device) for b in drawn]
         runner.train_mode()
         first = torch_trace.trace(runner, drawn[:TRACED_BATCHES], seed=seed)
+        recurrence = torch_recurrence.recurrent_signals(runner, drawn[0], first, seed=seed)
         goes_backward = _goes_backward(first)
         if problem.loss is not None and runner.trainable and first.nonfinite is None and not goes_backward:
             raise ProblemError(
@@ -107,7 +111,8 @@ def _measured_alone(given: Problem, seed: int) -> SignalProfile:
             if goes_backward
             else None
         )
-    return signal_profile(first, later=later, steps=STEPS, batches=drawn)
+    profile = signal_profile(first, later=later, steps=STEPS, batches=drawn)
+    return replace(profile, recurrence=recurrence)
 
 
 def signal_profile(
@@ -120,6 +125,7 @@ def signal_profile(
         later=after,
         attention=attention_signals(first),
         mean_field=predicted_signals(first),
+        residuals=residual_sums(first),
         attention_later=() if later is None else attention_signals(later),
         steps=steps if after else 0,
         input_std=_input_std(batches[0]),

@@ -35,8 +35,8 @@ Back = Callable[[Array], Array]
 
 _INPUT = -1
 _BAND = 4.0  # standard deviations of a skewed distribution: 1.4 % of layers lie beyond three
-_INTERPOLATED = 17
-"""Variances at which moments are taken for the positions of an image; between them they are interpolated."""
+_INTERPOLATED = 4
+"""Variances at which moments are taken for the positions of an image; between them they are near powers of the variance."""
 _SMALL_MEAN = 0.05
 """Share of a mean square that may come from means without spoiling independence."""
 
@@ -126,7 +126,7 @@ def predicted_signals(trace: ModelTrace) -> tuple[PredictedSignal, ...]:
         if found is not None:
             passed[i] = found
         signals[i] = found.signal if found is not None else _measured(operation.output)
-    gradients = _gradients(operations, passed)
+    gradients = _gradients(operations, passed, [signals[i].square.shape for i in range(len(operations))])
     return tuple(
         _predicted(o, signals[i], gradients.get(i))
         for i, o in enumerate(operations)
@@ -167,7 +167,9 @@ def _factor(noise: float) -> float:
     return math.exp(min(_BAND * math.sqrt(noise) / 2, 700.0))
 
 
-def _gradients(operations: Sequence[Operation], passed: dict[int, _Passed]) -> dict[int, _Gradient]:
+def _gradients(
+    operations: Sequence[Operation], passed: dict[int, _Passed], shapes: Sequence[tuple[int, ...]]
+) -> dict[int, _Gradient]:
     """By operation: the mean square of the gradient by its output, started from the measured one where the way on is not known."""
     readers: dict[int, list[tuple[int, int]]] = {}
     for j, operation in enumerate(operations):
@@ -175,7 +177,9 @@ def _gradients(operations: Sequence[Operation], passed: dict[int, _Passed]) -> d
             readers.setdefault(p, []).append((j, slot))
     found: dict[int, _Gradient] = {}
     for i in reversed(range(len(operations))):
-        arriving = [_sent_back(passed.get(j), slot, found.get(j)) for j, slot in readers.get(i, [])]
+        arriving = [
+            _sent_back(passed.get(j), slot, found.get(j), shapes[i]) for j, slot in readers.get(i, [])
+        ]
         known = [g for g in arriving if g is not None]
         measured = operations[i].gradient
         if known and len(known) == len(arriving):
@@ -185,12 +189,20 @@ def _gradients(operations: Sequence[Operation], passed: dict[int, _Passed]) -> d
     return found
 
 
-def _sent_back(reader: _Passed | None, slot: int, gradient: _Gradient | None) -> _Gradient | None:
+def _sent_back(
+    reader: _Passed | None, slot: int, gradient: _Gradient | None, shape: tuple[int, ...]
+) -> _Gradient | None:
     if reader is None or gradient is None or reader.backs[slot] is None:
         return None
     back: Any = reader.backs[slot]
     weighted = int(reader.gradient_noise > 0)
-    return _Gradient(back(gradient.square), gradient.noise + reader.gradient_noise, gradient.depth + weighted)
+    square = _by_position(back(gradient.square), shape)
+    return _Gradient(square, gradient.noise + reader.gradient_noise, gradient.depth + weighted)
+
+
+def _by_position(square: Array, shape: tuple[int, ...]) -> Array:
+    """Its mean, where its positions are not those: views turn images into rows and back."""
+    return square if square.shape == shape else np.asarray(square.mean())
 
 
 def _sum(gradients: Sequence[_Gradient]) -> _Gradient:
@@ -275,8 +287,10 @@ def _convolve(case: _Case) -> _Passed | None:
     size = _input_space(case, source, rows * channels, space, stride, padding, kernel, dilation)
     if size is None:
         return None
-    before = np.broadcast_to(source.square, size)
+    before = np.broadcast_to(_by_position(source.square, size), size)
     taps = _Taps(size, space, kernel, stride, padding, dilation)
+    if not taps.fit:
+        return None
     square = weight.shape[1] * weight.square * taps.gathered(before) + bias.square
     outputs = weight.shape[0] // groups
     return _Passed(
@@ -308,8 +322,8 @@ def _input_space(
 ) -> tuple[int, ...] | None:
     """The extent of the image that goes in: that of its map, or the one that fits the number of values."""
     wanted = round(case.measured[0].count / channels)
-    if source.square.ndim == len(space):
-        return source.square.shape if source.square.size == wanted else None
+    if source.square.ndim == len(space) and source.square.size == wanted:
+        return source.square.shape
     least = [
         (o - 1) * s - 2 * p + d * (k - 1) + 1
         for o, s, p, d, k in zip(space, stride, padding, dilation, kernel, strict=True)
@@ -328,6 +342,12 @@ class _Taps:
     stride: Sequence[int]
     padding: Sequence[int]
     dilation: Sequence[int]
+
+    @property
+    def fit(self) -> bool:
+        """Whether every tap lies in the padded image: not where "same" pads one side more than the other."""
+        sides = zip(self.size, self.space, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        return all((k - 1) * d + (o - 1) * s < n + 2 * p for n, o, k, s, p, d in sides)
 
     def gathered(self, before: Array) -> Array:
         """By output position: the sum over the taps of what they read."""
@@ -399,7 +419,13 @@ def _moments(phi: Callable[[Array], Array], source: _Signal) -> dict[str, Array]
     except ArgumentError:
         return None
     names = ("mean", "square", "fourth", "derivative_square", "derivative_fourth", "scale_derivative")
-    return {n: np.interp(np.log(variances), np.log(nodes), [getattr(m, n) for m in table]) for n in names}
+    return {n: _between(nodes, np.array([getattr(m, n) for m in table]), variances) for n in names}
+
+
+def _between(nodes: Array, values: Array, at: Array) -> Array:
+    if (values > 0).all():
+        return np.exp(np.interp(np.log(at), np.log(nodes), np.log(values)))
+    return np.interp(np.log(at), np.log(nodes), values)
 
 
 @lru_cache(maxsize=4096)
@@ -494,13 +520,14 @@ def _add(case: _Case) -> _Passed | None:
         return _scaled(sources[0], 1.0 + alpha)
     if len(sources) != 2:
         return None
-    sign = -1 if case.operation.key.name.rstrip("_") in ("sub", "isub", "__sub__", "__isub__") else 1
+    sign = -1 if case.operation.key.name in _DIFFERENCES else 1
     return _summed(sources[0], sources[1], sign * alpha)
 
 
 def _summed(a: _Signal, b: _Signal, times: float) -> _Passed:
     """The sum of a trunk and a branch, independent but for their means."""
-    b_square, b_mean = b.square * times**2, b.mean * times
+    b_square = b.square if a.square.ndim == 0 else _by_position(b.square, a.square.shape)
+    b_square, b_mean = b_square * times**2, b.mean * times
     square = np.asarray(a.square + b_square + 2 * a.mean * b_mean)
     total = float(square.mean())
     shared = abs(a.mean * b_mean)
@@ -559,7 +586,8 @@ def _drop(case: _Case) -> _Passed | None:
     return _Passed(signal=replace(source, square=source.square * kept), backs=(lambda g: g * kept,))
 
 
-_SUMS = ("add", "__add__", "__iadd__", "__radd__", "sub", "__sub__", "__isub__")
+SUMS = ("add", "add_", "__add__", "__iadd__", "__radd__")
+_DIFFERENCES = ("sub", "sub_", "__sub__", "__isub__")
 _PRODUCTS = ("mul", "__mul__", "__imul__", "__rmul__", "div", "__truediv__", "__itruediv__")
 LINEAR: dict[str, Callable[[_Case], _Passed | None]] = {
     **dict.fromkeys(("linear", "matmul", "mm", "addmm", "__matmul__"), _dense),
@@ -569,7 +597,7 @@ LINEAR: dict[str, Callable[[_Case], _Passed | None]] = {
 _HANDLERS: dict[str, Callable[[_Case], _Passed | None]] = {
     **LINEAR,
     **dict.fromkeys(("layer_norm", "rms_norm", "group_norm", "instance_norm", "batch_norm"), _normalise),
-    **dict.fromkeys(_SUMS, _add),
+    **dict.fromkeys((*SUMS, *_DIFFERENCES), _add),
     **dict.fromkeys(_PRODUCTS, _multiply),
     **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "dropout3d"), _drop),
 }

@@ -92,6 +92,57 @@ class PredictedSignal:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResidualSum:
+    """How large a residual branch is beside the trunk that it is added to, before training.
+
+    A measurement and no verdict: branches that start at zero open later, and some models are meant to be led by their branches.
+    """
+
+    where: str
+    """Dotted name of the module in which they are added."""
+    trunk_rms: float
+    branch_rms: float
+    line: str | None = None
+    """The user's code that adds them, as ``"net.py:41"``."""
+
+    @property
+    def ratio(self) -> float:
+        """Branch over trunk: far above 1 it drowns the trunk, far below it adds nothing."""
+        return self.branch_rms / self.trunk_rms if self.trunk_rms > 0 else math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecurrentSignal:
+    """How much of the first step is left in the last output of a recurrent part, before training.
+
+    A measurement and no verdict: how far back a task reaches is not known.
+    """
+
+    where: str
+    """Dotted name of the recurrent layer, or of the module that is called in a loop."""
+    kind: str
+    """Class name."""
+    steps: int
+    """Of the sequence, or calls of the module."""
+    first: float
+    """Norm of the gradient of the last output by the first step: its input, or what the first call gave."""
+    last: float
+    """The same by the last step."""
+    forget_bias: float | None = None
+    """Of an LSTM: mean bias of the forget gate in its first layer. At 0 the gate halves the memory at each step, at 1 it keeps 73 %."""
+
+    @property
+    def remembered(self) -> float:
+        """The first step's gradient over the last one's."""
+        return self.first / self.last if self.last > 0 else 0.0
+
+    @property
+    def gain(self) -> float:
+        """By what the gradient is multiplied at each step back: below 1 it forgets, above 1 it explodes."""
+        return self.remembered ** (1 / (self.steps - 1))
+
+
+@dataclass(frozen=True, kw_only=True)
 class NonFiniteOrigin:
     """Where the first NaN or infinity came from."""
 
@@ -127,6 +178,10 @@ class SignalProfile:
     """The same after `steps` steps."""
     mean_field: tuple[PredictedSignal, ...] = ()
     """Before training, in the order in which they run, wherever mean-field theory reaches."""
+    residuals: tuple[ResidualSum, ...] = ()
+    """Before training, in the order in which they run: each sum of a tensor and of what was made from it."""
+    recurrence: tuple[RecurrentSignal, ...] = ()
+    """Before training: the recurrent layers, and the modules that are called in a loop."""
     steps: int = 0
     input_std: float | None = None
     """Across-sample std of the model's first floating-point input."""
@@ -156,6 +211,17 @@ class SignalProfile:
         if self.attention:
             lines += ["", f"{'attention':<34} {'keys':>6}   entropy of its weights, 1 for even ones"]
         lines += [f"{_short(x.name):<34} {x.keys:6}   {x.entropy:.2f}" for x in self.attention]
+        if self.residuals:
+            lines += ["", f"{'residual sum':<34} {'trunk':>9} {'branch':>9} {'ratio':>9}"]
+        lines += [
+            f"{_short(x.where or x.line or '+'):<34} {x.trunk_rms:9.2e} {x.branch_rms:9.2e} {x.ratio:9.2g}"
+            for x in self.residuals
+        ]
+        if self.recurrence:
+            lines += ["", f"{'recurrence':<34} {'steps':>6} {'gain a step':>12}   first step over last"]
+        lines += [
+            f"{_short(x.where):<34} {x.steps:6} {x.gain:12.3f}   {x.remembered:.2g}" for x in self.recurrence
+        ]
         lines += _in_lines(self.mean_field)
         return "\n".join(lines)
 
@@ -238,7 +304,9 @@ class PrecisionProfile:
     lost_layers: float = 0.0
     """Share of the layers that lose most of their gradient, with the loss as it is."""
     overflows: str | None = None
-    """The layer whose values are too large, where the loss itself is no longer finite."""
+    """The first layer with values that are too large, where the step does not survive."""
+    starved: str | None = None
+    """The layer most of whose activations or weights become zero beside much larger ones, where gradients are wrong with it."""
     keep: tuple[str, ...] | None = ()
     """The layers to keep in float32 so that the rest survives, found one by one, none of which can be left out; None where not found."""
 
@@ -246,7 +314,7 @@ class PrecisionProfile:
     def in_words(self) -> str:
         """What became of the step, in a sentence."""
         if self.overflows is not None:
-            return f"the loss is not finite: values at {printable(self.overflows)} are too large"
+            return f"does not survive: values at {printable(self.overflows)} are too large"
         if not self.survives:
             return "the gradient does not survive" + (
                 ", with no loss scale" if self.precision == "fp16" else ""

@@ -19,20 +19,27 @@ _LARGEST_SCALE = 24
 """As a power of two: GradScaler starts at 16 and doubles every 2,000 steps."""
 _BACK_OFFS = 3
 """Halvings of the largest loss scale that the gradients seem to allow."""
+_WRONG = 0.3
+"""Error of a gradient over its norm: of 371 healthy problems the median is 0.06 in fp8."""
 _MOST_KEPT = 8
 """Layers that are kept in float32 before the search for them ends."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Losses:
-    """What an emulated step loses of each module's gradient."""
+    """What an emulated step loses of each module's gradient; no tensor, since those of many steps are kept."""
 
-    step: Step
+    loss: float
+    is_finite: bool
+    overall: float
+    """Norm of what is wrong over the norm of the gradient."""
     error: Mapping[str, float]
     vanished: Mapping[str, float]
 
-    def survives(self, limit: float) -> bool:
-        return self.step.is_finite and all(share <= limit for share in self.vanished.values())
+    @property
+    def worst_error(self) -> float:
+        """Of the gradient of a module."""
+        return max(self.error.values(), default=0.0)
 
 
 class _Emulation:
@@ -44,7 +51,7 @@ class _Emulation:
             runner, batch, precision, seed=seed, **how
         )
         self.reference, self.counts = counted_step(runner, batch, precision, seed=seed)
-        self.lossless = cache(self._losses)
+        self.losses = cache(self._losses)
 
     def _losses(self, scale: int = 0, exempt: frozenset[str] = frozenset()) -> _Losses:
         """With the loss scaled by a power of two, and some modules kept in float32."""
@@ -59,10 +66,26 @@ class _Emulation:
                 gone = sum(_squares(g if low is None else g[low == 0]) for g, low in pairs)
                 error[module] = math.sqrt(wrong / whole) if math.isfinite(wrong) else math.inf
                 vanished[module] = gone / whole
-        return _Losses(step=step, error=error, vanished=vanished)
+        return _Losses(
+            loss=step.loss,
+            is_finite=step.is_finite,
+            overall=_overall(self.reference, step),
+            error=error,
+            vanished=vanished,
+        )
 
     def survives(self, scale: int = 0, exempt: frozenset[str] = frozenset()) -> bool:
-        return self.lossless(scale, exempt).survives(self.limit)
+        losses = self.losses(scale, exempt)
+        lost = any(share > self.limit for share in losses.vanished.values())
+        return losses.is_finite and not lost and self.starved(losses, exempt) is None
+
+    def starved(self, losses: _Losses, exempt: Collection[str] = ()) -> str | None:
+        """The module most of whose activations or weights a scale takes to zero, where a gradient is wrong with it."""
+        if not self.recipe.scaled or losses.worst_error < _WRONG:
+            return None
+        shares = {name: _starved(c) for name, c in self.counts.items() if name not in exempt}
+        worst = max(shares, key=lambda name: shares[name], default=None)
+        return worst if worst is not None and shares[worst] > self.limit else None
 
     def largest_scale(self, exempt: Collection[str] = ()) -> int:
         """The largest power of two that keeps every gradient within the format."""
@@ -123,21 +146,21 @@ def profile_precision(
     emulation = _Emulation(runner, batch, precision, limit=limit, seed=seed)
     if not emulation.reference.gradients or not emulation.reference.is_finite:
         return None
-    plain = emulation.lossless(0, frozenset())
+    plain = emulation.losses(0, frozenset())
     can_scale = not emulation.recipe.scaled and emulation.recipe.forward.name == "fp16"
     working = least = None
-    if can_scale and not plain.survives(limit):
+    if can_scale and not emulation.survives():
         working = emulation.working_scale()
         least = None if working is None else emulation.least_scale(working)
     at = working or 0
-    losses = emulation.lossless(at, frozenset())
-    survives = losses.survives(limit)
+    losses = emulation.losses(at, frozenset())
+    survives = emulation.survives(at)
     worst = max(plain.vanished, key=lambda name: plain.vanished[name], default=None)
     return PrecisionProfile(
         precision=precision.removesuffix("-scaled"),
         layers=_layers(runner, emulation, losses),
-        finite=losses.step.is_finite,
-        gradient_error=_overall(emulation.reference, losses.step),
+        finite=losses.is_finite,
+        gradient_error=losses.overall,
         survives=survives,
         largest=emulation.recipe.forward.largest,
         flushed_up_to=None if emulation.recipe.scaled else emulation.recipe.backward.flushed_up_to,
@@ -147,7 +170,8 @@ def profile_precision(
         worst=worst if worst is None else worst or runner.title,
         worst_vanished=0.0 if worst is None else plain.vanished[worst],
         lost_layers=_share(sum(v > limit for v in plain.vanished.values()), len(plain.vanished)),
-        overflows=None if math.isfinite(losses.step.loss) else _overflowing(emulation.counts),
+        overflows=None if survives else _overflowing(emulation.counts),
+        starved=emulation.starved(losses),
         keep=() if survives else emulation.kept(may_scale=can_scale),
     )
 
@@ -184,6 +208,11 @@ def _told(counts: Counts, to: Format, *, is_scaled: bool) -> RoundedNumbers | No
 def _overflowing(counts: Mapping[str, LayerCounts]) -> str | None:
     """The first module in which a value is too large."""
     return next((name or "loss" for name, c in counts.items() if c.forward.beyond or c.weights.beyond), None)
+
+
+def _starved(counts: LayerCounts) -> float:
+    """Share of the nonzero activations or weights of a module that become zero, the larger of both."""
+    return max(_share(c.vanished, c.nonzero) for c in (counts.forward, counts.weights))
 
 
 def _worst(counts: LayerCounts) -> float:

@@ -107,10 +107,10 @@ def test_counts_are_those_of_the_rounding_itself() -> None:
         _, layers = counted_step(
             Runner(wp.Problem(model=model, loss=F.mse_loss)), Batch(args=(X,), targets=Y), "fp16", seed=0
         )
-    hidden = model[0](X).detach()  # type: ignore[index]
-    kept = hidden.half()
-    assert layers["0"].forward.nonzero == int((hidden != 0).sum())
-    assert layers["0"].forward.vanished == int(((hidden != 0) & (kept == 0)).sum())
+    read_and_given = torch.cat([X.flatten(), model[0](X).detach().flatten()])  # type: ignore[index]
+    kept = read_and_given.half()
+    assert layers["0"].forward.nonzero == int((read_and_given != 0).sum())
+    assert layers["0"].forward.vanished == int(((read_and_given != 0) & (kept == 0)).sum())
     assert layers["0"].forward.beyond == int(kept.isinf().sum())
 
 

@@ -48,7 +48,7 @@ def test_what_stands_still_never_moves() -> None:
     assert steps_to_move(path_of(np.zeros((30, 4)))) == math.inf
 
 
-def updates(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def updates(model: nn.Module, optimizer: Any) -> dict[str, Any]:
     x = torch.randn(256, 6, generator=torch.Generator().manual_seed(0))
     data = [(x[i : i + 32], x[i : i + 32, :3].argmax(1)) for i in range(0, 256, 32)]
     report = wp.check(model, F.cross_entropy, data, optimizer=optimizer)
@@ -79,3 +79,12 @@ def test_what_starts_at_zero_has_no_such_number() -> None:
     model = nn.Sequential(nn.Linear(6, 32), nn.Tanh(), nn.Linear(32, 3))
     nn.init.zeros_(model[2].bias)
     assert updates(model, torch.optim.SGD(model.parameters(), lr=0.1))["2.bias"].steps_to_move is None
+
+
+def test_several_optimizers_have_their_momentum_apart() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 32), nn.Tanh(), nn.Linear(32, 3))
+    alone = updates(model, torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9))
+    parts = [torch.optim.SGD(layer.parameters(), lr=1e-4, momentum=0.9) for layer in (model[0], model[2])]
+    together = updates(model, parts)
+    assert together["2.weight"].steps_to_move == pytest.approx(alone["2.weight"].steps_to_move, rel=1e-6)

@@ -99,6 +99,29 @@ def test_the_zeros_around_an_image_are_counted(stride: int) -> None:
     assert found[-1].rms < 0.85
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(16, 16, 4, padding="same"),
+        nn.Conv2d(16, 16, 3, padding="valid"),
+        nn.Conv2d(16, 16, 3, padding="same", dilation=2),
+        nn.Conv2d(16, 32, (1, 5), padding=(0, 2), stride=(1, 3)),
+        nn.Conv2d(16, 16, 3, groups=4, stride=3, padding=2),
+        nn.Conv2d(16, 16, 3, padding=1, padding_mode="circular"),
+        nn.ConvTranspose2d(16, 16, 3, stride=2),
+        nn.Sequential(nn.Flatten(2), nn.Conv1d(16, 16, 3, padding=1)),
+        nn.Sequential(nn.Unflatten(1, (4, 4)), nn.Conv3d(4, 4, 3, padding=1)),
+        nn.Sequential(nn.PixelShuffle(2), nn.Conv2d(4, 4, 3, padding=1)),
+    ],
+    ids=lambda layer: str(layer).replace("\n", "")[:60],
+)
+def test_convolutions_of_all_kinds_are_followed_or_left_out(layer: nn.Module) -> None:
+    torch.manual_seed(0)
+    for signal in predicted(nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), layer), 16, 9, 8):
+        assert 1 / signal.band <= signal.measured_rms / signal.rms <= signal.band, signal
+
+
 def test_a_norm_over_one_output_is_exact() -> None:
     torch.manual_seed(0)
     found = predicted(nn.Sequential(nn.LayerNorm(WIDTH), dense(1.0), nn.LayerNorm(WIDTH), dense(1.0)))

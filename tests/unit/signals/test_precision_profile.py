@@ -11,6 +11,11 @@ import torch.nn.functional as F
 from torch import nn
 
 import wellposed as wp
+from benchmarks.cases.low_precision import CASES, Unfit
+from benchmarks.low_precision import measured
+from wellposed.limits import Limits
+from wellposed.rules.precision import precision_overflow, precision_underflow
+from wellposed.rules.table import Defect
 from wellposed.runtime.torch.batch import Batch
 from wellposed.runtime.torch.restore import preserved
 from wellposed.runtime.torch.session import Runner
@@ -118,3 +123,44 @@ def test_a_model_without_linear_layers_has_nothing_in_fp8() -> None:
     model = nn.Sequential(nn.Unflatten(1, (1, 8)), nn.Conv1d(1, 1, 8), nn.Flatten())
     report = wp.check(model, F.mse_loss, (X, X[:, :1]), precision="fp8")
     assert "no linear layer" in next(s.reason for s in report.skipped if s.code == "WP208")
+
+
+def test_a_model_that_runs_under_its_own_autocast_is_not_rounded_twice() -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.first, self.last = nn.Linear(8, 16), nn.Linear(16, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cpu", torch.bfloat16):
+                hidden = self.first(x).relu()
+            return self.last(hidden.float())
+
+    report = wp.check(Own(), F.mse_loss, (X, X[:, :1]), precision="bf16")
+    assert "WP208" in report.passed
+    assert "WP212" in report.passed
+
+
+def test_a_model_in_half_precision_itself_has_nothing_to_emulate() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1)).bfloat16()
+    report = wp.check(model, F.mse_loss, (X.bfloat16(), X[:, :1].bfloat16()), precision="bf16")
+    assert "nothing is computed in float32" in next(s.reason for s in report.skipped if s.code == "WP208")
+
+
+def test_a_step_leaves_running_statistics_as_they_were() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 1))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    wp.check(model, F.mse_loss, (X, X[:, :1]), precision="fp8")
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp16-scaled", "bf16", "fp8", "mxfp8"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_an_unfit_model_is_accused_where_it_is_unfit_alone(case: Unfit, precision: str) -> None:
+    profile = measured(case.build(), precision)
+    assert profile is not None
+    judged = [*precision_underflow(profile, Limits()), *precision_overflow(profile, Limits())]
+    assert any(isinstance(j, Defect) for j in judged) is (precision in case.dies_in)

@@ -276,7 +276,8 @@ class _Mode(Recorder):
         for tensor in read:
             with torch._C.DisableTorchFunction():
                 counts = layer.weights if id(tensor) in self._parameters else layer.forward
-                if tensor.ndim and (is_scaled or counts is layer.weights):
+                # What is held in the format already was counted where it was made.
+                if tensor.ndim and (is_scaled or tensor not in self._low):
                     counts.add(tensor, to, is_scaled=is_scaled)
 
     def _given(self, tensor: torch.Tensor, in_recipe: bool) -> torch.Tensor:

@@ -193,22 +193,22 @@ class _Steps(Recorder):
         at = bisect_left(self._numbered, (_number(node), -1))
         return self._numbered[at][1] if at < len(self._numbered) else None
 
-    def origin_behind(self, positions: Iterable[int]) -> int | None:
-        """The first of the operations behind some positions that gave what is not finite of its own accord."""
-        behind, waiting = set[int](), [p for p in positions if p != INPUT and self.steps[p].gave]
+    def behind(self, positions: Iterable[int]) -> tuple[int | None, int | None]:
+        """Of the operations behind some positions: the first that gave what is not finite of its own accord, and that put an infinity in."""
+        spoilt, waiting = set[int](), [p for p in positions if p != INPUT and self.steps[p].gave]
         while waiting:
             at = waiting.pop()
-            if at not in behind:
-                behind.add(at)
+            if at not in spoilt:
+                spoilt.add(at)
                 waiting += [p for p in self.steps[at].inputs if p != INPUT and self.steps[p].gave]
         meant: set[int] = set()  # infinities that come of constants, and of nothing else
-        for at in sorted(behind):
+        for at in sorted(spoilt):
             step = self.steps[at]
             of_its_own = step.read is step.put_in is _State.FINITE
             if of_its_own or step.gave is _State.NAN or step.parameter is not None:
-                return at
+                return at, min(meant, default=None)
             meant.add(at)
-        return min(meant, default=None)
+        return None, min(meant, default=None)
 
 
 def _number(node: Any) -> int:
@@ -247,8 +247,10 @@ def spoilt_rows(tensor: torch.Tensor, rows: int) -> tuple[int, ...]:
     return tuple(spoilt.nonzero().flatten().tolist())
 
 
-def origin(runner: Runner, batch: Batch, *, number: int, seed: int) -> NonFinite:
+def origin(runner: Runner, batch: Batch, *, number: int, seed: int) -> NonFinite | None:
     """Of the first NaN or infinity in the loss of a batch, in its outputs where there is no loss, or in a gradient.
+
+    None where outputs without a loss hold infinities that were put in alone, as a mask does.
 
     Parameters
     ----------
@@ -256,11 +258,13 @@ def origin(runner: Runner, batch: Batch, *, number: int, seed: int) -> NonFinite
         Of the batch, to be told.
     """
     found, candidates = _found(runner, batch, seed=seed)
+    if found is None:
+        return None
     rows = _rows_at_fault(runner, batch, candidates, seed=seed)
     return found._replace(batch=number, rows=rows)
 
 
-def _found(runner: Runner, batch: Batch, *, seed: int) -> tuple[NonFinite, tuple[int, ...]]:
+def _found(runner: Runner, batch: Batch, *, seed: int) -> tuple[NonFinite | None, tuple[int, ...]]:
     """The origin, and the rows in which it gave what is not finite."""
     seed_everything(seed)
     clear_gradients(runner)
@@ -272,7 +276,10 @@ def _found(runner: Runner, batch: Batch, *, seed: int) -> tuple[NonFinite, tuple
     for end in filter(steps.is_of_custom_function, [] if loss is None else [loss]):
         steps.note_custom(end)
     if spoilt := _spoilt_ends(loss, outputs):
-        at = steps.origin_behind(steps.positions_of(spoilt))
+        at, put_in = steps.behind(steps.positions_of(spoilt))
+        if at is None and put_in is not None and loss is None:
+            return None, ()
+        at = put_in if at is None else at
         return _told(runner, steps, at, "forward") if at is not None else (_UNKNOWN, ())
     return _found_backward(runner, steps, loss)
 
@@ -318,7 +325,7 @@ def _found_backward(
     at = steps.position_of_node(node)
     if at is None:
         return NonFinite("model", name, "backward"), rows
-    given = steps.origin_behind(p for p in steps.steps[at].inputs)
+    given, _ = steps.behind(steps.steps[at].inputs)
     found, _ = (
         _told(runner, steps, at, "backward", name)
         if given is None

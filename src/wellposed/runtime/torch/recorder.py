@@ -128,5 +128,5 @@ def is_wrapped(tensor: torch.Tensor) -> bool:
 def unwrapped(tensor: torch.Tensor) -> torch.Tensor:
     """The plain tensor below the transforms of ``torch.func``, with the samples that vmap spread along its axes."""
     while is_wrapped(tensor):
-        tensor = torch._C._functorch.getunwrapped(tensor)  # pyright: ignore[reportAttributeAccessIssue]
+        tensor = torch._C._functorch.get_unwrapped(tensor)  # pyright: ignore[reportAttributeAccessIssue]
     return tensor

@@ -204,7 +204,7 @@ class _Movement:
             id(p): float(g.get("momentum", 0.0) or 0.0)
             for g in optimizer.param_groups
             for p in g["params"]
-            if p not in optimizer.state  # else its momentum has built up
+            if not _has_stepped(optimizer, p)  # else its momentum has built up
         }
 
     def after_step(self, step: int) -> None:
@@ -303,6 +303,12 @@ class _Movement:
             rate=self.rate.get(id(parameter), 0.0),
             fan_in=start[0].numel() if start.ndim >= 2 and len(start) else 0,
         )
+
+
+def _has_stepped(optimizer: Any, parameter: nn.Parameter) -> bool:
+    """Whether an optimizer holds a state of a parameter, as after its first step."""
+    parts = optimizer.parts if isinstance(optimizer, Optimizers) else [optimizer]
+    return any(parameter in getattr(part, "state", {}) for part in parts)
 
 
 def _some_entries(tensor: torch.Tensor) -> torch.Tensor:
