@@ -63,7 +63,7 @@ def _leak_of_rows(runner: Runner, batch: Batch, *, rows_first: bool, seed: int) 
     if isinstance(batch.targets, torch.Tensor) and batch.targets.ndim and len(batch.targets) != rows:
         return None, "the first axis of the inputs is not the batch"
     if len(inputs) > 1 and any(t.ndim == 2 and t.shape[0] == t.shape[1] == rows for t in tensors):
-        batch = with_changed_inputs(batch, lambda name, t: t[:-1] if name in names else t)
+        batch = _without_last(batch, names, rows)
         rows -= 1  # what relates all rows to each other does not fit any more
     _eval_but_for_batch_norms(runner)
     try:
@@ -142,12 +142,19 @@ def _change(before: Outputs, after: Outputs) -> float:
 
 def _takes_fewer_rows(runner: Runner, batch: Batch, names: frozenset[str], plain: Outputs, seed: int) -> bool:
     """Whether the model takes any number of rows, and a row's output has the same shape whatever their number."""
-    shorter = with_changed_inputs(batch, lambda name, t: t[:-1] if name in names else t)
     try:
-        fewer = _eval_outputs(runner, shorter, seed)
+        fewer = _eval_outputs(runner, _without_last(batch, names, len(plain[0])), seed)
     except UserCodeError:
         return False
     return fewer is not None and [o.shape[1:] for o in fewer] == [o.shape[1:] for o in plain]
+
+
+def _without_last(batch: Batch, names: frozenset[str], rows: int) -> Batch:
+    """A row less, of targets too: the model may take them."""
+    y = batch.targets
+    shorter = with_changed_inputs(batch, lambda name, t: t[:-1] if name in names else t)
+    by_row = isinstance(y, torch.Tensor) and y.ndim > 0 and len(y) == rows
+    return replace(shorter, targets=y[:-1]) if by_row else shorter
 
 
 # --- graphs, lists, packed sequences

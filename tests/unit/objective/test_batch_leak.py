@@ -237,6 +237,17 @@ def test_a_matrix_that_relates_all_rows_is_one() -> None:
     assert "relates the rows" in reason
 
 
+def test_a_model_that_takes_its_labels_is_asked() -> None:
+    class Classifies(nn.Module):
+        def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+            return {"logits": x, "loss": nn.functional.cross_entropy(x, labels)}
+
+    labels = torch.zeros(len(NODES), dtype=torch.long)
+    runner = Runner(Problem(model=Classifies(), loss=None))
+    found, reason = batch_leak(runner, Batch(args=(NODES,), targets=labels), rows_first=True, seed=0)
+    assert found == 0, reason
+
+
 def test_similarities_of_all_pairs_are_no_leak() -> None:
     class Contrasts(nn.Module):
         def forward(self, x: Tensor) -> dict[str, Tensor]:
