@@ -365,11 +365,9 @@ class FirstPass:
     numbers: int
     """That the operations of the model write for one row."""
     plan: Plan
-    recurrence: tuple[RecurrentSignal, ...] = ()
-
-    @property
-    def gradient_squares(self) -> list[float]:
-        return [s for values in self.trace.gradient_squares.values() for s in values]
+    recurrence: tuple[RecurrentSignal, ...]
+    targets_count: bool
+    """Whether the loss counts any target; without one, it may well be NaN."""
 
 
 def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
@@ -392,7 +390,19 @@ def first_pass(context: Context, usable: UsableInputs) -> FirstPass:
         others = context.batches[1 : plan.traced]
         traced |= trace.trace(runner, others, seed=seed, start=1)
     recurrence = recurrences.recurrent_signals(runner, context.batches[0], traced, seed=seed)
-    return FirstPass(trace=traced, numbers=numbers, plan=plan, recurrence=recurrence)
+    targets_count = not _no_target_counts(context, traced)
+    if not targets_count:
+        traced = replace(traced, nonfinite=None)
+    return FirstPass(
+        trace=traced, numbers=numbers, plan=plan, recurrence=recurrence, targets_count=targets_count
+    )
+
+
+def _no_target_counts(context: Context, traced: ModelTrace) -> bool:
+    squares = [s for values in traced.gradient_squares.values() for s in values]
+    return traced.connected is not None and torch_targets.no_target_counts(
+        context.runner, context.batches, squares
+    )
 
 
 def signals(context: Context, first: FirstPass) -> SignalProfile:
@@ -434,7 +444,7 @@ def usable_loss(context: Context, first: FirstPass) -> UsableLoss | Unmeasured:
         return Unmeasured(
             reason="no loss was given, and the model returns none", needs=f"pass loss=...{pairs}"
         )
-    if torch_targets.no_target_counts(context.runner, context.batches, first.gradient_squares):
+    if not first.targets_count:
         return _NO_TARGET_COUNTS
     return UsableLoss()
 
