@@ -12,7 +12,8 @@ import numpy as np
 
 from .budget import FULL, Plan, Stages, StepCost, nominal_seconds, numbers_written
 from .gradcheck.custom_backward import check_custom_functions
-from .gradcheck.result import CustomBackwards
+from .gradcheck.loss_gradient import check_loss_gradient
+from .gradcheck.result import CustomBackwards, LossGradient
 from .inputs.duplicates import count_duplicates
 from .inputs.profile import profile_inputs
 from .inputs.result import InputEffect, InputProfile
@@ -800,6 +801,26 @@ def custom_backwards(context: Context, usable: UsableLoss) -> CustomBackwards:
     )
 
 
+def loss_gradient(
+    context: Context, usable: UsableLoss, first: FirstPass, custom: CustomBackwards
+) -> LossGradient | Unmeasured:
+    if custom.entries or custom.hooks:
+        return Unmeasured(
+            reason="hand-written backward passes and hooks are judged by themselves (WP401, WP402)",
+            outcome="not applicable",
+        )
+    if first.plan is not FULL:
+        return Unmeasured(
+            reason="a gradient check of the whole loss in float64 is made where steps are cheap",
+            needs='ask for budget="thorough"',
+        )
+    if first.trace.nonfinite is not None or not context.runner.trainable:
+        return Unmeasured(reason="there is no finite gradient to check")
+    context.progress("checking the gradient of the loss")
+    reason = "the loss could not be computed in float64"
+    return answer(lambda: check_loss_gradient(context.problem, seed=context.seed), Unmeasured(reason=reason))
+
+
 # --- a lower precision
 
 
@@ -863,6 +884,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     _line(WeightProfile, (FirstPass, BaseTraining, SignalProfile, TrainingProfile), weights),
     _line(LabelProfile, (ObjectiveProfile,), labels, uses=(InputProfile, TrainingProfile)),
     _line(CustomBackwards, (UsableLoss,), custom_backwards),
+    _line(LossGradient, (UsableLoss, FirstPass, CustomBackwards), loss_gradient),
     _line(PrecisionProfile, (FirstPass,), precision, uses=(UsableLoss,)),
 )  # fmt: skip
 """In the order in which they are taken: it decides what the random streams give, and what a failure of the model keeps from running."""

@@ -416,6 +416,7 @@ SICK: dict[str, Builder] = {
     "WP401": lambda: problem(applying(lambda x: Cubed.apply(x, 0.5))),
     "WP402": lambda: problem(applying(lambda x: Rounded.apply(4 * x))),
     "WP403": lambda: problem(applying(needing_its_layer)),
+    "WP404": lambda: problem(applying(with_its_own_slope(create_graph=False))),
     "WP501": lambda: problem(mlp(last=lambda: nn.Softmax(1))),
     "WP502": lambda: probability(mlp(FEATURES, 16, 1, last=lambda: nn.Softmax(1))),
     "WP503": lambda: problem(
@@ -451,6 +452,16 @@ SICK: dict[str, Builder] = {
 
 def sound() -> Problem:
     return problem(**split())
+
+
+def with_its_own_slope(*, create_graph: bool) -> Callable[[Tensor], Tensor]:
+    """Adds the slope of a square, which is taken on the way."""
+
+    def add(x: Tensor) -> Tensor:
+        (slope,) = torch.autograd.grad(x.square().sum(), x, create_graph=create_graph)
+        return x + slope.square()
+
+    return add
 
 
 def custom_backward() -> Problem:
@@ -545,6 +556,7 @@ HEALTHY: dict[str, Builder] = {
     "WP401": custom_backward,
     "WP402": custom_backward,
     "WP403": custom_backward,
+    "WP404": lambda: problem(applying(with_its_own_slope(create_graph=True))),
     "WP501": probabilities_and_their_loss,
     "WP502": zero_head,
     "WP503": probabilities_and_their_loss,

@@ -244,22 +244,25 @@ class Checker:
         self.mode, self.resolution, self.replay, self.seed = mode, resolution, replay, seed
 
     def order(self, order: int) -> GradientCheck:
+        return replace(self._checked(self.opened(order)), mode=self.mode, order=order)
+
+    def opened(self, order: int) -> Any:
+        """The function, or its gradient for order 2, ready to be checked."""
         names = input_names(getattr(self.f, "forward", self.f), len(self.inputs))
-        opened = self.adapter.opened(self.f, self.inputs, names=names, seed=self.seed, order=order)
-        return replace(self._checked(opened), mode=self.mode, order=order)
+        return self.adapter.opened(self.f, self.inputs, names=names, seed=self.seed, order=order)
 
     def _checked(self, opened: Any) -> GradientCheck:
         if self.replay is False or not self.adapter.needs_replay(opened):
-            return self._judged(opened)
+            return self.judged(opened, replay=False)
         try:
             # Before the native pass: what code keeps from its first call is then in float64 too.
-            with self._objective(opened, replay=True) as objective:
+            with self.objective(opened, replay=True) as objective:
                 replayed = judge(objective, seed=self.seed, resolution=self.resolution)
         except (UserCodeError, ArgumentError) as error:
             if self.replay is True:
                 raise type(error)(f"replayed in float64, as replay=True asks: {error}") from error
             return self._natively(opened, why=f"it does not run in float64 ({_first_line(error)})")
-        with self._objective(opened, replay=False) as native:
+        with self.objective(opened, replay=False) as native:
             if native.undefined and not objective.undefined:
                 return self._natively(opened, why="in float64 it is finite")
             differences = _differences(native, objective)
@@ -288,15 +291,16 @@ class Checker:
         return replace(own, low_precision_error=distance, resolution=max(own.resolution, distance))
 
     def _natively(self, opened: Any, *, why: str) -> GradientCheck:
-        check = self._judged(opened)
+        check = self.judged(opened, replay=False)
         reason = Reason(code="own-precision", text=f"checked in {check.precision}: {why}")
         return check.with_reasons(*check.reasons, reason)
 
-    def _judged(self, opened: Any) -> GradientCheck:
-        with self._objective(opened, replay=False) as objective:
+    def judged(self, opened: Any, *, replay: bool) -> GradientCheck:
+        """In one precision."""
+        with self.objective(opened, replay=replay) as objective:
             return judge(objective, seed=self.seed, resolution=self.resolution)
 
-    def _objective(self, opened: Any, *, replay: bool) -> AbstractContextManager[Objective]:
+    def objective(self, opened: Any, *, replay: bool) -> AbstractContextManager[Objective]:
         return self.adapter.checking(opened, seed=self.seed, replay=replay, mode=self.mode)
 
 

@@ -58,7 +58,7 @@ class ErrorEstimator:
         self._n_directions = 0
         """Directions drawn so far: the key of the next one."""
         self.all_tensors = tuple(range(len(objective.shapes)))
-        self.scales = _tensor_scales(objective)
+        self.scales = tensor_scales(objective)
         self.step_multipliers: Mapping[int, float] = {}
         """How many times further than the others a tensor is moved, so that one with a small gradient can be measured beside them."""
         self.norms = tuple(self._norm(i) for i in self.all_tensors)
@@ -333,7 +333,7 @@ class ErrorEstimator:
         return replace(estimate, bar=estimate.bar + DEVIATIONS * estimate.clear_kink)
 
 
-def _tensor_scales(objective: Objective) -> tuple[float, ...]:
+def tensor_scales(objective: Objective) -> tuple[float, ...]:
     """The size of a typical element of each tensor, its root mean square; a tensor of zeros gets the median of the others, or 1."""
     points = (objective.point(i) for i in range(len(objective.shapes)))
     rms = [float(np.linalg.norm(p)) / p.size**0.5 for p in points]

@@ -241,6 +241,25 @@ class GradientHook:
     """On how many parameters, tensors or modules the same code did so."""
 
 
+Cut = Literal["create-graph", "detached"]
+"""What cuts a gradient off: one that goes into the loss without a graph of its own; or what is written on purpose, as a detach, or
+a gradient that goes back into the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossGradient:
+    """Whether the gradient of a training problem's loss is its derivative."""
+
+    verdict: Verdict
+    check: GradientCheck | None = None
+    """What `wp.check_gradients` found, where it failed."""
+    cut: Cut | None = None
+    """Without it the gradient would be right; None where that was not found."""
+
+    def __str__(self) -> str:
+        return self.verdict if self.check is None else str(self.check)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CustomBackwards:
     """Every hand-written ``autograd.Function`` and gradient hook that one loss goes through; empty when there are none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..gradcheck.result import CustomBackward, CustomBackwards, GradientCheck, GradientHook
+from ..gradcheck.result import CustomBackward, CustomBackwards, GradientCheck, GradientHook, LossGradient
 from ..limits import Limits
 from ..report import Severity
 from .table import Defect, Judgement, NoVerdict
@@ -150,3 +150,41 @@ def _what(entry: CustomBackward, check: GradientCheck) -> str:
 def _alone(entry: CustomBackward) -> str:
     given = f"; here it got {entry.given}" if entry.given else ""
     return f"check it alone with wellposed.check_gradients({entry.name}.apply, *inputs){given}"
+
+
+def loss_gradient(gradient: LossGradient, limits: Limits) -> Iterator[Judgement]:
+    """A loss whose gradient is not its derivative: a part of it is cut off, on purpose or not."""
+    if gradient.verdict == "inconclusive":
+        yield NoVerdict(reason="the gradient drowns in the rounding of the loss, or has a kink at this point")
+    check = gradient.check
+    if check is None:
+        return
+    worst = check.worst
+    there = (
+        ""
+        if worst is None
+        else f": at {worst.place} {worst.analytic:.3g}, by differences {worst.numerical:.3g}"
+    )
+    yield Defect(
+        where="loss" if worst is None else worst.name,
+        summary=f"the gradient is not the derivative of the loss{there}",
+        quantity=_NG,
+        measured=check.relative_error,
+        limit=limits.gradient_resolution,
+        why=_WHY_CUT[gradient.cut],
+        fix=_MENDS_CUT[gradient.cut],
+        confidence="measured" if gradient.cut is None else "confirmed",
+        severity=Severity.NOTE if gradient.cut == "detached" else None,
+    )
+
+
+_WHY_CUT = {
+    "create-graph": "torch.autograd.grad gives a gradient that the loss depends on, without a graph of its own: it shows in the loss and moves nothing",
+    "detached": "a detach, .data, no_grad or a gradient fed back into the model cuts off a part of the loss, as target networks, straight-through estimators and adversarial inputs do",
+    None: "a part of the loss goes through what autograd does not follow, as .item() or NumPy, or a loss function gets what it does not expect",
+}
+_MENDS_CUT = {
+    "create-graph": "call torch.autograd.grad(..., create_graph=True) where its result goes into the loss",
+    "detached": "nothing, when it is meant",
+    None: "keep tensors where .item(), float() or numpy() make numbers of them; give ctc_loss log-probabilities; until wp.check_gradients(problem) passes",
+}

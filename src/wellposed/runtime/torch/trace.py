@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -464,17 +464,22 @@ class _Tracer(Recorder):
     def read_graph(self, loss: torch.Tensor) -> None:
         """Find the squashing, rectifying and attending operations in the graph, inside fused layers too, and the layer of each."""
         for node in graph_nodes(loss):
-            name = type(node).__name__
-            self._note_attention(node)
-            squashes = name in _SQUASHING and node not in self._output_nodes
-            if squashes or name in _RECTIFYING:
-                layer = self._layer_before(node)
-                if layer is None:
-                    continue
-                if squashes:
-                    _add_squashing(layer, _SQUASHING[name], node._saved_result)
-                else:
-                    layer.rectified = True
+            with suppress(RuntimeError):  # what it saved was freed by a gradient that the model took itself
+                self._read_node(node)
+
+    def _read_node(self, node: Any) -> None:
+        name = type(node).__name__
+        self._note_attention(node)
+        squashes = name in _SQUASHING and node not in self._output_nodes
+        if not squashes and name not in _RECTIFYING:
+            return
+        layer = self._layer_before(node)
+        if layer is None:
+            return
+        if squashes:
+            _add_squashing(layer, _SQUASHING[name], node._saved_result)
+        else:
+            layer.rectified = True
 
     def nearest(self, node: Any) -> nn.Module | None:
         """The module whose output feeds a node, nearest first."""
