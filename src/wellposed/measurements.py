@@ -145,6 +145,8 @@ class Context:
     """The same of the validation data; None without them."""
     choose: Callable[[StepCost], Plan]
     """How much to measure, once a step is known."""
+    in_graphs: bool
+    """Whether graphs of the user's hold parameters."""
 
     def probe_batch(self, first: FirstPass) -> Batch:
         """Rows from all batches at hand: one batch may hold a single class, whose best constant prediction is perfect."""
@@ -217,10 +219,11 @@ def measure(
     read = problem_forms.read_problem(problem)
     runner = sessions.Runner(read)
     scope = restore.preserved_problem(problem, says=False)
+    in_graphs = restore.are_held(runner.trainable.values())
     results: dict[type, Any] = {}
     try:
         with scope:
-            context = _context(read, runner, limits, seed, Stages(progress), choose)
+            context = _context(read, runner, limits, seed, Stages(progress), choose, in_graphs=in_graphs)
             for line in MEASUREMENTS:
                 _take(line, context, results)
     except KeyboardInterrupt as error:
@@ -261,6 +264,8 @@ def _context(
     seed: int,
     progress: Stages,
     choose: Callable[[StepCost], Plan],
+    *,
+    in_graphs: bool,
 ) -> Context:
     progress("reading the data")
     train, has_loss = problem.train, sessions.kind_of_loss(problem)
@@ -284,7 +289,7 @@ def _context(
     return Context(
         problem=problem, limits=limits, seed=seed, progress=progress, runner=runner, batches=batches,
         trained_on=trained_on, held_out=held_out, whole=whole, rows=rows, validation_rows=validation_rows,
-        choose=choose,
+        choose=choose, in_graphs=in_graphs,
     )  # fmt: skip
 
 
@@ -816,6 +821,10 @@ def loss_gradient(
         )
     if first.trace.nonfinite is not None or not context.runner.trainable:
         return Unmeasured(reason="there is no finite gradient to check")
+    if context.in_graphs:
+        return Unmeasured(
+            reason="a graph that was built before holds the parameters, and computing in float64 would cut them off it"
+        )
     context.progress("checking the gradient of the loss")
     reason = "the loss could not be computed in float64"
     return answer(lambda: check_loss_gradient(context.problem, seed=context.seed), Unmeasured(reason=reason))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
@@ -230,6 +230,15 @@ def _is_held(tensor: Any) -> bool:
     return (
         tensor.requires_grad and tensor.is_leaf and hasattr(tensor, "_use_count") and tensor._use_count() > 1
     )
+
+
+def are_held(tensors: Iterable[torch.Tensor]) -> bool:
+    """Whether a graph that is alive, or a view, holds one of these leaves; dead ones may wait for the collector."""
+    leaves = list(tensors)
+    if not any(map(_is_held, leaves)):
+        return False
+    gc.collect()
+    return any(map(_is_held, leaves))
 
 
 def _in_usable_graphs(tensors: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -368,7 +368,7 @@ class _Tracer(Recorder):
         """Sum up a tensor now, and its gradient when that comes."""
         made = _Made(weakref.ref(tensor), operation.output.add(unwrapped(tensor)))
         operation.latest = made
-        if tensor.requires_grad and not is_wrapped(tensor):
+        if tensor.requires_grad and not tensor.is_leaf and not is_wrapped(tensor):
             tensor.register_hook(lambda g: self._on_gradient(operation.gradient, made, g))
         return made
 
