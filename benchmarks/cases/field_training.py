@@ -586,7 +586,7 @@ def batchnorm_batches_of_one(bad):
     "penalty-without-graph",
     "ooples/AiDotNet issue 1844, WGAN-GP gradient penalty not backpropagating into discriminator weights",
     "the gradient penalty of the critic is computed without create_graph: it shows in the loss and moves nothing",
-    "WP601",
+    "WP404 WP601",
 )
 def penalty_without_graph(bad):
     n = 900

@@ -26,7 +26,7 @@ def broadcasting_pairs(seen: Dependence) -> list[tuple[int, int]]:
         (i, j)
         for i, o in enumerate(seen.outputs.detached)
         for j, y in enumerate(seen.targets.tensors)
-        if is_real(y) and o.shape != y.shape and same_but_ones(o, y) and _broadcasts(seen, i, j)
+        if is_real(y) and o.shape != y.shape and _broadcasts(seen, i, j)
     ]
 
 
@@ -47,11 +47,20 @@ def shapes_broadcast(
 
 def _broadcasts(seen: Dependence, i: int, j: int) -> bool:
     o, y = seen.points[1][i], seen.targets.tensors[j]
+    mended = _mended(o, y)
+    if not mended:
+        return False
     unpaired = _unpaired_terms(seen, i, j)
-    mended = (
-        _paired_terms(seen, i, j, o.reshape(y.shape), y), _paired_terms(seen, i, j, o, y.reshape(o.shape))
-    )  # fmt: skip
-    return any(unpaired & paired for paired in mended)
+    return any(unpaired & _paired_terms(seen, i, j, *shapes) for shapes in mended)
+
+
+def _mended(o: torch.Tensor, y: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Outputs and targets in shapes in which their rows may meet one by one."""
+    if same_but_ones(o, y):
+        return [(o.reshape(y.shape), y), (o, y.reshape(o.shape))]
+    if not o.ndim or y.ndim not in (1, 2) or len(o) != len(y) or y.numel() != len(y):
+        return []
+    return [(o, y.squeeze(1) if y.ndim == 2 else y[:, None])]  # one a row, as weights are
 
 
 def _unpaired_terms(seen: Dependence, i: int, j: int) -> set[int]:

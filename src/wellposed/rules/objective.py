@@ -314,7 +314,7 @@ def wrong_loss_input(profile: ObjectiveProfile, limits: Limits) -> Iterator[Judg
             quantity="change of what the loss asks when targets change places",
             measured=0.0,
             why="the shapes broadcast against each other, so every output is compared with every target: the model learns their mean",
-            fix="give both the same shape: outputs.squeeze(-1), or targets[:, None]",
+            fix="give what meets in the loss one shape: squeeze(-1) of (N, 1), or [:, None] of (N,)",
             confidence="confirmed",
         )
         return

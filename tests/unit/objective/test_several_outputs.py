@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -135,6 +136,22 @@ def test_one_broadcasting_term_of_two_on_the_same_output_is_named() -> None:
         return (out.squeeze(1) - y).abs().mean() + ((out - y) ** 2).mean()
 
     assert said(nn.Linear(6, 1), loss, VALUES) == [("WP506", "outputs")]
+
+
+@pytest.mark.parametrize(("weigh", "codes"), [
+    (lambda of_row, w: (of_row * w).mean(), ["WP506"]),
+    (lambda of_row, w: (of_row * w[:, 0]).mean(), []),
+    (lambda of_row, w: of_row.mean() * w.mean(), []),
+])  # fmt: skip
+def test_weights_that_meet_every_row_are_named(
+    weigh: Callable[[Tensor, Tensor], Tensor], codes: list[str]
+) -> None:
+    targets = {"value": torch.stack([VALUES, -VALUES], 1), "weight": VALUES.exp()[:, None]}
+
+    def loss(out: Tensor, y: Out) -> Tensor:
+        return weigh(((out - y["value"]) ** 2).sum(1), y["weight"])
+
+    assert [code for code, _ in said(nn.Linear(6, 2), loss, targets) if code == "WP506"] == codes
 
 
 def test_terms_of_means_over_the_batch_do_not_broadcast() -> None:
