@@ -230,3 +230,20 @@ def test_nothing_is_left_behind_and_no_tensor_is_kept() -> None:
     large = [o for o in gc.get_objects() if type(o) is torch.Tensor and o.shape == (32, 3)]
     assert not large
     assert found.operations
+
+
+class Spreading(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor, links: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(links @ self.layer(x)).mean(1))
+
+
+def test_no_graph_is_left_behind() -> None:
+    model = Spreading()
+    runner = Runner(wp.Problem(model=model, loss=F.cross_entropy))
+    batch = Batch(args=(torch.randn(6, 5, 4), torch.rand(6, 5, 5)), targets=torch.zeros(6, dtype=torch.long))
+    trace(runner, [batch], seed=0)
+    assert [p._use_count() for p in model.parameters()] == [1] * 4

@@ -109,7 +109,9 @@ def trace(runner: Runner, batches: Sequence[Batch], *, seed: int, start: int = 0
         else None
     )
     clear_gradients(runner)
-    return tracer.trace(nonfinite, gradient_squares, weights)
+    traced = tracer.trace(nonfinite, gradient_squares, weights)
+    tracer.forget_graph()
+    return traced
 
 
 def _weight(parameter: torch.Tensor) -> Weight:
@@ -466,6 +468,12 @@ class _Tracer(Recorder):
         for node in graph_nodes(loss):
             with suppress(RuntimeError):  # what it saved was freed by a gradient that the model took itself
                 self._read_node(node)
+
+    def forget_graph(self) -> None:
+        """Nodes that are held by what their hooks hold would never be collected: the circle runs through C++."""
+        self.calls.clear()
+        self.made.clear()
+        self._output_nodes.clear()
 
     def _read_node(self, node: Any) -> None:
         name = type(node).__name__
