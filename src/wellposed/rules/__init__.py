@@ -317,7 +317,7 @@ RESULTS: tuple[type, ...] = tuple(dict.fromkeys(rule.judges for rule in RULES))
 CAUSAL_ORDER: tuple[str, ...] = (
     # what goes in, what is asked for, what the weights are, what flows, what the optimizer does: each can cause what stands after it
     "WP106", "WP610", "WP103", "WP112", "WP114", "WP115", "WP506", "WP504", "WP508", "WP510", "WP501", "WP503", "WP509", "WP101", "WP102", "WP505",
-    "WP301", "WP303", "WP401", "WP404", "WP211", "WP209", "WP210", "WP204", "WP202", "WP205", "WP201", "WP203", "WP502", "WP302", "WP212", "WP208", "WP213", "WP606", "WP613", "WP614", "WP615", "WP603", "WP604",
+    "WP301", "WP303", "WP401", "WP404", "WP211", "WP209", "WP210", "WP204", "WP202", "WP205", "WP201", "WP203", "WP606", "WP603", "WP502", "WP302", "WP212", "WP208", "WP213", "WP613", "WP614", "WP615", "WP604",
     "WP601", "WP611", "WP602", "WP605", "WP612", "WP616",
     "WP609", "WP607", "WP206", "WP207", "WP608", "WP002", "WP109", "WP113", "WP507", "WP111", "WP108", "WP105", "WP001", "WP402", "WP403",
     "WP107", "WP104",
