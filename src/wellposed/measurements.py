@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from .budget import FULL, Plan, Stages, StepCost, nominal_seconds, numbers_written
+from .errors import WellposedError
 from .gradcheck.custom_backward import check_custom_functions
 from .gradcheck.loss_gradient import check_loss_gradient
 from .gradcheck.result import CustomBackwards, LossGradient
@@ -826,8 +827,10 @@ def loss_gradient(
             reason="a graph that was built before holds the parameters, and computing in float64 would cut them off it"
         )
     context.progress("checking the gradient of the loss")
-    reason = "the loss could not be computed in float64"
-    return answer(lambda: check_loss_gradient(context.problem, seed=context.seed), Unmeasured(reason=reason))
+    try:
+        return check_loss_gradient(context.problem, seed=context.seed)
+    except WellposedError:
+        return Unmeasured(reason="the loss could not be computed in float64")
 
 
 # --- a lower precision
