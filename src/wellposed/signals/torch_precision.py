@@ -13,7 +13,7 @@ import torch
 from ..formats import RECIPES, Format
 from ..runtime.reachable import reach
 from ..runtime.torch.batch import Batch
-from ..runtime.torch.low_precision import Counts, LayerCounts, Step, counted_step, emulated_step
+from ..runtime.torch.low_precision import LayerCounts, RoundingCounts, Step, counted_step, emulated_step
 from ..runtime.torch.session import Runner
 from .result import LayerPrecision, PrecisionProfile, RoundedNumbers
 
@@ -201,7 +201,7 @@ def _layers(runner: Runner, emulation: _Emulation, losses: _Losses) -> tuple[Lay
     )
 
 
-def _told(counts: Counts, to: Format, *, is_scaled: bool) -> RoundedNumbers | None:
+def _told(counts: RoundingCounts, to: Format, *, is_scaled: bool) -> RoundedNumbers | None:
     if not counts.entries:
         return None
     scaled = is_scaled or counts.largest == 0

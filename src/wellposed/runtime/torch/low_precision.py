@@ -137,7 +137,7 @@ _SAMPLED = 1 << 20  # entries of a tensor that are counted
 
 
 @dataclass
-class Counts:
+class RoundingCounts:
     """What rounding does to the entries of some tensors, without what was not finite before."""
 
     entries: float = 0.0
@@ -176,9 +176,9 @@ class LayerCounts:
 
     module: nn.Module | None
     line: SourceLine | None
-    forward: Counts = field(default_factory=Counts)
-    weights: Counts = field(default_factory=Counts)
-    backward: Counts = field(default_factory=Counts)
+    forward: RoundingCounts = field(default_factory=RoundingCounts)
+    weights: RoundingCounts = field(default_factory=RoundingCounts)
+    backward: RoundingCounts = field(default_factory=RoundingCounts)
 
 
 class _Rounded(torch.autograd.Function):
