@@ -100,7 +100,7 @@ def _looked_at(build: Callable[[], Problem], precision: str) -> tuple[str, float
             profile = measured(build(), precision)
     except WellposedError as error:
         return "refused", None, str(error)[:80]
-    except Exception as error:
+    except Exception as error:  # a case that cannot be checked is a row of the table, not its end
         return "raised", None, f"{type(error).__name__}: {error}"[:120]
     if profile is None:
         return "no gradient", None, ""
